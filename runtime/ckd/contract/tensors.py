@@ -1,0 +1,44 @@
+"""What crosses from one sub-network to the next: named tensors of fixed shape and type."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EngineError
+
+DType = Literal["uint8", "float32", "float16"]
+
+_DTYPES: tuple[str, ...] = get_args(DType)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One named input or output of an engine. Shapes are static and include the batch axis."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"{self.name}: dtype {self.dtype!r} is none of {', '.join(_DTYPES)}")
+        if not self.shape or any(size < 1 for size in self.shape):
+            raise ValueError(f"{self.name}: shape {list(self.shape)} is not static and positive")
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the tensor in memory."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    def check(self, array: NDArray[Any]) -> None:
+        """Raise `EngineError` unless ``array`` is exactly what this tensor holds."""
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise EngineError(
+                f"{self.name}: expected {self.dtype}{list(self.shape)}, "
+                f"got {array.dtype}{list(array.shape)}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}{list(self.shape)}"
