@@ -1,0 +1,80 @@
+"""Building blocks shared by the sub-networks.
+
+Suffixes: B batch, C channels, H rows, W columns, T = H*W.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvBnRelu(nn.Sequential):
+    """3x3 (or 1x1) convolution without bias, batch normalisation, ReLU; keeps the map's size."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(
+                c_in,
+                c_out,
+                kernel,
+                padding=dilation * (kernel // 2),
+                dilation=dilation,
+                bias=False,
+            ),
+            nn.BatchNorm2d(c_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ChannelAttention(nn.Module):
+    """Channel attention of CKDNet's classifier (after DANet's CAM), A -> delta * (S A) + A.
+
+    S is the row-wise softmax of ``energy_sign`` * A A^T. The authors' code computes
+    softmax(rowmax - E), which equals softmax(-E): channels attend to *dissimilar* ones, so -1 is the
+    default. The paper prints softmax(E): +1. delta starts at 0, where the block is the identity.
+    Energies and softmax stay in float32: at E of about 1000, half precision is off by 1.6e-3.
+    """
+
+    def __init__(self, energy_sign: Literal[-1, 1] = -1) -> None:
+        super().__init__()
+        self.energy_sign = energy_sign
+        self.delta = nn.Parameter(torch.zeros(1))
+
+    def forward(self, a_BCHW: Tensor) -> Tensor:
+        """Re-weight the channels; same shape out as in."""
+        with torch.autocast(a_BCHW.device.type, enabled=False):
+            a_BCT = a_BCHW.float().flatten(2)
+            energy_BCC = torch.bmm(a_BCT, a_BCT.transpose(1, 2))
+            attention_BCC = torch.softmax(self.energy_sign * energy_BCC, dim=-1)
+            mixed_BCT = torch.bmm(attention_BCC, a_BCT)
+            return (self.delta * mixed_BCT + a_BCT).view(a_BCHW.shape).to(a_BCHW.dtype)
+
+
+class ScSE(nn.Module):
+    """Channel and spatial squeeze and excitation as CKDNet uses it: x*cSE + x*sSE.
+
+    ``spatial="full"`` is the authors' code: the spatial gate is a full C -> C 1x1 convolution.
+    ``"single"`` is Roy et al.'s C -> 1, which drops 13.9 M parameters and 7.5 GMAC from the
+    ResNet101 network; weights do not carry over from one to the other.
+    """
+
+    def __init__(
+        self, channels: int, spatial: Literal["full", "single"] = "full", reduction: int = 16
+    ) -> None:
+        super().__init__()
+        squeezed = max(channels // reduction, 1)
+        self.channel = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, squeezed, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(squeezed, channels, 1),
+            nn.Sigmoid(),
+        )
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, channels if spatial == "full" else 1, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Gate every element; for x >= 0 the result lies in [0, 2x]."""
+        return x_BCHW * self.channel(x_BCHW) + x_BCHW * self.spatial(x_BCHW)

@@ -1,0 +1,61 @@
+"""CKD-Cls, the classifier that the coarse segmentation guides (paper section 3.2).
+
+Suffixes: B batch, C channels, H rows, W columns, K classes.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ckd.train.networks.blocks import ChannelAttention
+from ckd.train.networks.encoder import Encoder, add_input_channel
+
+
+class Cls(nn.Module):
+    """Entangle-Cls between the encoder's stages, channel attention, pooling and a linear layer.
+
+    Args:
+        encoder: made for RGB; its stem is widened here to take the coarse probability map too.
+        num_classes: K.
+        stem_bn: "fresh" as in the authors' code, or "imagenet" to keep the statistics.
+        energy_sign: see `ChannelAttention`.
+        dropout: before the linear layer (none in the paper).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        stem_bn: Literal["fresh", "imagenet"] = "fresh",
+        energy_sign: Literal[-1, 1] = -1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        add_input_channel(encoder, fresh_bn=stem_bn == "fresh")
+        self.encoder = encoder
+        self.attention = ChannelAttention(energy_sign)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(encoder.head_channels, num_classes)
+
+    def forward(
+        self, image_BCHW: Tensor, coarse_logits_B1hw: Tensor, *gates: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Class logits [B, K] and the channel means of f_1..f_4, each [B, 1, H/2^(l+1), W/2^(l+1)].
+
+        Entangle-Cls: the input of stage l+1 is f_l * (1 + sigmoid(phi_l)). What CKD-Seg receives is
+        the *ungated* f_l, and of it only the sum over channels: passing the mean instead is exact
+        (the consumer multiplies by C) and stays in half precision's range.
+        """
+        coarse = F.interpolate(
+            coarse_logits_B1hw, image_BCHW.shape[2:], mode="bilinear", align_corners=True
+        )
+        x = self.encoder.stem(torch.cat([image_BCHW, torch.sigmoid(coarse)], dim=1))
+        means = []
+        for stage, gate in zip(self.encoder.stages, gates, strict=True):
+            f = stage(x)
+            means.append(f.float().mean(dim=1, keepdim=True).to(f.dtype))
+            x = f * (1.0 + gate)
+        pooled = self.encoder.head(self.attention(x)).mean(dim=(2, 3))
+        return self.fc(self.dropout(pooled)), *means

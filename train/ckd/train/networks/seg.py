@@ -1,0 +1,145 @@
+"""CKD-Seg, the fine segmentation network that the classifier guides (paper section 3.3).
+
+It is two sub-networks here. `SegEncoder` sees the photograph alone and can run beside RootSeg and
+CKD-Cls; `SegDecoder` adds what the classifier knows. The cut runs through Entangle-Seg, whose 3x3
+convolution is linear: W [g, mu*S] = W_g g + mu * W_S S. The encoder computes the first term.
+
+Suffixes: B batch, C channels, H rows, W columns; index l = 1..4 counts encoder stages.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ckd.train.networks.blocks import ConvBnRelu, ScSE
+from ckd.train.networks.encoder import Encoder
+
+
+class SegEncoder(nn.Module):
+    """Encoder and the photograph's half of the four Entangle-Seg convolutions.
+
+    Args:
+        encoder: on RGB.
+        widths: output channels of Entangle-Seg 1..4; the paper keeps the encoder's channels.
+    """
+
+    def __init__(self, encoder: Encoder, widths: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.widths = tuple(widths or encoder.channels[1:])
+        self.entangle = nn.ModuleList(
+            nn.Conv2d(channels, width, 3, padding=1)
+            for channels, width in zip(encoder.channels[1:], self.widths, strict=True)
+        )
+        _initialise(self.entangle)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """g0 [B, C0, H/2, W/2] and W_g g_l + b, before the classifier's term, BN and ReLU."""
+        g0, *maps = self.encoder(image_BCHW)
+        return g0, *(conv(g) for conv, g in zip(self.entangle, maps, strict=True))
+
+
+class EntangleKnowledge(nn.Module):
+    """The classifier's half of Entangle-Seg: h_l = ReLU(BN(W_g g_l + mu_l * W_S S_l)).
+
+    S_l is the sum over the classifier's ``num_summed`` channels; its mean arrives. mu starts at 0:
+    the network begins as one that knows nothing of the diagnosis.
+    """
+
+    def __init__(self, width: int, num_summed: int) -> None:
+        super().__init__()
+        self.num_summed = num_summed
+        self.mu = nn.Parameter(torch.zeros(1))
+        self.conv = nn.Conv2d(1, width, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+
+    def forward(self, image_half_BCHW: Tensor, mean_B1HW: Tensor) -> Tensor:
+        """Add what the classifier saw; same shape as the first argument."""
+        summed = self.conv(mean_B1HW * (self.mu * self.num_summed))
+        return F.relu(self.bn(image_half_BCHW + summed))
+
+
+class AttentionBlock(nn.Module):
+    """SpatialChannelAtten: enlarge, join the skip, scSE, two convolutions, scSE, dropout.
+
+    Without a skip (the last block) the first scSE is absent, as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        c_below: int,
+        c_skip: int,
+        c_out: int,
+        spatial: Literal["full", "single"],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.before = ScSE(c_below + c_skip, spatial) if c_skip else nn.Identity()
+        self.convs = nn.Sequential(ConvBnRelu(c_below + c_skip, c_out), ConvBnRelu(c_out, c_out))
+        self.after = ScSE(c_out, spatial)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, below_BCHW: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Twice the height and width of ``below``."""
+        x = F.interpolate(below_BCHW, scale_factor=2.0, mode="nearest")
+        if skip is not None:
+            x = torch.cat([x, skip], dim=1)
+        return torch.as_tensor(self.dropout(self.after(self.convs(self.before(x)))))
+
+
+class SegDecoder(nn.Module):
+    """Entangle-Seg's second half and the decoder up to full-size lesion logits.
+
+    Args:
+        encoder: the `SegEncoder` whose outputs arrive.
+        summed_channels: channels C_l of the classifier's f_1..f_4, over which S_l sums.
+        widths: output channels of the four attention blocks and the last one; by default those of
+            the paper, (C3, C2, C1, C0, 32).
+        scse: form of the spatial gate, see `ScSE`.
+        dropout: of whole channels after each block (0.2 in the code).
+    """
+
+    def __init__(
+        self,
+        encoder: SegEncoder,
+        summed_channels: Sequence[int],
+        widths: Sequence[int] | None = None,
+        scse: Literal["full", "single"] = "full",
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        c0, c1, c2, c3, _ = encoder.encoder.channels
+        d1, d2, d3, d4, d5 = widths or (c3, c2, c1, c0, 32)
+        e1, e2, e3, e4 = encoder.widths
+        self.knowledge = nn.ModuleList(
+            EntangleKnowledge(width, summed)
+            for width, summed in zip(encoder.widths, summed_channels, strict=True)
+        )
+        sizes = [(e4, e3, d1), (d1, e2, d2), (d2, e1, d3), (d3, c0, d4), (d4, 0, d5)]
+        self.blocks = nn.ModuleList(AttentionBlock(*size, scse, dropout) for size in sizes)
+        self.out = nn.Conv2d(d5, 1, 1)
+        _initialise(self)
+
+    def forward(self, g0: Tensor, *halves_and_means: Tensor) -> Tensor:
+        """Lesion logits [B, 1, H, W] from g0, W_g g_1..4 and the four channel means."""
+        halves, means = halves_and_means[:4], halves_and_means[4:]
+        h1, h2, h3, h4 = (
+            entangle(half, mean)
+            for entangle, half, mean in zip(self.knowledge, halves, means, strict=True)
+        )
+        y = h4
+        for block, skip in zip(self.blocks, (h3, h2, h1, g0, None), strict=True):
+            y = block(y, skip)
+        return torch.as_tensor(self.out(y))
+
+
+def _initialise(parts: nn.Module) -> None:
+    """Kaiming-uniform kernels and zero biases, as the authors do for everything but the encoder."""
+    for module in parts.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

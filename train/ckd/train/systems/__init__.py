@@ -1,0 +1,1 @@
+"""Systems: graphs of sub-networks, one file per paper."""

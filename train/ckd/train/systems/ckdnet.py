@@ -1,0 +1,83 @@
+"""CKDNet (Jin et al., Applied Soft Computing 2021): three networks that teach each other.
+
+    image ─┬──────────────► rootseg ──coarse_logits, gate1..4──► cls ──mean1..4──► seg_decoder ─► mask
+           ├──────────────────────────────────────────────────►  │ └──► logits        ▲
+           └─► seg_encoder ──g0, h1..h4──────────────────────────────────────────────┘
+
+The paper's CKD-Seg is two nodes here (see `ckd.train.networks.seg`): its first half needs the
+photograph alone and runs beside the other two networks.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ckd.train.networks.cls import Cls
+from ckd.train.networks.encoder import Backbone, Weights, build_encoder
+from ckd.train.networks.rootseg import RootSeg
+from ckd.train.networks.seg import SegDecoder, SegEncoder
+from ckd.train.systems.graph import IMAGE, Node, Results, System
+
+_LEVELS = (1, 2, 3, 4)
+_GATES = tuple(f"gate{level}" for level in _LEVELS)
+_MEANS = tuple(f"mean{level}" for level in _LEVELS)
+_HALVES = tuple(f"h{level}" for level in _LEVELS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CkdNet:
+    """Shape of a CKDNet. Defaults are the paper's; where its code differs, the code's.
+
+    ``entangle_widths`` and ``decoder_widths`` of None follow the encoder's channels, as in the
+    paper. The remaining fields are explained at the networks they configure.
+    """
+
+    backbone: Backbone = "resnet101"
+    rootseg_width: int = 256
+    rootseg_low_width: int = 48
+    rootseg_dropout: float = 0.5
+    stem_bn: Literal["fresh", "imagenet"] = "fresh"
+    energy_sign: Literal[-1, 1] = -1
+    cls_dropout: float = 0.0
+    entangle_widths: tuple[int, int, int, int] | None = None
+    decoder_widths: tuple[int, int, int, int, int] | None = None
+    scse: Literal["full", "single"] = "full"
+    decoder_dropout: float = 0.2
+
+    def build(
+        self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
+    ) -> System:
+        """The system with encoders started from ``weights`` (see `build_encoder`)."""
+        rootseg = RootSeg(
+            build_encoder(self.backbone, weights),
+            self.rootseg_width,
+            self.rootseg_low_width,
+            self.rootseg_dropout,
+        )
+        cls = Cls(
+            build_encoder(self.backbone, weights, head=True),
+            len(labels),
+            self.stem_bn,
+            self.energy_sign,
+            self.cls_dropout,
+        )
+        encoder = SegEncoder(build_encoder(self.backbone, weights), self.entangle_widths)
+        decoder = SegDecoder(
+            encoder,
+            cls.encoder.channels[1:],
+            self.decoder_widths,
+            self.scse,
+            self.decoder_dropout,
+        )
+        return System(
+            "ckdnet",
+            (
+                Node("rootseg", rootseg, (IMAGE,), ("coarse_logits", *_GATES)),
+                Node("cls", cls, (IMAGE, "coarse_logits", *_GATES), ("logits", *_MEANS)),
+                Node("seg_encoder", encoder, (IMAGE,), ("g0", *_HALVES)),
+                Node("seg_decoder", decoder, ("g0", *_HALVES, *_MEANS), ("mask_logits",)),
+            ),
+            labels,
+            tasks,
+            image_size,
+            Results("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
+        )

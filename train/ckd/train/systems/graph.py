@@ -1,0 +1,183 @@
+"""A system: sub-networks joined by named tensors.
+
+The graph is the one thing that every stage of the project shares. Training runs it and freezes what
+lies upstream, export turns each node into a file, the runtime loads one engine per node and hands
+each tensor from its producer to its consumers.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ckd.contract.errors import UsageError
+from ckd.train.networks.image_input import ImageInput
+
+#: The one tensor that comes from outside. Modules receive it normalised, [B, 3, H, W].
+IMAGE = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One sub-network: ``outputs = module(*inputs)``, all named. Output names are unique."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Which tensors are the system's answers; None where a system has no such answer.
+
+    ``coarse_align_corners`` says how the coarse logits' grid lies over the image: True if its
+    corner pixels sit on the image's corner pixels (bilinear with align_corners=True).
+    """
+
+    class_logits: str | None = None
+    mask_logits: str | None = None
+    coarse_logits: str | None = None
+    coarse_align_corners: bool = False
+
+    def names(self) -> tuple[str, ...]:
+        """The result tensors that exist."""
+        names = (self.class_logits, self.mask_logits, self.coarse_logits)
+        return tuple(name for name in names if name is not None)
+
+
+class System(nn.Module):
+    """A directed graph of sub-networks, run in the order of ``nodes``.
+
+    Args:
+        name: of the system, such as "ckdnet".
+        nodes: in an order in which every input precedes its use.
+        labels: class names in the order of the class logits.
+        tasks: labels whose one-against-rest AUCs are averaged into the headline figure.
+        image_size: side of the square network input in pixels.
+        results: which tensors are answers.
+
+    Raises:
+        ValueError: an input that nothing produces, or a tensor produced twice.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        nodes: Sequence[Node],
+        labels: tuple[str, ...],
+        tasks: tuple[str, ...],
+        image_size: int,
+        results: Results,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.nodes = tuple(nodes)
+        self.labels = labels
+        self.tasks = tasks
+        self.image_size = image_size
+        self.results = results
+        self.image_input = ImageInput()
+        self.networks = nn.ModuleDict({node.name: node.module for node in nodes})
+        _check_wiring(self.nodes, results)
+
+    def forward(self, image_BHWC: Tensor, wanted: Collection[str] = ()) -> dict[str, Tensor]:
+        """Run the nodes that ``wanted`` needs (by default all of the system's results).
+
+        Args:
+            image_BHWC: uint8 RGB at ``image_size``.
+            wanted: tensor names.
+
+        Returns:
+            Every tensor that was computed, by name.
+        """
+        tensors = {IMAGE: self.image_input(image_BHWC)}
+        for node in self.needed(wanted or self.results.names()):
+            run_node(node, tensors)
+        return tensors
+
+    def needed(self, wanted: Collection[str]) -> tuple[Node, ...]:
+        """The nodes without which the wanted tensors cannot be had, in running order."""
+        missing = set(wanted) - {out for node in self.nodes for out in node.outputs}
+        if missing:
+            raise UsageError(f"{self.name} has no tensor named {', '.join(sorted(missing))}")
+        open_names, chosen = set(wanted), []
+        for node in reversed(self.nodes):
+            if open_names & set(node.outputs):
+                chosen.append(node)
+                open_names |= set(node.inputs)
+        return tuple(reversed(chosen))
+
+    def merged(self, names: Collection[str], into: str) -> "System":
+        """The same system with several nodes fused into one, sharing its weights.
+
+        Tensors that only pass between the fused nodes vanish from the graph.
+        """
+        inside = [node for node in self.nodes if node.name in names]
+        unknown = set(names) - {node.name for node in inside}
+        if unknown:
+            raise UsageError(f"{self.name} has no node named {', '.join(sorted(unknown))}")
+        outside = [node for node in self.nodes if node.name not in names]
+        made = [out for node in inside for out in node.outputs]
+        kept = set(self.results.names()) | {name for node in outside for name in node.inputs}
+        inputs = dict.fromkeys(i for node in inside for i in node.inputs if i not in made)
+        fused = Node(
+            into,
+            _Fused(inside, tuple(inputs), tuple(out for out in made if out in kept)),
+            tuple(inputs),
+            tuple(out for out in made if out in kept),
+        )
+        # The fused node runs where its last member did: everything it needs is known by then.
+        last = inside[-1]
+        nodes = [fused if n is last else n for n in self.nodes if n is last or n in outside]
+        return System(self.name, nodes, self.labels, self.tasks, self.image_size, self.results)
+
+
+def run_node(node: Node, tensors: dict[str, Tensor]) -> None:
+    """Run one node on the named tensors and add its outputs to them."""
+    made = node.module(*(tensors[name] for name in node.inputs))
+    made = (made,) if isinstance(made, Tensor) else made
+    tensors.update(zip(node.outputs, made, strict=True))
+
+
+class _Fused(nn.Module):
+    """Several nodes run as one module."""
+
+    def __init__(
+        self, nodes: Sequence[Node], inputs: tuple[str, ...], outputs: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.nodes = tuple(nodes)
+        self.parts = nn.ModuleDict({node.name: node.module for node in nodes})
+        self.inputs, self.outputs = inputs, outputs
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Inputs and outputs in the order of the fused node's names."""
+        tensors = dict(zip(self.inputs, given, strict=True))
+        for node in self.nodes:
+            run_node(node, tensors)
+        return tuple(tensors[name] for name in self.outputs)
+
+
+@torch.no_grad()
+def tensor_shapes(system: System) -> Mapping[str, tuple[int, ...]]:
+    """Shape of every tensor for a batch of one, measured by running the system once."""
+    was_training = system.training
+    device = next(system.parameters()).device
+    side = system.image_size
+    tensors = system.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8, device=device))
+    system.train(was_training)
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _check_wiring(nodes: Sequence[Node], results: Results) -> None:
+    known = {IMAGE}
+    for node in nodes:
+        if missing := set(node.inputs) - known:
+            raise ValueError(f"{node.name}: nothing produces {', '.join(sorted(missing))}")
+        if twice := set(node.outputs) & known:
+            raise ValueError(f"{node.name}: {', '.join(sorted(twice))} is already produced")
+        known |= set(node.outputs)
+    if missing := set(results.names()) - known:
+        raise ValueError(f"no node produces the result {', '.join(sorted(missing))}")
