@@ -1,0 +1,172 @@
+"""A training run as typed data. Defaults are CKDNet's; a recipe changes what it must.
+
+Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed copy, which is
+validated like the original and saved beside the results.
+"""
+
+import difflib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from ckd.contract.errors import UsageError
+from ckd.train.losses import Form
+from ckd.train.systems.ckdnet import CkdNet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """Random changes of one training image; ranges are symmetric unless given as (low, high).
+
+    ``colour``: "one_of_seven" is CKDNet's choice among seven jitters, "strong" additionally shifts
+    white balance, gamma and sharpness, for robustness against other cameras. ``crop_scales`` are
+    CKDNet's multi-scale views for the classifier: each adds one view of a random crop of that
+    fraction of the photograph to the plain one.
+    """
+
+    flip: bool = True
+    rotate_deg: float = 180.0
+    shear_deg: float = 10.0
+    scale: tuple[float, float] = (0.7, 1.3)
+    shift: tuple[float, float] = (0.01, 0.10)  # of width, of height
+    colour: Literal["none", "one_of_seven", "strong"] = "one_of_seven"
+    crop_scales: tuple[float, ...] = ()
+    crop_margin_px: int = 500  # the crop is taken from a centre that much larger (times its scale)
+    official_crop_axes: bool = False  # the authors swap width and height here; for parity runs
+    mask_rule: Literal["half", "any"] = "half"  # "any": the authors' >0, about a pixel too wide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How the learning rate moves.
+
+    plateau: times ``factor`` after ``patience`` epochs without improvement, not below ``floor``.
+    ``cumulative`` counts bad epochs without forgetting them at an improvement, as CKDNet's
+    classifier does; ``reload_best`` goes back to the best weights at each step, as its fine
+    segmentation does. cosine: linear warm-up over ``warmup`` of all steps, then a half cosine
+    down to ``floor``.
+    """
+
+    kind: Literal["constant", "plateau", "cosine"] = "plateau"
+    factor: float = 0.1
+    patience: int = 20
+    cumulative: bool = False
+    reload_best: bool = False
+    floor: float = 1e-8
+    warmup: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One network's training: everything upstream of ``nodes`` is frozen.
+
+    Gradients of ``accumulate`` batches are *summed*, as in the authors' code. ``select`` keeps the
+    epoch that is best on the validation images by ``monitor``, or the last one.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    output: str
+    target: Literal["mask", "label"]
+    epochs: int
+    batch_size: int
+    accumulate: int = 1
+    lr: float = 1e-4
+    encoder_lr: float = 1e-4
+    weight_decay: float = 1e-4  # L2 as in Adam, not decoupled
+    clip_norm: float = 10.0
+    schedule: Schedule = field(default_factory=Schedule)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    form: Form = "code"
+    focal_weight: float = 1.0
+    label_smoothing: float = 0.0
+    ema_decay: float | None = None
+    select: Literal["best", "last"] = "best"
+    monitor: Literal["jaccard", "pixel_accuracy", "mean_auc", "accuracy"] = "jaccard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole training run: system, stages in order, and what they share."""
+
+    name: str
+    system: CkdNet
+    image_size: int
+    stages: tuple[Stage, ...]
+    tasks: tuple[str, ...] = ("MEL", "SBK")  # of those that the data set has
+    seed: int = 6666
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    num_workers: int = 1
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; `UsageError` lists the names there are."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        known = ", ".join(stage.name for stage in self.stages)
+        raise UsageError(f"recipe {self.name} has no stage {name!r}; expected all, {known}")
+
+    def save(self, path: Path) -> None:
+        """Write every setting as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read what `Recipe.save` wrote."""
+    return _validated(json.loads(path.read_text()), str(path))
+
+
+def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """A copy with ``a.b.c=value`` settings applied; stages are addressed by their name.
+
+    Raises:
+        UsageError: an unknown setting (with the nearest known one) or a value that does not fit.
+    """
+    tree: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set {override}: expected NAME=VALUE")
+        *parents, leaf = path.split(".")
+        branch: Any = tree
+        for key in [*parents, leaf][:-1]:
+            branch = _child(branch, key, override)
+        if isinstance(branch, list) or leaf not in branch:
+            raise UsageError(_unknown(override, leaf, _keys(branch)))
+        try:
+            branch[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            branch[leaf] = text
+    return _validated(tree, "--set")
+
+
+def _child(branch: Any, key: str, override: str) -> Any:
+    if isinstance(branch, list):
+        for child in branch:
+            if child["name"] == key:
+                return child
+    elif isinstance(branch.get(key), dict | list):
+        return branch[key]
+    raise UsageError(_unknown(override, key, _keys(branch)))
+
+
+def _keys(branch: Any) -> list[str]:
+    return [item["name"] for item in branch] if isinstance(branch, list) else list(branch)
+
+
+def _unknown(override: str, key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    return f"--set {override}: unknown setting {key!r}; {hint}"
+
+
+def _validated(tree: dict[str, Any], where: str) -> Recipe:
+    try:
+        return TypeAdapter(Recipe).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {place}: {first['msg']}, got {first['input']!r}") from error

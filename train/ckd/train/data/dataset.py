@@ -1,0 +1,162 @@
+"""Samples as tensors, in an order that is the same on every machine, process and restart.
+
+A batch is drawn as (epoch, index) pairs and each pair seeds its own generator, so nothing depends on
+how many workers load it or how many processes share it.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ckd.contract.errors import InputError
+from ckd.contract.preprocess import read_rgb
+from ckd.train.config import Augmentation
+from ckd.train.data.augment import augment, multi_scale_crop
+from ckd.train.data.samples import Sample, SampleSet
+
+#: Official scorer: mask pixels above this belong to the lesion.
+MASK_THRESHOLD = 128
+
+
+def read_mask(path: Path, image_shape: tuple[int, ...] | None = None) -> NDArray[np.bool_]:
+    """A ground-truth mask, True on the lesion.
+
+    Raises:
+        InputError: unreadable, or not of the height and width of its image where these are given.
+    """
+    try:
+        with Image.open(path) as image:
+            mask_HW = np.asarray(image.convert("L")) > MASK_THRESHOLD
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: unreadable mask ({error})") from error
+    if image_shape is not None and mask_HW.shape != image_shape[:2]:
+        raise InputError(
+            f"{path}: mask of {mask_HW.shape[1]}x{mask_HW.shape[0]} pixels, "
+            f"its image has {image_shape[1]}x{image_shape[0]}"
+        )
+    return mask_HW
+
+
+class TrainingViews(Dataset[dict[str, Tensor]]):
+    """Augmented views of each sample, addressed by (epoch, index).
+
+    An item holds ``image`` uint8 [V, S, S, 3], ``index`` [V], and ``mask`` float [V, 1, S, S] or
+    ``label`` int64 [V]; V is one plus the number of multi-scale crops.
+    """
+
+    def __init__(
+        self, samples: SampleSet, settings: Augmentation, side_px: int, seed: int, target: str
+    ) -> None:
+        self.samples = samples.samples
+        self.settings = settings
+        self.side_px = side_px
+        self.seed = seed
+        self.target = target
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        sample = self.samples[index]
+        image_HWC = read_rgb(sample.image)
+        if self.target == "mask":
+            assert sample.mask is not None
+            mask_HW = read_mask(sample.mask, image_HWC.shape)
+            view, seen = augment(image_HWC, mask_HW, self.settings, self.side_px, rng)
+            assert seen is not None
+            return {
+                "image": torch.from_numpy(view)[None],
+                "index": torch.tensor([index]),
+                "mask": torch.from_numpy(seen.astype(np.float32))[None, None],
+            }
+        sources = [image_HWC] + [
+            multi_scale_crop(image_HWC, fraction, self.settings, rng)
+            for fraction in self.settings.crop_scales
+        ]
+        views = [augment(s, None, self.settings, self.side_px, rng)[0] for s in sources]
+        return {
+            "image": torch.from_numpy(np.stack(views)),
+            "index": torch.full((len(views),), index),
+            "label": torch.full((len(views),), _label(sample)),
+        }
+
+
+class EpochBatches:
+    """Batches of (epoch, index) for one process, every sample in exactly one batch of an epoch.
+
+    All processes see the same number of batches (collective operations would hang otherwise): each
+    global batch is dealt out in turn, and a last one too small to give everybody two samples joins
+    the one before.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, epoch: int, seed: int, rank: int, world: int
+    ) -> None:
+        order = np.random.default_rng((seed, epoch, 0xB47C)).permutation(num_samples)
+        whole = batch_size * world
+        cuts = list(range(whole, num_samples, whole))
+        if cuts and num_samples - cuts[-1] < 2 * world:
+            cuts.pop()
+        self.batches = [
+            [(epoch, int(index)) for index in batch[rank::world]] for batch in np.split(order, cuts)
+        ]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def training_loader(
+    views: TrainingViews, batches: EpochBatches, num_workers: int
+) -> DataLoader[dict[str, Tensor]]:
+    """Loader of one epoch; views of an item are laid out along the batch."""
+    return DataLoader(
+        views,
+        batch_sampler=batches,  # type: ignore[arg-type]  # keys are pairs, not integers
+        num_workers=num_workers,
+        collate_fn=_concatenate,
+        # Forking after threads have started can deadlock; spawning is slow but always right.
+        multiprocessing_context="forkserver" if num_workers else None,
+        persistent_workers=False,
+    )
+
+
+def drop_unreadable(samples: SampleSet) -> tuple[SampleSet, list[str]]:
+    """Leave out files that cannot be decoded, and say which: before the first epoch, not in it."""
+
+    def problem(sample: Sample) -> str | None:
+        try:
+            image_HWC = read_rgb(sample.image)
+            if sample.mask is not None:
+                read_mask(sample.mask, image_HWC.shape)
+        except InputError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        problems = dict(zip(samples.samples, pool.map(problem, samples.samples), strict=True))
+    return (
+        samples.only(lambda sample: problems[sample] is None),
+        [message for message in problems.values() if message],
+    )
+
+
+def _concatenate(items: Sequence[dict[str, Tensor]]) -> dict[str, Any]:
+    return {key: torch.cat([item[key] for item in items]) for key in items[0]}
+
+
+def _label(sample: Sample) -> int:
+    assert sample.label is not None
+    return sample.label

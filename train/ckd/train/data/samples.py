@@ -1,0 +1,50 @@
+"""What the loaders hand to training: which files belong together, and what is known of each."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image and what is known of it; a sample may lack a mask or a label, not both."""
+
+    id: str
+    image: Path
+    mask: Path | None = None
+    label: int | None = None  # index into SampleSet.labels
+    group: str | None = None  # lesion or patient; samples of one group never straddle a split
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSet:
+    """One split of one data set. ``labels`` gives the class order of ``Sample.label``."""
+
+    name: str
+    split: Split
+    labels: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def only(self, keep: Callable[[Sample], bool]) -> "SampleSet":
+        """The same set with only the samples that ``keep`` accepts."""
+        return replace(self, samples=tuple(filter(keep, self.samples)))
+
+    def with_masks(self) -> "SampleSet":
+        """Samples that can train or score a segmentation."""
+        return self.only(lambda sample: sample.mask is not None)
+
+    def with_labels(self) -> "SampleSet":
+        """Samples that can train or score a classification."""
+        return self.only(lambda sample: sample.label is not None)
+
+    def class_counts(self) -> tuple[int, ...]:
+        """Samples per class, in the order of ``labels``."""
+        counts = Counter(sample.label for sample in self.samples)
+        return tuple(counts[index] for index in range(len(self.labels)))
