@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ckd.contract.manifest import ResultSpec
 from ckd.contract.metrics import (
     ClassificationScores,
     Confusion,
@@ -23,7 +24,7 @@ from ckd.contract.metrics import (
 from ckd.contract.preprocess import mask_from_logits, network_image, read_rgb, softmax
 from ckd.train.data.dataset import read_mask
 from ckd.train.data.samples import Sample, SampleSet
-from ckd.train.systems.graph import Results, System
+from ckd.train.systems.graph import System
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def score_batch(
 
 
 def score_image(
-    results: Results, answers: dict[str, NDArray[np.float32]], sample: Sample
+    results: ResultSpec, answers: dict[str, NDArray[np.float32]], sample: Sample
 ) -> ImageScore:
     """Score one image's logits against its mask (at the mask's own size) and label."""
     probabilities = None

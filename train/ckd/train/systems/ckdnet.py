@@ -11,11 +11,12 @@ photograph alone and runs beside the other two networks.
 from dataclasses import dataclass
 from typing import Literal
 
+from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.encoder import Backbone, Weights, build_encoder
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
-from ckd.train.systems.graph import IMAGE, Node, Results, System
+from ckd.train.systems.graph import Node, System
 
 _LEVELS = (1, 2, 3, 4)
 _GATES = tuple(f"gate{level}" for level in _LEVELS)
@@ -79,5 +80,5 @@ class CkdNet:
             labels,
             tasks,
             image_size,
-            Results("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
+            ResultSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
         )

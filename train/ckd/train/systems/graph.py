@@ -12,39 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
+from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.image_input import ImageInput
-
-#: The one tensor that comes from outside. Modules receive it normalised, [B, 3, H, W].
-IMAGE = "image"
-
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One sub-network: ``outputs = module(*inputs)``, all named. Output names are unique."""
+    """One sub-network: ``outputs = module(*inputs)``, all named. Output names are unique.
+
+    The input "image" comes from outside; modules receive it normalised, [B, 3, H, W].
+    """
 
     name: str
     module: nn.Module
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Which tensors are the system's answers; None where a system has no such answer.
-
-    ``coarse_align_corners`` says how the coarse logits' grid lies over the image: True if its
-    corner pixels sit on the image's corner pixels (bilinear with align_corners=True).
-    """
-
-    class_logits: str | None = None
-    mask_logits: str | None = None
-    coarse_logits: str | None = None
-    coarse_align_corners: bool = False
-
-    def names(self) -> tuple[str, ...]:
-        """The result tensors that exist."""
-        names = (self.class_logits, self.mask_logits, self.coarse_logits)
-        return tuple(name for name in names if name is not None)
 
 
 class System(nn.Module):
@@ -69,7 +50,7 @@ class System(nn.Module):
         labels: tuple[str, ...],
         tasks: tuple[str, ...],
         image_size: int,
-        results: Results,
+        results: ResultSpec,
     ) -> None:
         super().__init__()
         self.name = name
@@ -171,7 +152,7 @@ def tensor_shapes(system: System) -> Mapping[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _check_wiring(nodes: Sequence[Node], results: Results) -> None:
+def _check_wiring(nodes: Sequence[Node], results: ResultSpec) -> None:
     known = {IMAGE}
     for node in nodes:
         if missing := set(node.inputs) - known:

@@ -1,0 +1,147 @@
+"""Make a bundle: export every node, wire them, prove the chain, record golden cases, hash it all."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ckd.contract.bundle import CASCADE, Bundle, write_hashes
+from ckd.contract.errors import GateFailed, UsageError
+from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
+from ckd.export.model_card import model_card
+from ckd.export.onnx import export_onnx
+from ckd.export.parity import TensorParity, check_parity, parity_images, torch_tensors
+from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases, run_acceptance
+from ckd.runtime.backends import open_backend
+from ckd.runtime.cascade import Cascade
+from ckd.train.systems.graph import System, tensor_shapes
+
+#: Golden cases pass at any backend's FP32; rounding may move a border pixel.
+FP32_ACCEPTANCE = Tolerance(mask_jaccard=0.99, probability=0.005)
+
+Progress = Callable[[str, int, int], None]
+
+
+def write_bundle(
+    system: System,
+    out: Path,
+    *,
+    name: str,
+    provenance: Mapping[str, Any],
+    scores: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[TensorParity]:
+    """Write a bundle folder, or nothing if the exported chain disagrees with PyTorch.
+
+    Args:
+        system: trained.
+        out: folder to create.
+        name: of the bundle.
+        provenance: where the weights come from; goes into `cascade.json` and the model card.
+        scores: what `ckd-train evaluate` measured, for the model card.
+        progress: told (what is being done, step, number of steps).
+
+    Returns:
+        How far each tensor of the chain lies from PyTorch's.
+
+    Raises:
+        GateFailed: the chain disagrees with PyTorch.
+        UsageError: ``out`` exists.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists; name another folder or remove it")
+    tell = progress or (lambda what, step, steps: None)
+    system.eval()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    steps = len(system.nodes) + 2
+    # Built beside its destination and renamed at the end: an interrupted export leaves no bundle.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
+        folder = Path(made) / "bundle"
+        (folder / "acceptance").mkdir(parents=True)
+        for step, node in enumerate(system.nodes):
+            tell(f"export {node.name}", step, steps)
+            export_onnx(node, system, folder / _file(node.name))
+        manifest = _manifest(system, name, provenance)
+        (folder / CASCADE).write_text(manifest.to_json())
+
+        tell("compare with PyTorch", steps - 2, steps)
+        images = parity_images(system.image_size)
+        expected = torch_tensors(system, images)
+        answers = {tensor: expected[tensor] for tensor in manifest.results.names()}
+        (folder / CASES).write_bytes(pack_cases(images, answers))
+        (folder / TOLERANCES).write_text(json.dumps({"fp32": asdict(FP32_ACCEPTANCE)}) + "\n")
+        (folder / "model_card.md").write_text(model_card(manifest, scores))
+        write_hashes(folder)
+        bundle = Bundle(folder)
+        with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
+            report = check_parity(cascade, images, expected)
+            _check_acceptance(cascade, bundle)
+        tell("done", steps, steps)
+        shutil.move(folder, out)
+    return report
+
+
+def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Repeat every check that needs no PyTorch: hashes, wiring, shapes, acceptance cases.
+
+    Raises:
+        BundleError: a file is missing or changed, or the wiring does not fit.
+        EngineError: a network cannot be loaded, or has other inputs and outputs than promised.
+        GateFailed: an acceptance case did not come out as recorded.
+    """
+    tell = progress or (lambda what, step, steps: None)
+    tell("hashes", 0, 3)
+    bundle = Bundle(path)
+    bundle.verify()
+    tell("load networks", 1, 3)
+    with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
+        tell("acceptance cases", 2, 3)
+        cases = _check_acceptance(cascade, bundle)
+    tell("done", 3, 3)
+    return {
+        "bundle": str(path),
+        "name": bundle.manifest.name,
+        "sha256": bundle.digest(),
+        "num_files": len(bundle.files),
+        "num_bytes": bundle.num_bytes(),
+        "cases": cases,
+    }
+
+
+def _check_acceptance(cascade: Cascade, bundle: Bundle) -> list[dict[str, Any]]:
+    cases = run_acceptance(cascade, bundle)
+    failed = [case for case in cases if not case.passed]
+    if failed:
+        raise GateFailed(
+            f"{bundle.path}: {len(failed)} of {len(cases)} acceptance cases failed on "
+            f"{cascade.backend.name}; the first: {failed[0].as_dict()}"
+        )
+    return [case.as_dict() for case in cases]
+
+
+def _manifest(system: System, name: str, provenance: Mapping[str, Any]) -> Manifest:
+    shapes = dict(tensor_shapes(system))
+    shapes[IMAGE] = (1, system.image_size, system.image_size, 3)
+    return Manifest(
+        name=name,
+        system=system.name,
+        labels=system.labels,
+        tasks=tuple(task for task in system.tasks if task in system.labels),
+        shapes=shapes,
+        dtypes={t: {"fp32": "uint8" if t == IMAGE else "float32"} for t in shapes},
+        nodes=tuple(
+            NodeSpec(node.name, node.inputs, node.outputs, {"fp32": _file(node.name)})
+            for node in system.nodes
+        ),
+        results=system.results,
+        # The official scorers cut masks and diagnoses at one half.
+        thresholds={"mask": 0.5, **dict.fromkeys(system.labels, 0.5)},
+        provenance=provenance,
+    )
+
+
+def _file(node: str) -> str:
+    return f"{node}.fp32.onnx"

@@ -1,0 +1,118 @@
+"""`ckd-export`: from a training run to a bundle, and proof that the bundle is whole."""
+
+import json
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ckd.contract import console
+from ckd.contract.errors import InputError
+
+cli = console.app("Turn a trained run into a bundle that a device can run, and verify bundles.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@cli.command("bundle")
+def bundle(
+    run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; default: recipe.")] = None,
+    merge_fine: Annotated[
+        bool,
+        typer.Option(
+            "--merge-fine",
+            help="Export the fine network as one node instead of two (CKDNet's three engines).",
+        ),
+    ] = False,
+    licence: Annotated[
+        str, typer.Option(help="Licence of weights and data, for the model card.")
+    ] = "not stated",
+    as_json: Json = False,
+) -> None:
+    """Export every network to ONNX, prove the chain equal to PyTorch, and write a bundle."""
+    from ckd.export.bundle import write_bundle
+    from ckd.train.fit import load_run
+
+    recipe, system = load_run(run)
+    if merge_fine:
+        system = system.merged(("seg_encoder", "seg_decoder"), "seg")
+    report = write_bundle(
+        system,
+        out,
+        name=name or recipe.name,
+        provenance=_provenance(run, recipe.name, licence),
+        scores=_scores(run),
+        progress=_progress,
+    )
+    if as_json:
+        print(json.dumps([{"tensor": t.tensor, "relative_error": t.relative} for t in report]))
+        return
+    worst = max(report, key=lambda tensor: tensor.relative)
+    size_mb = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
+    print(f"{out}: {len(system.nodes)} networks, {size_mb:.1f} MB")
+    print(
+        f"largest difference from PyTorch: {worst.relative:.1e} standard deviations "
+        f"({worst.tensor}, {len(report)} tensors compared)"
+    )
+
+
+@cli.command("verify")
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or zip file.")],
+    as_json: Json = False,
+) -> None:
+    """Check hashes, wiring and shapes, and repeat the recorded acceptance cases."""
+    from ckd.export.bundle import verify_bundle
+
+    report = verify_bundle(bundle, _progress)
+    if as_json:
+        print(json.dumps(report))
+        return
+    print(
+        f"{bundle}: {report['name']}, {report['num_files']} files, "
+        f"{report['num_bytes'] / 1e6:.1f} MB, sha256 {report['sha256'][:12]}"
+    )
+    print(f"hashes, wiring and shapes fit; {len(report['cases'])} acceptance cases passed")
+
+
+def main() -> None:
+    """Entry point of `ckd-export`."""
+    console.run(cli)
+
+
+def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
+    data = json.loads((run / "data.json").read_text())
+    return {
+        "recipe": recipe,
+        "data": f"{data['name']}, {data['num_train']} training images",
+        "data_digest": data["digest"],
+        "class_counts": dict(zip(data["labels"], data["class_counts"], strict=True)),
+        "licence": licence,
+        "exported": date.today().isoformat(),
+        "versions": {package: version(package) for package in ("ckd", "torch", "onnx")},
+    }
+
+
+def _scores(run: Path) -> dict[str, Any] | None:
+    """What `ckd-train evaluate` measured of this run, if it was run."""
+    path = run / "evaluate" / "scores.json"
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error}); run `ckd-train evaluate` again") from error
+
+
+def _progress(what: str, step: int, steps: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K[{step}/{steps}] {what}", end="" if step < steps else "\n", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

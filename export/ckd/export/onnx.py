@@ -1,0 +1,125 @@
+"""One node of a system to one ONNX file.
+
+Every file is opset 18 (the widest that TensorRT 10.3 to 11, TensorRT-RTX, ONNX Runtime and OpenVINO
+share), has static shapes for a batch of one, and holds its weights itself: one file, one hash.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ckd.contract.errors import EngineError
+from ckd.contract.manifest import IMAGE
+from ckd.train.networks.image_input import ImageInput
+from ckd.train.systems.graph import Node, System, tensor_shapes
+
+OPSET = 18
+
+
+class ExportedNode(nn.Module):
+    """A node as an integrator meets it: the image comes in as uint8 RGB [1, H, W, 3]."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self.network = node.module
+        self.image_input = ImageInput()
+        self.input_names = node.inputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Normalise the image where it is an input, then run the network."""
+        prepared = [
+            self.image_input(tensor) if name == IMAGE else tensor
+            for name, tensor in zip(self.input_names, inputs, strict=True)
+        ]
+        outputs = self.network(*prepared)
+        return (outputs,) if isinstance(outputs, Tensor) else outputs
+
+
+def example_inputs(system: System, node: Node) -> tuple[Tensor, ...]:
+    """Tensors of the right shapes and types for a node."""
+    shapes = tensor_shapes(system)
+    side = system.image_size
+    return tuple(
+        torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        if name == IMAGE
+        else torch.zeros(shapes[name])
+        for name in node.inputs
+    )
+
+
+def export_onnx(node: Node, system: System, path: Path) -> None:
+    """Write a node as FP32 ONNX.
+
+    Args:
+        node: of ``system``.
+        system: in evaluation mode; its other nodes give the shapes of the inputs.
+        path: of the .onnx file.
+
+    Raises:
+        EngineError: the exporter did not produce what was asked for.
+    """
+    wrapped = ExportedNode(node).eval()
+    with _quiet():
+        torch.onnx.export(
+            wrapped,
+            example_inputs(system, node),
+            str(path),
+            input_names=list(node.inputs),
+            output_names=list(node.outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            optimize=True,
+            verbose=False,
+        )
+    model = onnx.load(str(path))
+    _strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    names = tuple(i.name for i in model.graph.input), tuple(o.name for o in model.graph.output)
+    if names != (node.inputs, node.outputs):
+        raise EngineError(
+            f"{node.name}: the exporter named inputs and outputs {names}, "
+            f"expected {(node.inputs, node.outputs)}"
+        )
+    # Asked for an opset it cannot convert to, the exporter logs and writes another one.
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if opset != OPSET:
+        raise EngineError(f"{node.name}: the exporter wrote opset {opset}, expected {OPSET}")
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about the exporting machine: source paths and stack traces."""
+    model.doc_string = ""
+    model.graph.doc_string = ""
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    for initializer in model.graph.initializer:
+        del initializer.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter reports its progress on stdout, in warnings and in logs; none of it is ours."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

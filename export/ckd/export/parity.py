@@ -1,0 +1,74 @@
+"""The gate between training and shipping: the chained ONNX graphs must say what PyTorch says.
+
+Tensor by tensor, on generated dermoscopy images. The tolerance is relative to each tensor's own
+spread: float32 on both sides, but sums are taken in another order, and depth amplifies that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ckd.contract.errors import GateFailed
+from ckd.contract.manifest import IMAGE
+from ckd.runtime.cascade import Cascade
+from ckd.train.data.synthetic import dermoscopy
+from ckd.train.systems.graph import System
+
+#: Largest difference of any element, in standard deviations of its tensor. Trained networks stay
+#: below 1e-4 on every tensor; a swapped input or a wrong resize is off by 1 and more.
+FP32_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class TensorParity:
+    """How far one tensor of the chain lies from PyTorch's, over all images."""
+
+    tensor: str
+    max_error: float  # absolute
+    spread: float  # standard deviation of the PyTorch tensor
+
+    @property
+    def relative(self) -> float:
+        """Largest error in standard deviations."""
+        return self.max_error / max(self.spread, 1e-6)
+
+
+def parity_images(side_px: int, count: int = 4) -> NDArray[np.uint8]:
+    """Generated dermoscopy images at network size, [N, S, S, 3] uint8 RGB."""
+    return np.stack([dermoscopy(seed=9000 + i, side_px=side_px).image_HWC for i in range(count)])
+
+
+@torch.no_grad()
+def torch_tensors(system: System, images_NSS3: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+    """Every tensor that the PyTorch system computes for a batch of images."""
+    tensors = system.eval()(torch.from_numpy(images_NSS3))
+    return {name: t.float().cpu().numpy() for name, t in tensors.items() if name != IMAGE}
+
+
+def check_parity(
+    cascade: Cascade,
+    images_NSS3: NDArray[np.uint8],
+    expected: Mapping[str, NDArray[np.float32]],
+    tolerance: float = FP32_TOLERANCE,
+) -> list[TensorParity]:
+    """Compare every tensor of the chain with PyTorch's.
+
+    Raises:
+        GateFailed: a tensor differs by more than ``tolerance`` standard deviations, or is not
+            finite; nothing may be released.
+    """
+    given = [cascade.run(image) for image in images_NSS3]
+    report = []
+    for name in (name for name in cascade.manifest.shapes if name != IMAGE):
+        got = np.concatenate([tensors[name] for tensors in given]).astype(np.float32)
+        error = float(np.abs(got - expected[name]).max())
+        report.append(TensorParity(name, error, float(expected[name].std())))
+        if not np.isfinite(got).all() or report[-1].relative > tolerance:
+            raise GateFailed(
+                f"{name}: the exported chain differs from PyTorch by {report[-1].relative:.2g} "
+                f"standard deviations, allowed {tolerance:g}; nothing was written"
+            )
+    return report

@@ -1,0 +1,48 @@
+"""What all five command lines share: how errors end a command, and what --help looks like.
+
+Only this module and the `cli` modules print.
+"""
+
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Callable
+
+import typer
+
+from ckd.contract.errors import CkdError
+
+
+def app(help_text: str) -> typer.Typer:
+    """A command line with the habits all of ours share."""
+    made = typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @made.callback(invoke_without_command=True)
+    def common(
+        version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    ) -> None:
+        if version:
+            print(importlib.metadata.version("ckd"))
+            raise typer.Exit
+
+    made.info.help = help_text
+    return made
+
+
+def run(command: Callable[[], object]) -> None:
+    """Run a command line: a `CkdError` becomes one line on stderr and its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        command()
+    except CkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,107 @@
+"""What the cascade says of one image, and how it is written down.
+
+Suffixes: H rows, W columns of the image as given.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.overlay import draw_overlay
+
+#: Every result carries it; it is not a diagnosis.
+NOTICE = "Research use only. Not a medical device; not for diagnosis."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What the cascade says of one image. Arrays belong to the finding and stay valid.
+
+    Attributes:
+        mask_HW: True on the lesion, in pixels of the image as given; None if the system gives none.
+        coarse_mask_HW: the coarse network's mask, likewise.
+        probabilities: by label, summing to 1; empty if the system classifies nothing.
+        quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
+            of coarse and fine mask (two views of one lesion, so disagreement is a warning), and
+            ``lesion_fraction`` of the image.
+        timings_ms: wall time of "preprocess", each node, "postprocess" and "total"; reading a file
+            is not included.
+        bundle: name and first digits of the digest of the bundle that was used.
+    """
+
+    mask_HW: NDArray[np.bool_] | None
+    coarse_mask_HW: NDArray[np.bool_] | None
+    probabilities: Mapping[str, float]
+    quality: Mapping[str, float]
+    timings_ms: Mapping[str, float]
+    bundle: str
+    backend: str
+    precision: str
+
+    @property
+    def top(self) -> str | None:
+        """The most probable label."""
+        return max(self.probabilities, key=self.probabilities.__getitem__, default=None)
+
+    @property
+    def lesion_area_px(self) -> int:
+        """Lesion area in pixels of the image as given."""
+        return 0 if self.mask_HW is None else int(np.count_nonzero(self.mask_HW))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the masks' pixels, ready for JSON."""
+        return {
+            "size_hw": None if self.mask_HW is None else list(self.mask_HW.shape),
+            "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()},
+            "top": self.top,
+            "lesion_area_px": self.lesion_area_px,
+            "quality": {k: round(v, 4) for k, v in self.quality.items()},
+            "timings_ms": {k: round(v, 3) for k, v in self.timings_ms.items()},
+            "bundle": self.bundle,
+            "backend": self.backend,
+            "precision": self.precision,
+            "notice": NOTICE,
+        }
+
+    def to_json(self) -> str:
+        """`as_dict` as one line of JSON."""
+        return json.dumps(self.as_dict())
+
+    def save(self, folder: Path, stem: str, image_HWC: NDArray[np.uint8]) -> dict[str, str]:
+        """Write ``<stem>_mask.png`` (0/255), ``<stem>_overlay.png`` and ``<stem>.json``.
+
+        Args:
+            folder: created if missing.
+            stem: of the file names.
+            image_HWC: the RGB image that was analysed.
+
+        Returns:
+            File names by kind: "mask", "overlay", "json".
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        written = {"json": f"{stem}.json", "overlay": f"{stem}_overlay.png"}
+        _write_png(folder / written["overlay"], draw_overlay(image_HWC, self)[..., ::-1])
+        if self.mask_HW is not None:
+            written["mask"] = f"{stem}_mask.png"
+            _write_png(folder / written["mask"], self.mask_HW.astype(np.uint8) * 255)
+        (folder / written["json"]).write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        return written
+
+
+def jaccard_or_one(a_HW: NDArray[np.bool_], b_HW: NDArray[np.bool_]) -> float:
+    """Intersection over union; 1 when both are empty, as the official scorer has it."""
+    union = np.count_nonzero(a_HW | b_HW)
+    return float(np.count_nonzero(a_HW & b_HW) / union) if union else 1.0
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    # Level 1: four times faster than OpenCV's default on a photograph, a tenth larger.
+    encoded, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert encoded
+    path.write_bytes(data.tobytes())

@@ -1,0 +1,14 @@
+"""Run a cascade on a device: load a bundle, analyse images, without torch.
+
+    from ckd.runtime import Cascade
+
+    with Cascade.load() as cascade:
+        finding = cascade.predict("photo.jpg")
+        print(finding.top, finding.lesion_area_px)
+"""
+
+from ckd.contract.errors import CkdError
+from ckd.contract.results import Finding
+from ckd.runtime.cascade import Cascade
+
+__all__ = ["Cascade", "CkdError", "Finding"]

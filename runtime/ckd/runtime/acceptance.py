@@ -1,0 +1,106 @@
+"""Golden cases: what a bundle's networks answered when it was made, to be answered again here.
+
+Whatever runs a bundle (another backend, an engine built on this device) must repeat the recorded
+answers within the recorded tolerances before its own answers are worth anything.
+
+Suffixes: N cases, S network side in pixels, h w a logits map.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import BundleError
+from ckd.contract.preprocess import softmax
+from ckd.contract.results import jaccard_or_one
+from ckd.runtime.cascade import Cascade
+
+CASES: Final = "acceptance/cases.npz"
+TOLERANCES: Final = "acceptance/tolerances.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far an answer may lie from the recorded one."""
+
+    mask_jaccard: float  # of the masks at network size, at least
+    probability: float  # absolute difference of any class, at most
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How one golden case came out; None where the system gives no such answer."""
+
+    case: int
+    mask_jaccard: float | None
+    coarse_jaccard: float | None
+    probability_error: float | None
+    passed: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, ready for JSON."""
+        return asdict(self)
+
+
+def pack_cases(
+    images_NSS3: NDArray[np.uint8], answers: Mapping[str, NDArray[np.float32]]
+) -> bytes:
+    """The content of `CASES`: images at network size and every result tensor, in float16."""
+    packed = io.BytesIO()
+    half = {name: values.astype(np.float16) for name, values in answers.items()}
+    np.savez_compressed(packed, images=images_NSS3, **half)  # type: ignore[arg-type]
+    return packed.getvalue()
+
+
+def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
+    """Run every golden case of a bundle through a loaded cascade.
+
+    Raises:
+        BundleError: the bundle has no readable cases, or none for the cascade's precision.
+    """
+    try:
+        with np.load(io.BytesIO(bundle.read(CASES)), allow_pickle=False) as archive:
+            images_NSS3 = archive["images"]
+            recorded = {name: archive[name] for name in archive.files if name != "images"}
+        tolerances = json.loads(bundle.read(TOLERANCES))
+        tolerance = Tolerance(**tolerances[cascade.precision])
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
+    return [
+        _compare(
+            index, cascade, cascade.run(image), {k: v[index] for k, v in recorded.items()}, tolerance
+        )
+        for index, image in enumerate(images_NSS3)
+    ]
+
+
+def _compare(
+    index: int,
+    cascade: Cascade,
+    given: Mapping[str, NDArray[Any]],
+    recorded: Mapping[str, NDArray[Any]],
+    tolerance: Tolerance,
+) -> CaseResult:
+    results = cascade.manifest.results
+    overlaps: dict[str, float] = {}
+    for name in (results.mask_logits, results.coarse_logits):
+        if name is not None:
+            overlaps[name] = jaccard_or_one(given[name][0] > 0, recorded[name] > 0)
+    error = None
+    if (name := results.class_logits) is not None:
+        shift = softmax(given[name][0]) - softmax(recorded[name].astype(np.float32))
+        error = float(np.abs(shift).max())
+    return CaseResult(
+        case=index,
+        mask_jaccard=overlaps.get(results.mask_logits or ""),
+        coarse_jaccard=overlaps.get(results.coarse_logits or ""),
+        probability_error=error,
+        passed=all(o >= tolerance.mask_jaccard for o in overlaps.values())
+        and (error is None or error <= tolerance.probability),
+    )

@@ -1,0 +1,100 @@
+"""Inference backends: each loads one node of a cascade and runs it on buffers it was given.
+
+Vendor packages are imported only inside the module of the one backend that needs them.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.manifest import NodeSpec
+from ckd.contract.tensors import TensorSpec
+
+#: Backend -> (package that must be importable, how to install it), best first.
+BACKENDS: Final = {"onnxruntime": ("onnxruntime", "pip install 'ckd[cpu]'")}
+
+
+class DeviceBuffer(Protocol):
+    """Memory of one tensor where its engines run. Its address never changes."""
+
+    spec: TensorSpec
+
+    def write(self, array: NDArray[Any]) -> None:
+        """Copy an array of exactly this shape and type in."""
+
+    def read(self) -> NDArray[Any]:
+        """The content as an array on the host, valid until the next run overwrites it."""
+
+
+class Engine(Protocol):
+    """One loaded sub-network.
+
+    A protocol, not a base class: what backends share is this shape, not code.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
+        """Fix where inputs are read and outputs are written; called once."""
+
+    def enqueue(self) -> None:
+        """Start one run. Allocates nothing; on a CPU the run is finished on return."""
+
+    def close(self) -> None:
+        """Release the engine; calling it twice is fine."""
+
+
+class Backend(Protocol):
+    """Makes engines and the buffers between them, all on one device."""
+
+    name: str
+    device: str
+
+    def load(self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec]) -> Engine:
+        """Load a node; ``specs`` says what the manifest promises of each of its tensors."""
+
+    def allocate(self, spec: TensorSpec) -> DeviceBuffer:
+        """A buffer for one tensor."""
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the backends whose package is importable here, best first."""
+    return tuple(
+        name for name, (package, _) in BACKENDS.items() if importlib.util.find_spec(package)
+    )
+
+
+def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
+    """The backend of that name, or the best one installed for "auto".
+
+    Args:
+        name: "auto" or one of `BACKENDS`.
+        device: "auto" or "cpu".
+        num_threads: of one engine's CPU work; None uses every core this process may run on.
+
+    Raises:
+        UsageError: unknown backend or device.
+        EnvironmentUnusable: not installed; says which extra to install.
+    """
+    if name != "auto" and name not in BACKENDS:
+        raise UsageError(f"unknown backend {name!r}; expected auto, {', '.join(BACKENDS)}")
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"unknown device {device!r}; this version runs on: cpu")
+    chosen = next(iter(installed()), None) if name == "auto" else name
+    if chosen is None or chosen not in installed():
+        wanted = BACKENDS if chosen is None else {chosen: BACKENDS[chosen]}
+        remedy = ", or ".join(f"`{command}`" for _, command in wanted.values())
+        raise EnvironmentUnusable(f"no inference backend is installed; install one: {remedy}")
+    from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(num_threads)
+
+
+def zeros(spec: TensorSpec) -> NDArray[Any]:
+    """Host memory for a tensor."""
+    return np.zeros(spec.shape, spec.dtype)

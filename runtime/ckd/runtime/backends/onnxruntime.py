@@ -1,0 +1,133 @@
+"""ONNX Runtime on the CPU, reading and writing shared buffers in place (IOBinding)."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EngineError
+from ckd.contract.manifest import NodeSpec
+from ckd.contract.tensors import DType, TensorSpec
+from ckd.runtime.backends import DeviceBuffer, zeros
+
+_DTYPES: Final[Mapping[str, DType]] = {
+    "tensor(uint8)": "uint8",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+}
+
+
+class OnnxRuntimeBackend:
+    """Engines on the CPU. A buffer's memory is one NumPy array that sessions share."""
+
+    name = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, num_threads: int | None = None) -> None:
+        self.num_threads = num_threads or len(os.sched_getaffinity(0))
+
+    def load(
+        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec]
+    ) -> "OnnxRuntimeEngine":
+        """Load a node and check its inputs and outputs against the manifest."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.num_threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        # Each node has a pool of its own. Idle pools that spin would take the cores from the node
+        # that is running, since nodes run one after another.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Initialisers are copied into kernels' own layout; keeping both doubles the memory.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        try:
+            session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise EngineError(f"cannot load {node.name}: {_first_line(error)}") from error
+        return OnnxRuntimeEngine(node, session, specs)
+
+    def allocate(self, spec: TensorSpec) -> "OnnxRuntimeBuffer":
+        """Host memory, wrapped once for every session that uses it."""
+        return OnnxRuntimeBuffer(spec)
+
+
+class OnnxRuntimeBuffer:
+    """A NumPy array and the OrtValue over the same memory."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self.array = zeros(spec)
+        self.value = ort.OrtValue.ortvalue_from_numpy(self.array)
+
+    def write(self, array: NDArray[Any]) -> None:
+        """Copy in; `EngineError` on another shape or type."""
+        self.spec.check(array)
+        self.array[...] = array
+
+    def read(self) -> NDArray[Any]:
+        """The shared memory itself, not a copy."""
+        return self.array
+
+
+class OnnxRuntimeEngine:
+    """One session bound to fixed buffers."""
+
+    def __init__(
+        self, node: NodeSpec, session: ort.InferenceSession, specs: Mapping[str, TensorSpec]
+    ) -> None:
+        self.name = node.name
+        self.inputs = tuple(_spec(value) for value in session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in session.get_outputs())
+        promised = tuple(specs[n] for n in node.inputs), tuple(specs[n] for n in node.outputs)
+        if (self.inputs, self.outputs) != promised:
+            raise EngineError(
+                f"{node.name}: the file takes {_listed(self.inputs)} and gives "
+                f"{_listed(self.outputs)}; cascade.json says {_listed(promised[0])} and "
+                f"{_listed(promised[1])}; export the bundle again"
+            )
+        self._session: ort.InferenceSession | None = session
+        self._binding = session.io_binding()
+        self._run_options = ort.RunOptions()
+
+    def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
+        """Point inputs and outputs at the buffers of their names."""
+        for spec in self.inputs:
+            self._binding.bind_ortvalue_input(spec.name, _value(buffers[spec.name]))
+        for spec in self.outputs:
+            self._binding.bind_ortvalue_output(spec.name, _value(buffers[spec.name]))
+
+    def enqueue(self) -> None:
+        """Run; results are in the bound buffers on return."""
+        if self._session is None:
+            raise EngineError(f"{self.name} is closed")
+        try:
+            self._session.run_with_iobinding(self._binding, self._run_options)
+        except Exception as error:
+            raise EngineError(f"{self.name} failed: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Free the session and its threads."""
+        self._session = None
+        self._binding = None
+
+
+def _value(buffer: DeviceBuffer) -> ort.OrtValue:
+    return cast(OnnxRuntimeBuffer, buffer).value
+
+
+def _spec(value: Any) -> TensorSpec:
+    if value.type not in _DTYPES or not all(isinstance(size, int) for size in value.shape):
+        raise EngineError(
+            f"{value.name}: {value.type}{value.shape} is no static tensor of a known type"
+        )
+    return TensorSpec(value.name, tuple(value.shape), _DTYPES[value.type])
+
+
+def _listed(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(map(str, specs))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

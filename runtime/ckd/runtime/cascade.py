@@ -1,0 +1,205 @@
+"""The chain: one engine per node, one buffer per tensor, nothing copied in between.
+
+Suffixes: H rows, W columns of the image as given; C channels in RGB order.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import CkdError, UsageError
+from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.preprocess import (
+    check_rgb,
+    mask_from_logits,
+    network_image,
+    read_rgb,
+    softmax,
+)
+from ckd.contract.results import Finding, jaccard_or_one
+from ckd.runtime.backends import Backend, DeviceBuffer, Engine, open_backend
+
+
+class Cascade:
+    """A bundle's networks, loaded and joined.
+
+    Every tensor of the graph has one buffer, allocated here; its producer writes it and its
+    consumers read it in place. One cascade serves one thread at a time; make one per thread.
+
+    Use `Cascade.load`; the constructor is for tests and for backends of one's own.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
+        manifest = bundle.manifest
+        self.manifest: Manifest = manifest
+        self.backend = backend
+        self.precision = precision
+        self.bundle_id = f"{manifest.name}@{bundle.digest()[:12]}"
+        specs = {name: manifest.spec(name, precision) for name in manifest.shapes}
+        self.engines: dict[str, Engine] = {}
+        try:
+            for node in manifest.nodes:
+                onnx = bundle.read(node.files[precision])
+                self.engines[node.name] = backend.load(node, onnx, specs)
+            self.buffers: Mapping[str, DeviceBuffer] = {
+                name: backend.allocate(spec) for name, spec in specs.items()
+            }
+            for engine in self.engines.values():
+                engine.bind(self.buffers)
+        except CkdError:
+            self.close()
+            raise
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Path | str | None = None,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        num_threads: int | None = None,
+    ) -> "Cascade":
+        """Load a bundle, by default the one that comes with `ckd`.
+
+        Args:
+            bundle: folder or zip file.
+            backend: "auto" or a backend's name.
+            device: "auto" or "cpu".
+            precision: "auto" takes FP32, the precision every bundle has.
+            num_threads: CPU threads; all available cores by default.
+
+        Raises:
+            BundleError: the bundle is incomplete, altered or not understood.
+            EnvironmentUnusable: no backend is installed.
+            EngineError: a network cannot be loaded.
+            UsageError: an unknown name, or a precision that the bundle lacks.
+        """
+        opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
+        offered = opened.manifest.precisions()
+        chosen = "fp32" if precision == "auto" else precision
+        if chosen not in offered:
+            raise UsageError(
+                f"{opened.path}: no {chosen} networks in this bundle; it has {', '.join(offered)}"
+            )
+        return cls(opened, open_backend(backend, device, num_threads), chosen)
+
+    def warmup(self, runs: int = 2) -> None:
+        """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
+        side = self.manifest.image_size
+        grey = np.full((side, side, 3), 128, np.uint8)
+        for _ in range(runs):
+            self.predict(grey)
+
+    def predict(self, image: NDArray[np.uint8] | Path | str) -> Finding:
+        """Analyse one image.
+
+        Args:
+            image: uint8 RGB [H, W, 3] (OpenCV gives BGR: reverse the last axis), or a file.
+
+        Raises:
+            InputError: the file or array is not an image that can be analysed.
+            EngineError: an engine failed.
+        """
+        image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
+        check_rgb(image_HWC)
+        start = before = time.perf_counter()
+        timings_ms: dict[str, float] = {}
+
+        def lap(step: str) -> None:
+            nonlocal before
+            now = time.perf_counter()
+            timings_ms[step] = 1e3 * (now - before)
+            before = now
+
+        small_HWC = network_image(image_HWC, self.manifest.image_size)
+        self.buffers[IMAGE].write(small_HWC[None])
+        lap("preprocess")
+        for name, engine in self.engines.items():
+            engine.enqueue()
+            lap(name)
+        fine, coarse, probabilities, quality = self._answers(*image_HWC.shape[:2])
+        lap("postprocess")
+        timings_ms["total"] = 1e3 * (time.perf_counter() - start)
+        return Finding(
+            mask_HW=fine,
+            coarse_mask_HW=coarse,
+            probabilities=probabilities,
+            quality=quality,
+            timings_ms=timings_ms,
+            bundle=self.bundle_id,
+            backend=self.backend.name,
+            precision=self.precision,
+        )
+
+    def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
+        """Analyse images one by one as they come; nothing runs until the result is iterated."""
+        return map(self.predict, images)
+
+    def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Every tensor of the graph for an image already at network size, copied out.
+
+        For parity checks and calibration; `predict` is for answers.
+        """
+        self.buffers[IMAGE].write(small_HWC[None])
+        for engine in self.engines.values():
+            engine.enqueue()
+        return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
+
+    def close(self) -> None:
+        """Release every engine; the cascade cannot be used afterwards."""
+        for engine in self.engines.values():
+            engine.close()
+
+    def __enter__(self) -> "Cascade":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _answers(
+        self, height: int, width: int
+    ) -> tuple[
+        NDArray[np.bool_] | None, NDArray[np.bool_] | None, dict[str, float], dict[str, float]
+    ]:
+        """Masks in image pixels, probabilities by label, and what speaks for or against them."""
+        results, threshold = self.manifest.results, self.manifest.thresholds.get("mask", 0.5)
+        fine = coarse = None
+        probabilities: dict[str, float] = {}
+        quality: dict[str, float] = {}
+        if results.class_logits is not None:
+            values = softmax(self.buffers[results.class_logits].read()[0])
+            probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
+        if results.mask_logits is not None:
+            logits = self.buffers[results.mask_logits].read()[0, 0]
+            fine = mask_from_logits(logits, height, width, threshold=threshold)
+            quality["lesion_fraction"] = float((logits > 0).mean())
+        if results.coarse_logits is not None:
+            logits = self.buffers[results.coarse_logits].read()[0, 0]
+            coarse = mask_from_logits(
+                logits, height, width, threshold=threshold,
+                align_corners=results.coarse_align_corners,
+            )  # fmt: skip
+        if fine is not None and coarse is not None:
+            # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+            step = max(1, min(height, width) // self.manifest.image_size)
+            quality["mask_agreement"] = jaccard_or_one(
+                fine[::step, ::step], coarse[::step, ::step]
+            )
+        return fine, coarse, probabilities, quality
+
+
+def embedded_bundle() -> Path:
+    """Folder of the bundle that comes with `ckd`."""
+    return Path(str(resources.files("ckd.runtime") / "bundles" / "ckdnet-mobile"))

@@ -1,0 +1,313 @@
+"""`ckd-run`: analyse images, videos and cameras; look at bundles and at this machine.
+
+Results go to stdout, everything else to stderr.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ckd.contract import console
+from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
+from ckd.contract.results import NOTICE, Finding
+
+cli = console.app(
+    f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}"
+)
+
+BundlePath = Annotated[
+    Path | None, typer.Option("--bundle", help="Bundle folder or zip; default: the embedded one.")
+]
+BackendName = Annotated[str, typer.Option("--backend", help="auto or onnxruntime.")]
+DeviceName = Annotated[str, typer.Option("--device", help="auto or cpu.")]
+PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16, fp16 or int8.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads; default: all usable cores.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
+
+
+@cli.command("image")
+def image_command(
+    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    bundle: BundlePath = None,
+    backend: BackendName = "auto",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+    threads: Threads = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/image"),
+    as_json: Json = False,
+) -> None:
+    """Analyse images: writes mask, overlay and JSON for each, and one predictions.csv."""
+    from ckd.contract.preprocess import read_rgb
+    from ckd.runtime.cascade import Cascade
+    from ckd.runtime.sinks import ResultFolder
+
+    files = list(_image_files(paths))
+    failed = 0
+    with Cascade.load(bundle, backend, device, precision, threads) as cascade:
+        with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
+            for path in _with_bar(files, "images"):
+                try:
+                    image_HWC = read_rgb(path)
+                    finding = cascade.predict(image_HWC)
+                except InputError as error:
+                    if len(files) == 1:
+                        raise
+                    failed += 1
+                    print(f"error: {error}", file=sys.stderr)
+                    continue
+                written = folder.add(path.name, finding, image_HWC)
+                _print_finding(str(path), finding, written, as_json)
+    print(f"results in {out}. {NOTICE}", file=sys.stderr)
+    if failed:
+        raise InputError(f"{failed} of {len(files)} images could not be analysed, see above")
+
+
+@cli.command("video")
+def video_command(
+    path: Annotated[Path, typer.Argument(help="Video file.")],
+    bundle: BundlePath = None,
+    backend: BackendName = "auto",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+    threads: Threads = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse every frame of a video: writes an overlay video and predictions.csv."""
+    from ckd.contract.overlay import draw_overlay
+    from ckd.runtime.cascade import Cascade
+    from ckd.runtime.live import Recorder, run_live
+    from ckd.runtime.sinks import ResultFolder
+    from ckd.runtime.sources import Frame, VideoFile
+
+    with VideoFile(path) as source, Cascade.load(
+        bundle, backend, device, precision, threads
+    ) as cascade:
+        video = out / f"{path.stem}_overlay.mp4"
+        video.unlink(missing_ok=True)
+        with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
+            recorder = Recorder(video, fps=source.fps)
+            total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
+            advance = _bar(total if total < sys.maxsize else None, "frames")
+
+            def on_result(frame: Frame, finding: Finding) -> None:
+                folder.add_row(f"{path.stem}_{frame.index:06d}", finding)
+                if as_json:
+                    _print_finding(f"{path}#{frame.index}", finding, {}, as_json=True)
+                advance()
+
+            try:
+                report = run_live(
+                    source, cascade.predict, draw_overlay, recorder=recorder,
+                    on_result=on_result, max_frames=max_frames,
+                )  # fmt: skip
+            finally:
+                recorder.close()
+    figures = report.statistics
+    print(
+        f"{figures.num_analysed} frames, {figures.fps or 0:.1f} frames/s; "
+        f"overlay in {video}. {NOTICE}",
+        file=sys.stderr,
+    )
+
+
+@cli.command("camera")
+def camera_command(
+    source: Annotated[
+        str,
+        typer.Argument(help="Index, /dev/videoN, csi://N, rtsp:// or http:// stream, or a file."),
+    ] = "0",
+    view: Annotated[
+        Literal["web", "window", "none"], typer.Option(help="Where to look at the result.")
+    ] = "web",
+    host: Annotated[str, typer.Option(help="Address the web view listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
+    record: Annotated[Path | None, typer.Option(help="Write the overlays to this video.")] = None,
+    bundle: BundlePath = None,
+    backend: BackendName = "auto",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+    threads: Threads = None,
+    width: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
+    height: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
+    fps: Annotated[float | None, typer.Option(min=1, help="Ask the camera for it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for saved frames.")] = Path("runs/camera"),
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    duration_s: Annotated[
+        float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
+    from contextlib import ExitStack
+
+    from ckd.contract.overlay import draw_overlay
+    from ckd.runtime.cascade import Cascade
+    from ckd.runtime.live import Recorder, View, WebView, WindowView, run_live, save_snapshot
+    from ckd.runtime.live.view import Shown
+    from ckd.runtime.sources import CameraFormat, Frame, open_source
+
+    wishes = CameraFormat(width_px=width, height_px=height, fps=fps)
+    asked = wishes if (width, height, fps) != (None, None, None) else None
+
+    def save(shown: Shown) -> Path:
+        return save_snapshot(out, shown)
+
+    def on_result(frame: Frame, finding: Finding) -> None:
+        if as_json:
+            _print_finding(f"{source}#{frame.index}", finding, {}, as_json=True)
+
+    with ExitStack() as stack:
+        frames = stack.enter_context(open_source(source, live=True, camera=asked))
+        views: list[View] = []
+        if view == "web":
+            web = WebView(host=host, port=port, source_name=frames.name, save=save)
+            stack.callback(web.close)
+            views.append(web)
+            print(f"live view: {web.url}  (Ctrl-C ends it)", file=sys.stderr)
+        elif view == "window":
+            window = WindowView(save=save)
+            stack.callback(window.close)
+            views.append(window)
+        recorder = None if record is None else Recorder(record)
+        if recorder is not None:
+            stack.callback(recorder.close)
+        cascade = stack.enter_context(Cascade.load(bundle, backend, device, precision, threads))
+        cascade.warmup()
+        report = run_live(
+            frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
+            on_result=on_result, max_frames=max_frames, duration_s=duration_s,
+        )  # fmt: skip
+    figures = report.statistics
+    latency = "" if figures.latency_p50_ms is None else f", latency {figures.latency_p50_ms:.0f} ms"
+    print(
+        f"{report.stopped_by}: {figures.num_analysed} frames analysed, {figures.num_dropped} "
+        f"dropped{latency}. {NOTICE}",
+        file=sys.stderr,
+    )
+
+
+@cli.command("info")
+def info_command(
+    bundle: Annotated[Path | None, typer.Argument(help="Default: the embedded bundle.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print cascade.json itself.")] = False,
+) -> None:
+    """Show what a bundle holds: networks, wiring, labels, where the weights come from."""
+    from ckd.contract.bundle import CASCADE, Bundle
+    from ckd.contract.labels import lesion_name
+    from ckd.runtime.cascade import embedded_bundle
+
+    opened = Bundle(bundle or embedded_bundle())
+    if as_json:
+        print(opened.read(CASCADE).decode())
+        return
+    manifest = opened.manifest
+    print(f"{manifest.name}  ({manifest.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
+    print(f"input       uint8 RGB {manifest.image_size}x{manifest.image_size}")
+    print("labels      " + ", ".join(f"{name} ({lesion_name(name)})" for name in manifest.labels))
+    print("precisions  " + ", ".join(manifest.precisions()))
+    for node in manifest.nodes:
+        print(f"{node.name:<12}{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}")
+    for key, value in manifest.provenance.items():
+        print(f"{key.replace('_', ' '):<16}{value}")
+
+
+@cli.command("doctor")
+def doctor_command(
+    bundle: Annotated[Path | None, typer.Argument(help="Default: the embedded bundle.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check this machine: backends, cameras' needs, and a bundle's acceptance cases."""
+    from ckd.runtime.doctor import examine
+
+    checks = examine(bundle)
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks]))
+    else:
+        for check in checks:
+            print(f"{check.status:<8} {check.what:<18} {check.detail}")
+    if any(check.status == "problem" for check in checks):
+        raise EnvironmentUnusable("this machine cannot run the cascade yet, see above")
+
+
+def main() -> None:
+    """Entry point of `ckd-run`."""
+    console.run(cli)
+
+
+def _image_files(paths: list[Path]) -> Iterator[Path]:
+    """The files as given, and all images below the folders as given."""
+    from ckd.contract.preprocess import IMAGE_SUFFIXES
+
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise UsageError(
+                f"{path}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            )
+        yield from found
+
+
+def _settings(cascade: "object") -> dict[str, object]:
+    from ckd.runtime.cascade import Cascade
+
+    assert isinstance(cascade, Cascade)
+    return {
+        "command": sys.argv[1:],
+        "bundle": cascade.bundle_id,
+        "backend": cascade.backend.name,
+        "precision": cascade.precision,
+    }
+
+
+def _print_finding(name: str, finding: Finding, written: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"image": name, **finding.as_dict(), **written}), flush=True)
+        return
+    top = finding.top
+    label = "" if top is None else f"  {top} {finding.probabilities[top]:.0%}"
+    print(
+        f"{name}{label}  lesion {finding.lesion_area_px} px  "
+        f"{finding.timings_ms['total']:.0f} ms  {written.get('overlay', '')}"
+    )
+
+
+def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:
+    advance = _bar(len(files), unit) if len(files) > 1 else lambda: None
+    for path in files:
+        yield path
+        advance()
+
+
+def _bar(total: "int | None", unit: str):  # type: ignore[no-untyped-def]
+    """A progress bar on a terminal, nothing elsewhere; the returned function advances it by one."""
+    if not sys.stderr.isatty():
+        return lambda: None
+    from rich.console import Console
+    from rich.progress import Progress
+
+    progress = Progress(console=Console(stderr=True), transient=True)
+    task = progress.add_task(unit, total=total)
+    progress.start()
+
+    def advance() -> None:
+        progress.advance(task)
+        if total is not None and progress.tasks[0].completed >= total:
+            progress.stop()
+
+    return advance
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Is this machine fit to run a cascade? Facts, and for each problem the remedy."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import CkdError
+from ckd.runtime.acceptance import run_acceptance
+from ckd.runtime.backends import BACKENDS, installed, open_backend
+from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.sources.opencv import build_feature
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One fact about the machine, and whether it stands in the way."""
+
+    what: str
+    status: Literal["ok", "note", "problem"]
+    detail: str
+
+
+def examine(bundle: Path | None = None) -> list[Check]:
+    """Look at the software, then load a bundle, repeat its acceptance cases and time it."""
+    checks = [
+        Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
+        Check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable, {_cpu_model()}"),
+        Check("ckd", "ok", importlib.metadata.version("ckd")),
+        Check("numpy, opencv", "ok", f"{np.__version__}, {cv2.__version__}"),
+    ]
+    for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
+        found = build_feature(feature)
+        checks.append(
+            Check(f"opencv {feature}", "ok", found)
+            if found
+            else Check(f"opencv {feature}", "note", f"not built in, so {use} is not available")
+        )
+    for name, (package, remedy) in BACKENDS.items():
+        if name in installed():
+            checks.append(Check(name, "ok", importlib.metadata.version(package)))
+        else:
+            checks.append(Check(name, "note", f"not installed; {remedy}"))
+    checks.append(_try_bundle(bundle or embedded_bundle()))
+    return checks
+
+
+def _try_bundle(path: Path) -> Check:
+    try:
+        bundle = Bundle(path)
+        bundle.verify()
+        with Cascade(bundle, open_backend("auto", "auto", None), "fp32") as cascade:
+            cases = run_acceptance(cascade, bundle)
+            if failed := [case for case in cases if not case.passed]:
+                return Check(
+                    "bundle", "problem", f"{len(failed)} of {len(cases)} acceptance cases failed"
+                )
+            cascade.warmup()
+            frame = np.full((1080, 1920, 3), 128, np.uint8)
+            taken = [cascade.predict(frame).timings_ms["total"] for _ in range(10)]
+            return Check(
+                "bundle",
+                "ok",
+                f"{cascade.bundle_id} on {cascade.backend.name}, {len(cases)} acceptance cases "
+                f"passed, {statistics.median(taken):.1f} ms for a 1920x1080 frame (median of 10)",
+            )
+    except CkdError as error:
+        return Check("bundle", "problem", str(error))
+
+
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"

@@ -1,0 +1,30 @@
+"""The live view: newest frame in, analysed and drawn, out to a window, a web page and a recording.
+
+run_live        the loop
+WebView         a page on this machine's loopback address, for any browser
+WindowView      a desktop window
+Recorder        the drawn frames as a video file
+save_snapshot   what the save button does
+"""
+
+from ckd.runtime.live.loop import LiveReport, run_live
+from ckd.runtime.live.record import Recorder
+from ckd.runtime.live.snapshot import save_snapshot
+from ckd.runtime.live.view import FindingLike, LiveStatistics, Saver, Shown, Status, View
+from ckd.runtime.live.web import WebView
+from ckd.runtime.live.window import WindowView
+
+__all__ = [
+    "FindingLike",
+    "LiveReport",
+    "LiveStatistics",
+    "Recorder",
+    "Saver",
+    "Shown",
+    "Status",
+    "View",
+    "WebView",
+    "WindowView",
+    "run_live",
+    "save_snapshot",
+]

@@ -1,0 +1,127 @@
+"""The live loop: newest frame -> analyse -> draw -> views and recorder, until told to stop."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import SourceUnavailable
+from ckd.runtime.live.record import Recorder
+from ckd.runtime.live.view import FindingLike, LiveStatistics, Shown, Status, View
+from ckd.runtime.sources.frames import Frame, FrameSource
+
+FindingT = TypeVar("FindingT", bound=FindingLike)
+StoppedBy = Literal["max frames", "duration", "source ended", "interrupted", "view closed"]
+
+#: How long to wait for a frame before the views are asked again whether to go on.
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReport:
+    """How a run went and why it ended."""
+
+    stopped_by: StoppedBy
+    statistics: LiveStatistics
+
+
+def run_live(
+    source: FrameSource,
+    analyse: Callable[[NDArray[np.uint8]], FindingT],
+    draw: Callable[[NDArray[np.uint8], FindingT], NDArray[np.uint8]],
+    *,
+    views: Sequence[View] = (),
+    recorder: Recorder | None = None,
+    on_result: Callable[[Frame, FindingT], None] | None = None,
+    max_frames: int | None = None,
+    duration_s: float | None = None,
+) -> LiveReport:
+    """Analyse frames until a limit, the end of the source, a closed view or Ctrl-C.
+
+    Images are uint8 RGB HWC. Source, views and recorder stay the caller's, who closes them; they
+    are used from this thread only. Without views and recorder nothing is drawn.
+
+    Raises:
+        SourceUnavailable: the source failed for good; and whatever ``analyse`` raises.
+    """
+    meter = _Meter(source)
+    stopped_by: StoppedBy | None = None
+    try:
+        while stopped_by is None:
+            left_s = POLL_S if duration_s is None else duration_s - meter.elapsed_s
+            if left_s <= 0:
+                stopped_by = "duration"
+                break
+            frame = source.get(min(left_s, POLL_S))
+            shown: Shown | None = None
+            if frame is not None:
+                finding = analyse(frame.image_HWC)
+                meter.count(frame)
+                if on_result is not None:
+                    on_result(frame, finding)
+                if views or recorder is not None:
+                    shown = Shown(frame, finding, draw(frame.image_HWC, finding))
+            if shown is not None and recorder is not None:
+                recorder.write(shown.overlay_HWC, shown.frame.captured_s)
+            for view in views:
+                view.update(meter.status(), shown)
+            if any(view.closed for view in views):
+                stopped_by = "view closed"
+            elif meter.num_analysed == max_frames:
+                stopped_by = "max frames"
+            elif frame is None and source.state == "ended":
+                stopped_by = "source ended"
+    except KeyboardInterrupt:
+        stopped_by = "interrupted"
+    except SourceUnavailable:
+        for view in views:
+            view.update(meter.status(), None)  # say so before all closes
+        raise
+    return LiveReport(stopped_by, meter.statistics())
+
+
+class _Meter:
+    """Counts, rate and latency; of bounded size however long the run."""
+
+    def __init__(self, source: FrameSource) -> None:
+        self.num_analysed = 0
+        self._source = source
+        self._started_s = time.monotonic()
+        self._latencies_ms: deque[float] = deque(maxlen=300)
+        self._finished_s: deque[float] = deque(maxlen=60)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def count(self, frame: Frame) -> None:
+        now_s = time.monotonic()
+        self.num_analysed += 1
+        self._latencies_ms.append(1e3 * (now_s - frame.captured_s))
+        self._finished_s.append(now_s)
+
+    def status(self) -> Status:
+        return Status(
+            state=self._source.state, detail=self._source.detail, statistics=self.statistics()
+        )
+
+    def statistics(self) -> LiveStatistics:
+        p50_ms = p90_ms = fps = None
+        if self._latencies_ms:
+            p50_ms, p90_ms = map(float, np.percentile(self._latencies_ms, [50, 90]))
+        if len(self._finished_s) > 1:
+            now_s, last_s = time.monotonic(), self._finished_s[-1]
+            until_s = last_s if now_s - last_s < 1 else now_s  # a silent source lets it fall
+            fps = (len(self._finished_s) - 1) / (until_s - self._finished_s[0])
+        return LiveStatistics(
+            num_analysed=self.num_analysed,
+            num_dropped=self._source.dropped,
+            elapsed_s=self.elapsed_s,
+            fps=fps,
+            latency_p50_ms=p50_ms,
+            latency_p90_ms=p90_ms,
+        )

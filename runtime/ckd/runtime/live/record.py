@@ -1,0 +1,166 @@
+"""The drawn frames as a video file that plays at the pace at which they were captured.
+
+OpenCV writes constant frame rates only, and analysis does not keep one. So the rate is that of the
+source (a file: each frame once), or is measured over the first frames; after that each frame is
+repeated or left out so that playing time follows the clock.
+"""
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.runtime.sources.opencv import open_capture, quiet_opencv
+
+#: By file name ending, the codecs to try. H.264 plays everywhere but wheels from PyPI cannot write
+#: it; MPEG-4 (mp4v) always can be written, and plays in VLC and mpv though not in browsers.
+_CODECS = {
+    ".mp4": ("avc1", "mp4v"),
+    ".mov": ("avc1", "mp4v"),
+    ".mkv": ("avc1", "mp4v"),
+    ".avi": ("MJPG",),
+}
+#: Frames held back to measure the rate; few, because they are held in memory.
+_NUM_MEASURED = 8
+_MIN_FPS, _MAX_FPS = 1.0, 60.0
+#: A longer silence of the source is cut to this, or an hour's gap would be an hour of still.
+_MAX_GAP_S = 2.0
+
+
+class Recorder:
+    """Writes RGB frames to ``path``; the file appears there, playable, when it is closed.
+
+    Until then it has the name ``<stem>.part<ending>``, so that an interrupted program leaves no
+    broken recording under the name asked for. Frames of another size than the first are resized.
+
+    Args:
+        path: ends in .mp4, .mov, .mkv or .avi; must not exist.
+        fps: the rate of a recording that is written frame by frame; None to follow the clock.
+    """
+
+    def __init__(self, path: Path, *, fps: float | None = None) -> None:
+        self.path = path
+        self.num_written = 0
+        self._part = path.with_name(f"{path.stem}.part{path.suffix}")
+        self._fps = fps
+        self._follows_clock = fps is None
+        self._held: list[tuple[NDArray[np.uint8], float]] = []  # BGR, until the rate is known
+        self._writer: cv2.VideoWriter | None = None
+        self._size_wh = (0, 0)
+        self._start_s = 0.0  # captured_s that corresponds to the first frame of the file
+        _check_target(path, self._part)
+
+    def write(self, image_HWC: NDArray[np.uint8], captured_s: float) -> None:
+        """Append a frame; ``captured_s`` is its time by the monotonic clock."""
+        image_bgr = np.asarray(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+        if self._writer is not None:
+            self._append(image_bgr, captured_s)
+            return
+        self._held.append((image_bgr, captured_s))
+        if not self._follows_clock or len(self._held) == _NUM_MEASURED:
+            self._begin()
+
+    def close(self) -> Path | None:
+        """Finish the file; its path, or None when no frame was written. May be called twice.
+
+        Raises:
+            EnvironmentUnusable: no codec, or the file did not come out playable (a full disk).
+        """
+        if self._held:
+            self._begin()
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            # OpenCV reports no write error, so ask the file itself.
+            written = open_capture(str(self._part))
+            if written is None:
+                self._part.unlink(missing_ok=True)
+                raise EnvironmentUnusable(
+                    f"{self.path}: the recording cannot be played back; is the disk full?"
+                )
+            written.release()
+            self._part.replace(self.path)
+        elif self.num_written == 0:
+            self._part.unlink(missing_ok=True)
+        return self.path if self.num_written else None
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        if self._fps is None:
+            self._fps = _measured_fps([captured_s for _, captured_s in self._held])
+        first_bgr, self._start_s = self._held[0]
+        self._size_wh = (first_bgr.shape[1], first_bgr.shape[0])
+        self._writer = _open_writer(self._part, self._fps, self._size_wh)
+        held, self._held = self._held, []
+        for image_bgr, captured_s in held:
+            self._append(image_bgr, captured_s)
+
+    def _append(self, image_bgr: NDArray[np.uint8], captured_s: float) -> None:
+        assert self._writer is not None
+        assert self._fps is not None
+        num_copies = 1
+        if self._follows_clock:
+            num_copies = round((captured_s - self._start_s) * self._fps) + 1 - self.num_written
+            excess = num_copies - round(_MAX_GAP_S * self._fps)
+            if excess > 0:
+                num_copies -= excess
+                self._start_s += excess / self._fps
+        if num_copies > 0 and image_bgr.shape[1::-1] != self._size_wh:
+            # OpenCV would leave such a frame out without a word.
+            resized = cv2.resize(image_bgr, self._size_wh, interpolation=cv2.INTER_AREA)
+            image_bgr = np.asarray(resized, dtype=np.uint8)
+        for _ in range(num_copies):
+            self._writer.write(image_bgr)
+            self.num_written += 1
+
+
+def _measured_fps(captured_s: list[float]) -> float:
+    """From the median interval, which one late frame does not move; 10 when there is only one."""
+    intervals_s = np.diff(captured_s)
+    if intervals_s.size == 0 or (typical_s := float(np.median(intervals_s))) <= 0:
+        return 10.0
+    # Two decimals: MPEG-4 keeps time in units of 1/65535 s at best.
+    return float(np.clip(round(1 / typical_s, 2), _MIN_FPS, _MAX_FPS))
+
+
+def _check_target(path: Path, part: Path) -> None:
+    if path.suffix.lower() not in _CODECS:
+        raise UsageError(f"{path}: expected a name ending in {', '.join(_CODECS)}")
+    if path.exists():
+        raise UsageError(f"{path}: exists already; delete it or choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot record there ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _open_writer(part: Path, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:
+    quiet_opencv()
+    codecs = _CODECS[part.suffix.lower()]
+    for codec in codecs:
+        writer = cv2.VideoWriter(os.fspath(part), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
+        if writer.isOpened():
+            return writer
+        writer.release()
+    part.unlink(missing_ok=True)
+    raise EnvironmentUnusable(
+        f"{part.name}: this OpenCV can write none of the codecs {', '.join(codecs)}; "
+        "record to a name ending in .avi, or install opencv-python-headless from PyPI"
+    )

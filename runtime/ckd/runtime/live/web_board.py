@@ -1,0 +1,133 @@
+"""What the web view shows: written by the loop, read by the threads that serve browsers."""
+
+import threading
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ckd.contract.errors import CkdError
+from ckd.contract.labels import lesion_name
+from ckd.runtime.live.view import Saver, Shown, Status, result_json
+
+JPEG_QUALITY = 90
+
+
+class Board:
+    """The one result on show, and its JPEG, made when the first browser asks for it.
+
+    Freezing happens here and not in the browser, so that saving stores the very frame that is seen.
+    """
+
+    def __init__(self, source_name: str, save: Saver | None, max_side_px: int) -> None:
+        self._source_name = source_name
+        self._save = save
+        self._max_side_px = max_side_px
+        self._changed = threading.Condition()  # guards the next block
+        self._shown: Shown | None = None
+        self._sequence = 0  # of `_shown`; 0 is nothing yet
+        self._status = Status(state="connecting")
+        self._updated_s = time.monotonic()
+        self._frozen = False
+        self._closed = False
+        self._encoding = threading.Lock()  # guards the JPEG; never taken inside the one above
+        self._jpeg = b""
+        self._jpeg_sequence = 0
+
+    def publish(self, status: Status, shown: Shown | None) -> None:
+        """Show a new result, unless frozen; with None only the state changes."""
+        with self._changed:
+            self._status = status
+            self._updated_s = time.monotonic()
+            if shown is not None and not self._frozen:
+                self._shown = shown
+                self._sequence += 1
+                self._changed.notify_all()
+
+    def freeze(self, frozen: bool) -> None:
+        """Hold the picture that is shown, or let it go; without one, do nothing."""
+        with self._changed:
+            self._frozen = frozen and self._shown is not None
+
+    def close(self) -> None:
+        """Let everybody who waits for a picture go."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        with self._changed:
+            return self._closed
+
+    def next_jpeg(self, after: int, timeout_s: float) -> tuple[int, bytes] | None:
+        """Wait for a picture later than number ``after``: its number and bytes, or None."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._sequence > after, timeout_s)
+            if self._closed or self._shown is None or self._sequence <= after:
+                return None
+            sequence, shown = self._sequence, self._shown
+        with self._encoding:  # all browsers share one encoding of a picture
+            if self._jpeg_sequence < sequence:
+                self._jpeg = _jpeg(shown, self._max_side_px)
+                self._jpeg_sequence = sequence
+            return self._jpeg_sequence, self._jpeg
+
+    def save(self) -> str:
+        """Store what is shown; the file's name.
+
+        Raises:
+            CkdError: there is nothing to save, nowhere to save it, or the disk refuses.
+        """
+        with self._changed:
+            shown = self._shown
+        if self._save is None:
+            raise CkdError("saving is off: start with an output folder")
+        if shown is None:
+            raise CkdError("nothing to save yet")
+        return self._save(shown).name
+
+    def state(self) -> dict[str, Any]:
+        """Everything the page shows besides the picture."""
+        with self._changed:
+            shown, status, frozen = self._shown, self._status, self._frozen
+            age_s = time.monotonic() - self._updated_s
+        statistics = status.statistics
+        return {
+            "source": self._source_name,
+            "state": status.state,
+            "detail": status.detail,
+            "loop_silent_s": round(age_s, 2),
+            "frozen": frozen,
+            "can_save": self._save is not None,
+            "analysed": statistics.num_analysed,
+            "dropped": statistics.num_dropped,
+            "fps": statistics.fps,
+            "latency_ms": {"p50": statistics.latency_p50_ms, "p90": statistics.latency_p90_ms},
+            "result": None if shown is None else _result(shown),
+        }
+
+
+def _result(shown: Shown) -> dict[str, Any]:
+    names = {label: lesion_name(label) for label in shown.finding.probabilities}
+    height, width = shown.frame.size_hw
+    return {
+        **result_json(shown),
+        "names": names,
+        "lesion_share": float(np.count_nonzero(shown.finding.mask_HW)) / (height * width),
+    }
+
+
+def _jpeg(shown: Shown, max_side_px: int) -> bytes:
+    image_HWC = shown.overlay_HWC
+    scale = max_side_px / max(image_HWC.shape[:2])
+    if scale < 1:
+        shrunk = cv2.resize(image_HWC, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        image_HWC = np.asarray(shrunk, dtype=np.uint8)
+    image_bgr = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR)
+    encoded, buffer = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not encoded:
+        raise CkdError(f"OpenCV could not encode a JPEG of shape {list(image_bgr.shape)}")
+    return buffer.tobytes()

@@ -1,0 +1,171 @@
+"""The desktop window: the overlay with a panel of numbers beside it.
+
+Keys: q or Esc quits, space freezes the picture (analysis goes on), s saves what is shown.
+"""
+
+import os
+import sys
+import textwrap
+import time
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import CkdError, EnvironmentUnusable
+from ckd.contract.labels import lesion_name
+from ckd.runtime.live.view import RESEARCH_NOTICE, Saver, Shown, Status
+from ckd.runtime.sources.opencv import build_feature
+
+PANEL_WIDTH_PX = 300
+_MIN_HEIGHT_PX = 480
+_WHITE, _GREY, _BACK = (235, 235, 235), (150, 150, 150), (28, 28, 30)
+_ACCENT, _TRACK, _WARNING = (64, 170, 160), (62, 62, 66), (235, 150, 60)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MESSAGE_S = 4.0
+
+
+class WindowView:
+    """A window of OpenCV's own; create and update it in the main thread.
+
+    Raises:
+        EnvironmentUnusable: this OpenCV has no windows, or there is no display.
+    """
+
+    def __init__(self, title: str = "ckd live", *, save: Saver | None = None) -> None:
+        if build_feature("GUI") is None:
+            raise EnvironmentUnusable(
+                "window: this OpenCV is built without windows; use `--view web`, "
+                "or install opencv-python in place of opencv-python-headless"
+            )
+        on_linux = sys.platform.startswith("linux")
+        if on_linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            # Qt would abort the whole process.
+            raise EnvironmentUnusable(
+                "window: there is no display (DISPLAY is not set); use `--view web`, "
+                "or log in with `ssh -X`"
+            )
+        self._title = title
+        self._save = save
+        self._shown: Shown | None = None
+        self._frozen = False
+        self._closed = False
+        self._message = ""
+        self._message_until_s = 0.0
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+
+    @property
+    def closed(self) -> bool:
+        """True after q, Esc, or the window's own close button."""
+        return self._closed
+
+    def update(self, status: Status, shown: Shown | None) -> None:
+        """Draw and look at the keyboard."""
+        if shown is not None and not (self._frozen and self._shown):
+            self._shown = shown
+        message = self._message if time.monotonic() < self._message_until_s else ""
+        picture_HWC = window_picture(status, self._shown, frozen=self._frozen, message=message)
+        cv2.imshow(self._title, cv2.cvtColor(picture_HWC, cv2.COLOR_RGB2BGR))
+        self._on_key(cv2.waitKey(1) & 0xFF)
+        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            self._closed = True
+
+    def close(self) -> None:
+        """Take the window away. May be called twice."""
+        self._closed = True
+        cv2.destroyAllWindows()
+
+    def __enter__(self) -> "WindowView":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _on_key(self, key: int) -> None:
+        if key in (ord("q"), 27):
+            self._closed = True
+        elif key == ord(" "):
+            self._frozen = not self._frozen and self._shown is not None
+        elif key == ord("s") and self._save is not None and self._shown is not None:
+            try:
+                self._say(f"saved {self._save(self._shown).name}")
+            except CkdError as error:
+                self._say(str(error))
+
+    def _say(self, message: str) -> None:
+        self._message = message
+        self._message_until_s = time.monotonic() + _MESSAGE_S
+
+
+def window_picture(
+    status: Status, shown: Shown | None, *, frozen: bool, message: str
+) -> NDArray[np.uint8]:
+    """The overlay with the panel at its right, uint8 RGB HWC."""
+    image_HWC = np.full((480, 640, 3), 12, np.uint8) if shown is None else shown.overlay_HWC
+    if (scale := _MIN_HEIGHT_PX / image_HWC.shape[0]) > 1:
+        image_HWC = np.asarray(cv2.resize(image_HWC, None, fx=scale, fy=scale), dtype=np.uint8)
+    height, width = image_HWC.shape[:2]
+    canvas_HWC = np.full((height, width + PANEL_WIDTH_PX, 3), _BACK, np.uint8)
+    canvas_HWC[:, :width] = image_HWC
+    live = status.state == "live" and not frozen
+    if status.state != "live":
+        canvas_HWC[:, :width] //= 2  # what is still shown is old
+    x = width + 20
+    headline = "frozen" if frozen else status.state
+    _write(canvas_HWC, headline, x, 36, 0.7, _ACCENT if live else _WARNING)
+    for i, line in enumerate(textwrap.wrap(status.detail, 40)[:2]):
+        _write(canvas_HWC, line, x, 58 + 16 * i, 0.4, _GREY)
+    y = 110
+    if shown is not None:
+        _write(canvas_HWC, lesion_name(shown.finding.top), x, y, 0.6, _WHITE)
+        y += 34
+        for label, probability in shown.finding.probabilities.items():
+            _bar(canvas_HWC, label, probability, x, y)
+            y += 30
+    statistics = status.statistics
+    latency_ms = statistics.latency_p50_ms
+    y += 14
+    lines = [
+        f"latency {latency_ms:.0f} ms" if latency_ms is not None else "latency -",
+        f"{statistics.fps:.1f} frames/s" if statistics.fps is not None else "- frames/s",
+        f"{statistics.num_analysed} analysed, {statistics.num_dropped} dropped",
+    ]
+    for line in lines:
+        _write(canvas_HWC, line, x, y, 0.45, _GREY)
+        y += 22
+    for line in textwrap.wrap(message, 36):
+        _write(canvas_HWC, line, x, y + 8, 0.4, _WARNING)
+        y += 18
+    footer = ["space freeze, s save, q quit", *textwrap.wrap(RESEARCH_NOTICE, 44)]
+    for i, line in enumerate(reversed(footer)):
+        _write(canvas_HWC, line, x, height - 14 - 16 * i, 0.35, _GREY)
+    return canvas_HWC
+
+
+def _bar(canvas_HWC: NDArray[np.uint8], label: str, share: float, x: int, y: int) -> None:
+    length = PANEL_WIDTH_PX - 40
+    _write(canvas_HWC, label, x, y, 0.45, _WHITE)
+    percent = f"{100 * share:.1f} %"
+    (text_width, _), _ = cv2.getTextSize(percent, _FONT, 0.45, 1)
+    _write(canvas_HWC, percent, x + length - text_width, y, 0.45, _WHITE)
+    for part, colour in ((1.0, _TRACK), (share, _ACCENT)):
+        cv2.rectangle(canvas_HWC, (x, y + 6), (x + round(length * part), y + 11), colour, -1)
+
+
+def _write(
+    canvas_HWC: NDArray[np.uint8],
+    text: str,
+    x: int,
+    y: int,
+    scale: float,
+    colour: tuple[int, int, int],
+) -> None:
+    # OpenCV's fonts hold ASCII only.
+    shown = text.encode("ascii", "replace").decode()
+    cv2.putText(canvas_HWC, shown, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,82 @@
+"""A folder of results: mask, overlay and JSON for each image, one CSV for all."""
+
+import csv
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import UsageError
+from ckd.contract.results import Finding
+
+
+class ResultFolder:
+    """Collects findings; `predictions.csv` grows as they come, so an interruption loses nothing.
+
+    The CSV has the columns of an ISIC submission: ``image``, then one probability per label in the
+    bundle's class order.
+
+    Args:
+        folder: created if missing; results of the same names are replaced.
+        labels: in the bundle's order.
+        run: how the results were made, saved as `run.json`.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, labels: Sequence[str], run: dict[str, Any]) -> None:
+        self.folder = folder
+        self.labels = tuple(labels)
+        self._stems: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            settings = {**run, "ckd": version("ckd")}
+            (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
+            self._csv = (folder / "predictions.csv").open("w", newline="")
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot write results there ({error.strerror})") from error
+        self._rows = csv.writer(self._csv)
+        self._rows.writerow(["image", *self.labels])
+
+    def add(self, name: str, finding: Finding, image_HWC: NDArray[np.uint8]) -> dict[str, str]:
+        """Write one finding; returns the paths of its files by kind.
+
+        Args:
+            name: file name of the image; a second image of the same stem keeps its ending.
+            finding: to write.
+            image_HWC: RGB, for the overlay.
+        """
+        stem = Path(name).stem
+        if stem in self._stems:
+            stem = name
+        self._stems.add(stem)
+        written = finding.save(self.folder, stem, image_HWC)
+        self.add_row(stem, finding)
+        return {kind: str(self.folder / file) for kind, file in written.items()}
+
+    def add_row(self, name: str, finding: Finding) -> None:
+        """Append a row to the CSV only."""
+        probabilities = [f"{finding.probabilities[label]:.6f}" for label in self.labels]
+        self._rows.writerow([name, *probabilities])
+        self._csv.flush()
+
+    def close(self) -> None:
+        """Finish the CSV."""
+        self._csv.close()
+
+    def __enter__(self) -> "ResultFolder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

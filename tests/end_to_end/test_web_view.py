@@ -1,0 +1,198 @@
+"""The live page in a real browser, with a real video behind it."""
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
+from ckd.runtime.sources import open_source
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
+BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, none was found")
+
+HEIGHT, WIDTH = 480, 640
+SKIN_RGB, CONTOUR_RGB = (222, 178, 160), (0, 220, 200)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the live view needs of a finding."""
+
+    mask_HW: NDArray[np.bool_]
+    probabilities: Mapping[str, float] = field(
+        default_factory=lambda: {"MEL": 0.182, "SBK": 0.05, "NEV": 0.768}
+    )
+    top: str = "NEV"
+    timings_ms: Mapping[str, float] = field(default_factory=lambda: {"total": 1.5})
+
+
+def analyse(image_HWC: NDArray[np.uint8]) -> Result:
+    return Result(np.asarray(image_HWC[:, :, 0] < 160))
+
+
+def draw(image_HWC: NDArray[np.uint8], finding: Result) -> NDArray[np.uint8]:
+    overlay_HWC = image_HWC.copy()
+    mask = finding.mask_HW.astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(overlay_HWC, contours, -1, CONTOUR_RGB, 4, cv2.LINE_AA)
+    return overlay_HWC
+
+
+@pytest.fixture(scope="module")
+def lesion_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dark ellipse on skin, for a minute."""
+    path = tmp_path_factory.mktemp("video") / "lesion.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (WIDTH, HEIGHT))
+    image_bgr = np.full((HEIGHT, WIDTH, 3), SKIN_RGB[::-1], np.uint8)
+    cv2.ellipse(image_bgr, (320, 240), (150, 110), 20, 0, 360, (45, 60, 95), -1, cv2.LINE_AA)
+    for _ in range(300):
+        writer.write(image_bgr)
+    writer.release()
+    return path
+
+
+def no_file(shown: Shown) -> Path:
+    return Path(f"frame_{shown.frame.index}.png")
+
+
+@contextmanager
+def live_view(video: Path, save: Saver = no_file) -> Iterator[WebView]:
+    """The whole chain of `ckd-run camera`, running beside the browser until the view is closed."""
+    with open_source(str(video), live=True) as source:
+        view = WebView(port=0, source_name=source.name, save=save)
+        loop = threading.Thread(
+            target=run_live, args=(source, analyse, draw), kwargs={"views": [view]}
+        )
+        loop.start()
+        try:
+            yield view
+        finally:
+            view.close()
+            loop.join()
+
+
+def browse(url: str, folder: Path, *flags: str) -> str:
+    """Load the page, let its clock run for a second, and return what the browser prints."""
+    assert BROWSER is not None
+    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    quiet += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
+    command = [BROWSER, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={folder / 'user'}"]
+    done = subprocess.run(
+        [*command, "--virtual-time-budget=1000", "--window-size=1280,800", *flags, url],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=True,
+    )
+    return done.stdout
+
+
+def text_of(dom: str, name: str) -> str:
+    found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
+    assert found is not None, f"no element {name}"
+    return found[1]
+
+
+def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_path: Path) -> None:
+    with live_view(lesion_video) as view:
+        dom = browse(view.url, tmp_path, "--dump-dom")
+    assert text_of(dom, "state") == "Live"
+    assert text_of(dom, "source") == "lesion.avi"
+    assert text_of(dom, "top") == "nevus"
+    for name, share in [
+        ("melanoma", "18.2 %"),
+        ("seborrheic keratosis", "5.0 %"),
+        ("nevus", "76.8 %"),
+    ]:
+        assert re.search(rf">{name}</span><span>{share}</span>", dom)
+    assert re.fullmatch(r"\d+ ms", text_of(dom, "p50"))
+    assert text_of(dom, "size") == f"{WIDTH} \N{MULTIPLICATION SIGN} {HEIGHT}"
+    assert float(text_of(dom, "lesion").removesuffix(" %")) == pytest.approx(17, abs=1)
+    assert "For research use only" in dom
+
+
+def test_the_page_shows_the_picture(lesion_video: Path, tmp_path: Path) -> None:
+    with live_view(lesion_video) as view:
+        browse(view.url, tmp_path, f"--screenshot={tmp_path / 'page.png'}")
+    page_bgr = cv2.imread(str(tmp_path / "page.png"))
+    assert page_bgr is not None
+    # At the left the video, filling most of the page's height; JPEG moves colours a little.
+    for name, colour, least in [("skin", SKIN_RGB, 150_000), ("contour", CONTOUR_RGB, 2_000)]:
+        is_colour = np.abs(page_bgr[:, :920, ::-1].astype(int) - colour).max(axis=2) < 14
+        assert is_colour.sum() > least, name
+
+
+def test_the_keys_freeze_and_save(lesion_video: Path, tmp_path: Path) -> None:
+    saved: list[Shown] = []
+
+    def remember(shown: Shown) -> Path:
+        saved.append(shown)
+        return Path("kept.png")
+
+    press = """
+        const press = (key) => dispatchEvent(new KeyboardEvent("keydown", { key }));
+        const until = (id, text, then) => setTimeout(
+          () => el(id).textContent.includes(text) ? then() : until(id, text, then), 20);
+        until("top", "nevus", () => { press(" ");
+          until("freeze", "Continue", () => press("s")); });
+    """
+    with live_view(lesion_video, remember) as view:
+        page = view._server.page
+        view._server.page = page.replace(b"</body>", f"<script>{press}</script></body>".encode())
+        dom = browse(view.url, tmp_path, "--dump-dom", "--virtual-time-budget=2000")
+    assert len(saved) == 1
+    assert text_of(dom, "note") == "Saved kept.png"
+    assert 'id="frozen" hidden' not in dom
+    assert re.search(r'id="freeze" aria-pressed="true"', dom)
+
+
+def test_a_lost_camera_is_plain_to_see(lesion_video: Path, tmp_path: Path) -> None:
+    with open_source(str(lesion_video)) as source, WebView(port=0) as view:
+        run_live(source, analyse, draw, views=[view], max_frames=1)
+        lost = Status(state="no signal", detail="attempt 2 of 10 to reconnect in 1.0 s")
+        stop = threading.Event()
+
+        def keep_saying_so() -> None:
+            while not stop.wait(0.1):
+                view.update(lost, None)
+
+        view.update(lost, None)
+        loop = threading.Thread(target=keep_saying_so)
+        loop.start()
+        try:
+            dom = browse(view.url, tmp_path, "--dump-dom")
+        finally:
+            stop.set()
+            loop.join()
+    assert text_of(dom, "state") == "No signal"
+    assert text_of(dom, "cover-title") == "No signal"
+    assert text_of(dom, "cover-text") == "attempt 2 of 10 to reconnect in 1.0 s"
+    assert re.search(r'<img id="picture"[^>]*class="old"', dom)
+    assert 'id="cover" hidden' not in dom
+    assert re.search(r'id="save"[^>]*hidden', dom)  # there is nowhere to save to
+
+
+def test_a_program_that_has_gone_is_plain_to_see(lesion_video: Path, tmp_path: Path) -> None:
+    """The page must not go on showing the last result as if it were live."""
+    with live_view(lesion_video) as view:
+        closer = threading.Timer(1.5, view.close)
+        closer.start()
+        started_s = time.monotonic()
+        dom = browse(view.url, tmp_path, "--dump-dom", "--virtual-time-budget=30000")
+        closer.join()
+    assert time.monotonic() - started_s > 1.5
+    assert text_of(dom, "state") == "Program not running"
+    assert re.search(r'id="result" class="old-result"', dom)

@@ -1,0 +1,202 @@
+"""`ckd-train`: check data, train a recipe stage by stage, evaluate, cross-validate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ckd.contract import console
+from ckd.contract.errors import GateFailed, UsageError
+
+cli = console.app("Train a cascade stage by stage, and measure it by the official ISIC scores.")
+data_cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
+cli.add_typer(data_cli, name="data")
+
+Data = Annotated[Path, typer.Option(help="Data set folder (official ISIC layout, or plain).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+RecipeName = Annotated[str, typer.Option(help="Name of a recipe, or a recipe.json.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, as in --set stages.cls.epochs=40; repeatable."),
+]
+WeightsName = Annotated[
+    str,
+    typer.Option(help="Encoders start from: imagenet (fetched), none, or a state dict file."),
+]
+Devices = Annotated[int, typer.Option(min=1, help="Number of processes (GPUs, or CPU with gloo).")]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
+
+
+@cli.command("fit")
+def fit_command(
+    recipe: RecipeName,
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default runs/train/<recipe>.")
+    ] = None,
+    stage: Annotated[str, typer.Option(help="Train one stage only, by name.")] = "all",
+    weights: WeightsName = "imagenet",
+    settings: Settings = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over in the run folder.")] = False,
+    devices: Devices = 1,
+    accelerator: Accelerator = "auto",
+) -> None:
+    """Train a recipe, or go on where an interrupted run stopped: repeat the same command."""
+    from ckd.train.config import with_overrides
+    from ckd.train.fit import FitOptions, fit
+    from ckd.train.plots import learning_curves
+    from ckd.train.recipes import find_recipe
+
+    chosen = with_overrides(find_recipe(recipe), settings or [])
+    run = out or Path("runs/train") / chosen.name
+    options = FitOptions(
+        weights=_weights(weights),
+        stage=stage,
+        fresh=fresh,
+        accelerator=accelerator,
+        devices=devices,
+    )
+    fit(chosen, data, run, options)
+    learning_curves(run)
+    print(run)
+
+
+@cli.command("evaluate")
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`.")],
+    data: Data,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which images.")] = "val",
+    views: Annotated[
+        Literal["1", "paper"],
+        typer.Option(help="1: each image once. paper: averages of 5 and 6 views, as published."),
+    ] = "1",
+    out: Annotated[Path | None, typer.Option(help="Default: <run>/evaluate.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a trained run: official metrics, per-image scores, curves, worst cases."""
+    from ckd.train.data.dataset import drop_unreadable
+    from ckd.train.data.layouts import read_split
+    from ckd.train.evaluate import evaluate
+    from ckd.train.fit import load_run
+
+    recipe, system = load_run(run)
+    samples, problems = drop_unreadable(read_split(data, split))
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if samples.labels != system.labels and samples.with_labels().samples:
+        raise UsageError(
+            f"{run} was trained on the classes {', '.join(system.labels)}; "
+            f"{data} has {', '.join(samples.labels)}"
+        )
+    folder = out or run / ("evaluate" if views == "1" else "evaluate-paper-views")
+    result = evaluate(recipe, system, samples, folder, views=views, progress=_bar("images"))
+    print(json.dumps(result.as_dict()) if as_json else result.to_text())
+    print(f"details: {folder}", file=sys.stderr)
+
+
+@cli.command("crossvalidate")
+def crossvalidate_command(
+    recipe: RecipeName,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the folds' runs.")],
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    only: Annotated[
+        list[int] | None, typer.Option(help="Run this fold only, counted from 0; repeatable.")
+    ] = None,
+    weights: WeightsName = "imagenet",
+    settings: Settings = None,
+    devices: Devices = 1,
+    accelerator: Accelerator = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train and score on folds inside the training images: mean and spread, without the val split."""
+    from ckd.train.config import with_overrides
+    from ckd.train.crossvalidate import crossvalidate, summary_text
+    from ckd.train.fit import FitOptions
+    from ckd.train.recipes import find_recipe
+
+    summary = crossvalidate(
+        with_overrides(find_recipe(recipe), settings or []),
+        data,
+        out,
+        FitOptions(weights=_weights(weights), accelerator=accelerator, devices=devices),
+        folds=folds,
+        only=only,
+    )
+    print(json.dumps(summary) if as_json else summary_text(summary))
+
+
+@cli.command("recipes")
+def recipes_command(as_json: Json = False) -> None:
+    """List the recipes and what each should give."""
+    from dataclasses import asdict
+
+    from ckd.train.recipes import RECIPES
+
+    if as_json:
+        print(json.dumps({name: asdict(make()) for name, make in RECIPES.items()}))
+        return
+    for name, make in RECIPES.items():
+        print(f"{name}\n    {make.__doc__}")
+
+
+@data_cli.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Data set folder.")], as_json: Json = False
+) -> None:
+    """Report counts, class balance and every file that would spoil a training."""
+    from ckd.train.data.check import check_dataset
+
+    report = check_dataset(folder, progress=_bar("files"))
+    print(json.dumps(report.as_dict()) if as_json else report.to_text())
+    if report.has_errors:
+        raise GateFailed(f"{folder}: mend the errors above before training")
+
+
+@data_cli.command("generate")
+def data_generate(
+    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    num_train: Annotated[int, typer.Option(min=1)] = 60,
+    num_val: Annotated[int, typer.Option(min=1)] = 20,
+    side_px: Annotated[int, typer.Option(min=32)] = 256,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Write generated dermoscopy images in the ISIC 2017 layout, to try everything out."""
+    from ckd.train.data.synthetic import write_isic2017
+
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty; name another folder")
+    write_isic2017(out, num_train=num_train, num_val=num_val, side_px=side_px, seed=seed)
+    print(out)
+
+
+def main() -> None:
+    """Entry point of `ckd-train`."""
+    console.run(cli)
+
+
+def _weights(name: str) -> "Literal['imagenet'] | Path | None":
+    if name == "imagenet":
+        return "imagenet"
+    return None if name == "none" else Path(name)
+
+
+def _bar(unit: str):  # type: ignore[no-untyped-def]
+    """A progress bar on a terminal, nothing elsewhere; called with (done, total)."""
+    from tqdm import tqdm
+
+    bar = tqdm(unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return update
+
+
+if __name__ == "__main__":
+    main()
