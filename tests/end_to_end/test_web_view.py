@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ckd.contract.results import Finding
 from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
 from ckd.runtime.sources import open_source
 
@@ -27,24 +27,22 @@ HEIGHT, WIDTH = 480, 640
 SKIN_RGB, CONTOUR_RGB = (222, 178, 160), (0, 220, 200)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What the live view needs of a finding."""
-
-    mask_HW: NDArray[np.bool_]
-    probabilities: Mapping[str, float] = field(
-        default_factory=lambda: {"MEL": 0.182, "SBK": 0.05, "NEV": 0.768}
+def analyse(image_HWC: NDArray[np.uint8]) -> Finding:
+    return Finding(
+        mask_HW=np.asarray(image_HWC[:, :, 0] < 160),
+        coarse_mask_HW=None,
+        probabilities={"MEL": 0.182, "SBK": 0.05, "NEV": 0.768},
+        quality={},
+        timings_ms={"total": 1.5},
+        bundle="test",
+        backend="fake",
+        precision="fp32",
     )
-    top: str = "NEV"
-    timings_ms: Mapping[str, float] = field(default_factory=lambda: {"total": 1.5})
 
 
-def analyse(image_HWC: NDArray[np.uint8]) -> Result:
-    return Result(np.asarray(image_HWC[:, :, 0] < 160))
-
-
-def draw(image_HWC: NDArray[np.uint8], finding: Result) -> NDArray[np.uint8]:
+def draw(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
     overlay_HWC = image_HWC.copy()
+    assert finding.mask_HW is not None
     mask = finding.mask_HW.astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(overlay_HWC, contours, -1, CONTOUR_RGB, 4, cv2.LINE_AA)

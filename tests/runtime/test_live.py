@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable, SourceUnavailable, UsageError
+from ckd.contract.results import NOTICE, Finding
 from ckd.runtime.live import (
     LiveStatistics,
     Recorder,
@@ -29,32 +29,28 @@ from ckd.runtime.live import (
 )
 from ckd.runtime.live import record as record_module
 from ckd.runtime.live import window as window_module
-from ckd.runtime.live.view import RESEARCH_NOTICE
 from ckd.runtime.sources import Frame, FrameSource, SourceState, VideoFile, open_source
 from ckd.runtime.sources.opencv import build_feature
 
 HEIGHT, WIDTH = 96, 128
 
 
-@dataclass(frozen=True)
-class Result:
-    """What the loop needs of a finding."""
-
-    mask_HW: NDArray[np.bool_]
-    probabilities: Mapping[str, float] = field(
-        default_factory=lambda: {"MEL": 0.2, "SBK": 0.1, "NEV": 0.7}
-    )
-    top: str = "NEV"
-    timings_ms: Mapping[str, float] = field(default_factory=lambda: {"total": 1.5})
-
-
-def analyse(image_HWC: NDArray[np.uint8]) -> Result:
+def analyse(image_HWC: NDArray[np.uint8]) -> Finding:
     mask_HW = np.zeros(image_HWC.shape[:2], np.bool_)
     mask_HW[:24, :32] = True
-    return Result(mask_HW)
+    return Finding(
+        mask_HW=mask_HW,
+        coarse_mask_HW=None,
+        probabilities={"MEL": 0.2, "SBK": 0.1, "NEV": 0.7},
+        quality={},
+        timings_ms={"total": 1.5},
+        bundle="test",
+        backend="fake",
+        precision="fp32",
+    )
 
 
-def draw(image_HWC: NDArray[np.uint8], finding: Result) -> NDArray[np.uint8]:
+def draw(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
     overlay_HWC = image_HWC.copy()
     overlay_HWC[finding.mask_HW] = (255, 0, 0)
     return overlay_HWC
@@ -157,7 +153,7 @@ def test_a_file_is_analysed_to_its_end_and_every_result_handed_on(clip: Path) ->
 
 
 def test_latency_counts_from_the_grab_of_the_frame() -> None:
-    def slowly(image_HWC: NDArray[np.uint8]) -> Result:
+    def slowly(image_HWC: NDArray[np.uint8]) -> Finding:
         time.sleep(0.02)
         return analyse(image_HWC)
 
@@ -190,7 +186,7 @@ def test_the_loop_stops_when_a_view_is_closed() -> None:
 
 
 def test_ctrl_c_ends_the_loop_and_keeps_the_report() -> None:
-    def press(one: Frame, finding: Result) -> None:
+    def press(one: Frame, finding: Finding) -> None:
         raise KeyboardInterrupt
 
     report = run_live(StillSource(5), analyse, draw, on_result=press)
@@ -207,7 +203,7 @@ def test_a_source_that_fails_is_shown_and_raised() -> None:
 
 
 def test_nothing_is_drawn_for_nobody() -> None:
-    def refuse(image_HWC: NDArray[np.uint8], finding: Result) -> NDArray[np.uint8]:
+    def refuse(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
         raise AssertionError("drawn")
 
     assert run_live(StillSource(2), analyse, refuse, max_frames=2).stopped_by == "max frames"
@@ -296,7 +292,7 @@ def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_a_recording_survives_a_failing_run(tmp_path: Path, clip: Path) -> None:
-    def fail_late(image_HWC: NDArray[np.uint8]) -> Result:
+    def fail_late(image_HWC: NDArray[np.uint8]) -> Finding:
         if recorder.num_written == 5:
             raise RuntimeError("engine")
         return analyse(image_HWC)
@@ -465,7 +461,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert "http:" not in page
     assert "https:" not in page
-    assert RESEARCH_NOTICE in page
+    assert NOTICE in page
 
 
 def test_the_state_is_told_before_and_after_the_first_result() -> None:

@@ -1,4 +1,4 @@
-"""Make a bundle: export every node, wire them, prove the chain, record golden cases, hash it all."""
+"""Make a bundle: export every node, wire them, prove the chain, record golden cases, hash all."""
 
 import json
 import shutil

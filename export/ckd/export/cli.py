@@ -1,7 +1,7 @@
 """`ckd-export`: from a training run to a bundle, and proof that the bundle is whole."""
 
 import json
-import sys
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -47,7 +47,7 @@ def bundle(
         name=name or recipe.name,
         provenance=_provenance(run, recipe.name, licence),
         scores=_scores(run),
-        progress=_progress,
+        progress=_progress(),
     )
     if as_json:
         print(json.dumps([{"tensor": t.tensor, "relative_error": t.relative} for t in report]))
@@ -69,7 +69,7 @@ def verify(
     """Check hashes, wiring and shapes, and repeat the recorded acceptance cases."""
     from ckd.export.bundle import verify_bundle
 
-    report = verify_bundle(bundle, _progress)
+    report = verify_bundle(bundle, _progress())
     if as_json:
         print(json.dumps(report))
         return
@@ -109,9 +109,10 @@ def _scores(run: Path) -> dict[str, Any] | None:
         raise InputError(f"{path}: not JSON ({error}); run `ckd-train evaluate` again") from error
 
 
-def _progress(what: str, step: int, steps: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K[{step}/{steps}] {what}", end="" if step < steps else "\n", file=sys.stderr)
+def _progress() -> Callable[[str, int, int], None]:
+    """A bar on a terminal, told (what, step, steps)."""
+    tell = console.progress_bar("steps")
+    return lambda what, step, steps: tell(step, steps)
 
 
 if __name__ == "__main__":

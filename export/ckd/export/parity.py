@@ -42,7 +42,9 @@ def parity_images(side_px: int, count: int = 4) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def torch_tensors(system: System, images_NSS3: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+def torch_tensors(
+    system: System, images_NSS3: NDArray[np.uint8]
+) -> Mapping[str, NDArray[np.float32]]:
     """Every tensor that the PyTorch system computes for a batch of images."""
     tensors = system.eval()(torch.from_numpy(images_NSS3))
     return {name: t.float().cpu().numpy() for name, t in tensors.items() if name != IMAGE}

@@ -108,7 +108,7 @@ class Bundle:
 
 
 def write_hashes(folder: Path) -> None:
-    """Write `MANIFEST.json` for every other file below a folder: the last step of making a bundle."""
+    """Write `MANIFEST.json` for every other file in a folder: the last step of making a bundle."""
     records = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

@@ -35,6 +35,25 @@ def app(help_text: str) -> typer.Typer:
     return made
 
 
+def progress_bar(unit: str) -> Callable[[int, int], None]:
+    """A bar on a terminal, nothing elsewhere; the returned function is told (done, total)."""
+    if not sys.stderr.isatty():
+        return lambda done, total: None
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(unit, total=None)
+    bar.start()
+
+    def tell(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+
+    return tell
+
+
 def run(command: Callable[[], object]) -> None:
     """Run a command line: a `CkdError` becomes one line on stderr and its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")

@@ -81,7 +81,9 @@ class Manifest:
         for node in self.nodes:
             for name in (*node.inputs, *node.outputs):
                 if name not in self.shapes or name not in self.dtypes:
-                    raise BundleError(f"cascade.json: {node.name}: tensor {name!r} is not described")
+                    raise BundleError(
+                        f"cascade.json: {node.name}: tensor {name!r} is not described"
+                    )
             if missing := [name for name in node.inputs if name not in known]:
                 raise BundleError(
                     f"cascade.json: {node.name} needs {', '.join(missing)}, "
@@ -110,9 +112,7 @@ class Manifest:
 
     def precisions(self) -> tuple[str, ...]:
         """Precisions that every node has a file for."""
-        return tuple(
-            p for p in get_args(Precision) if all(p in node.files for node in self.nodes)
-        )
+        return tuple(p for p in get_args(Precision) if all(p in node.files for node in self.nodes))
 
     def spec(self, tensor: str, precision: str) -> TensorSpec:
         """Shape and type of a tensor when its producer runs at ``precision``."""

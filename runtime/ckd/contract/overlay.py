@@ -57,9 +57,7 @@ def _draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) ->
         return
     pad, step = round(8 * unit), round(20 * unit)
     scale = 0.45 * unit
-    width = max(
-        cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for line in lines
-    )
+    width = max(cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for line in lines)
     strip = canvas_HWC[: pad + step * len(lines) + pad // 2, : min(width + 2 * pad, 10**6)]
     strip[:] = (strip * _SHADE).astype(np.uint8)
     for row, line in enumerate(lines):

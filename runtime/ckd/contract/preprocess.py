@@ -43,10 +43,10 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             width, height = image.size
             _check_size(path.name, height, width)
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                return _rgb_from_deep_grey(np.asarray(image))
-            return np.asarray(image.convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I") or upright.mode == "F":
+                return _rgb_from_deep_grey(np.asarray(upright))
+            return np.asarray(upright.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -48,9 +48,7 @@ class CaseResult:
         return asdict(self)
 
 
-def pack_cases(
-    images_NSS3: NDArray[np.uint8], answers: Mapping[str, NDArray[np.float32]]
-) -> bytes:
+def pack_cases(images_NSS3: NDArray[np.uint8], answers: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The content of `CASES`: images at network size and every result tensor, in float16."""
     packed = io.BytesIO()
     half = {name: values.astype(np.float16) for name, values in answers.items()}
@@ -74,7 +72,11 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
         raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
     return [
         _compare(
-            index, cascade, cascade.run(image), {k: v[index] for k, v in recorded.items()}, tolerance
+            index,
+            cascade,
+            cascade.run(image),
+            {k: v[index] for k, v in recorded.items()},
+            tolerance,
         )
         for index, image in enumerate(images_NSS3)
     ]

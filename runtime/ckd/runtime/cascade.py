@@ -194,9 +194,7 @@ class Cascade:
         if fine is not None and coarse is not None:
             # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
             step = max(1, min(height, width) // self.manifest.image_size)
-            quality["mask_agreement"] = jaccard_or_one(
-                fine[::step, ::step], coarse[::step, ::step]
-            )
+            quality["mask_agreement"] = jaccard_or_one(fine[::step, ::step], coarse[::step, ::step])
         return fine, coarse, probabilities, quality
 
 

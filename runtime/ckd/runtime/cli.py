@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,9 +16,10 @@ from ckd.contract import console
 from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
 from ckd.contract.results import NOTICE, Finding
 
-cli = console.app(
-    f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}"
-)
+if TYPE_CHECKING:
+    from ckd.runtime.cascade import Cascade
+
+cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
 
 BundlePath = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle folder or zip; default: the embedded one.")
@@ -50,20 +51,22 @@ def image_command(
 
     files = list(_image_files(paths))
     failed = 0
-    with Cascade.load(bundle, backend, device, precision, threads) as cascade:
-        with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
-            for path in _with_bar(files, "images"):
-                try:
-                    image_HWC = read_rgb(path)
-                    finding = cascade.predict(image_HWC)
-                except InputError as error:
-                    if len(files) == 1:
-                        raise
-                    failed += 1
-                    print(f"error: {error}", file=sys.stderr)
-                    continue
-                written = folder.add(path.name, finding, image_HWC)
-                _print_finding(str(path), finding, written, as_json)
+    with (
+        Cascade.load(bundle, backend, device, precision, threads) as cascade,
+        ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder,
+    ):
+        for path in _with_bar(files, "images"):
+            try:
+                image_HWC = read_rgb(path)
+                finding = cascade.predict(image_HWC)
+            except InputError as error:
+                if len(files) == 1:
+                    raise
+                failed += 1
+                print(f"error: {error}", file=sys.stderr)
+                continue
+            written = folder.add(path.name, finding, image_HWC)
+            _print_finding(str(path), finding, written, as_json)
     print(f"results in {out}. {NOTICE}", file=sys.stderr)
     if failed:
         raise InputError(f"{failed} of {len(files)} images could not be analysed, see above")
@@ -88,21 +91,22 @@ def video_command(
     from ckd.runtime.sinks import ResultFolder
     from ckd.runtime.sources import Frame, VideoFile
 
-    with VideoFile(path) as source, Cascade.load(
-        bundle, backend, device, precision, threads
-    ) as cascade:
+    with (
+        VideoFile(path) as source,
+        Cascade.load(bundle, backend, device, precision, threads) as cascade,
+    ):
         video = out / f"{path.stem}_overlay.mp4"
         video.unlink(missing_ok=True)
         with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
             recorder = Recorder(video, fps=source.fps)
             total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
-            advance = _bar(total if total < sys.maxsize else None, "frames")
+            tell = console.progress_bar("frames")
 
             def on_result(frame: Frame, finding: Finding) -> None:
                 folder.add_row(f"{path.stem}_{frame.index:06d}", finding)
                 if as_json:
                     _print_finding(f"{path}#{frame.index}", finding, {}, as_json=True)
-                advance()
+                tell(frame.index + 1, total)
 
             try:
                 report = run_live(
@@ -259,10 +263,7 @@ def _image_files(paths: list[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _settings(cascade: "object") -> dict[str, object]:
-    from ckd.runtime.cascade import Cascade
-
-    assert isinstance(cascade, Cascade)
+def _settings(cascade: "Cascade") -> dict[str, object]:
     return {
         "command": sys.argv[1:],
         "bundle": cascade.bundle_id,
@@ -284,29 +285,10 @@ def _print_finding(name: str, finding: Finding, written: dict[str, str], as_json
 
 
 def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:
-    advance = _bar(len(files), unit) if len(files) > 1 else lambda: None
-    for path in files:
+    tell = console.progress_bar(unit)
+    for number, path in enumerate(files, start=1):
         yield path
-        advance()
-
-
-def _bar(total: "int | None", unit: str):  # type: ignore[no-untyped-def]
-    """A progress bar on a terminal, nothing elsewhere; the returned function advances it by one."""
-    if not sys.stderr.isatty():
-        return lambda: None
-    from rich.console import Console
-    from rich.progress import Progress
-
-    progress = Progress(console=Console(stderr=True), transient=True)
-    task = progress.add_task(unit, total=total)
-    progress.start()
-
-    def advance() -> None:
-        progress.advance(task)
-        if total is not None and progress.tasks[0].completed >= total:
-            progress.stop()
-
-    return advance
+        tell(number, len(files))
 
 
 if __name__ == "__main__":

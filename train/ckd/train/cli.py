@@ -91,7 +91,9 @@ def evaluate_command(
             f"{data} has {', '.join(samples.labels)}"
         )
     folder = out or run / ("evaluate" if views == "1" else "evaluate-paper-views")
-    result = evaluate(recipe, system, samples, folder, views=views, progress=_bar("images"))
+    result = evaluate(
+        recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
+    )
     print(json.dumps(result.as_dict()) if as_json else result.to_text())
     print(f"details: {folder}", file=sys.stderr)
 
@@ -111,9 +113,10 @@ def crossvalidate_command(
     accelerator: Accelerator = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train and score on folds inside the training images: mean and spread, without the val split."""
-    from ckd.train.config import with_overrides
+    """Train and score on folds inside the training images; the val split stays untouched."""
     from ckd.train.crossvalidate import crossvalidate, summary_text
+
+    from ckd.train.config import with_overrides
     from ckd.train.fit import FitOptions
     from ckd.train.recipes import find_recipe
 
@@ -149,7 +152,7 @@ def data_check(
     """Report counts, class balance and every file that would spoil a training."""
     from ckd.train.data.check import check_dataset
 
-    report = check_dataset(folder, progress=_bar("files"))
+    report = check_dataset(folder, progress=console.progress_bar("files"))
     print(json.dumps(report.as_dict()) if as_json else report.to_text())
     if report.has_errors:
         raise GateFailed(f"{folder}: mend the errors above before training")
@@ -181,21 +184,6 @@ def _weights(name: str) -> "Literal['imagenet'] | Path | None":
     if name == "imagenet":
         return "imagenet"
     return None if name == "none" else Path(name)
-
-
-def _bar(unit: str):  # type: ignore[no-untyped-def]
-    """A progress bar on a terminal, nothing elsewhere; called with (done, total)."""
-    from tqdm import tqdm
-
-    bar = tqdm(unit=unit, disable=not sys.stderr.isatty(), leave=False)
-
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-    return update
 
 
 if __name__ == "__main__":

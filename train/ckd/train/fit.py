@@ -62,9 +62,7 @@ def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
     train_set, val_set = _read_data(recipe, data, options.fold)
     _open_run(out, recipe, train_set, options.fresh)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    system = recipe.system.build(
-        train_set.labels, recipe.tasks, recipe.image_size, options.weights
-    )
+    system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
     for stage in recipe.stages:
         finished = out / stage.name / "weights.pt"
         if finished.exists():
@@ -123,9 +121,7 @@ def _read_data(
     return train_set, val_set
 
 
-def split_fold(
-    samples: SampleSet, which: int, of: int, seed: int
-) -> tuple[SampleSet, SampleSet]:
+def split_fold(samples: SampleSet, which: int, of: int, seed: int) -> tuple[SampleSet, SampleSet]:
     """Everything but one of ``of`` folds, and that fold: classes balanced, groups kept whole."""
     items = samples.samples
     folds = StratifiedGroupKFold(of, shuffle=True, random_state=seed)
@@ -190,7 +186,7 @@ def _fit_stage(
     if checkpoint.exists():
         _say(f"{stage.name}: going on from {checkpoint}")
     # Twice as fast for depthwise convolutions on a CPU, and what tensor cores want.
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
     module.assert_frozen()
     chosen = Path(best.best_model_path) if stage.select == "best" else checkpoint

@@ -52,7 +52,9 @@ def binary_focal(logits: Tensor, mask: Tensor, form: Form = "code", gamma: float
     return on_lesion.sum() / num_lesion.clamp(min=1.0) + elsewhere.sum() / num_rest.clamp(min=1.0)
 
 
-def dice_focal(logits: Tensor, mask: Tensor, form: Form = "code", focal_weight: float = 1.0) -> Tensor:
+def dice_focal(
+    logits: Tensor, mask: Tensor, form: Form = "code", focal_weight: float = 1.0
+) -> Tensor:
     """Soft Dice + focal_weight * focal: the loss of both segmentation networks."""
     logits = logits.float()
     return soft_dice(logits, mask, form) + focal_weight * binary_focal(logits, mask, form)

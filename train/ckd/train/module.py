@@ -106,7 +106,9 @@ class StageModule(pl.LightningModule):
             dist.all_gather_object(shares, scores)
             scores = [score for share in shares for score in share]
         for name, value in self._figures(scores).items():
-            self.log(f"val/{name}", value, prog_bar=name == self.stage.monitor, rank_zero_only=False)
+            self.log(
+                f"val/{name}", value, prog_bar=name == self.stage.monitor, rank_zero_only=False
+            )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """This epoch's batches; Lightning asks anew every epoch."""

@@ -4,6 +4,7 @@ All text that comes from outside (ids, labels, data sets) is drawn as it is, nev
 Suffixes: H rows, W columns, C channels in RGB order, K classes, N images.
 """
 
+import contextlib
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,12 +24,15 @@ from numpy.typing import NDArray
 from ckd.contract.metrics import average_precision, precision_recall_curve, roc_auc, roc_curve
 from ckd.train.config import load_recipe
 
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.integer[Any]]
 Reals = NDArray[np.floating[Any]]
 
 #: Okabe and Ito's colours, told apart by the colour-blind too; yellow is left out, for white paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _GREY = "#8A8A8A"
 _SHEET_COLUMNS = 6
+_CAPTION: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "parse_math": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,64 +50,63 @@ def save(figure: Figure, path: Path, dpi: int = 150) -> None:
 
 def roc_figure(
     probabilities_NK: Reals,
-    labels_N: NDArray[np.integer[Any]],
+    labels_N: Indices,
     names: Sequence[str],
     tasks: Sequence[str],
     title: str,
-) -> Figure | None:
-    """ROC curve of each class against the rest, ``tasks`` bold; None if no class has both."""
+) -> Figure:
+    """ROC curve of each class against the rest with its AUC, ``tasks`` bold."""
 
-    def draw(axes: Axes, scores_N: Reals, positive_N: NDArray[np.bool_]) -> tuple[Line2D, str]:
+    def draw(axes: Axes, scores_N: Reals, positive_N: Bools) -> tuple[Line2D, str]:
         curve = roc_curve(scores_N, positive_N)
         line = axes.plot(curve.false_positive_rate_T, curve.true_positive_rate_T)[0]
         return line, f"AUC {roc_auc(scores_N, positive_N):.3f}"
 
-    figure, axes = _square(title, "false positive rate (1 - specificity)", "sensitivity")
+    figure, axes = _square(title, "1 - specificity", "sensitivity")
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    return _curves(figure, axes, draw, probabilities_NK, labels_N, names, tasks, "lower right")
+    _curves(draw, axes, probabilities_NK, labels_N, names, tasks)
+    return figure
 
 
 def precision_recall_figure(
     probabilities_NK: Reals,
-    labels_N: NDArray[np.integer[Any]],
+    labels_N: Indices,
     names: Sequence[str],
     tasks: Sequence[str],
     title: str,
-) -> Figure | None:
-    """Precision against recall of each class, drawn as the steps whose area is AP.
+) -> Figure:
+    """Precision against recall of each class, as the steps whose area is AP; ``tasks`` bold.
 
-    The legend names each class's share of the images, which is the AP of guessing.
+    The legend gives each class's share of the images too: the AP that guessing would reach.
     """
 
-    def draw(axes: Axes, scores_N: Reals, positive_N: NDArray[np.bool_]) -> tuple[Line2D, str]:
+    def draw(axes: Axes, scores_N: Reals, positive_N: Bools) -> tuple[Line2D, str]:
         curve = precision_recall_curve(scores_N, positive_N)
         line = axes.plot(curve.recall_T, curve.precision_T, drawstyle="steps-pre")[0]
         found = average_precision(scores_N, positive_N)
         return line, f"AP {found:.3f} (share {positive_N.mean():.2f})"
 
     figure, axes = _square(title, "recall (sensitivity)", "precision")
-    return _curves(figure, axes, draw, probabilities_NK, labels_N, names, tasks, "best")
+    _curves(draw, axes, probabilities_NK, labels_N, names, tasks)
+    return figure
 
 
 def jaccard_figure(jaccards: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Histogram of the images' Jaccard indices for each kind of mask, and the 0.65 threshold."""
-    figure, axes = _figure((6.4, 4.2))
+    figure = _figure(6.4, 4.2)
+    axes = _tidy(figure.add_subplot())
     handles, texts = [], []
     for index, (name, values) in enumerate(jaccards.items()):
-        kind: Any = "stepfilled" if index == 0 else "step"
-        handles.append(
-            axes.hist(
-                values, bins=np.linspace(0, 1, 21).tolist(), histtype=kind, color=COLOURS[index],
-                alpha=0.55 if index == 0 else 1.0, linewidth=1.8,
-            )[2][0]
-        )  # fmt: skip
-        failed = sum(value < 0.65 for value in values) / len(values)
-        texts.append(f"{name}: mean {np.mean(values):.3f}, {failed:.0%} below 0.65")
+        counts, edges = np.histogram(values, bins=20, range=(0.0, 1.0))
+        style: dict[str, Any] = {"linewidth": 1.8} if index else {"fill": True, "alpha": 0.55}
+        handles.append(axes.stairs(counts, edges, color=COLOURS[index], **style))
+        low = np.mean(np.asarray(values) < 0.65)
+        texts.append(f"{name}: mean {np.mean(values):.3f}, {low:.0%} below 0.65")
     axes.axvline(0.65, color="black", linewidth=1.0, linestyle="--")
     axes.set(xlim=(0, 1), xlabel="Jaccard index", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, fontsize=10, parse_math=False)
-    _legend(axes, handles, texts, "upper left")
+    _legend(axes, handles, texts)
     return figure
 
 
@@ -113,31 +117,30 @@ def contact_sheet(
 ) -> Figure:
     """Pictures in rows of six under their section's heading, and what the borders' colours mean."""
     rows = [-(-len(tiles) // _SHEET_COLUMNS) for tiles in sections.values()]
-    # Inches: the heading and the legend, then for each section a heading and rows of pictures.
-    heights = [0.8, *(0.45 + 2.75 * count for count in rows)]
-    figure = Figure(figsize=(2.35 * _SHEET_COLUMNS, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
-    head, *parts = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))
-    head.text(0.012, 0.7, title, fontsize=14, va="center", parse_math=False)
-    handles = [
-        Line2D([], [], color=tuple(value / 255 for value in rgb), linewidth=3.5)
-        for rgb in borders.values()
-    ]
+    heights = [0.6, *(0.4 + 2.75 * count for count in rows)]  # inches: title, then each section
+    figure = _figure(2.35 * _SHEET_COLUMNS, sum(heights))
+    head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    head.text(0.012, 0.5, title, fontsize=14, va="center", parse_math=False)
     head.legend(
-        handles, list(borders), loc="center right", ncols=len(borders), fontsize=11,
-        facecolor="#5B4A42", labelcolor="white", framealpha=1.0,
-    )  # fmt: skip
+        [Line2D([], [], color=f"#{bytes(rgb).hex()}", linewidth=3.5) for rgb in borders.values()],
+        list(borders),
+        loc="center right",
+        ncols=len(borders),
+        fontsize=11,
+        facecolor="#5B4A42",  # about the photographs' darkness, on which the colours are meant
+        labelcolor="white",
+        framealpha=1.0,
+    )
     for part, (heading, tiles), num_rows in zip(parts, sections.items(), rows, strict=True):
         part.suptitle(heading, x=0.012, ha="left", fontsize=12, fontweight="bold")
-        grid = part.subplots(num_rows, _SHEET_COLUMNS, squeeze=False).flat
+        grid = part.subplots(num_rows, _SHEET_COLUMNS, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
         for axes, tile in zip(grid, tiles, strict=False):
             axes.imshow(tile.picture_HWC)
-            text = "\n".join(tile.lines[1:])
-            axes.set_xlabel(text, fontsize=8.5, parse_math=False)
-            axes.set_title(tile.lines[0], fontsize=9, fontweight="bold", parse_math=False)
-        for index, axes in enumerate(grid_axes := part.axes):
-            axes.set(xticks=[], yticks=[], frame_on=False, visible=index < len(tiles))
-        del grid_axes
+            name, *rest = tile.lines
+            axes.text(0.5, -0.02, name, fontweight="bold", **_CAPTION, transform=axes.transAxes)
+            axes.text(0.5, -0.10, "\n".join(rest), **_CAPTION, transform=axes.transAxes)
     return figure
 
 
@@ -151,8 +154,7 @@ def learning_curves(run: Path) -> Path | None:
     logged = {name: table for name in stages if (table := _epochs(run / name / "logs"))}
     if not logged:
         return None
-    figure = Figure(figsize=(1.0 + 3.6 * len(logged), 6.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(1.0 + 3.6 * len(logged), 6.0)
     grid = figure.subplots(2, len(logged), squeeze=False)
     for (upper, lower), (stage, table) in zip(grid.T, logged.items(), strict=True):
         columns = sorted({name for row in table.values() for name in row})
@@ -188,8 +190,63 @@ def _epochs(logs: Path) -> dict[int, dict[str, float]]:
     for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
-                # An empty cell was not logged at that step; a last line may be cut off.
-                found = {n: float(v) for n, v in row.items() if v and n not in ("epoch", "step")}
-                if row["epoch"]:
-                    table.setdefault(int(row["epoch"]), {}).update(found)
+                # Empty cells were not logged at that step; a killed run's last line is cut off.
+                with contextlib.suppress(ValueError):
+                    found = {name: float(text) for name, text in row.items() if text}
+                    table.setdefault(int(found["epoch"]), {}).update(found)
     return table
+
+
+def _figure(width_in: float, height_in: float) -> Figure:
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _square(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Axes from 0 to 1 both ways."""
+    figure = _figure(5.4, 5.4)
+    axes = _tidy(figure.add_subplot())
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, fontsize=10, parse_math=False)
+    return figure, axes
+
+
+def _tidy(axes: Axes) -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E3E3E3", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _curves(
+    draw: Callable[[Axes, Reals, Bools], tuple[Line2D, str]],
+    axes: Axes,
+    probabilities_NK: Reals,
+    labels_N: Indices,
+    names: Sequence[str],
+    tasks: Sequence[str],
+) -> None:
+    """One curve for each class that some images have and others have not, and the legend."""
+    lines, texts, bold = [], [], []
+    for index, name in enumerate(names):
+        positive_N = np.asarray(labels_N == index)
+        if positive_N.all() or not positive_N.any():
+            continue
+        line, figure_text = draw(axes, probabilities_NK[:, index], positive_N)
+        line.set(
+            color=COLOURS[index % len(COLOURS)], linewidth=2.4 if name in tasks else 1.2,
+            linestyle="-" if index < len(COLOURS) else "--",
+        )  # fmt: skip
+        lines.append(line)
+        texts.append(f"{name}  {figure_text}")
+        bold.append(name in tasks)
+    for text, is_task in zip(_legend(axes, lines, texts).get_texts(), bold, strict=True):
+        text.set_fontweight("bold" if is_task else "normal")
+
+
+def _legend(axes: Axes, handles: Sequence[Artist], texts: Sequence[str]) -> Legend:
+    legend = axes.legend(handles, texts, fontsize=9, framealpha=0.9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return legend

@@ -15,9 +15,9 @@ from ckd.train.systems.ckdnet import CkdNet
 def ckdnet_r101() -> Recipe:
     """CKDNet as published: three ResNet101, 224 px, 260 M parameters, 70 GMAC.
 
-    The authors report on ISIC 2017 test (600 images): Jaccard 0.800 with 6-view, mean AUC 0.932 with
-    5-view averaging (0.886 from a single view), after 23 min + 21 h + 5.5 h on a P100. Not yet
-    repeated here. Where paper and code differ this follows the code, and for the classifier's
+    The authors report on ISIC 2017 test (600 images): Jaccard 0.800 with 6-view, mean AUC 0.932
+    with 5-view averaging (0.886 from a single view), after 23 min + 21 h + 5.5 h on a P100. Not
+    yet repeated here. Where paper and code differ this follows the code, and for the classifier's
     encoder the log of the published run (learning rate 1e-5).
     """
     segment = Augmentation()

@@ -97,10 +97,10 @@ def answers(
     settings: Augmentation,
     batch_size: int = 16,
 ) -> Iterator[tuple[Sample, Answers]]:
-    """Each image's answers in turn, averaged over its views; ``system`` is run in the mode it is in.
+    """Each image's answers in turn, averaged over its views.
 
     Args:
-        system: run on the device that its weights lie on.
+        system: in evaluation mode; run on the device that its weights lie on.
         samples: of which the images are read, ``batch_size`` ahead.
         views: "1" or "paper"; every answer is made of these and no others.
         settings: of the classifier's training crops, see `classification_views`.
@@ -156,7 +156,7 @@ def _run(
     device = next(system.parameters()).device
     flat = torch.from_numpy(images_NVHWC.reshape(-1, *images_NVHWC.shape[2:]))
     parts = []
-    for batch in flat.split(batch_size):
+    for batch in torch.split(flat, batch_size):
         tensors = system(batch.to(device), wanted)
         parts.append({name: tensors[name].float().cpu().numpy() for name in wanted})
     joined = {name: np.concatenate([part[name] for part in parts]) for name in wanted}

@@ -10,12 +10,11 @@ save_snapshot   what the save button does
 from ckd.runtime.live.loop import LiveReport, run_live
 from ckd.runtime.live.record import Recorder
 from ckd.runtime.live.snapshot import save_snapshot
-from ckd.runtime.live.view import FindingLike, LiveStatistics, Saver, Shown, Status, View
+from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
 from ckd.runtime.live.web import WebView
 from ckd.runtime.live.window import WindowView
 
 __all__ = [
-    "FindingLike",
     "LiveReport",
     "LiveStatistics",
     "Recorder",

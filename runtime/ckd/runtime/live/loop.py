@@ -4,17 +4,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import SourceUnavailable
+from ckd.contract.results import Finding
 from ckd.runtime.live.record import Recorder
-from ckd.runtime.live.view import FindingLike, LiveStatistics, Shown, Status, View
+from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
 from ckd.runtime.sources.frames import Frame, FrameSource
 
-FindingT = TypeVar("FindingT", bound=FindingLike)
 StoppedBy = Literal["max frames", "duration", "source ended", "interrupted", "view closed"]
 
 #: How long to wait for a frame before the views are asked again whether to go on.
@@ -31,12 +31,12 @@ class LiveReport:
 
 def run_live(
     source: FrameSource,
-    analyse: Callable[[NDArray[np.uint8]], FindingT],
-    draw: Callable[[NDArray[np.uint8], FindingT], NDArray[np.uint8]],
+    analyse: Callable[[NDArray[np.uint8]], Finding],
+    draw: Callable[[NDArray[np.uint8], Finding], NDArray[np.uint8]],
     *,
     views: Sequence[View] = (),
     recorder: Recorder | None = None,
-    on_result: Callable[[Frame, FindingT], None] | None = None,
+    on_result: Callable[[Frame, Finding], None] | None = None,
     max_frames: int | None = None,
     duration_s: float | None = None,
 ) -> LiveReport:

@@ -24,12 +24,13 @@ def save_snapshot(folder: Path, shown: Shown) -> Path:
     now = datetime.now().astimezone()
     stem = f"live_{now:%Y%m%d-%H%M%S-%f}_{shown.frame.index:06d}"
     overlay = folder / f"{stem}_overlay.png"
-    mask_HW = shown.finding.mask_HW.astype(np.uint8) * np.uint8(255)
     record = {"image": f"{stem}.png", "saved_at": now.isoformat(), **result_json(shown)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_png(folder / f"{stem}.png", shown.frame.image_HWC)
-        _write_png(folder / f"{stem}_mask.png", mask_HW)
+        if shown.finding.mask_HW is not None:
+            mask = shown.finding.mask_HW.astype(np.uint8) * np.uint8(255)
+            _write_png(folder / f"{stem}_mask.png", mask)
         _write_png(overlay, shown.overlay_HWC)
         (folder / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -1,6 +1,6 @@
 """What the loop hands to a view, and what it expects of one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,30 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.results import Finding
 from ckd.runtime.sources.frames import Frame, SourceState
-
-#: Shown wherever a result is.
-RESEARCH_NOTICE = "For research use only. Not a medical device; do not use it to diagnose."
-
-
-class FindingLike(Protocol):
-    """What a view reads of the analysis of one frame."""
-
-    @property
-    def mask_HW(self) -> NDArray[np.bool_]:
-        """True on the lesion, in pixels of the frame."""
-
-    @property
-    def probabilities(self) -> Mapping[str, float]:
-        """Probability by label, in the order to show them."""
-
-    @property
-    def top(self) -> str:
-        """The most probable label."""
-
-    @property
-    def timings_ms(self) -> Mapping[str, float]:
-        """How long each part took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +41,7 @@ class Shown:
     """One analysed frame. The arrays are shared between views: read only."""
 
     frame: Frame
-    finding: FindingLike
+    finding: Finding
     overlay_HWC: NDArray[np.uint8]  # RGB
 
 
@@ -83,14 +61,5 @@ class View(Protocol):
 
 
 def result_json(shown: Shown) -> dict[str, Any]:
-    """A result in the words of the JSON that all commands print."""
-    finding = shown.finding
-    height, width = shown.frame.size_hw
-    return {
-        "frame": shown.frame.index,
-        "size_hw": [height, width],
-        "top": finding.top,
-        "probabilities": {label: float(p) for label, p in finding.probabilities.items()},
-        "lesion_area_px": int(np.count_nonzero(finding.mask_HW)),
-        "timings_ms": {part: float(taken) for part, taken in finding.timings_ms.items()},
-    }
+    """A result in the words of the JSON that all commands print, and which frame it is of."""
+    return {"frame": shown.frame.index, **shown.finding.as_dict()}

@@ -116,7 +116,7 @@ def _result(shown: Shown) -> dict[str, Any]:
     return {
         **result_json(shown),
         "names": names,
-        "lesion_share": float(np.count_nonzero(shown.finding.mask_HW)) / (height * width),
+        "lesion_share": shown.finding.lesion_area_px / (height * width),
     }
 
 

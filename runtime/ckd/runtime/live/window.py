@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
 from ckd.contract.labels import lesion_name
-from ckd.runtime.live.view import RESEARCH_NOTICE, Saver, Shown, Status
+from ckd.contract.results import NOTICE
+from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.sources.opencv import build_feature
 
 PANEL_WIDTH_PX = 300
@@ -123,7 +124,7 @@ def window_picture(
         _write(canvas_HWC, line, x, 58 + 16 * i, 0.4, _GREY)
     y = 110
     if shown is not None:
-        _write(canvas_HWC, lesion_name(shown.finding.top), x, y, 0.6, _WHITE)
+        _write(canvas_HWC, lesion_name(shown.finding.top or ""), x, y, 0.6, _WHITE)
         y += 34
         for label, probability in shown.finding.probabilities.items():
             _bar(canvas_HWC, label, probability, x, y)
@@ -142,7 +143,7 @@ def window_picture(
     for line in textwrap.wrap(message, 36):
         _write(canvas_HWC, line, x, y + 8, 0.4, _WARNING)
         y += 18
-    footer = ["space freeze, s save, q quit", *textwrap.wrap(RESEARCH_NOTICE, 44)]
+    footer = ["space freeze, s save, q quit", *textwrap.wrap(NOTICE, 44)]
     for i, line in enumerate(reversed(footer)):
         _write(canvas_HWC, line, x, height - 14 - 16 * i, 0.35, _GREY)
     return canvas_HWC

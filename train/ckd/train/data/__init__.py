@@ -1,0 +1,1 @@
+"""Data sets: official layouts, checks, augmentation, and generated dermoscopy."""

@@ -1,7 +1,7 @@
 """Samples as tensors, in an order that is the same on every machine, process and restart.
 
-A batch is drawn as (epoch, index) pairs and each pair seeds its own generator, so nothing depends on
-how many workers load it or how many processes share it.
+A batch is drawn as (epoch, index) pairs and each pair seeds its own generator, so nothing depends
+on how many workers load it or how many processes share it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -124,7 +124,7 @@ def training_loader(
     """Loader of one epoch; views of an item are laid out along the batch."""
     return DataLoader(
         views,
-        batch_sampler=batches,  # type: ignore[arg-type]  # keys are pairs, not integers
+        batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_concatenate,
         # Forking after threads have started can deadlock; spawning is slow but always right.

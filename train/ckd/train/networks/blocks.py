@@ -31,9 +31,10 @@ class ChannelAttention(nn.Module):
     """Channel attention of CKDNet's classifier (after DANet's CAM), A -> delta * (S A) + A.
 
     S is the row-wise softmax of ``energy_sign`` * A A^T. The authors' code computes
-    softmax(rowmax - E), which equals softmax(-E): channels attend to *dissimilar* ones, so -1 is the
-    default. The paper prints softmax(E): +1. delta starts at 0, where the block is the identity.
-    Energies and softmax stay in float32: at E of about 1000, half precision is off by 1.6e-3.
+    softmax(rowmax - E), which equals softmax(-E): channels attend to *dissimilar* ones, so -1 is
+    the default. The paper prints softmax(E): +1. delta starts at 0, where the block is the
+    identity. Energies and softmax stay in float32: at E of about 1000, half precision is off by
+    1.6e-3.
     """
 
     def __init__(self, energy_sign: Literal[-1, 1] = -1) -> None:
@@ -77,4 +78,5 @@ class ScSE(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Gate every element; for x >= 0 the result lies in [0, 2x]."""
-        return x_BCHW * self.channel(x_BCHW) + x_BCHW * self.spatial(x_BCHW)
+        by_channel: Tensor = x_BCHW * self.channel(x_BCHW)
+        return by_channel + x_BCHW * self.spatial(x_BCHW)

@@ -1,7 +1,9 @@
 """Encoders: torchvision classifiers cut into a stem and four stages at strides 4, 8, 16 and 32.
 
 The networks above need two things of an encoder: the feature maps x0..x4, and, for the classifier,
-the seams between stages, where a gate is inserted. Suffixes: B batch, C channels, H rows, W columns.
+the seams between stages, where a gate is inserted.
+
+Suffixes: B batch, C channels, H rows, W columns.
 """
 
 from collections.abc import Callable, Sequence

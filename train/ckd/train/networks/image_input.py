@@ -1,4 +1,4 @@
-"""The door of every network: 8-bit RGB as the camera gives it, to what the first convolution takes."""
+"""The door of every network: from 8-bit RGB to what the first convolution takes."""
 
 import torch
 from torch import Tensor, nn

@@ -16,7 +16,7 @@ ASPP_RATES = (6, 12, 18)
 
 
 class PooledBranch(nn.Module):
-    """ASPP's image-level branch: pool, 1x1 convolution, ReLU, spread, and BN last, as in the code."""
+    """ASPP's image-level branch: pool, 1x1 convolution, ReLU, spread, BN last as in the code."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -53,9 +53,7 @@ class RootSeg(nn.Module):
                 PooledBranch(deep, width),
             ]
         )
-        self.project = nn.Sequential(
-            ConvBnRelu(5 * width, width, kernel=1), nn.Dropout2d(dropout)
-        )
+        self.project = nn.Sequential(ConvBnRelu(5 * width, width, kernel=1), nn.Dropout2d(dropout))
         self.low = ConvBnRelu(low, low_width, kernel=1)
         self.decode = nn.Sequential(
             ConvBnRelu(width + low_width, width),

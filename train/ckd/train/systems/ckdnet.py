@@ -1,8 +1,8 @@
 """CKDNet (Jin et al., Applied Soft Computing 2021): three networks that teach each other.
 
-    image ─┬──────────────► rootseg ──coarse_logits, gate1..4──► cls ──mean1..4──► seg_decoder ─► mask
-           ├──────────────────────────────────────────────────►  │ └──► logits        ▲
-           └─► seg_encoder ──g0, h1..h4──────────────────────────────────────────────┘
+    image ─┬─► rootseg ──coarse_logits, gate1..4──► cls ──mean1..4──► seg_decoder ─► mask_logits
+           ├──────────────────────────────────────► │ └──► logits       ▲
+           └─► seg_encoder ──g0, h1..h4─────────────────────────────────┘
 
 The paper's CKD-Seg is two nodes here (see `ckd.train.networks.seg`): its first half needs the
 photograph alone and runs beside the other two networks.

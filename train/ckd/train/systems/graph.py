@@ -15,6 +15,7 @@ from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.image_input import ImageInput
 
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One sub-network: ``outputs = module(*inputs)``, all named. Output names are unique.

@@ -1,0 +1,1 @@
+"""Measure a cascade against its peers, on one machine in one run."""

@@ -1,0 +1,38 @@
+"""What the README says works: its links lead somewhere and its commands run, in order."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READMES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md"))
+LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(#[^)]*)?\)")
+#: Blocks of these kinds are run; ```sh is for commands that need a camera, a GPU or real data.
+RUNNABLE = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(readme: Path) -> None:
+    for target, _ in LINK.findall(readme.read_text()):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (readme.parent / target).exists(), f"{readme.name} links to {target}"
+
+
+@pytest.mark.slow
+def test_commands_and_code_run_in_order(tmp_path: Path) -> None:
+    blocks = RUNNABLE.findall((ROOT / "README.md").read_text())
+    assert len(blocks) >= 4
+    tools = Path(sys.executable).parent
+    env = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    for kind, code in blocks:
+        if code.startswith("make "):
+            continue  # this test is run by one of them
+        command = ["bash", "-euc", code] if kind == "bash" else [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"

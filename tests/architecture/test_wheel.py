@@ -1,0 +1,44 @@
+"""The wheel holds every module, the embedded bundle, and nothing else."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE_ROOTS = ("train", "export", "runtime", "calibration", "benchmarks")
+
+
+@pytest.mark.slow
+def test_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    expected = {
+        path.partition("/")[2]
+        for path in listed
+        if path.startswith(tuple(f"{root}/ckd/" for root in SOURCE_ROOTS))
+        and (ROOT / path).is_file()
+    }
+    assert packed == expected
+
+
+@pytest.mark.slow
+def test_the_embedded_bundle_is_small_enough_for_a_device() -> None:
+    bundle = ROOT / "runtime" / "ckd" / "runtime" / "bundles" / "ckdnet-mobile"
+    size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    assert 1e6 < size <= 32e6

@@ -1,0 +1,1 @@
+"""Train cascades: sub-networks, systems, data, recipes. Everything here may need torch."""
