@@ -15,16 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ckd.benchmarks.machine import Conditions, Machine, activity, conditions, machine
+from ckd.benchmarks.machine import activity, conditions, machine
 from ckd.benchmarks.measure import (
     Latency,
     Progress,
@@ -35,6 +34,7 @@ from ckd.benchmarks.measure import (
     paired_ratio,
     peak_memory_mb,
 )
+from ckd.benchmarks.report import Contender, Kind, LatencyReport, Memory, Startup
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
@@ -44,7 +44,6 @@ from ckd.runtime.cascade import Cascade, embedded_bundle
 #: Contenders whose probabilities differ by more than this do not run the same networks.
 SAME_NETWORKS: Final = 0.05
 
-Kind = Literal["chain", "jpeg", "fused", "pytorch"]
 #: From the resized image to the system's results by name.
 Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
 
@@ -54,71 +53,6 @@ _LIBRARIES: Final[Mapping[Kind, str]] = {
     "fused": "onnxruntime",
     "pytorch": "ckd.train.fit",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Peak resident memory of a fresh process that runs one contender, in MiB."""
-
-    libraries_mb: float  # imports done, no network loaded yet
-    peak_mb: float  # networks loaded and run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """What one contender took.
-
-    Attributes:
-        networks: from the resized image to the logits; None where another contender tells.
-        frame: from the image to masks and probabilities.
-        networks_speedup: how many times it goes into PyTorch's time; None without PyTorch.
-        frame_speedup: likewise.
-        memory: None where another contender tells.
-        probability_error: largest difference from the chain's probabilities.
-    """
-
-    kind: Kind
-    networks: Latency | None
-    frame: Latency
-    networks_speedup: Ratio | None
-    frame_speedup: Ratio | None
-    memory: Memory | None
-    probability_error: float
-
-
-@dataclass(frozen=True, slots=True)
-class Startup:
-    """A fresh process from its start to its end; its files are in the page cache already."""
-
-    what: str
-    wall: Latency
-    peak_mb: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyReport:
-    """One run of `latency`, with all that is needed to judge it and to repeat it.
-
-    Attributes:
-        weights: what they are, in words.
-        steps: the chain's "preprocess", each node by name, and "postprocess".
-        overhead: the part of the chain's frame that no node accounts for.
-        fused_ratio: fused graph's time over the chain's, networks alone; below 1 the chain loses.
-    """
-
-    bundle: str
-    weights: str
-    image_size: int
-    backend: str
-    precision: str
-    threads: int
-    contenders: tuple[Contender, ...]
-    steps: Mapping[str, Latency]
-    overhead: Latency
-    fused_ratio: Ratio | None
-    startup: tuple[Startup, ...]
-    machine: Machine
-    conditions: Conditions
 
 
 def latency(
@@ -167,9 +101,10 @@ def latency(
             "chain": chain,
             "jpeg": _Chain(cascade, write_jpeg(frame_HWC, folder / "frame.jpg")),
         }
-        for kind in sources.keys() - {"chain"}:
-            infer = _open(kind, sources[kind], cascade.manifest, threads, stack)
-            racing[kind] = _Whole(infer, cascade.manifest, frame_HWC)
+        for kind, source in sources.items():
+            if kind != "chain":
+                infer = _open(kind, source, cascade.manifest, threads, stack)
+                racing[kind] = _Whole(infer, cascade.manifest, frame_HWC)
         errors = _compare(racing)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
 

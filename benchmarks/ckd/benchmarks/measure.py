@@ -121,9 +121,7 @@ def latency_from_samples(samples_ms: Sequence[float] | NDArray[np.float64], warm
     """Percentiles (interpolated linearly) of timed calls."""
     samples = np.asarray(samples_ms, np.float64)
     p50, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
-    return Latency(
-        len(samples), warmup, p50, p90, p99, float(samples.min()), float(samples.mean())
-    )
+    return Latency(len(samples), warmup, p50, p90, p99, float(samples.min()), float(samples.mean()))
 
 
 def paired_ratio(

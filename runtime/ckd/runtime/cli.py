@@ -22,13 +22,26 @@ if TYPE_CHECKING:
 cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
 
 BundlePath = Annotated[
-    Path | None, typer.Option("--bundle", help="Bundle folder or zip; default: the embedded one.")
+    Path | None,
+    typer.Option(
+        "--bundle", envvar="CKD_BUNDLE", help="Bundle folder or zip; default: the embedded one."
+    ),
 ]
-BackendName = Annotated[str, typer.Option("--backend", help="auto or onnxruntime.")]
-DeviceName = Annotated[str, typer.Option("--device", help="auto or cpu.")]
-PrecisionName = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16, fp16 or int8.")]
+BackendName = Annotated[
+    str, typer.Option("--backend", envvar="CKD_BACKEND", help="auto or onnxruntime.")
+]
+DeviceName = Annotated[str, typer.Option("--device", envvar="CKD_DEVICE", help="auto or cpu.")]
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--precision", envvar="CKD_PRECISION", help="auto, or a precision the bundle has."
+    ),
+]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; default: all usable cores.")
+    int | None,
+    typer.Option(
+        "--threads", envvar="CKD_THREADS", min=1, help="CPU threads; default: all usable cores."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
 

@@ -320,7 +320,7 @@ def _outlined(system: System, sample: Sample, answer: Answers) -> NDArray[np.uin
         truth = cv2.resize(
             read_mask(sample.mask).astype(np.float32), size, interpolation=cv2.INTER_AREA
         )
-        draw_border(small_HWC, np.asarray(truth >= 0.5), TRUTH_RGB, 2)
+        draw_border(small_HWC, np.asarray(truth >= 0.5), TRUTH_RGB, 3)
     if system.results.mask_logits in answer:
         fine_HW = mask_from_logits(answer[system.results.mask_logits][0], size[1], size[0])
         draw_border(small_HWC, fine_HW, FINE_RGB, 2)
@@ -334,7 +334,7 @@ def _caption(score: ImageScore, labels: tuple[str, ...]) -> tuple[str, ...]:
         lines.append(f"Jaccard {score.fine.jaccard:.3f}")
     if score.probabilities is not None:
         top = int(np.argmax(score.probabilities))
-        lines.append(f"predicted {labels[top]} {score.probabilities[top]:.2f}")
+        lines.append(f"predicted {labels[top]} {score.probabilities[top]:.3f}")
         if score.label is not None:
-            lines.append(f"true {labels[score.label]} {score.probabilities[score.label]:.2f}")
+            lines.append(f"true {labels[score.label]} {score.probabilities[score.label]:.3f}")
     return tuple(lines)

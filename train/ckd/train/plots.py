@@ -95,14 +95,16 @@ def jaccard_figure(jaccards: Mapping[str, Sequence[float]], title: str) -> Figur
     """Histogram of the images' Jaccard indices for each kind of mask, and the 0.65 threshold."""
     figure = _figure(6.4, 4.2)
     axes = _tidy(figure.add_subplot())
-    handles, texts = [], []
+    handles: list[Artist] = []
+    texts = []
     for index, (name, values) in enumerate(jaccards.items()):
         counts, edges = np.histogram(values, bins=20, range=(0.0, 1.0))
         style: dict[str, Any] = {"linewidth": 1.8} if index else {"fill": True, "alpha": 0.55}
         handles.append(axes.stairs(counts, edges, color=COLOURS[index], **style))
         low = np.mean(np.asarray(values) < 0.65)
         texts.append(f"{name}: mean {np.mean(values):.3f}, {low:.0%} below 0.65")
-    axes.axvline(0.65, color="black", linewidth=1.0, linestyle="--")
+    handles.append(axes.axvline(0.65, color="black", linewidth=1.0, linestyle="--"))
+    texts.append("0.65: the threshold Jaccard counts less as 0")
     axes.set(xlim=(0, 1), xlabel="Jaccard index", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, fontsize=10, parse_math=False)
