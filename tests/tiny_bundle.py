@@ -38,34 +38,29 @@ def tiny_system() -> System:
         cls = Cls(_encoder(), len(ISIC2017), stem_bn="imagenet")
         encoder = SegEncoder(_encoder())
         decoder = SegDecoder(encoder, CHANNELS[1:], (6, 6, 4, 4, 4))
-        # At birth these are 0, and the fine network would not hear the classifier.
-        cls.attention.delta.data.fill_(0.5)
-        for part in decoder.modules():
-            if isinstance(part, EntangleKnowledge):
-                part.mu.data.fill_(0.3)
-        system = System(
-            "ckdnet",
-            (
-                Node("rootseg", rootseg, (IMAGE,), ("coarse_logits", *_names("gate"))),
-                Node("cls", cls, (IMAGE, "coarse_logits", *_names("gate")), _CLS_OUTPUTS),
-                Node("seg_encoder", encoder, (IMAGE,), ("g0", *_names("h"))),
-                Node("seg_decoder", decoder, ("g0", *_names("h"), *_names("mean")), _DECODED),
-            ),
-            ISIC2017,
-            ("MEL", "SBK"),
-            IMAGE_SIZE,
-            ResultSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
-        )
-        _settle(system)
+    # At birth these are 0, and the fine network would not hear the classifier.
+    cls.attention.delta.data.fill_(0.5)
+    for part in decoder.modules():
+        if isinstance(part, EntangleKnowledge):
+            part.mu.data.fill_(0.3)
+    gates, means, halves = (
+        tuple(f"{stem}{level}" for level in (1, 2, 3, 4)) for stem in ("gate", "mean", "h")
+    )
+    system = System(
+        "ckdnet",
+        (
+            Node("rootseg", rootseg, (IMAGE,), ("coarse_logits", *gates)),
+            Node("cls", cls, (IMAGE, "coarse_logits", *gates), ("logits", *means)),
+            Node("seg_encoder", encoder, (IMAGE,), ("g0", *halves)),
+            Node("seg_decoder", decoder, ("g0", *halves, *means), ("mask_logits",)),
+        ),
+        ISIC2017,
+        ("MEL", "SBK"),
+        IMAGE_SIZE,
+        ResultSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
+    )
+    _settle(system)
     return system.eval()
-
-
-def _names(stem: str) -> tuple[str, ...]:
-    return tuple(f"{stem}{level}" for level in (1, 2, 3, 4))
-
-
-_CLS_OUTPUTS = ("logits", *_names("mean"))
-_DECODED = ("mask_logits",)
 
 
 def _encoder() -> Encoder:

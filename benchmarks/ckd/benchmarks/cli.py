@@ -145,6 +145,7 @@ def export_run(run: Path, folder: Path, bundle: Path | None) -> tuple[Path, Path
         write_bundle(system, bundle, name=recipe.name, provenance={"purpose": "benchmark"})
     _say("exporting one fused graph")
     whole = system.merged([node.name for node in system.nodes], "fused")
+    whole.eval()  # a new module is in training mode, and exported so it would be another network
     fused = folder / "fused.onnx"
     export_onnx(whole.nodes[0], whole, fused)
     return bundle, fused

@@ -172,7 +172,7 @@ def startup(
 
 
 def frame() -> NDArray[np.uint8]:
-    """A generated dermoscopy frame, uint8 RGB [1080, 1920, 3]: as costly to decode as a real one."""
+    """A generated dermoscopy frame, uint8 RGB [1080, 1920, 3], with the detail of a real one."""
     from ckd.train.data.synthetic import dermoscopy  # needs no torch
 
     return np.ascontiguousarray(dermoscopy(seed=7, side_px=1920).image_HWC[420:1500])
@@ -242,13 +242,18 @@ class _Whole:
         threshold = self.manifest.thresholds.get("mask", 0.5)
         if results.class_logits is not None:
             self.probabilities = softmax(tensors[results.class_logits][0]).tolist()
-        for name, corners in (
-            (results.mask_logits, False),
-            (results.coarse_logits, results.coarse_align_corners),
+        side = self.manifest.image_size
+        for name, aligned_to_px in (
+            (results.mask_logits, None),
+            (results.coarse_logits, side if results.coarse_align_corners else None),
         ):
             if name is not None:
                 mask_from_logits(
-                    tensors[name][0, 0], height, width, threshold=threshold, align_corners=corners
+                    tensors[name][0, 0],
+                    height,
+                    width,
+                    threshold=threshold,
+                    aligned_to_px=aligned_to_px,
                 )
 
 

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, UsageError
+
+Name = TypeVar("Name", bound=str)
 
 #: Told after every call: how many are done, of how many.
 Progress = Callable[[int, int], None]
@@ -78,13 +80,13 @@ def measure(step: Callable[[], object], *, warmup: int = 20, runs: int = 200) ->
 
 
 def interleaved(
-    steps: Mapping[str, Callable[[], object]],
+    steps: Mapping[Name, Callable[[], object]],
     *,
     warmup: int,
     runs: int,
     rest_s: float = REST_S,
     progress: Progress | None = None,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[Name, NDArray[np.float64]]:
     """Time several steps that take turns: A B C A B C ..., so that drift hits all alike.
 
     Each call finds the caches as the others left them, as it would in an application that does

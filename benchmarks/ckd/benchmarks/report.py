@@ -1,4 +1,4 @@
-"""What a latency measurement found, and the three forms it is written in: JSON, Markdown, picture."""
+"""What a latency measurement found, written as JSON, Markdown and a picture."""
 
 import json
 from collections.abc import Iterable, Mapping

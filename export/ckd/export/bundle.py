@@ -11,7 +11,7 @@ from typing import Any
 from ckd.contract.bundle import CASCADE, Bundle, write_hashes
 from ckd.contract.errors import GateFailed, UsageError
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
-from ckd.export.model_card import model_card
+from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import export_onnx
 from ckd.export.parity import TensorParity, check_parity, parity_images, torch_tensors
 from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases, run_acceptance
@@ -31,7 +31,7 @@ def write_bundle(
     *,
     name: str,
     provenance: Mapping[str, Any],
-    scores: Mapping[str, Any] | None = None,
+    evidence: Evidence | None = None,
     progress: Progress | None = None,
 ) -> list[TensorParity]:
     """Write a bundle folder, or nothing if the exported chain disagrees with PyTorch.
@@ -41,7 +41,7 @@ def write_bundle(
         out: folder to create.
         name: of the bundle.
         provenance: where the weights come from; goes into `cascade.json` and the model card.
-        scores: what `ckd-train evaluate` measured, for the model card.
+        evidence: scores, learning curves and notes for the model card.
         progress: told (what is being done, step, number of steps).
 
     Returns:
@@ -73,7 +73,10 @@ def write_bundle(
         answers = {tensor: expected[tensor] for tensor in manifest.results.names()}
         (folder / CASES).write_bytes(pack_cases(images, answers))
         (folder / TOLERANCES).write_text(json.dumps({"fp32": asdict(FP32_ACCEPTANCE)}) + "\n")
-        (folder / "model_card.md").write_text(model_card(manifest, scores))
+        evidence = evidence or Evidence()
+        (folder / "model_card.md").write_text(model_card(manifest, evidence))
+        if evidence.learning_curves is not None:
+            shutil.copy(evidence.learning_curves, folder / evidence.learning_curves.name)
         write_hashes(folder)
         bundle = Bundle(folder)
         with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:

@@ -32,11 +32,20 @@ def bundle(
     licence: Annotated[
         str, typer.Option(help="Licence of weights and data, for the model card.")
     ] = "not stated",
+    notes: Annotated[
+        Path | None,
+        typer.Option(help="Markdown for the model card: how it was chosen, known failures."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export every network to ONNX, prove the chain equal to PyTorch, and write a bundle."""
     from ckd.export.bundle import write_bundle
+    from ckd.export.model_card import Evidence
     from ckd.train.fit import load_run
+
+    if notes is not None and not notes.is_file():
+        raise InputError(f"{notes}: no such file")
+    curves = run / "learning_curves.png"
 
     recipe, system = load_run(run)
     if merge_fine:
@@ -46,7 +55,11 @@ def bundle(
         out,
         name=name or recipe.name,
         provenance=_provenance(run, recipe.name, licence),
-        scores=_scores(run),
+        evidence=Evidence(
+            scores=_scores(run),
+            learning_curves=curves if curves.is_file() else None,
+            notes="" if notes is None else notes.read_text(),
+        ),
         progress=_progress(),
     )
     if as_json:

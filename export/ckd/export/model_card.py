@@ -1,11 +1,29 @@
 """The model card: what a person must know of a bundle before trusting it, from measured facts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ckd.contract.labels import lesion_name
 from ckd.contract.manifest import Manifest
 from ckd.contract.results import NOTICE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of a trained system beside its weights.
+
+    Attributes:
+        scores: content of `scores.json` of `ckd-train evaluate`.
+        learning_curves: picture of the training, copied into the bundle.
+        notes: Markdown of the maker's own: how it was chosen, known failures, how to repeat it.
+    """
+
+    scores: Mapping[str, Any] | None = None
+    learning_curves: Path | None = None
+    notes: str = ""
+
 
 _LIMITS = """\
 - A mask and three or more probabilities are given for *any* image, also for one that shows no skin.
@@ -16,13 +34,8 @@ _LIMITS = """\
 """
 
 
-def model_card(manifest: Manifest, scores: Mapping[str, Any] | None) -> str:
-    """Markdown text of a bundle's model card.
-
-    Args:
-        manifest: of the bundle.
-        scores: content of `scores.json` of `ckd-train evaluate`, or None if nothing was measured.
-    """
+def model_card(manifest: Manifest, evidence: "Evidence") -> str:
+    """Markdown text of a bundle's model card."""
     provenance = manifest.provenance
     labels = ", ".join(f"{label} ({lesion_name(label)})" for label in manifest.labels)
     lines = [
@@ -43,27 +56,35 @@ def model_card(manifest: Manifest, scores: Mapping[str, Any] | None) -> str:
         "",
         "## Measured",
         "",
-        *(_measured(scores) if scores else ["Nothing was measured for this bundle."]),
+        *(
+            _measured(evidence.scores)
+            if evidence.scores
+            else ["Nothing was measured for this bundle."]
+        ),
         "",
-        "## Limits",
-        "",
-        _LIMITS,
     ]
+    if evidence.learning_curves is not None:
+        lines += [f"![Loss and scores by epoch]({evidence.learning_curves.name})", ""]
+    lines += ["## Limits", "", _LIMITS]
+    if evidence.notes:
+        lines += [evidence.notes.strip(), ""]
     return "\n".join(lines)
 
 
 def _measured(scores: Mapping[str, Any]) -> list[str]:
     """A table of the official scores with their bootstrap intervals."""
     lines = [
-        f"{scores['num_images']} images of {scores['data']} ({scores['split']}), "
-        f"views: {scores['views']}. Intervals: 95 %, bootstrap over images.",
+        f"{scores['num_images']} images of {scores['dataset']} ({scores['split']} split), views: "
+        f"{scores['views']}. Intervals: 95 %, bootstrap over images.",
         "",
-        "| score | value | interval |",
+        "| score | value | 95 % interval |",
         "|---|---|---|",
     ]
-    for part in ("fine", "coarse", "classification"):
-        for name, entry in (scores.get(part) or {}).items():
-            if isinstance(entry, Mapping) and "value" in entry:
-                low, high = entry["interval"]
-                lines.append(f"| {part} {name} | {entry['value']:.3f} | {low:.3f} to {high:.3f} |")
+    parts = {**scores["segmentation"], "": scores["classification"]}
+    for part, found in parts.items():
+        for name, (low, high) in (found or {}).get("interval_95", {}).items():
+            value = found[name] if name in found else found["per_label"][name[4:]]["auc"]
+            if value is not None and low is not None:
+                title = f"{part} {name}".strip().replace("_", " ")
+                lines.append(f"| {title} | {value:.3f} | {low:.3f} to {high:.3f} |")
     return lines

@@ -6,7 +6,10 @@ on as bytes, so what was checked is what is used.
 
 import hashlib
 import json
+import os
+import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -16,6 +19,12 @@ from ckd.contract.manifest import Manifest, manifest_from_json
 
 CASCADE: Final = "cascade.json"
 HASHES: Final = "MANIFEST.json"
+#: Of a signed bundle; it signs `MANIFEST.json`, so it cannot be listed there.
+SIGNATURE: Final = "MANIFEST.sig"
+
+#: No file of a bundle is larger: ONNX ends at 2 GiB. Nothing beyond is read into memory.
+MAX_FILE_BYTES: Final = 2 << 30
+_MAX_HASHES_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +51,18 @@ class Bundle:
         if path.is_file():
             try:
                 self._zip = zipfile.ZipFile(path)
-            except zipfile.BadZipFile:
-                raise BundleError(f"{path}: neither a bundle folder nor a zip file") from None
+            except Exception as error:  # a damaged index raises whatever it leads to
+                raise BundleError(f"{path}: neither a bundle folder nor a zip file") from error
         elif not path.is_dir():
             raise BundleError(f"{path}: no such bundle; `ckd-export bundle` makes one")
+        listed = self._raw(HASHES, _MAX_HASHES_BYTES)
+        self._digest = hashlib.sha256(listed).hexdigest()
         try:
-            records = json.loads(self._raw(HASHES))
             self.files = {
-                name: FileRecord(int(record["size"]), str(record["sha256"]))
-                for name, record in records.items()
+                _checked_name(name): _file_record(record)
+                for name, record in json.loads(listed).items()
             }
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise BundleError(f"{path}: {HASHES} is malformed ({error})") from error
         self.manifest: Manifest = manifest_from_json(self.read(CASCADE))
         for node in self.manifest.nodes:
@@ -66,23 +76,27 @@ class Bundle:
             BundleError: not listed, missing, or changed since the bundle was made.
         """
         record = self._record(name)
-        content = self._raw(name)
+        content = self._raw(name, record.size)
         if len(content) != record.size or hashlib.sha256(content).hexdigest() != record.sha256:
             raise BundleError(
-                f"{self.path}: {name} was changed since the bundle was made "
-                f"({len(content)} bytes, expected {record.size} with SHA-256 "
-                f"{record.sha256[:12]}...); copy or export the bundle again"
+                f"{self.path}: {name} was changed since the bundle was made (expected "
+                f"{record.size} bytes with SHA-256 {record.sha256[:12]}...); "
+                "copy or export the bundle again"
             )
         return content
 
     def verify(self) -> None:
-        """Read every file; `BundleError` names the first that is missing or changed."""
+        """Read every file; `BundleError` names the first that is missing, changed or not listed."""
         for name in self.files:
             self.read(name)
+        if unlisted := sorted(self._present() - {*self.files, HASHES, SIGNATURE}):
+            raise BundleError(
+                f"{self.path}: {unlisted[0]!r} is not listed in {HASHES}; delete it from the bundle"
+            )
 
     def digest(self) -> str:
         """One SHA-256 that identifies all content."""
-        return hashlib.sha256(self._raw(HASHES)).hexdigest()
+        return self._digest
 
     def num_bytes(self) -> int:
         """Size of all files together."""
@@ -93,18 +107,45 @@ class Bundle:
             raise BundleError(f"{self.path}: {name} is not listed in {HASHES}")
         return self.files[name]
 
-    def _raw(self, name: str) -> bytes:
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise BundleError(f"{self.path}: {name!r} points outside the bundle")
+    def _present(self) -> set[str]:
+        if self._zip is not None:
+            return {name for name in self._zip.namelist() if not name.endswith("/")}
+        found = (path for path in self.path.rglob("*") if not path.is_dir())
+        return {path.relative_to(self.path).as_posix() for path in found}
+
+    def _raw(self, name: str, limit: int) -> bytes:
+        """At most ``limit`` bytes and one more, which shows that there are too many."""
         try:
             if self._zip is not None:
-                return self._zip.read(name)
-            return (self.path / name).read_bytes()
+                with self._zip.open(name) as packed:
+                    return packed.read(limit + 1)
+            path = self.path / name
+            if not path.is_file():  # a pipe or device would never end
+                raise FileNotFoundError
+            with path.open("rb") as file:
+                return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
         except (KeyError, FileNotFoundError):
             raise BundleError(f"{self.path}: {name} is missing; the bundle is incomplete") from None
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged zip raises whatever its bytes lead to
             raise BundleError(f"{self.path}: {name} cannot be read ({error})") from error
+
+
+def _checked_name(name: str) -> str:
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
+        raise ValueError(f"{name!r} points outside the bundle")
+    if not name.isprintable():
+        raise ValueError(f"{name!r} is no file name")
+    return name
+
+
+def _file_record(record: Mapping[str, object]) -> FileRecord:
+    size, sha256 = record["size"], record["sha256"]
+    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
+        raise ValueError(f"{size!r} is no file size")
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"{sha256!r} is no SHA-256")
+    return FileRecord(size, sha256)
 
 
 def write_hashes(folder: Path) -> None:

@@ -4,8 +4,10 @@ Only this module and the `cli` modules print.
 """
 
 import importlib.metadata
+import io
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 
 import typer
@@ -55,13 +57,22 @@ def progress_bar(unit: str) -> Callable[[int, int], None]:
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command line: a `CkdError` becomes one line on stderr and its exit code."""
+    """Run a command line: what goes wrong becomes one line on stderr and an exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # Pillow's, for one, of a photograph with odd metadata
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     try:
         command()
     except CkdError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:  # a full disk, a folder without permission
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

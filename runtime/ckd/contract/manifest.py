@@ -19,6 +19,8 @@ SCHEMA: Final = 1
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 #: The one tensor that comes from outside: uint8 RGB, [1, H, W, 3].
 IMAGE: Final = "image"
+#: No tensor is larger, so that a damaged shape ends in a message rather than in full memory.
+MAX_TENSOR_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +79,73 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_names()
+        self._check_wiring()
+        self._check_tensors()
+        self._check_results()
+        if not 0.0 < self.thresholds.get("mask", 0.5) < 1.0:
+            raise _wrong(f"the mask threshold is {self.thresholds['mask']}, not between 0 and 1")
+
+    def _check_names(self) -> None:
+        nodes = [node.name for node in self.nodes]
+        for what, names in (("node", nodes), ("label", self.labels), ("tensor", [*self.shapes])):
+            for name in names:
+                # Names are printed, so no line breaks or escape sequences.
+                if not isinstance(name, str) or not name or not name.isprintable():
+                    raise _wrong(f"{name!r} is no name for a {what}")
+            if len(set(names)) < len(names):
+                raise _wrong(f"two of the {what}s {', '.join(names)} have one name")
+        for name in (self.name, self.system):
+            if not name.isprintable():
+                raise _wrong(f"{name!r} is no name")
+
+    def _check_wiring(self) -> None:
+        if not self.nodes:
+            raise _wrong("there are no nodes")
         known = {IMAGE}
         for node in self.nodes:
-            for name in (*node.inputs, *node.outputs):
-                if name not in self.shapes or name not in self.dtypes:
-                    raise BundleError(
-                        f"cascade.json: {node.name}: tensor {name!r} is not described"
-                    )
             if missing := [name for name in node.inputs if name not in known]:
-                raise BundleError(
-                    f"cascade.json: {node.name} needs {', '.join(missing)}, "
-                    "which no node before it produces"
-                )
-            known |= set(node.outputs)
-            if not node.files:
-                raise BundleError(f"cascade.json: {node.name} names no file")
+                raise _wrong(f"{node.name} needs {missing[0]!r}, which no node before it produces")
+            for name in node.outputs:
+                if name in known:
+                    raise _wrong(f"{node.name} produces {name!r}, which exists before it")
+                known.add(name)
+            if not all(isinstance(file, str) for file in node.files.values()):
+                raise _wrong(f"the files of {node.name} are not names")
         for name in self.results.names():
             if name not in known:
-                raise BundleError(f"cascade.json: no node produces the result {name!r}")
-        if self.results.class_logits is not None:
-            shape = self.shapes[self.results.class_logits]
-            if shape != (1, len(self.labels)):
-                raise BundleError(
-                    f"cascade.json: {len(self.labels)} labels, but {self.results.class_logits} "
-                    f"has shape {list(shape)}"
-                )
-        if len(self.shapes[IMAGE]) != 4 or self.shapes[IMAGE][1] != self.shapes[IMAGE][2]:
-            raise BundleError(f"cascade.json: image has shape {list(self.shapes[IMAGE])}")
+                raise _wrong(f"no node produces the result {name!r}")
+        if nameless := known - set(self.shapes):
+            raise _wrong(f"tensor {min(nameless)!r} is not described")
+        if unused := set(self.shapes) - known:
+            raise _wrong(f"no node produces the tensor {min(unused)!r}")
+        if not self.precisions():
+            raise _wrong("there is no precision that every node has a file for")
+
+    def _check_tensors(self) -> None:
+        for precision in self.precisions():
+            for name in self.shapes:
+                if precision not in self.dtypes.get(name, {}):
+                    raise _wrong(f"tensor {name!r} has no type in {precision}")
+                try:
+                    spec = self.spec(name, precision)
+                except ValueError as error:
+                    raise _wrong(str(error)) from error
+                if spec.num_bytes > MAX_TENSOR_BYTES:
+                    raise _wrong(f"{spec} is over {MAX_TENSOR_BYTES >> 20} MiB")
+            image = self.spec(IMAGE, precision)
+            side = image.shape[1] if len(image.shape) == 4 else 0
+            if image != TensorSpec(IMAGE, (1, side, side, 3), "uint8"):
+                raise _wrong(f"the image is {image}, expected uint8[1, side, side, 3]")
+
+    def _check_results(self) -> None:
+        results = self.results
+        name = results.class_logits
+        if name is not None and (shape := self.shapes[name]) != (1, len(self.labels)):
+            raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
+        for name in (results.mask_logits, results.coarse_logits):
+            if name is not None and (len(shape := self.shapes[name]) != 4 or shape[:2] != (1, 1)):
+                raise _wrong(f"{name} has shape {list(shape)}, expected [1, 1, height, width]")
 
     @property
     def image_size(self) -> int:
@@ -165,12 +207,12 @@ def manifest_from_json(text: str | bytes) -> Manifest:
         return Manifest(
             name=str(tree["name"]),
             system=str(tree["system"]),
-            labels=tuple(tree["labels"]),
-            tasks=tuple(tree["tasks"]),
+            labels=_names(tree["labels"]),
+            tasks=_names(tree["tasks"]),
             shapes={name: tuple(t["shape"]) for name, t in tree["tensors"].items()},
             dtypes={name: dict(t["dtype"]) for name, t in tree["tensors"].items()},
             nodes=tuple(
-                NodeSpec(n["name"], tuple(n["inputs"]), tuple(n["outputs"]), dict(n["files"]))
+                NodeSpec(n["name"], _names(n["inputs"]), _names(n["outputs"]), dict(n["files"]))
                 for n in tree["nodes"]
             ),
             results=ResultSpec(**tree["results"]),
@@ -178,8 +220,18 @@ def manifest_from_json(text: str | bytes) -> Manifest:
             provenance=dict(tree["provenance"]),
         )
     except json.JSONDecodeError as error:
-        raise BundleError(f"cascade.json: not JSON ({error})") from error
+        raise _wrong(f"not JSON ({error})") from error
     except KeyError as error:
-        raise BundleError(f"cascade.json: {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise BundleError(f"cascade.json: malformed ({error})") from error
+        raise _wrong(f"{error.args[0]!r} is missing") from error
+    except (TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise _wrong(f"malformed ({error})") from error
+
+
+def _names(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of names")
+    return tuple(values)
+
+
+def _wrong(what: str) -> BundleError:
+    return BundleError(f"cascade.json: {what}")

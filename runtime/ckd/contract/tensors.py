@@ -1,5 +1,6 @@
 """What crosses from one sub-network to the next: named tensors of fixed shape and type."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -24,13 +25,13 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
             raise ValueError(f"{self.name}: dtype {self.dtype!r} is none of {', '.join(_DTYPES)}")
-        if not self.shape or any(size < 1 for size in self.shape):
+        if not self.shape or not all(isinstance(size, int) and size > 0 for size in self.shape):
             raise ValueError(f"{self.name}: shape {list(self.shape)} is not static and positive")
 
     @property
     def num_bytes(self) -> int:
         """Size of the tensor in memory."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def check(self, array: NDArray[Any]) -> None:
         """Raise `EngineError` unless ``array`` is exactly what this tensor holds."""

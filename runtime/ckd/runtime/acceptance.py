@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError
+from ckd.contract.manifest import IMAGE
 from ckd.contract.preprocess import softmax
 from ckd.contract.results import jaccard_or_one
 from ckd.runtime.cascade import Cascade
@@ -62,13 +63,15 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
     Raises:
         BundleError: the bundle has no readable cases, or none for the cascade's precision.
     """
+    packed, tolerances = bundle.read(CASES), bundle.read(TOLERANCES)
     try:
-        with np.load(io.BytesIO(bundle.read(CASES)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
             images_NSS3 = archive["images"]
-            recorded = {name: archive[name] for name in archive.files if name != "images"}
-        tolerances = json.loads(bundle.read(TOLERANCES))
-        tolerance = Tolerance(**tolerances[cascade.precision])
-    except (KeyError, ValueError, TypeError, OSError) as error:
+            recorded = {name: archive[name] for name in cascade.manifest.results.names()}
+        limits = json.loads(tolerances)[cascade.precision]
+        tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
+        _check_shapes(cascade, images_NSS3, recorded)
+    except Exception as error:  # NumPy's reader raises whatever the bytes lead to
         raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
     return [
         _compare(
@@ -80,6 +83,21 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
         )
         for index, image in enumerate(images_NSS3)
     ]
+
+
+def _check_shapes(
+    cascade: Cascade, images_NSS3: NDArray[Any], recorded: Mapping[str, NDArray[Any]]
+) -> None:
+    """Raise `ValueError` unless there is a case, and every case has an answer that fits."""
+    count = len(images_NSS3)
+    if count == 0:
+        raise ValueError("there is none")
+    for name, values in {IMAGE: images_NSS3, **recorded}.items():
+        expected = (count, *cascade.manifest.shapes[name][1:])
+        if values.shape != expected or values.dtype.kind not in "fu":
+            raise ValueError(
+                f"{name}: {values.dtype}{list(values.shape)}, expected {list(expected)}"
+            )
 
 
 def _compare(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import CkdError, UsageError
+from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import (
     check_rgb,
@@ -38,6 +38,11 @@ class Cascade:
 
     def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
         manifest = bundle.manifest
+        if precision not in manifest.precisions():
+            raise UsageError(
+                f"{bundle.path}: no {precision} networks in this bundle; "
+                f"it has {', '.join(manifest.precisions())}"
+            )
         self.manifest: Manifest = manifest
         self.backend = backend
         self.precision = precision
@@ -53,7 +58,7 @@ class Cascade:
             }
             for engine in self.engines.values():
                 engine.bind(self.buffers)
-        except CkdError:
+        except BaseException:
             self.close()
             raise
 
@@ -82,12 +87,7 @@ class Cascade:
             UsageError: an unknown name, or a precision that the bundle lacks.
         """
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
-        offered = opened.manifest.precisions()
         chosen = "fp32" if precision == "auto" else precision
-        if chosen not in offered:
-            raise UsageError(
-                f"{opened.path}: no {chosen} networks in this bundle; it has {', '.join(offered)}"
-            )
         return cls(opened, open_backend(backend, device, num_threads), chosen)
 
     def warmup(self, runs: int = 2) -> None:
@@ -187,10 +187,14 @@ class Cascade:
             quality["lesion_fraction"] = float((logits > 0).mean())
         if results.coarse_logits is not None:
             logits = self.buffers[results.coarse_logits].read()[0, 0]
+            side = self.manifest.image_size
             coarse = mask_from_logits(
-                logits, height, width, threshold=threshold,
-                align_corners=results.coarse_align_corners,
-            )  # fmt: skip
+                logits,
+                height,
+                width,
+                threshold=threshold,
+                aligned_to_px=side if results.coarse_align_corners else None,
+            )
         if fine is not None and coarse is not None:
             # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
             step = max(1, min(height, width) // self.manifest.image_size)

@@ -62,7 +62,7 @@ def image_command(
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder
 
-    files = list(_image_files(paths))
+    files = list(_image_files(paths, out))
     failed = 0
     with (
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
@@ -109,8 +109,8 @@ def video_command(
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
     ):
         video = out / f"{path.stem}_overlay.mp4"
-        video.unlink(missing_ok=True)
         with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
+            video.unlink(missing_ok=True)
             recorder = Recorder(video, fps=source.fps)
             total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
             tell = console.progress_bar("frames")
@@ -179,8 +179,8 @@ def camera_command(
         return save_snapshot(out, shown)
 
     def on_result(frame: Frame, finding: Finding) -> None:
-        if as_json:
-            _print_finding(f"{source}#{frame.index}", finding, {}, as_json=True)
+        if as_json:  # the source as typed may hold a password, its name does not
+            _print_finding(f"{frames.name}#{frame.index}", finding, {}, as_json=True)
 
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, live=True, camera=asked))
@@ -260,15 +260,21 @@ def main() -> None:
     console.run(cli)
 
 
-def _image_files(paths: list[Path]) -> Iterator[Path]:
-    """The files as given, and all images below the folders as given."""
+def _image_files(paths: list[Path], out: Path) -> Iterator[Path]:
+    """The files as given, and all images in the folders as given; not in ``out`` below them."""
     from ckd.contract.preprocess import IMAGE_SUFFIXES
 
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
+        )
+        if path.resolve() in (results := out.resolve()).parents:
+            found = [file for file in found if results not in file.resolve().parents]
         if not found:
             raise UsageError(
                 f"{path}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"

@@ -46,7 +46,7 @@ def examine(bundle: Path | None = None) -> list[Check]:
         )
     for name, (package, remedy) in BACKENDS.items():
         if name in installed():
-            checks.append(Check(name, "ok", importlib.metadata.version(package)))
+            checks.append(Check(name, "ok", _version(package)))
         else:
             checks.append(Check(name, "note", f"not installed; {remedy}"))
     checks.append(_try_bundle(bundle or embedded_bundle()))
@@ -74,6 +74,13 @@ def _try_bundle(path: Path) -> Check:
             )
     except CkdError as error:
         return Check("bundle", "problem", str(error))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "installed"  # under another name, as onnxruntime-gpu is
 
 
 def _python() -> str:

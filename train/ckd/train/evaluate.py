@@ -51,7 +51,10 @@ TRUTH_RGB = (255, 64, 208)  # beside the overlay's green, for the colour-blind t
 _NUM_WORST = 12
 _TILE_PX = 320  # longer side
 _MASK_COLUMNS = ("jaccard", "dice", "sensitivity", "specificity", "accuracy")
-_FIGURES = ("roc.png", "precision_recall.png", "jaccard.png", "worst_cases.png")
+_FILES = (
+    "scores.json", "per_image.csv", "roc.png", "precision_recall.png", "jaccard.png",
+    "worst_cases.png",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +143,7 @@ def evaluate(
     try:
         images: list[ImageScore] = []
         for sample, answer in answered(samples.samples):
-            images.append(score_image(system.results, answer, sample))
+            images.append(score_image(system, answer, sample))
             if progress is not None:
                 progress(len(images), len(samples))
         # The worst are answered again, so that no masks need be kept of thousands of images.
@@ -155,9 +158,8 @@ def evaluate(
 
     evaluation = _evaluation(recipe, system, samples, views, images)
     out.mkdir(parents=True, exist_ok=True)
-    for name in _FIGURES:
+    for name in _FILES:
         (out / name).unlink(missing_ok=True)  # not every set of images gives every figure
-    (out / "scores.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n")
     _write_per_image(evaluation, out / "per_image.csv")
     _draw_curves(evaluation, out)
     if pictures:
@@ -168,6 +170,8 @@ def evaluate(
         colours = {"truth": TRUTH_RGB, "predicted": FINE_RGB}
         sheet = plots.contact_sheet(tiles, colours, evaluation.title)
         plots.save(sheet, out / "worst_cases.png", dpi=120)
+    # Last, so that a folder that has it is complete.
+    (out / "scores.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n")
     return evaluation
 
 

@@ -32,7 +32,14 @@ Reals = NDArray[np.floating[Any]]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _GREY = "#8A8A8A"
 _SHEET_COLUMNS = 6
-_CAPTION: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "parse_math": False}
+_CAPTION: dict[str, Any] = {
+    "xycoords": "axes fraction",
+    "textcoords": "offset points",
+    "ha": "center",
+    "va": "top",
+    "fontsize": 8.5,
+    "parse_math": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +148,9 @@ def contact_sheet(
         for axes, tile in zip(grid, tiles, strict=False):
             axes.imshow(tile.picture_HWC)
             name, *rest = tile.lines
-            axes.text(0.5, -0.02, name, fontweight="bold", **_CAPTION, transform=axes.transAxes)
-            axes.text(0.5, -0.10, "\n".join(rest), **_CAPTION, transform=axes.transAxes)
+            axes.set_anchor("S")  # so that captions of one row stand level
+            for text, below_pt, weight in ((name, 4, "bold"), ("\n".join(rest), 16, "normal")):
+                axes.annotate(text, (0.5, 0), (0, -below_pt), fontweight=weight, **_CAPTION)
     return figure
 
 
@@ -159,30 +167,35 @@ def learning_curves(run: Path) -> Path | None:
     figure = _figure(1.0 + 3.6 * len(logged), 6.0)
     grid = figure.subplots(2, len(logged), squeeze=False)
     for (upper, lower), (stage, table) in zip(grid.T, logged.items(), strict=True):
-        columns = sorted({name for row in table.values() for name in row})
-        scores = [name for name in columns if name.startswith("val/")]
-        for axes, names in ((upper, ["train/loss"]), (lower, scores)):
-            for index, name in enumerate(names):
-                points = [(e + 1, row[name]) for e, row in sorted(table.items()) if name in row]
-                label = name.removeprefix("val/").replace("_", " ")
-                marker = "o" if len(points) < 30 else ""
-                axes.plot(
-                    *zip(*points, strict=True), color=COLOURS[index], label=label, marker=marker,
-                    markersize=3,
-                )  # fmt: skip
-            _tidy(axes)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_xlabel("epoch")
         upper.set_title(stage, fontweight="bold")
+        _plot_epochs(upper, table, ["train/loss"])
+        scores = sorted({n for row in table.values() for n in row if n.startswith("val/")})
         if scores:
+            _plot_epochs(lower, table, scores)
             lower.legend(fontsize=8, framealpha=0.9)
         else:
-            lower.text(0.5, 0.5, "trained blind", ha="center", color=_GREY)
-    grid[0, 0].set_ylabel("training loss")
-    grid[1, 0].set_ylabel("validation score")
+            lower.set_axis_off()
+            lower.text(0.5, 0.5, "not validated while it trained", ha="center", color=_GREY)
+        upper.set_ylabel("training loss")
+        lower.set_ylabel("validation score")
     out = run / "learning_curves.png"
     save(figure, out)
     return out
+
+
+def _plot_epochs(axes: Axes, table: dict[int, dict[str, float]], names: Sequence[str]) -> None:
+    _tidy(axes).xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    for index, name in enumerate(names):
+        points = [(epoch + 1, row[name]) for epoch, row in sorted(table.items()) if name in row]
+        axes.plot(
+            [epoch for epoch, _ in points],
+            [value for _, value in points],
+            color=COLOURS[index],
+            marker="o" if len(points) < 30 else "",
+            markersize=3,
+            label=name.partition("/")[2].replace("_", " "),
+        )
 
 
 def _epochs(logs: Path) -> dict[int, dict[str, float]]:

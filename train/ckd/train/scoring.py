@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ckd.contract.manifest import ResultSpec
 from ckd.contract.metrics import (
     ClassificationScores,
     Confusion,
@@ -63,15 +62,16 @@ def score_batch(
         if name in tensors
     }
     return [
-        score_image(system.results, {name: a[i] for name, a in answers.items()}, sample)
+        score_image(system, {name: a[i] for name, a in answers.items()}, sample)
         for i, sample in enumerate(samples)
     ]
 
 
 def score_image(
-    results: ResultSpec, answers: dict[str, NDArray[np.float32]], sample: Sample
+    system: System, answers: dict[str, NDArray[np.float32]], sample: Sample
 ) -> ImageScore:
     """Score one image's logits against its mask (at the mask's own size) and label."""
+    results = system.results
     probabilities = None
     if results.class_logits in answers:
         probabilities = tuple(softmax(answers[results.class_logits]).tolist())
@@ -85,7 +85,7 @@ def score_image(
             coarse_HW = mask_from_logits(
                 answers[results.coarse_logits][0],
                 *truth_HW.shape,
-                align_corners=results.coarse_align_corners,
+                aligned_to_px=system.image_size if results.coarse_align_corners else None,
             )
             coarse = confusion_from_masks(coarse_HW, truth_HW)
     return ImageScore(sample.id, fine, coarse, probabilities, sample.label)

@@ -37,9 +37,9 @@ class OnnxRuntimeBackend:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        # Each node has a pool of its own. Idle pools that spin would take the cores from the node
-        # that is running, since nodes run one after another.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Each node has a pool of its own, and nodes run one after another: a pool may spin while
+        # its node runs, but afterwards it would take the cores from the next one.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # Initialisers are copied into kernels' own layout; keeping both doubles the memory.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         try:

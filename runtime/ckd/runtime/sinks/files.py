@@ -1,6 +1,7 @@
 """A folder of results: mask, overlay and JSON for each image, one CSV for all."""
 
 import csv
+import itertools
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -38,7 +39,9 @@ class ResultFolder:
             folder.mkdir(parents=True, exist_ok=True)
             settings = {**run, "ckd": version("ckd")}
             (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
-            self._csv = (folder / "predictions.csv").open("w", newline="")
+            self._csv = (folder / "predictions.csv").open(
+                "w", newline="", encoding="utf-8", errors="surrogateescape"
+            )
         except OSError as error:
             raise UsageError(f"{folder}: cannot write results there ({error.strerror})") from error
         self._rows = csv.writer(self._csv)
@@ -48,13 +51,18 @@ class ResultFolder:
         """Write one finding; returns the paths of its files by kind.
 
         Args:
-            name: file name of the image; a second image of the same stem keeps its ending.
+            name: file name of the image; a second image of the same stem keeps its ending,
+                and further ones of the same name are numbered.
             finding: to write.
             image_HWC: RGB, for the overlay.
         """
         stem = Path(name).stem
         if stem in self._stems:
             stem = name
+        for number in itertools.count(2):
+            if stem not in self._stems:
+                break
+            stem = f"{name}-{number}"
         self._stems.add(stem)
         written = finding.save(self.folder, stem, image_HWC)
         self.add_row(stem, finding)
@@ -62,8 +70,9 @@ class ResultFolder:
 
     def add_row(self, name: str, finding: Finding) -> None:
         """Append a row to the CSV only."""
-        probabilities = [f"{finding.probabilities[label]:.6f}" for label in self.labels]
-        self._rows.writerow([name, *probabilities])
+        known = finding.probabilities  # empty if the system classifies nothing
+        cells = [f"{known[label]:.6f}" if label in known else "" for label in self.labels]
+        self._rows.writerow([name, *cells])
         self._csv.flush()
 
     def close(self) -> None:

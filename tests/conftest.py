@@ -1,0 +1,40 @@
+"""What tests of several stages share."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ckd.train.systems.graph import System
+
+_HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Path:
+    """A committed bundle: a whole CKDNet with random weights, at 32 px. Read only."""
+    return _HERE / "data" / "tiny_bundle"
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The tiny bundle, to be damaged."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def tiny_system() -> "System":
+    """The PyTorch system that the tiny bundle was made of; to be changed at will."""
+    for package in ("torch", "onnx", "onnxscript"):
+        pytest.importorskip(package)
+    # By path: tests are no package, and their folder is not on the import path.
+    spec = importlib.util.spec_from_file_location("tiny_bundle", _HERE / "tiny_bundle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    system: System = module.tiny_system()
+    return system

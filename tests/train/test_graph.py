@@ -1,0 +1,301 @@
+"""Graphs of sub-networks: what is refused, what runs, and what fusing nodes leaves unchanged."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ckd.contract.errors import UsageError
+from ckd.contract.labels import ISIC2017
+from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.graph import Node, System, run_node, tensor_shapes
+
+
+class Weigh(nn.Module):
+    """A weighted mean of its inputs' means, once for each output."""
+
+    def __init__(self, *factors: float, outputs: int = 1) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor(factors))
+        self.bn = nn.BatchNorm1d(1)
+        self.outputs = outputs
+        self.calls = 0
+
+    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
+        self.calls += 1
+        means = torch.stack([x.flatten(1).mean(dim=1) for x in given], dim=1)
+        made = [self.bn((means @ self.factors)[:, None]) + i for i in range(self.outputs)]
+        return made[0] if self.outputs == 1 else tuple(made)
+
+
+def chain(**nodes: Node) -> tuple[Node, ...]:
+    """A small cascade: a -> b -> c, and d beside them, which feeds c."""
+    default = (
+        Node("a", Weigh(1.0, outputs=2), (IMAGE,), ("a0", "a1")),
+        Node("b", Weigh(2.0, 0.5), (IMAGE, "a1"), ("b0",)),
+        Node("d", Weigh(3.0), (IMAGE,), ("d0",)),
+        Node("c", Weigh(1.5, -1.0), ("b0", "d0"), ("c0",)),
+    )
+    return tuple(nodes.get(node.name, node) for node in default)
+
+
+def system(
+    nodes: tuple[Node, ...] | None = None,
+    results: ResultSpec | None = None,
+) -> System:
+    return System(
+        "toy",
+        chain() if nodes is None else nodes,
+        ISIC2017,
+        ("MEL",),
+        8,
+        results or ResultSpec("b0", "c0", "a0"),
+    ).eval()
+
+
+@pytest.fixture
+def image_BHWC() -> Tensor:
+    return torch.randint(0, 256, (3, 8, 8, 3), dtype=torch.uint8)
+
+
+def called(nodes: tuple[Node, ...]) -> dict[str, int]:
+    return {n.name: n.module.calls for n in nodes if isinstance(n.module, Weigh)}
+
+
+# Wiring --------------------------------------------------------------------------------------
+
+
+def test_an_input_that_nothing_produces_is_refused() -> None:
+    lost = Node("b", Weigh(1.0), ("nowhere",), ("b0",))
+    with pytest.raises(ValueError, match="b: nothing produces nowhere"):
+        system(chain(b=lost))
+
+
+def test_an_input_that_is_produced_only_later_is_refused() -> None:
+    early = Node("b", Weigh(1.0), ("c0",), ("b0",))
+    with pytest.raises(ValueError, match="b: nothing produces c0"):
+        system(chain(b=early))
+
+
+@pytest.mark.parametrize("twice", ["a0", IMAGE])
+def test_a_tensor_produced_twice_is_refused(twice: str) -> None:
+    again = Node("d", Weigh(1.0), (IMAGE,), (twice,))
+    with pytest.raises(ValueError, match=f"d: {twice} is already produced"):
+        system(chain(d=again))
+
+
+def test_a_result_that_nothing_produces_is_refused() -> None:
+    with pytest.raises(ValueError, match="no node produces the result nowhere"):
+        system(results=ResultSpec("b0", "nowhere"))
+
+
+def test_two_nodes_of_one_name_are_refused() -> None:
+    # One of the two would drop out of the parameters without a word.
+    double = Node("a", Weigh(1.0), (IMAGE,), ("d0",))
+    with pytest.raises(ValueError, match="named a"):
+        system(chain(d=double))
+
+
+def test_a_module_must_give_as_many_tensors_as_its_node_names() -> None:
+    tensors = {IMAGE: torch.zeros(2, 3, 8, 8)}
+    with pytest.raises(ValueError, match="shorter"):
+        run_node(Node("a", Weigh(1.0, outputs=2), (IMAGE,), ("a0", "a1", "a2")), tensors)
+
+
+# Running -------------------------------------------------------------------------------------
+
+
+def test_nodes_run_in_order_on_the_normalised_image(image_BHWC: Tensor) -> None:
+    nodes = chain()
+    tensors = system(nodes)(image_BHWC)
+    by_hand = {IMAGE: system().image_input(image_BHWC)}
+    assert by_hand[IMAGE].shape == (3, 3, 8, 8)
+    assert torch.equal(tensors[IMAGE], by_hand[IMAGE])
+    for node in nodes:
+        run_node(node, by_hand)
+    assert set(tensors) == {IMAGE, "a0", "a1", "b0", "c0", "d0"}
+    for name, expected in by_hand.items():
+        assert torch.equal(tensors[name], expected), name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (("a0",), ("a",)),
+        (("b0",), ("a", "b")),
+        (("d0",), ("d",)),
+        (("d0", "a1"), ("a", "d")),
+        (("c0",), ("a", "b", "d", "c")),
+    ],
+)
+def test_only_what_is_needed_runs(
+    wanted: tuple[str, ...], expected: tuple[str, ...], image_BHWC: Tensor
+) -> None:
+    nodes = chain()
+    toy = system(nodes)
+    assert tuple(node.name for node in toy.needed(wanted)) == expected
+    tensors = toy(image_BHWC, wanted)
+    assert {name for name, count in called(nodes).items() if count} == set(expected)
+    assert max(called(nodes).values()) == 1
+    assert set(wanted) <= set(tensors)
+
+
+def test_a_side_branch_without_results_does_not_run(image_BHWC: Tensor) -> None:
+    nodes = chain()
+    system(nodes, ResultSpec("b0"))(image_BHWC)
+    assert called(nodes) == {"a": 1, "b": 1, "d": 0, "c": 0}
+
+
+def test_a_tensor_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UsageError, match="toy has no tensor named nonsense"):
+        system().needed(("a0", "nonsense"))
+
+
+def test_the_system_owns_every_nodes_weights() -> None:
+    toy = system()
+    assert set(toy.networks) == {"a", "b", "c", "d"}
+    assert len(list(toy.parameters())) == 4 * 3  # factors, and the normalisation's two
+    assert not [name for name, _ in toy.named_parameters() if not name.startswith("networks.")]
+
+
+# Fusing --------------------------------------------------------------------------------------
+
+#: Nodes to fuse, the order that results, and the tensors that vanish. c0, b0 and a0 are results.
+FUSIONS = [
+    (("a", "b"), ("ab", "d", "c"), {"a1"}),
+    (("c", "b"), ("a", "d", "bc"), set()),
+    (("d", "c"), ("a", "b", "cd"), {"d0"}),
+    (("a", "b", "c", "d"), ("abcd",), {"a1", "d0"}),
+    (("b",), ("a", "b", "d", "c"), set()),
+]
+
+
+@pytest.mark.parametrize(("names", "order", "vanished"), FUSIONS)
+def test_fusing_nodes_changes_no_tensor_but_those_inside(
+    names: tuple[str, ...], order: tuple[str, ...], vanished: set[str], image_BHWC: Tensor
+) -> None:
+    toy = system()
+    into = "".join(sorted(names))
+    fused = toy.merged(names, into)
+    assert tuple(node.name for node in fused.nodes) == order
+    expected, got = toy(image_BHWC), fused(image_BHWC)
+    assert set(expected) - set(got) == vanished
+    assert not set(got) - set(expected)
+    for name, tensor in got.items():
+        assert torch.equal(tensor, expected[name]), name
+    assert (fused.labels, fused.tasks, fused.image_size) == (toy.labels, toy.tasks, 8)
+    assert fused.results == toy.results
+
+
+def test_a_fused_node_takes_the_image_once_and_keeps_what_others_need() -> None:
+    node = system().merged(("a", "b", "d"), "abd").nodes[0]
+    assert node.inputs == (IMAGE,)
+    assert node.outputs == ("a0", "b0", "d0")  # a1 passes inside only
+
+
+def test_a_fused_node_waits_for_what_it_needs(image_BHWC: Tensor) -> None:
+    toy = system()
+    fused = toy.merged(("a", "d"), "ad")
+    # b, between the two, needs a: so the pair must come before it.
+    assert [node.name for node in fused.nodes] == ["ad", "b", "c"]
+    assert torch.equal(fused(image_BHWC)["c0"], toy(image_BHWC)["c0"])
+
+
+def test_nodes_that_cannot_be_fused_are_refused() -> None:
+    # b lies between a and c: it needs the one and feeds the other.
+    with pytest.raises(UsageError):
+        system().merged(("a", "c"), "ac")
+
+
+def test_fusing_an_unknown_node_is_refused() -> None:
+    with pytest.raises(UsageError, match="toy has no node named x, y"):
+        system().merged(("a", "y", "x"), "all")
+
+
+def test_fused_nodes_share_their_weights() -> None:
+    toy = system()
+    fused = toy.merged(("a", "b"), "ab")
+    assert {id(p) for p in fused.parameters()} == {id(p) for p in toy.parameters()}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_fused_system_is_in_the_mode_of_its_origin(training: bool) -> None:
+    fused = system().train(training).merged(("a", "b"), "ab")
+    assert {module.training for module in fused.modules()} == {training}
+
+
+# Shapes --------------------------------------------------------------------------------------
+
+
+def small_ckdnet() -> System:
+    return CkdNet(
+        backbone="mobilenet_v2",
+        rootseg_width=4,
+        rootseg_low_width=4,
+        entangle_widths=(4, 5, 6, 7),
+        decoder_widths=(8, 7, 6, 5, 4),
+    ).build(ISIC2017, ("MEL",), 64, None)
+
+
+def test_shapes_are_those_of_a_batch_of_one() -> None:
+    shapes = tensor_shapes(small_ckdnet())
+    gates = zip((24, 32, 96, 320), (16, 8, 4, 2), strict=True)
+    halves = zip((4, 5, 6, 7), (16, 8, 4, 2), strict=True)
+    assert shapes == {
+        IMAGE: (1, 3, 64, 64),
+        "coarse_logits": (1, 1, 16, 16),
+        **{f"gate{i}": (1, c, s, s) for i, (c, s) in enumerate(gates, start=1)},
+        "logits": (1, 3),
+        **{f"mean{i}": (1, 1, s, s) for i, s in enumerate((16, 8, 4, 2), start=1)},
+        "g0": (1, 16, 32, 32),
+        **{f"h{i}": (1, c, s, s) for i, (c, s) in enumerate(halves, start=1)},
+        "mask_logits": (1, 1, 64, 64),
+    }
+
+
+def test_measuring_shapes_changes_nothing() -> None:
+    built = small_ckdnet()
+    built.networks["rootseg"].eval()  # as while the classifier trains
+    before = {key: value.clone() for key, value in built.state_dict().items()}
+    modes = {name: module.training for name, module in built.named_modules()}
+    tensor_shapes(built)
+    assert {name: module.training for name, module in built.named_modules()} == modes
+    for key, value in built.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_the_cascade_is_the_papers() -> None:
+    built = small_ckdnet()
+
+    def needed(*wanted: str) -> list[str]:
+        return [node.name for node in built.needed(wanted)]
+
+    assert needed("coarse_logits") == ["rootseg"]
+    assert needed("logits") == ["rootseg", "cls"]
+    assert needed("g0") == ["seg_encoder"]
+    assert needed("mask_logits") == ["rootseg", "cls", "seg_encoder", "seg_decoder"]
+    assert built.results == ResultSpec("logits", "mask_logits", "coarse_logits", True)
+    assert built.labels == ISIC2017
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("rootseg", "cls"),
+        ("seg_encoder", "seg_decoder"),
+        ("rootseg", "cls", "seg_encoder"),
+        ("rootseg", "seg_encoder"),
+        ("rootseg", "cls", "seg_encoder", "seg_decoder"),
+    ],
+)
+def test_ckdnet_answers_the_same_however_it_is_fused(names: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    built = small_ckdnet().eval()
+    for name, parameter in built.named_parameters():
+        if name.endswith((".mu", ".delta")):
+            nn.init.constant_(parameter, 0.5)
+    image_BHWC = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected, got = built(image_BHWC), built.merged(names, "fused").eval()(image_BHWC)
+    for name in built.results.names():
+        assert torch.equal(got[name], expected[name]), name

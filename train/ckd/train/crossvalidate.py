@@ -1,0 +1,163 @@
+"""Train and score a recipe on each fold of the training images, to choose settings by.
+
+The validation and test images stay out of it. A folder holds:
+
+    fold<k>/                the run that was trained on everything but fold k (`ckd.train.fit`)
+    fold<k>/evaluation/     its scores on fold k (`ckd.train.evaluate`)
+    summary.json            the folds finished so far, their mean and standard deviation
+"""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from ckd.contract.errors import UsageError
+from ckd.train.config import Recipe, load_recipe
+from ckd.train.data.dataset import drop_unreadable
+from ckd.train.data.layouts import read_split
+from ckd.train.data.samples import SampleSet
+from ckd.train.evaluate import evaluate
+from ckd.train.fit import FitOptions, fit, split_fold
+from ckd.train.views import Views
+
+_VIEWS: Views = "1"
+
+#: Called with the number of folds done and of those asked for.
+Progress = Callable[[int, int], None]
+
+
+def crossvalidate(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    options: FitOptions,
+    *,
+    folds: int,
+    only: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train and score each fold, and return what `summary.json` holds.
+
+    Finished folds are not repeated and an unfinished one goes on from its last epoch, so the call
+    may be interrupted and made again; with ``only`` the folds can be shared out among machines.
+    Where a stage keeps its best epoch (``select="best"``), fold k chose it: its scores are
+    flattered by that, and the summary names such stages.
+
+    Args:
+        recipe: to judge.
+        data: of which the training images are used.
+        out: created if missing.
+        options: ``fold`` is set here; all stages are trained, in one process.
+        folds: to cut the training images into, at least 2.
+        only: numbers of the folds to work on now, from 0; all by default.
+        progress: told after each fold.
+
+    Raises:
+        InputError: the data set lacks what a stage needs.
+        UsageError: numbers that do not fit, or ``out`` holds folds of other settings or data.
+    """
+    wanted = _wanted(options, folds, only)
+    train_set, _ = drop_unreadable(read_split(data, "train"))
+    held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
+
+    def is_finished(k: int) -> bool:
+        return _is_finished(out / f"fold{k}", recipe, held_out[k])
+
+    # All are looked at before hours are spent: folds of other settings cannot be summarised.
+    repeated = wanted if options.fresh else []
+    finished = [k for k in range(folds) if k not in repeated and is_finished(k)]
+    for done, k in enumerate(wanted, 1):
+        if k not in finished:
+            folder = out / f"fold{k}"
+            system = fit(recipe, data, folder, replace(options, fold=(k, folds)))
+            system.to(_device(options.accelerator))
+            evaluate(recipe, system, held_out[k], folder / "evaluation", views=_VIEWS)
+        if progress is not None:
+            progress(done, len(wanted))
+    # Asked anew: other machines may have finished theirs meanwhile.
+    scores = {k: _figures(out / f"fold{k}") for k in range(folds) if is_finished(k)}
+    summary = {
+        "recipe": recipe.name,
+        "dataset": train_set.name,
+        "num_images": len(train_set),
+        "views": _VIEWS,
+        "folds": folds,
+        "chosen_on_held_out": [s.name for s in recipe.stages if s.select == "best"],
+        "per_fold": [{"fold": k, **figures} for k, figures in scores.items()],
+        **_mean_and_std(list(scores.values())),
+    }
+    partial = out / "summary.json.partial"
+    partial.write_text(json.dumps(summary, indent=2) + "\n")
+    partial.replace(out / "summary.json")
+    return summary
+
+
+def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list[int]:
+    if folds < 2:
+        raise UsageError(f"{folds} folds leave nothing to train on; give at least 2")
+    wanted = sorted(set(range(folds) if only is None else only))
+    if unknown := [k for k in wanted if k not in range(folds)]:
+        raise UsageError(f"no fold {unknown[0]}; {folds} folds are numbered 0 to {folds - 1}")
+    if options.stage != "all":
+        raise UsageError(f"cross-validation trains all stages, not only {options.stage}")
+    if options.devices != 1:
+        raise UsageError(
+            f"cross-validation runs in one process, not on {options.devices} devices; "
+            "share the folds out with --only instead"
+        )
+    return wanted
+
+
+def _device(accelerator: str) -> str:
+    """Where to score: training hands the networks back in the CPU's memory."""
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _is_finished(folder: Path, recipe: Recipe, held_out: SampleSet) -> bool:
+    """Whether the fold was trained and scored as asked.
+
+    Raises:
+        UsageError: it was, but by other settings or on other images.
+    """
+    evaluation = folder / "evaluation"
+    if not (evaluation / "scores.json").exists():
+        return False  # `fit` compares the settings of what it goes on with
+    with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    same_recipe = load_recipe(folder / "recipe.json") == recipe
+    if not same_recipe or ids != [sample.id for sample in held_out.samples]:
+        what = "images" if same_recipe else "settings"
+        raise UsageError(
+            f"{folder} holds a fold of other {what}; name another folder with --out, "
+            "or start over with --fresh"
+        )
+    return True
+
+
+def _figures(folder: Path) -> dict[str, float | None]:
+    """What is compared between recipes; None where a fold's images do not define it."""
+    scores = json.loads((folder / "evaluation" / "scores.json").read_text())
+    figures: dict[str, float | None] = {"num_images": scores["num_images"]}
+    for kind, masks in scores["segmentation"].items():
+        figures[f"{kind}_jaccard"] = masks and masks["jaccard"]
+    labels = scores["classification"]
+    for task in labels["tasks"] if labels else ():
+        figures[f"auc_{task}"] = labels["per_label"][task]["auc"]
+    figures["mean_auc"] = labels and labels["mean_auc"]
+    return figures
+
+
+def _mean_and_std(per_fold: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+    """Over the folds that define a figure; the deviation is that of a sample (n - 1)."""
+    names = dict.fromkeys(name for fold in per_fold for name in fold if name != "num_images")
+    known = {name: [v for f in per_fold if (v := f.get(name)) is not None] for name in names}
+    return {
+        "mean": {name: fmean(v) if v else None for name, v in known.items()},
+        "std": {name: stdev(v) if len(v) > 1 else None for name, v in known.items()},
+    }
