@@ -8,6 +8,7 @@ when that is due:
 """
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -69,7 +70,7 @@ def _encoder() -> Encoder:
     stem.extend((nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()))
     stages = [
         nn.Sequential(ConvBnRelu(c_in, c_out), nn.MaxPool2d(2))
-        for c_in, c_out in zip(CHANNELS, CHANNELS[1:], strict=False)
+        for c_in, c_out in pairwise(CHANNELS)
     ]
     return Encoder(stem, stages, CHANNELS)
 

@@ -30,7 +30,6 @@ from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import System
 
-torch.set_num_threads(1)  # these sums are too short to share
 
 
 def assert_close(got: Tensor, expected: Tensor, rtol: float = 1e-4, atol: float = 1e-5) -> None:
@@ -69,8 +68,17 @@ def watched(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
         handle.remove()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These sums are too short to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
-def seed() -> None:
+def _seed() -> None:
     torch.manual_seed(0)
 
 

@@ -1,10 +1,12 @@
 """Test-time views: repeatable, exactly undone, and averaged as the paper's procedure says."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -129,13 +131,14 @@ def test_a_single_view_is_what_the_system_answers(system: System, samples: list[
 
 
 def test_paper_views_are_averaged_as_published(system: System, samples: list[Sample]) -> None:
-    undo = {
-        "mask_logits": [
-            lambda m: m[:, ::-1], lambda m: m[::-1], lambda m: np.rot90(m, 3),
-            lambda m: np.rot90(m, 2), lambda m: np.rot90(m), lambda m: m,
-        ],
-    }  # fmt: skip
-    undo["coarse_logits"] = undo["mask_logits"]
+    undo: list[Callable[[NDArray[np.float32]], NDArray[np.float32]]] = [
+        lambda m: m[:, ::-1],
+        lambda m: m[::-1],
+        lambda m: np.rot90(m, 3),
+        lambda m: np.rot90(m, 2),
+        lambda m: np.rot90(m),
+        lambda m: m,
+    ]
     for sample, answer in answers(system, samples, "paper", SETTINGS):
         image = read_rgb(sample.image)
         plain = network_image(image, 32)
@@ -144,9 +147,9 @@ def test_paper_views_are_averaged_as_published(system: System, samples: list[Sam
             five = system(torch.from_numpy(classification_views(image, sample.id, 32, SETTINGS)))
             six = system(torch.from_numpy(np.stack(turned)))
         np.testing.assert_allclose(answer["logits"], five["logits"].mean(dim=0), atol=1e-4)
-        for name, undone in undo.items():
+        for name in ("mask_logits", "coarse_logits"):
             probabilities = torch.sigmoid(six[name][:, 0]).numpy()
-            laid_back = [back(p) for back, p in zip(undone, probabilities, strict=True)]
+            laid_back = [back(p) for back, p in zip(undo, probabilities, strict=True)]
             expected = np.mean(laid_back, axis=0) - 0.5
             np.testing.assert_allclose(answer[name][0], expected, atol=1e-5)
 

@@ -63,6 +63,8 @@ def latency_command(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             if recipe is not None:
                 run, weights = untrained_run(recipe, folder / "run"), "untrained"
+            else:
+                weights = "trained"
             assert run is not None
             bundle, fused = export_run(run, folder, bundle)
         _say("measuring")

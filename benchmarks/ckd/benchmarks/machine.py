@@ -61,8 +61,8 @@ class Conditions:
     """When and how a measurement was made, and what disturbed it.
 
     ``other_cores`` and ``stolen_cores`` are averages over the measurement: CPU cores that other
-    processes of the machine used, and that its hypervisor withheld. Well above 0, absolute times
-    are too high, and only ratios of contenders that took turns can be relied on.
+    processes of the machine used, and that its hypervisor withheld. Well above 0 the result is
+    worth little: threads that wait for one another lose more than those that do not.
     """
 
     date: str

@@ -51,7 +51,8 @@ class Contender:
         networks_speedup: how many times it goes into PyTorch's time; None without PyTorch.
         frame_speedup: likewise.
         memory: None where another contender tells.
-        probability_error: largest difference from the chain's probabilities.
+        logit_error: largest difference from the chain's logits, as a part of the largest logit of
+            that tensor; None for another image, as JPEG makes it.
     """
 
     kind: Kind
@@ -60,7 +61,7 @@ class Contender:
     networks_speedup: Ratio | None
     frame_speedup: Ratio | None
     memory: Memory | None
-    probability_error: float
+    logit_error: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +141,16 @@ def _sections(report: LatencyReport) -> Iterable[str]:
         yield (
             f"> **The machine was shared:** meanwhile other processes used "
             f"{report.conditions.other_cores:.2f} cores and the hypervisor withheld "
-            f"{report.conditions.stolen_cores:.2f}. Rely on the ratios; absolute times and upper "
-            "percentiles are too high."
+            f"{report.conditions.stolen_cores:.2f}. That hits contenders unequally, most of all "
+            "those whose threads wait for each other often. Measure again on an idle machine."
         )
+    compared = any(c.kind == "pytorch" for c in report.contenders)
+    head = ("contender", "p50", "p90", "p99", "min", *["PyTorch / contender"] * compared)
     yield "## Networks alone: resized image to logits"
     yield _table(
-        ("contender", "p50", "p90", "p99", "min", "PyTorch / contender"),
+        head,
         (
-            (CONTENDERS[c.kind][0], *_figures(c.networks), _ratio(c.networks_speedup))
+            (CONTENDERS[c.kind][0], *_figures(c.networks), *[_speedup(c, "networks")] * compared)
             for c in report.contenders
             if c.networks is not None
         ),
@@ -156,17 +159,13 @@ def _sections(report: LatencyReport) -> Iterable[str]:
         yield f"Fused graph / chain: {_ratio(report.fused_ratio)}; below 1 the chain loses."
     yield "## Whole frame: image to masks at frame size and probabilities"
     yield _table(
-        ("contender", "p50", "p90", "p99", "min", "PyTorch / contender"),
+        head,
         (
-            (CONTENDERS[c.kind][0], *_figures(c.frame), _ratio(c.frame_speedup))
+            (CONTENDERS[c.kind][0], *_figures(c.frame), *[_speedup(c, "frame")] * compared)
             for c in report.contenders
         ),
     )
-    yield "\n".join(
-        f"* {name}: {what}; probabilities within {c.probability_error:.1e} of the chain's."
-        for c in report.contenders
-        for name, what in [CONTENDERS[c.kind]]
-    )
+    yield "\n".join(_explained(contender) for contender in report.contenders)
     yield "## The chain step by step"
     total_ms = sum(step.p50_ms for step in report.steps.values())
     yield _table(
@@ -179,7 +178,10 @@ def _sections(report: LatencyReport) -> Iterable[str]:
         "size, result, and everything else that is no engine."
     )
     yield "## Memory"
-    yield "Peak resident memory of a fresh process for each contender, three frames, MiB."
+    yield (
+        "Peak resident memory of a fresh process for each contender, three frames, MiB."
+        + " PyTorch's libraries include those that `ckd.train` needs for training." * compared
+    )
     yield _table(
         ("contender", "libraries", "peak", "networks and work"),
         (
@@ -237,11 +239,13 @@ def _machine_rows(machine: Machine, during: Conditions) -> Iterable[tuple[str, s
 def _write_picture(report: LatencyReport, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(report.contenders)
-    figure = Figure(figsize=(9.0, 3.4 + 0.62 * count), dpi=150, layout="constrained")
+    figure = Figure(figsize=(9.0, 3.2 + 0.5 * count), dpi=150)
     FigureCanvasAgg(figure)
-    bars, steps = figure.subplots(2, 1, height_ratios=(count + 0.6, 1.7))
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.08))
+    bars, steps = figure.subplots(2, 1, height_ratios=(count, 1.0))
     figure.suptitle(
         f"{report.bundle.partition('@')[0]}: one 1920x1080 frame on the CPU",
         fontsize=13, fontweight="bold", x=0.02, ha="left",
@@ -261,31 +265,35 @@ def _write_picture(report: LatencyReport, path: Path) -> None:
 
 
 def _draw_contenders(axes: "Axes", report: LatencyReport) -> None:
-    """Bars to p50, whiskers to p90, and in full colour the networks' part where it is known."""
-    longest_ms = max(c.frame.p90_ms for c in report.contenders)
+    """Bars to p50, whiskers to p90, and in full colour the networks' part."""
+    # A whisker of a disturbed run may be many bars long: it leaves the picture, its label does not.
+    slowest_ms = max(c.frame.p50_ms for c in report.contenders)
+    edge_ms = min(1.25 * slowest_ms, max(c.frame.p90_ms for c in report.contenders))
     for row, contender in enumerate(report.contenders):
         frame, colour = contender.frame, _COLOURS[contender.kind]
-        axes.barh(row, frame.p50_ms, height=0.6, color=colour, alpha=0.4, linewidth=0)
         networks = contender.networks or report.contenders[0].networks
+        axes.barh(row, frame.p50_ms, height=0.6, color=colour, alpha=0.4, linewidth=0)
         if networks is not None:
             axes.barh(row, min(networks.p50_ms, frame.p50_ms), height=0.6, color=colour)
-        axes.errorbar(
-            frame.p50_ms, row, xerr=[[0.0], [frame.p90_ms - frame.p50_ms]],
-            color="#333333", capsize=3, linewidth=1.1,
+        inside = frame.p90_ms <= edge_ms
+        axes.plot(
+            [frame.p50_ms, min(frame.p90_ms, edge_ms)], [row, row],
+            color="#333333", linewidth=1.1, marker="|" if inside else ">", markevery=[-1],
+            markersize=7 if inside else 5,
         )  # fmt: skip
-        text = f"{frame.p50_ms:.3g} ms"
+        text = f"{_short(frame.p50_ms)} ms, p90 {_short(frame.p90_ms)}"
         if contender.frame_speedup is not None and contender.kind != "pytorch":
             text += f"   {contender.frame_speedup.median:.2f}x"
-        axes.text(frame.p90_ms + 0.015 * longest_ms, row, text, va="center", fontsize=9)
-    axes.set_yticks(
-        range(len(report.contenders)), [CONTENDERS[c.kind][0] for c in report.contenders]
-    )
+        end_ms = min(frame.p90_ms, edge_ms) + 0.02 * edge_ms
+        axes.text(end_ms, row, text, va="center", fontsize=9)
+    names = [CONTENDERS[contender.kind][0] for contender in report.contenders]
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.22 * longest_ms)
-    axes.set_title(
-        "Median, whisker to p90; dark: networks alone; x: times faster than PyTorch",
-        fontsize=9, color="#555555", loc="left",
-    )  # fmt: skip
+    axes.set_xlim(0, 1.35 * edge_ms)
+    meaning = "Milliseconds a frame: bar to the median, whisker to p90; dark: networks alone"
+    if report.contenders[0].frame_speedup is not None:
+        meaning += "; x: times faster than PyTorch"
+    axes.set_title(meaning, fontsize=9, color="#555555", loc="left")
     _plain(axes)
 
 
@@ -298,7 +306,7 @@ def _draw_steps(axes: "Axes", report: LatencyReport) -> None:
         colour = "#b9b9b9" if outside else _STEP_COLOURS[index % len(_STEP_COLOURS)]
         axes.barh(
             0, step.p50_ms, left=left_ms, height=0.6, color=colour, edgecolor="white",
-            label=f"{name} {step.p50_ms:.3g} ms",
+            label=f"{name} {_short(step.p50_ms)} ms",
         )  # fmt: skip
         left_ms += step.p50_ms
     axes.set_xlim(0, total_ms)
@@ -307,6 +315,11 @@ def _draw_steps(axes: "Axes", report: LatencyReport) -> None:
     axes.set_title("Where the chain's time goes (medians)", fontsize=9, color="#555555", loc="left")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.75), ncols=4, fontsize=8, frameon=False)
     _plain(axes)
+
+
+def _short(time_ms: float) -> str:
+    """Three figures, more for whole milliseconds."""
+    return f"{time_ms:.{0 if time_ms >= 100 else 1 if time_ms >= 10 else 2}f}"
 
 
 def _plain(axes: "Axes") -> None:
@@ -325,6 +338,20 @@ def _figures(latency: Latency) -> tuple[str, str, str, str]:
     taken_ms = latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.min_ms
     p50, p90, p99, low = (f"{value:.2f}" for value in taken_ms)
     return p50, p90, p99, low
+
+
+def _speedup(contender: Contender, part: Literal["networks", "frame"]) -> str:
+    if contender.kind == "pytorch":
+        return "1"
+    return _ratio(contender.networks_speedup if part == "networks" else contender.frame_speedup)
+
+
+def _explained(contender: Contender) -> str:
+    name, what = CONTENDERS[contender.kind]
+    error = contender.logit_error
+    if error is None or contender.kind == "chain":
+        return f"* {name}: {what}."
+    return f"* {name}: {what}; logits within {error:.0e} of the chain's."
 
 
 def _ratio(ratio: Ratio | None) -> str:

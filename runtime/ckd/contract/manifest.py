@@ -134,7 +134,7 @@ class Manifest:
                 if spec.num_bytes > MAX_TENSOR_BYTES:
                     raise _wrong(f"{spec} is over {MAX_TENSOR_BYTES >> 20} MiB")
             image = self.spec(IMAGE, precision)
-            side = image.shape[1] if len(image.shape) == 4 else 0
+            side = image.shape[1] if len(image.shape) == 4 else 1
             if image != TensorSpec(IMAGE, (1, side, side, 3), "uint8"):
                 raise _wrong(f"the image is {image}, expected uint8[1, side, side, 3]")
 

@@ -122,7 +122,8 @@ def mask_from_logits(
 
 def softmax(logits_K: NDArray[np.float32]) -> NDArray[np.float32]:
     """Class probabilities along the last axis, safe for logits of any size."""
-    shifted = np.exp(logits_K - logits_K.max(axis=-1, keepdims=True))
+    wide_K = np.asarray(logits_K, dtype=np.float32)  # differences of float16 logits may overflow
+    shifted = np.exp(wide_K - wide_K.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 

@@ -73,23 +73,20 @@ def evaluate_command(
         typer.Option(help="1: each image once. paper: averages of 5 and 6 views, as published."),
     ] = "1",
     out: Annotated[Path | None, typer.Option(help="Default: <run>/evaluate.")] = None,
+    accelerator: Accelerator = "auto",
     as_json: Json = False,
 ) -> None:
     """Score a trained run: official metrics, per-image scores, curves, worst cases."""
     from ckd.train.data.dataset import drop_unreadable
     from ckd.train.data.layouts import read_split
-    from ckd.train.evaluate import evaluate
+    from ckd.train.evaluate import device_for, evaluate
     from ckd.train.fit import load_run
 
     recipe, system = load_run(run)
     samples, problems = drop_unreadable(read_split(data, split))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
-    if samples.labels != system.labels and samples.with_labels().samples:
-        raise UsageError(
-            f"{run} was trained on the classes {', '.join(system.labels)}; "
-            f"{data} has {', '.join(samples.labels)}"
-        )
+    system.to(device_for(accelerator))
     folder = out or run / ("evaluate" if views == "1" else "evaluate-paper-views")
     result = evaluate(
         recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
@@ -109,14 +106,12 @@ def crossvalidate_command(
     ] = None,
     weights: WeightsName = "imagenet",
     settings: Settings = None,
-    devices: Devices = 1,
     accelerator: Accelerator = "auto",
     as_json: Json = False,
 ) -> None:
     """Train and score on folds inside the training images; the val split stays untouched."""
-    from ckd.train.crossvalidate import crossvalidate, summary_text
-
     from ckd.train.config import with_overrides
+    from ckd.train.crossvalidate import crossvalidate, summary_text
     from ckd.train.fit import FitOptions
     from ckd.train.recipes import find_recipe
 
@@ -124,7 +119,7 @@ def crossvalidate_command(
         with_overrides(find_recipe(recipe), settings or []),
         data,
         out,
-        FitOptions(weights=_weights(weights), accelerator=accelerator, devices=devices),
+        FitOptions(weights=_weights(weights), accelerator=accelerator),
         folds=folds,
         only=only,
     )

@@ -9,20 +9,18 @@ The validation and test images stay out of it. A folder holds:
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-
-import torch
 
 from ckd.contract.errors import UsageError
 from ckd.train.config import Recipe, load_recipe
 from ckd.train.data.dataset import drop_unreadable
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet
-from ckd.train.evaluate import evaluate
+from ckd.train.evaluate import device_for, evaluate
 from ckd.train.fit import FitOptions, fit, split_fold
 from ckd.train.views import Views
 
@@ -64,7 +62,10 @@ def crossvalidate(
     """
     wanted = _wanted(options, folds, only)
     train_set, _ = drop_unreadable(read_split(data, "train"))
-    held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
+    try:
+        held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
+    except ValueError as error:  # scikit-learn's: more folds than images of any class
+        raise UsageError(f"{data} cannot be cut into {folds} folds ({error})") from error
 
     def is_finished(k: int) -> bool:
         return _is_finished(out / f"fold{k}", recipe, held_out[k])
@@ -76,7 +77,7 @@ def crossvalidate(
         if k not in finished:
             folder = out / f"fold{k}"
             system = fit(recipe, data, folder, replace(options, fold=(k, folds)))
-            system.to(_device(options.accelerator))
+            system.to(device_for(options.accelerator))
             evaluate(recipe, system, held_out[k], folder / "evaluation", views=_VIEWS)
         if progress is not None:
             progress(done, len(wanted))
@@ -92,10 +93,31 @@ def crossvalidate(
         "per_fold": [{"fold": k, **figures} for k, figures in scores.items()],
         **_mean_and_std(list(scores.values())),
     }
+    out.mkdir(parents=True, exist_ok=True)
     partial = out / "summary.json.partial"
     partial.write_text(json.dumps(summary, indent=2) + "\n")
     partial.replace(out / "summary.json")
     return summary
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What `crossvalidate` returned as a table, for a terminal: a row for each fold."""
+    names = list(summary["mean"])
+    rows = [(f"fold {fold['fold']}", fold) for fold in summary["per_fold"]]
+    rows += [("mean", summary["mean"]), ("std", summary["std"])]
+    width = max([8, *map(len, names)]) + 2
+    lines = [
+        f"{summary['recipe']} on {summary['dataset']}, {summary['num_images']} images, "
+        f"{len(summary['per_fold'])} of {summary['folds']} folds finished",
+        " " * 8 + "".join(f"{name:>{width}}" for name in names),
+    ]
+    for title, row in rows:
+        values = (row.get(name) for name in names)
+        cells = ("-" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"{title:<8}" + "".join(f"{cell:>{width}}" for cell in cells))
+    if chosen := summary["chosen_on_held_out"]:
+        lines.append(f"flattered: the held-out fold chose the epoch of {', '.join(chosen)}")
+    return "\n".join(lines)
 
 
 def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list[int]:
@@ -112,11 +134,6 @@ def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list
             "share the folds out with --only instead"
         )
     return wanted
-
-
-def _device(accelerator: str) -> str:
-    """Where to score: training hands the networks back in the CPU's memory."""
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _is_finished(folder: Path, recipe: Recipe, held_out: SampleSet) -> bool:

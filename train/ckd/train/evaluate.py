@@ -102,11 +102,39 @@ class Evaluation:
             "classification": scored("labels", self.classification),
         }
 
+    def to_text(self) -> str:
+        """The headline figures with their intervals, for a terminal."""
+
+        def shown(name: str, value: float, kind: str, key: str) -> str:
+            low, high = self.intervals[kind][key]
+            between = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+            number = "undefined" if math.isnan(value) else f"{value:.3f}"
+            return f"  {name:<26}{number}{between}"
+
+        lines = [f"{self.title}; 95 % bootstrap intervals"]
+        for kind, masks in (("fine", self.fine), ("coarse", self.coarse)):
+            for key in self.intervals[kind] if masks is not None else ():
+                name = f"{kind} {key.replace('_', ' ')}"
+                lines.append(shown(name, getattr(masks, key), kind, key))
+        if (found := self.classification) is not None:
+            lines.append(shown("mean AUC", found.mean_auc, "labels", "mean_auc"))
+            for task in found.tasks:
+                auc = found.per_label[task].auc
+                lines.append(shown(f"AUC {task}", auc, "labels", f"auc_{task}"))
+            lines.append(f"  {'accuracy':<26}{found.accuracy:.3f}")
+            lines.append(f"  {'balanced accuracy':<26}{found.balanced_accuracy:.3f}")
+        return "\n".join(lines)
+
     @property
     def title(self) -> str:
         """One line for figures."""
         views = "single view" if self.views == "1" else "the paper's views"
         return f"{self.recipe} on {self.dataset} {self.split}, {len(self.images)} images, {views}"
+
+
+def device_for(accelerator: str) -> str:
+    """Where to score: training hands the networks back in the CPU's memory."""
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def evaluate(

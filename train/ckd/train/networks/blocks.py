@@ -78,5 +78,6 @@ class ScSE(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Gate every element; for x >= 0 the result lies in [0, 2x]."""
-        by_channel: Tensor = x_BCHW * self.channel(x_BCHW)
-        return by_channel + x_BCHW * self.spatial(x_BCHW)
+        channel_gate: Tensor = self.channel(x_BCHW)
+        spatial_gate: Tensor = self.spatial(x_BCHW)
+        return x_BCHW * channel_gate + x_BCHW * spatial_gate

@@ -1,0 +1,150 @@
+"""Backends: which there are, and what ONNX Runtime does with buffers that it was given."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
+from ckd.contract.manifest import IMAGE, NodeSpec
+from ckd.contract.tensors import TensorSpec
+from ckd.runtime import backends
+from ckd.runtime.backends import BACKENDS, installed, open_backend
+from ckd.runtime.backends.onnxruntime import (
+    OnnxRuntimeBackend,
+    OnnxRuntimeBuffer,
+    OnnxRuntimeEngine,
+)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path) -> Bundle:
+    return Bundle(tiny_bundle)
+
+
+def load(bundle: Bundle, index: int) -> tuple[OnnxRuntimeEngine, dict[str, OnnxRuntimeBuffer]]:
+    """One node of the tiny bundle and buffers for its tensors."""
+    manifest = bundle.manifest
+    node = manifest.nodes[index]
+    specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
+    backend = OnnxRuntimeBackend(1)
+    engine = backend.load(node, bundle.read(node.files["fp32"]), specs)
+    buffers = {name: backend.allocate(specs[name]) for name in (*node.inputs, *node.outputs)}
+    return engine, buffers
+
+
+def test_every_backend_has_a_package_and_a_remedy() -> None:
+    for package, remedy in BACKENDS.values():
+        assert package.isidentifier()
+        assert remedy.startswith("pip install ")
+    assert set(installed()) <= set(BACKENDS)
+    assert "onnxruntime" in installed()
+
+
+def test_auto_takes_the_best_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_backend("auto", "auto", 1)
+    assert (opened.name, opened.device) == (installed()[0], "cpu")
+    monkeypatch.setattr(backends, "installed", lambda: ())
+    with pytest.raises(EnvironmentUnusable, match="no inference backend is installed"):
+        open_backend("auto", "auto", None)
+
+
+def test_a_request_that_cannot_be_met_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown backend 'trt'; expected auto, "):
+        open_backend("trt", "auto", None)
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        open_backend("onnxruntime", "gpu", None)
+
+
+def test_threads_default_to_the_cores_this_process_may_use() -> None:
+    backend = OnnxRuntimeBackend()
+    assert backend.num_threads == len(os.sched_getaffinity(0))
+    assert OnnxRuntimeBackend(3).num_threads == 3
+
+
+def test_a_node_states_its_inputs_and_outputs(bundle: Bundle) -> None:
+    engine, _ = load(bundle, 1)
+    assert [str(spec) for spec in engine.inputs[:2]] == [
+        "image uint8[1, 32, 32, 3]",
+        "coarse_logits float32[1, 1, 8, 8]",
+    ]
+    assert [spec.name for spec in engine.outputs] == ["logits", "mean1", "mean2", "mean3", "mean4"]
+
+
+def test_an_engine_reads_and_writes_the_buffers_it_was_bound_to(bundle: Bundle) -> None:
+    engine, buffers = load(bundle, 0)
+    engine.bind(buffers)
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    node = bundle.manifest.nodes[0]
+    plain = onnxruntime.InferenceSession(bundle.read(node.files["fp32"]))
+    for brightness in (1, 2):
+        buffers[IMAGE].write(image // np.uint8(brightness))
+        engine.enqueue()
+        expected = plain.run(list(node.outputs), {IMAGE: image // np.uint8(brightness)})
+        for name, tensor in zip(node.outputs, expected, strict=True):
+            np.testing.assert_allclose(buffers[name].read(), tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_a_buffer_is_one_piece_of_memory() -> None:
+    buffer = OnnxRuntimeBuffer(TensorSpec("t", (1, 3), "float16"))
+    assert buffer.value.data_ptr() == buffer.read().ctypes.data
+    buffer.write(np.array([[1, 2, 3]], np.float16))
+    assert buffer.value.numpy().tolist() == [[1, 2, 3]]
+    assert buffer.read() is buffer.read()
+    assert buffer.value.data_ptr() == buffer.read().ctypes.data
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((1, 4), np.float32), np.zeros((1, 3), np.float64), np.zeros(3, np.float32)],
+)
+def test_a_buffer_takes_only_what_it_was_made_for(array: NDArray[Any]) -> None:
+    buffer = OnnxRuntimeBuffer(TensorSpec("t", (1, 3)))
+    with pytest.raises(EngineError, match=r"t: expected float32\[1, 3\], got "):
+        buffer.write(array)
+
+
+def test_a_closed_engine_says_so(bundle: Bundle) -> None:
+    engine, buffers = load(bundle, 0)
+    engine.bind(buffers)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="^rootseg is closed$"):
+        engine.enqueue()
+
+
+def test_what_fails_while_running_is_one_line(bundle: Bundle) -> None:
+    engine, buffers = load(bundle, 2)
+    with pytest.raises(EngineError, match="^seg_encoder failed: ") as caught:
+        engine.enqueue()  # nothing is bound
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_what_cannot_be_loaded_is_one_line_and_keeps_its_cause(bundle: Bundle) -> None:
+    node = bundle.manifest.nodes[0]
+    with pytest.raises(EngineError, match="^cannot load rootseg: ") as caught:
+        OnnxRuntimeBackend(1).load(node, b"no network", {})
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("FLOAT", ["N", 2]), ("DOUBLE", [1, 2])])
+def test_a_network_of_unknown_shape_or_type_is_refused(kind: str, shape: list[Any]) -> None:
+    onnx = pytest.importorskip("onnx")
+    element = getattr(onnx.TensorProto, kind)
+    ends = [onnx.helper.make_tensor_value_info(name, element, shape) for name in ("x", "y")]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])], "g", ends[:1], ends[1:]
+    )
+    opset = onnx.helper.make_opsetid("", 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    node = NodeSpec("odd", ("x",), ("y",), {"fp32": "odd.onnx"})
+    specs = {name: TensorSpec(name, (1, 2)) for name in ("x", "y")}
+    with pytest.raises(EngineError, match="^x: .* is no static tensor of a known type"):
+        OnnxRuntimeBackend(1).load(node, model.SerializeToString(), specs)
