@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,18 @@ def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
-@pytest.fixture
-def tiny_system() -> "System":
-    """The PyTorch system that the tiny bundle was made of; to be changed at will."""
-    for package in ("torch", "onnx", "onnxscript"):
+@pytest.fixture(scope="session")
+def make_tiny_system() -> "Callable[[], System]":
+    """Makes the PyTorch system that the tiny bundle was made of, each time anew."""
+    for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
+    # So small that threads only wait for each other: ten times slower on a busy machine.
+    pytest.importorskip("torch").set_num_threads(1)
     # By path: tests are no package, and their folder is not on the import path.
     spec = importlib.util.spec_from_file_location("tiny_bundle", _HERE / "tiny_bundle.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    system: System = module.tiny_system()
-    return system
+    make: Callable[[], System] = module.tiny_system
+    return make

@@ -114,13 +114,13 @@ def test_a_closed_engine_says_so(bundle: Bundle) -> None:
     engine.bind(buffers)
     engine.close()
     engine.close()
-    with pytest.raises(EngineError, match="^rootseg is closed$"):
+    with pytest.raises(EngineError, match=r"^rootseg is closed$"):
         engine.enqueue()
 
 
 def test_what_fails_while_running_is_one_line(bundle: Bundle) -> None:
-    engine, buffers = load(bundle, 2)
-    with pytest.raises(EngineError, match="^seg_encoder failed: ") as caught:
+    engine, _ = load(bundle, 2)
+    with pytest.raises(EngineError, match=r"^seg_encoder failed: ") as caught:
         engine.enqueue()  # nothing is bound
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
@@ -128,7 +128,7 @@ def test_what_fails_while_running_is_one_line(bundle: Bundle) -> None:
 
 def test_what_cannot_be_loaded_is_one_line_and_keeps_its_cause(bundle: Bundle) -> None:
     node = bundle.manifest.nodes[0]
-    with pytest.raises(EngineError, match="^cannot load rootseg: ") as caught:
+    with pytest.raises(EngineError, match=r"^cannot load rootseg: ") as caught:
         OnnxRuntimeBackend(1).load(node, b"no network", {})
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
@@ -146,5 +146,5 @@ def test_a_network_of_unknown_shape_or_type_is_refused(kind: str, shape: list[An
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
     node = NodeSpec("odd", ("x",), ("y",), {"fp32": "odd.onnx"})
     specs = {name: TensorSpec(name, (1, 2)) for name in ("x", "y")}
-    with pytest.raises(EngineError, match="^x: .* is no static tensor of a known type"):
+    with pytest.raises(EngineError, match=r"^x: .* is no static tensor of a known type"):
         OnnxRuntimeBackend(1).load(node, model.SerializeToString(), specs)

@@ -162,6 +162,7 @@ def test_a_finding_stays_valid_while_others_are_made(cascade: Cascade) -> None:
     before = first.mask_HW.copy()
     second = cascade.predict(photo(5, SIDE, SIDE))
     np.testing.assert_array_equal(first.mask_HW, before)
+    assert second.mask_HW is not None
     assert not np.array_equal(second.mask_HW, before)
 
 

@@ -60,7 +60,7 @@ def test_a_failed_acceptance_case_is_a_problem(bundle_copy: Path) -> None:
         arrays = {name: archive[name] for name in archive.files}
     arrays["logits"] = -arrays["logits"]
     packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    np.savez(packed, **arrays)
     (bundle_copy / CASES).write_bytes(packed.getvalue())
     write_hashes(bundle_copy)
     check = by_name(examine(bundle_copy))["bundle"]

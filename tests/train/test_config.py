@@ -249,6 +249,7 @@ def test_the_last_of_two_overrides_holds() -> None:
     [
         ("stages.cls.epoch=4", r"unknown setting 'epoch'; did you mean 'epochs'\?"),
         ("stages.clss.epochs=4", r"unknown setting 'clss'; did you mean 'cls'\?"),
+        ("stages.cl.epochs=4", r"unknown setting 'cl'; did you mean 'cls'\?"),
         ("sytem.backbone=resnet18", r"unknown setting 'sytem'; did you mean 'system'\?"),
         ("system.backbon=resnet18", r"unknown setting 'backbon'; did you mean 'backbone'\?"),
         ("stages.1.epochs=4", r"unknown setting '1'; expected one of rootseg, cls, seg"),

@@ -1,5 +1,7 @@
 """Graphs of sub-networks: what is refused, what runs, and what fusing nodes leaves unchanged."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,15 @@ from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import Node, System, run_node, tensor_shapes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These sums are too short to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Weigh(nn.Module):

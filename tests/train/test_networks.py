@@ -31,7 +31,6 @@ from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import System
 
 
-
 def assert_close(got: Tensor, expected: Tensor, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     """By default for float32 on both sides and values of order one, summed in another order."""
     torch.testing.assert_close(got, expected, rtol=rtol, atol=atol)

@@ -81,7 +81,10 @@ def latency_command(
         )
         report = replace(report, startup=startup(bundle, threads=threads))
     if out is not None:
-        _say(f"wrote {', '.join(write_report(report, out))} to {out}")
+        written = write_report(report, out)
+        _say(f"wrote {', '.join(written)} to {out}")
+        if "latency.png" not in written:
+            _say("no picture: `pip install matplotlib` first")
     print(report.to_json() if as_json else report.to_markdown(), end="")
 
 

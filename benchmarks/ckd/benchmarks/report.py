@@ -20,7 +20,7 @@ CONTENDERS: Final[Mapping[Kind, tuple[str, str]]] = {
     "jpeg": ("ckd chain, from JPEG", "`Cascade.predict(path)`: the same, with decoding"),
     "fused": (
         "one fused ONNX graph",
-        "all nodes in one file, plain ONNX Runtime with its default options",
+        "all nodes in one file, plain ONNX Runtime; its threads spin during the call and not after",
     ),
     "pytorch": (
         "PyTorch eager",

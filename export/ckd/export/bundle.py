@@ -75,6 +75,9 @@ def write_bundle(
         (folder / TOLERANCES).write_text(json.dumps({"fp32": asdict(FP32_ACCEPTANCE)}) + "\n")
         evidence = evidence or Evidence()
         (folder / "model_card.md").write_text(model_card(manifest, evidence))
+        if evidence.scores is not None:
+            scores = json.dumps(evidence.scores, indent=2)
+            (folder / "evaluation.json").write_text(scores + "\n")
         if evidence.learning_curves is not None:
             shutil.copy(evidence.learning_curves, folder / evidence.learning_curves.name)
         write_hashes(folder)

@@ -58,17 +58,18 @@ def export_onnx(node: Node, system: System, path: Path) -> None:
 
     Args:
         node: of ``system``.
-        system: in evaluation mode; its other nodes give the shapes of the inputs.
+        system: put into evaluation mode; its other nodes give the shapes of the inputs.
         path: of the .onnx file.
 
     Raises:
         EngineError: the exporter did not produce what was asked for.
     """
-    wrapped = ExportedNode(node).eval()
+    system.eval()  # in training mode batch normalisation would be traced with batch statistics
+    inputs = example_inputs(system, node)
     with _quiet():
         torch.onnx.export(
-            wrapped,
-            example_inputs(system, node),
+            ExportedNode(node).eval(),
+            inputs,
             str(path),
             input_names=list(node.inputs),
             output_names=list(node.outputs),

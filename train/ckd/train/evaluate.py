@@ -23,6 +23,7 @@ from typing import Any, get_args
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError, UsageError

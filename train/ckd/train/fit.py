@@ -12,6 +12,7 @@ A run folder holds:
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -61,6 +62,8 @@ def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
     train_set, val_set = _read_data(recipe, data, options.fold)
     _open_run(out, recipe, train_set, options.fresh)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
     for stage in recipe.stages:

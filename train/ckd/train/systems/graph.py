@@ -113,7 +113,8 @@ class System(nn.Module):
         # The fused node runs where its last member did: everything it needs is known by then.
         last = inside[-1]
         nodes = [fused if n is last else n for n in self.nodes if n is last or n in outside]
-        return System(self.name, nodes, self.labels, self.tasks, self.image_size, self.results)
+        made_of = System(self.name, nodes, self.labels, self.tasks, self.image_size, self.results)
+        return made_of.train(self.training)
 
 
 def run_node(node: Node, tensors: dict[str, Tensor]) -> None:

@@ -1,0 +1,78 @@
+"""The bundle that comes with ckd: whole, and as good as its model card says."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.metrics import classification_scores, confusion_from_masks, segmentation_scores
+from ckd.runtime import Cascade
+from ckd.runtime.acceptance import run_acceptance
+from ckd.runtime.cascade import embedded_bundle
+from ckd.train.data.layouts import read_split
+from ckd.train.data.synthetic import dermoscopy
+
+ROOT = Path(__file__).parents[2]
+
+
+def _isic2017() -> Path:
+    folder = Path(os.environ.get("CKD_DATA_ISIC2017", ROOT.parent / "shared/data/isic2017_256"))
+    if not folder.is_dir():
+        pytest.skip("needs ISIC 2017 at 256 px; name its folder in CKD_DATA_ISIC2017")
+    return folder
+
+
+def test_acceptance_cases_pass_here() -> None:
+    bundle = Bundle(embedded_bundle())
+    bundle.verify()
+    with Cascade.load() as cascade:
+        assert all(case.passed for case in run_acceptance(cascade, bundle))
+
+
+def test_it_finds_generated_lesions() -> None:
+    with Cascade.load() as cascade:
+        overlaps = []
+        for seed in range(12):
+            case = dermoscopy(seed, side_px=384)
+            mask_HW = cascade.predict(case.image_HWC).mask_HW
+            assert mask_HW is not None
+            overlaps.append(confusion_from_masks(mask_HW, case.mask_HW).jaccard)
+    # Trained on photographs, never on these; a network that sees nothing scores below 0.2.
+    assert np.median(overlaps) > 0.6
+
+
+@pytest.mark.slow
+def test_the_device_repeats_the_scores_of_the_model_card() -> None:
+    bundle = Bundle(embedded_bundle())
+    told = json.loads(bundle.read("evaluation.json"))
+    samples = read_split(_isic2017(), "val")
+    fine, coarse, probabilities, labels = [], [], [], []
+    with Cascade.load() as cascade:
+        assert cascade.manifest.labels == samples.labels
+        for sample in samples.samples:
+            finding = cascade.predict(sample.image)
+            assert sample.mask is not None
+            assert finding.mask_HW is not None
+            assert finding.coarse_mask_HW is not None
+            truth_HW = np.asarray(Image.open(sample.mask).convert("L")) > 128
+            fine.append(confusion_from_masks(finding.mask_HW, truth_HW))
+            coarse.append(confusion_from_masks(finding.coarse_mask_HW, truth_HW))
+            probabilities.append(list(finding.probabilities.values()))
+            labels.append(sample.label)
+    assert told["num_images"] == len(labels)
+    # PyTorch scored the card, ONNX Runtime scores here: a border pixel or a rank may swap.
+    close = pytest.approx
+    assert segmentation_scores(fine).jaccard == close(
+        told["segmentation"]["fine"]["jaccard"], abs=1e-3
+    )
+    assert segmentation_scores(coarse).jaccard == close(
+        told["segmentation"]["coarse"]["jaccard"], abs=1e-3
+    )
+    scores = classification_scores(
+        np.array(probabilities), np.array(labels), samples.labels, tasks=("MEL", "SBK")
+    )
+    assert scores.mean_auc == close(told["classification"]["mean_auc"], abs=1e-3)

@@ -1,0 +1,125 @@
+"""The gate: the chained ONNX graphs say what PyTorch says, or nothing is released."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+from ckd.contract.errors import GateFailed  # noqa: E402
+from ckd.contract.manifest import IMAGE  # noqa: E402
+from ckd.export.parity import (  # noqa: E402
+    FP32_TOLERANCE,
+    TensorParity,
+    check_parity,
+    parity_images,
+    torch_tensors,
+)
+from ckd.runtime import Cascade  # noqa: E402
+from ckd.train.systems.graph import System  # noqa: E402
+
+
+@pytest.fixture
+def cascade(tiny_bundle: Path) -> Iterator[Cascade]:
+    with Cascade.load(tiny_bundle, num_threads=1) as cascade:
+        yield cascade
+
+
+@pytest.fixture
+def system(make_tiny_system: Callable[[], System]) -> System:
+    return make_tiny_system()
+
+
+def test_parity_images_are_always_the_same_photographs() -> None:
+    images = parity_images(32, 3)
+    assert images.shape == (3, 32, 32, 3)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, parity_images(32, 3))
+    assert images.std() > 10
+    assert (images[0] != images[1]).any()
+
+
+def test_pytorch_gives_every_tensor_of_the_graph(system: System, cascade: Cascade) -> None:
+    system.train()
+    tensors = torch_tensors(system, parity_images(32))
+    assert not system.training
+    assert set(tensors) == set(cascade.manifest.shapes) - {IMAGE}
+    for name, tensor in tensors.items():
+        assert tensor.shape == (4, *cascade.manifest.shapes[name][1:])
+        assert tensor.dtype == np.float32
+
+
+def test_the_chain_says_what_pytorch_says(system: System, cascade: Cascade) -> None:
+    images = parity_images(32)
+    report = check_parity(cascade, images, torch_tensors(system, images))
+    assert {entry.tensor for entry in report} == set(cascade.manifest.shapes) - {IMAGE}
+    for entry in report:
+        assert entry.relative < 1e-3, entry
+        assert entry.spread > 1e-3, entry
+
+
+@pytest.mark.parametrize(
+    ("weight", "first_tensor"),
+    [
+        ("rootseg.decode.3.bias", "coarse_logits"),
+        ("rootseg.encoder.stages.2.0.0.weight", "coarse_logits"),
+        ("cls.fc.bias", "logits"),
+        ("cls.attention.delta", "logits"),
+        ("seg_encoder.entangle.1.bias", "h2"),
+        ("seg_decoder.knowledge.0.mu", "mask_logits"),
+        ("seg_decoder.out.bias", "mask_logits"),
+    ],
+)
+def test_one_changed_weight_closes_the_gate(
+    system: System, cascade: Cascade, weight: str, first_tensor: str
+) -> None:
+    images = parity_images(32)
+    with torch.no_grad():
+        system.networks.get_parameter(weight).add_(0.05)
+    with pytest.raises(GateFailed, match=rf"^{first_tensor}: .*nothing was written$"):
+        check_parity(cascade, images, torch_tensors(system, images))
+
+
+def test_a_changed_image_mean_closes_the_gate(system: System, cascade: Cascade) -> None:
+    system.image_input.mean_C += 2.0
+    images = parity_images(32)
+    with pytest.raises(GateFailed, match="differs from PyTorch by"):
+        check_parity(cascade, images, torch_tensors(system, images))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_chain_that_gives_no_numbers_closes_the_gate(
+    system: System, cascade: Cascade, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = parity_images(32)
+    expected = torch_tensors(system, images)
+    run = cascade.run
+
+    def broken(image: np.ndarray) -> dict[str, np.ndarray]:
+        tensors = run(image)
+        tensors["mean3"][...] = value
+        return tensors
+
+    monkeypatch.setattr(cascade, "run", broken)
+    with pytest.raises(GateFailed, match=r"^mean3: "):
+        check_parity(cascade, images, expected)
+
+
+def test_the_tolerance_is_in_standard_deviations(system: System, cascade: Cascade) -> None:
+    images = parity_images(32)
+    expected = dict(torch_tensors(system, images))
+    expected["logits"] = expected["logits"] + 0.5 * FP32_TOLERANCE * expected["logits"].std()
+    check_parity(cascade, images, expected)
+    expected["logits"] = expected["logits"] + 1.0 * FP32_TOLERANCE * expected["logits"].std()
+    with pytest.raises(GateFailed, match=r"^logits: "):
+        check_parity(cascade, images, expected)
+    check_parity(cascade, images, expected, tolerance=2 * FP32_TOLERANCE)
+
+
+def test_a_constant_tensor_has_a_finite_error() -> None:
+    assert TensorParity("t", 0.0, 0.0).relative == 0.0
+    assert TensorParity("t", 0.5, 2.0).relative == 0.25
