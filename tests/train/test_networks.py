@@ -767,6 +767,17 @@ def test_the_classifier_alone_has_the_head() -> None:
     assert built.networks.get_submodule("cls.fc").in_features == 1280
 
 
+def test_the_head_comes_between_attention_and_pooling() -> None:
+    mode = FakeTensorMode()
+    with mode:
+        cls = Cls(build_encoder("mobilenet_v2", head=True), 3).eval()
+        gates = [torch.zeros(1)] * 4
+        with watched(cls.attention) as attended, watched(cls.encoder.head) as headed:
+            cls(torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 16, 16), *gates)
+    assert attended[0][0].shape == (2, 320, 2, 2)
+    assert headed[0][0] is attended[0][1]
+
+
 def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"'resnet19'.*resnet18.*mobilenet_v2"):
         build_encoder("resnet19")  # type: ignore[arg-type]
