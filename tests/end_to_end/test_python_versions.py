@@ -40,6 +40,8 @@ def test_the_device_side_passes_its_tests_on_python(wanted: str, tmp_path: Path)
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 500
+    doctor = run(python.with_name("ckd-run"), "doctor", "tests/data/tiny_bundle")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
 
 def environment(wanted: str) -> Path:
@@ -78,12 +80,12 @@ def pip(python: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def run(python: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(program: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CKD_"))
     }
     return subprocess.run(
-        [python, *arguments],
+        [program, *arguments],
         cwd=ROOT,
         env={**kept, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -1,6 +1,5 @@
 """`ckd-bench`: how fast a cascade is on this machine."""
 
-import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ import typer
 
 from ckd.contract import console
 from ckd.contract.errors import UsageError
+from ckd.runtime.backends import usable_cores
 
 if TYPE_CHECKING:
     from ckd.train.config import Recipe
@@ -57,7 +57,7 @@ def latency_command(
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
     weights, fused = "as in the bundle", None
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or usable_cores()
     with ExitStack() as stack:
         if recipe is not None or run is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

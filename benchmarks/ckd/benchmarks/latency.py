@@ -10,7 +10,6 @@ Suffixes: H rows, W columns of the frame; C channels in RGB order; S side of the
 import contextlib
 import importlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -39,6 +38,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import mask_from_logits, network_image, softmax
+from ckd.runtime.backends import usable_cores
 from ckd.runtime.cascade import Cascade, embedded_bundle
 
 #: Contenders whose logits differ by more than this part of the largest are not the same networks.
@@ -84,7 +84,7 @@ def latency(
         UsageError: the contenders do not run the same networks.
         EnvironmentUnusable: a contender's library is not installed.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or usable_cores()
     before = activity()
     path = embedded_bundle() if bundle is None else bundle
     sources: dict[Kind, Path] = {"chain": path}

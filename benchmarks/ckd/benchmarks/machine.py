@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Final
 
+from ckd.runtime.backends import usable_cores
+
 #: Instructions that decide how fast a convolution or matrix product can be.
 FLAGS: Final = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
@@ -80,7 +82,7 @@ def machine() -> Machine:
     present = set(f"{cpuinfo.get('flags', '')} {cpuinfo.get('Features', '')}".split())
     return Machine(
         cpu=_cpu_name(cpuinfo),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         cpu_flags=tuple(flag for flag in FLAGS if flag in present),
         virtual="hypervisor" in present,
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

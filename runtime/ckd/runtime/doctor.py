@@ -1,7 +1,6 @@
 """Is this machine fit to run a cascade? Facts, and for each problem the remedy."""
 
 import importlib.metadata
-import os
 import platform
 import statistics
 import sys
@@ -15,7 +14,7 @@ import numpy as np
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import BACKENDS, installed, open_backend
+from ckd.runtime.backends import BACKENDS, installed, open_backend, usable_cores
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.sources.opencv import build_feature
 
@@ -33,7 +32,7 @@ def examine(bundle: Path | None = None) -> list[Check]:
     """Look at the software, then load a bundle, repeat its acceptance cases and time it."""
     checks = [
         Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
-        Check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable, {_cpu_model()}"),
+        Check("cores", "ok", f"{usable_cores()} usable, {_cpu_model()}"),
         Check("ckd", "ok", importlib.metadata.version("ckd")),
         Check("numpy, opencv", "ok", f"{np.__version__}, {cv2.__version__}"),
     ]

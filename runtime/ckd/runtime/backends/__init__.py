@@ -4,6 +4,7 @@ Vendor packages are imported only inside the module of the one backend that need
 """
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -93,6 +94,13 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
     from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(num_threads)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def zeros(spec: TensorSpec) -> NDArray[Any]:

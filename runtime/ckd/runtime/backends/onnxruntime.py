@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU, reading and writing shared buffers in place (IOBinding)."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from ckd.contract.errors import EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import DeviceBuffer, zeros
+from ckd.runtime.backends import DeviceBuffer, usable_cores, zeros
 
 _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(uint8)": "uint8",
@@ -26,7 +25,7 @@ class OnnxRuntimeBackend:
     device = "cpu"
 
     def __init__(self, num_threads: int | None = None) -> None:
-        self.num_threads = num_threads or len(os.sched_getaffinity(0))
+        self.num_threads = num_threads or usable_cores()
 
     def load(
         self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec]
