@@ -31,10 +31,11 @@ from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import Sample, SampleSet
 from ckd.train.data.synthetic import write_isic2017
-from ckd.train.fit import FitOptions, fit, load_run
+from ckd.train.fit import FitOptions, fit
 from ckd.train.losses import dice_focal
 from ckd.train.module import StageModule
 from ckd.train.recipes import ckdnet_tiny
+from ckd.train.run_folder import load_run
 from ckd.train.scoring import PlainImages, mask_scores, score_batch
 from ckd.train.systems.graph import Node, System
 

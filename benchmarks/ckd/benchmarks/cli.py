@@ -141,7 +141,7 @@ def export_run(run: Path, folder: Path, bundle: Path | None) -> tuple[Path, Path
     """
     from ckd.export.bundle import write_bundle
     from ckd.export.onnx import export_onnx
-    from ckd.train.fit import load_run
+    from ckd.train.run_folder import load_run
 
     recipe, system = load_run(run)
     if bundle is None:

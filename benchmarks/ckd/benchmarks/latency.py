@@ -298,7 +298,7 @@ def _open_pytorch(
 ) -> Infer:
     import torch
 
-    from ckd.train.fit import load_run
+    from ckd.train.run_folder import load_run
 
     _, system = load_run(run)
     if (system.labels, system.image_size) != (manifest.labels, manifest.image_size):

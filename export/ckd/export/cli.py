@@ -41,7 +41,7 @@ def bundle(
     """Export every network to ONNX, prove the chain equal to PyTorch, and write a bundle."""
     from ckd.export.bundle import write_bundle
     from ckd.export.model_card import Evidence
-    from ckd.train.fit import load_run
+    from ckd.train.run_folder import load_run
 
     if notes is not None and not notes.is_file():
         raise InputError(f"{notes}: no such file")

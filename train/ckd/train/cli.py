@@ -80,7 +80,7 @@ def evaluate_command(
     from ckd.train.data.dataset import drop_unreadable
     from ckd.train.data.layouts import read_split
     from ckd.train.evaluate import device_for, evaluate
-    from ckd.train.fit import load_run
+    from ckd.train.run_folder import load_run
 
     recipe, system = load_run(run)
     samples, problems = drop_unreadable(read_split(data, split))

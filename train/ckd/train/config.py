@@ -8,13 +8,16 @@ import difflib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ckd.contract.errors import UsageError
 from ckd.train.losses import Form
 from ckd.train.systems.ckdnet import CkdNet
+
+#: A misspelt setting in a file is an error, not a default.
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,8 @@ class Augmentation:
     CKDNet's multi-scale views for the classifier: each adds one view of a random crop of that
     fraction of the photograph to the plain one.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     flip: bool = True
     rotate_deg: float = 180.0
@@ -50,6 +55,8 @@ class Schedule:
     down to ``floor``.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     kind: Literal["constant", "plateau", "cosine"] = "plateau"
     factor: float = 0.1
     patience: int = 20
@@ -67,6 +74,8 @@ class Stage:
     epoch that is best on the validation images by ``monitor``, or the last one.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     name: str
     nodes: tuple[str, ...]
     output: str
@@ -77,7 +86,7 @@ class Stage:
     lr: float = 1e-4
     encoder_lr: float = 1e-4
     weight_decay: float = 1e-4  # L2 as in Adam, not decoupled
-    clip_norm: float = 10.0
+    clip_norm: float | None = 10.0
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     form: Form = "code"
@@ -91,6 +100,8 @@ class Stage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A whole training run: system, stages in order, and what they share."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     name: str
     system: CkdNet
@@ -115,8 +126,12 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read what `Recipe.save` wrote."""
-    return _validated(json.loads(path.read_text()), str(path))
+    """Read what `Recipe.save` wrote; `UsageError` says what in the file is wrong."""
+    try:
+        tree = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not JSON ({error})") from error
+    return _validated(tree, str(path))
 
 
 def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
@@ -163,7 +178,7 @@ def _unknown(override: str, key: str, known: list[str]) -> str:
     return f"--set {override}: unknown setting {key!r}; {hint}"
 
 
-def _validated(tree: dict[str, Any], where: str) -> Recipe:
+def _validated(tree: Any, where: str) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:

@@ -18,10 +18,11 @@ from typing import Any
 from ckd.contract.errors import UsageError
 from ckd.train.config import Recipe, load_recipe
 from ckd.train.data.dataset import drop_unreadable
+from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet
 from ckd.train.evaluate import device_for, evaluate
-from ckd.train.fit import FitOptions, fit, split_fold
+from ckd.train.fit import FitOptions, fit
 from ckd.train.views import Views
 
 _VIEWS: Views = "1"

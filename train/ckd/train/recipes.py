@@ -40,6 +40,7 @@ def ckdnet_r101() -> Recipe:
                 target="mask",
                 epochs=30,
                 batch_size=8,
+                clip_norm=None,
                 schedule=Schedule(kind="constant"),
                 augmentation=segment,
                 select="last",

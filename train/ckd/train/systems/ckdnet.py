@@ -9,7 +9,9 @@ photograph alone and runs beside the other two networks.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.cls import Cls
@@ -31,6 +33,8 @@ class CkdNet:
     ``entangle_widths`` and ``decoder_widths`` of None follow the encoder's channels, as in the
     paper. The remaining fields are explained at the networks they configure.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     backbone: Backbone = "resnet101"
     rootseg_width: int = 256

@@ -1,0 +1,54 @@
+"""What happens around the epochs: averaged weights, and a line to read after each."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialAverage:
+    """Exponential moving average that leaves frozen weights alone to the last bit.
+
+    PyTorch's own computes decay * a + (1 - decay) * b, which rounds even where a equals b.
+    """
+
+    decay: float
+
+    def __call__(self, average: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
+        """The next average; counters are taken over as they are."""
+        if not current.is_floating_point():
+            return current
+        return torch.lerp(average, current, 1.0 - self.decay)
+
+
+class EpochLines(pl.Callback):
+    """One line an epoch, for logs and for terminals without a bar."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went."""
+        figures = _figures(trainer.callback_metrics)
+        say(f"{self.stage}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {figures}")
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    shown: Sequence[str] = [
+        f"{name} {float(value):.4f}"
+        for name, value in metrics.items()
+        if name.startswith("val/") or name == "train/loss"
+    ]
+    return "  ".join(shown)
+
+
+def say(line: str) -> None:
+    """A line on stderr, from the first process only."""
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        print(line, file=sys.stderr)

@@ -1,0 +1,96 @@
+"""What a training run leaves on disk, and how it is found again.
+
+recipe.json             every setting
+data.json               data set, counts and a digest of the file list
+<stage>/last.ckpt       network, optimiser and schedule after the last finished epoch
+<stage>/best.ckpt       the epoch that scored best, for stages that select it
+<stage>/logs/           CSV and TensorBoard curves, one folder for each time it was started
+<stage>/weights.pt      the stage's networks once it is finished
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from ckd.contract.errors import InputError, UsageError
+from ckd.train.config import Recipe, Stage, load_recipe
+from ckd.train.data.samples import SampleSet
+from ckd.train.systems.graph import System
+
+
+def open_run(out: Path, recipe: Recipe, train_set: SampleSet, fresh: bool) -> None:
+    """Create the run folder, or make sure that it holds this very run."""
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return  # the first process has done it
+    if fresh and (out / "recipe.json").exists():
+        shutil.rmtree(out)
+    described = {
+        "name": train_set.name,
+        "labels": list(train_set.labels),
+        "num_train": len(train_set),
+        "class_counts": list(train_set.class_counts()),
+        "digest": _digest(train_set),
+    }
+    if (out / "recipe.json").exists():
+        same = load_recipe(out / "recipe.json") == recipe
+        if not same or json.loads((out / "data.json").read_text()) != described:
+            what = "data" if same else "settings"
+            raise UsageError(
+                f"{out} holds a run of other {what}; name another folder with --out, "
+                "or start over with --fresh"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "data.json").write_text(json.dumps(described, indent=2) + "\n")
+    recipe.save(out / "recipe.json")
+
+
+def load_run(run: Path) -> tuple[Recipe, System]:
+    """A finished run's recipe and trained system, in evaluation mode.
+
+    Raises:
+        InputError: not a run folder, or a stage in it is not finished.
+    """
+    if not (run / "recipe.json").is_file():
+        raise InputError(f"{run}: not a run folder (no recipe.json); `ckd-train fit` makes one")
+    recipe = load_recipe(run / "recipe.json")
+    labels = tuple(json.loads((run / "data.json").read_text())["labels"])
+    system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None)
+    for stage in recipe.stages:
+        finished = run / stage.name / "weights.pt"
+        if not finished.exists():
+            raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
+        load_stage(system, stage, finished)
+    return recipe, system.eval()
+
+
+def save_stage(stage: Stage, checkpoint: Path, out: Path) -> None:
+    """Keep a stage's networks of a checkpoint as `weights.pt`: the stage is finished then."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    weights = {
+        name: {
+            key.removeprefix(f"system.networks.{name}."): value
+            for key, value in state.items()
+            if key.startswith(f"system.networks.{name}.")
+        }
+        for name in stage.nodes
+    }
+    partial = out / "weights.pt.partial"
+    torch.save(weights, partial)
+    partial.replace(out / "weights.pt")
+
+
+def load_stage(system: System, stage: Stage, weights: Path) -> None:
+    """Put a finished stage's weights into a system."""
+    for name, state in torch.load(weights, map_location="cpu", weights_only=True).items():
+        system.networks[name].load_state_dict(state)
+
+
+def _digest(samples: SampleSet) -> str:
+    """Identity of a data set: names, labels and file sizes; reading every byte would take long."""
+    lines = (f"{s.id} {s.label} {s.image.stat().st_size}" for s in samples.samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
