@@ -354,7 +354,7 @@ BAD_BUNDLES: dict[str, tuple[Callable[[Path], object], int, str]] = {
         lambda folder: _edit_manifest(
             folder, lambda tree: tree["tensors"]["gate1"].update(shape=[1, 4, 9, 8])
         ),
-        1,
+        5,
         "rootseg: the file takes image uint8[1, 32, 32, 3]",
     ),
     "unknown schema": (

@@ -68,7 +68,7 @@ def check_parity(
         got = np.concatenate([tensors[name] for tensors in given]).astype(np.float32)
         error = float(np.abs(got - expected[name]).max())
         report.append(TensorParity(name, error, float(expected[name].std())))
-        if not np.isfinite(got).all() or report[-1].relative > tolerance:
+        if not report[-1].relative <= tolerance:  # also if either side is not a number
             raise GateFailed(
                 f"{name}: the exported chain differs from PyTorch by {report[-1].relative:.2g} "
                 f"standard deviations, allowed {tolerance:g}; nothing was written"

@@ -184,7 +184,7 @@ class Cascade:
         if results.mask_logits is not None:
             logits = self.buffers[results.mask_logits].read()[0, 0]
             fine = mask_from_logits(logits, height, width, threshold=threshold)
-            quality["lesion_fraction"] = float((logits > 0).mean())
+            quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
         if results.coarse_logits is not None:
             logits = self.buffers[results.coarse_logits].read()[0, 0]
             side = self.manifest.image_size

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ckd.contract.errors import EngineError
+from ckd.contract.errors import BundleError, EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
 from ckd.runtime.backends import DeviceBuffer, usable_cores, zeros
@@ -81,7 +81,7 @@ class OnnxRuntimeEngine:
         self.outputs = tuple(_spec(value) for value in session.get_outputs())
         promised = tuple(specs[n] for n in node.inputs), tuple(specs[n] for n in node.outputs)
         if (self.inputs, self.outputs) != promised:
-            raise EngineError(
+            raise BundleError(
                 f"{node.name}: the file takes {_listed(self.inputs)} and gives "
                 f"{_listed(self.outputs)}; cascade.json says {_listed(promised[0])} and "
                 f"{_listed(promised[1])}; export the bundle again"
