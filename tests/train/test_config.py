@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -181,11 +181,23 @@ def test_a_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
         load_recipe(tmp_path / "mine.json")
 
 
-def test_a_misspelt_setting_in_a_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("branch", "key"),
+    [
+        (lambda tree: tree, "seeed"),
+        (lambda tree: tree["system"], "backbon"),
+        (lambda tree: tree["stages"][1], "label_smothing"),
+        (lambda tree: tree["stages"][1]["schedule"], "factr"),
+        (lambda tree: tree["stages"][1]["augmentation"], "flp"),
+    ],
+)
+def test_a_misspelt_setting_in_a_file_is_refused(
+    branch: Callable[[Any], dict[str, Any]], key: str, tmp_path: Path
+) -> None:
     tree = dataclasses.asdict(ckdnet_tiny())
-    tree["stages"][1]["label_smothing"] = 0.2
+    branch(tree)[key] = 1
     (tmp_path / "mine.json").write_text(json.dumps(tree))
-    with pytest.raises(UsageError, match="label_smothing"):
+    with pytest.raises(UsageError, match=key):
         load_recipe(tmp_path / "mine.json")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 
@@ -25,6 +26,19 @@ class ExponentialAverage:
         if not current.is_floating_point():
             return current
         return torch.lerp(average, current, 1.0 - self.decay)
+
+
+class BestEpoch(ModelCheckpoint):
+    """Remembers the best epoch even if the run folder was moved since; Lightning forgets it."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where `state_dict` left off, in the folder as it is called now."""
+        path = f"{self.dirpath}/best.ckpt"
+        state = {**state_dict, "dirpath": self.dirpath}
+        if state["best_model_path"]:
+            state["best_model_path"] = state["kth_best_model_path"] = path
+            state["best_k_models"] = {path: state["best_model_score"]}
+        super().load_state_dict(state)
 
 
 class EpochLines(pl.Callback):

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, Weight
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.train.callbacks import EpochLines, ExponentialAverage, say
+from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage, say
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import drop_unreadable
 from ckd.train.data.folds import split_fold
@@ -44,7 +45,7 @@ def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
         UsageError: ``out`` holds a run of other settings or data.
     """
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
-    train_set, val_set = _read_data(recipe, data, options.fold)
+    train_set, val_set = _read_data(recipe, wanted, data, options.fold)
     open_run(out, recipe, train_set, options.fresh)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
@@ -68,16 +69,16 @@ def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
 
 
 def _read_data(
-    recipe: Recipe, data: Path, fold: tuple[int, int] | None
+    recipe: Recipe, wanted: Sequence[Stage], data: Path, fold: tuple[int, int] | None
 ) -> tuple[SampleSet, SampleSet | None]:
     """Training images, and those to watch the training on, if any stage does."""
     train_set = _readable(data, "train")
     val_set = None
     if fold is not None:
         train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
-    elif any(stage.select == "best" for stage in recipe.stages):
+    elif any(stage.select == "best" for stage in wanted):
         val_set = _readable(data, "val")
-    for stage in recipe.stages:
+    for stage in wanted:
         for samples in (train_set, val_set if stage.select == "best" else None):
             if samples is not None and not len(_for_stage(samples, stage)):
                 raise InputError(
@@ -110,16 +111,17 @@ def _fit_stage(
         recipe, stage, system, _for_stage(train_set, stage),
         None if blind or val_set is None else _for_stage(val_set, stage),
     )  # fmt: skip
-    best = ModelCheckpoint(
+    best = BestEpoch(
         out, filename="best", monitor=f"val/{stage.monitor}", mode="max",
         enable_version_counter=False,
     )  # fmt: skip
     last = ModelCheckpoint(
         out, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
-    callbacks: list[pl.Callback] = [last, EpochLines(stage.name)]
+    callbacks: list[pl.Callback] = [EpochLines(stage.name)]
     if stage.select == "best":
         callbacks.append(best)
+    callbacks.append(last)  # after `best`, whose state it holds
     if stage.schedule.kind == "plateau":
         callbacks.append(Plateau(stage.schedule, f"val/{stage.monitor}"))
     if stage.ema_decay is not None:

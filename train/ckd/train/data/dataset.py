@@ -130,6 +130,7 @@ def training_loader(
         # Forking after threads have started can deadlock; spawning is slow but always right.
         multiprocessing_context="forkserver" if num_workers else None,
         persistent_workers=False,
+        generator=torch.Generator(),  # its draw must not shift the networks' dropout
     )
 
 

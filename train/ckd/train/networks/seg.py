@@ -7,6 +7,7 @@ convolution is linear: W [g, mu*S] = W_g g + mu * W_S S. The encoder computes th
 Suffixes: B batch, C channels, H rows, W columns; index l = 1..4 counts encoder stages.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -122,6 +123,10 @@ class SegDecoder(nn.Module):
         self.blocks = nn.ModuleList(AttentionBlock(*size, scse, dropout) for size in sizes)
         self.out = nn.Conv2d(d5, 1, 1)
         _initialise(self)
+        # W_S is a slice of the authors' joined kernel, whose fan-in counts the photograph's maps.
+        with torch.no_grad():
+            for part, channels in zip(self.knowledge, encoder.encoder.channels[1:], strict=True):
+                part.get_submodule("conv").get_parameter("weight").div_(math.sqrt(channels + 1))
 
     def forward(self, g0: Tensor, *halves_and_means: Tensor) -> Tensor:
         """Lesion logits [B, 1, H, W] from g0, W_g g_1..4 and the four channel means."""

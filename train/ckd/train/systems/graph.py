@@ -110,10 +110,16 @@ class System(nn.Module):
             tuple(inputs),
             tuple(out for out in made if out in kept),
         )
-        # The fused node runs where its last member did: everything it needs is known by then.
-        last = inside[-1]
-        nodes = [fused if n is last else n for n in self.nodes if n is last or n in outside]
-        made_of = System(self.name, nodes, self.labels, self.tasks, self.image_size, self.results)
+        # The fused node runs as soon as everything it needs is known.
+        before = [at for at, node in enumerate(outside, 1) if set(node.outputs) & set(inputs)]
+        at = max(before, default=0)
+        nodes = [*outside[:at], fused, *outside[at:]]
+        try:
+            made_of = System(
+                self.name, nodes, self.labels, self.tasks, self.image_size, self.results
+            )
+        except ValueError as error:
+            raise UsageError(f"cannot fuse {', '.join(names)}: {error}") from error
         return made_of.train(self.training)
 
 
@@ -146,16 +152,20 @@ class _Fused(nn.Module):
 @torch.no_grad()
 def tensor_shapes(system: System) -> Mapping[str, tuple[int, ...]]:
     """Shape of every tensor for a batch of one, measured by running the system once."""
-    was_training = system.training
+    modes = {module: module.training for module in system.modules()}
     device = next(system.parameters()).device
     side = system.image_size
     tensors = system.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8, device=device))
-    system.train(was_training)
+    for module, mode in modes.items():
+        module.training = mode
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _check_wiring(nodes: Sequence[Node], results: ResultSpec) -> None:
     known = {IMAGE}
+    names = [node.name for node in nodes]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two nodes are named {max(names, key=names.count)}")
     for node in nodes:
         if missing := set(node.inputs) - known:
             raise ValueError(f"{node.name}: nothing produces {', '.join(sorted(missing))}")
