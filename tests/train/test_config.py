@@ -230,11 +230,23 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
 def test_stages_are_addressed_by_name() -> None:
     tiny = ckdnet_tiny()
     assert with_overrides(tiny, ["stages.cls.epochs=40"]) == changed_stage(tiny, "cls", epochs=40)
-    schedule = dataclasses.replace(tiny.stage("seg").schedule, kind="plateau", patience=3)
-    got = with_overrides(
-        tiny, ["stages.seg.schedule.kind=plateau", "stages.seg.schedule.patience=3"]
-    )
+    schedule = dataclasses.replace(tiny.stage("seg").schedule, warmup=0.1, floor=0.0)
+    got = with_overrides(tiny, ["stages.seg.schedule.warmup=0.1", "stages.seg.schedule.floor=0.0"])
     assert got == changed_stage(tiny, "seg", schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.cls.epochs=-1", r"stages\.1\.epochs.*-1"),
+        ("stages.cls.batch_size=0", r"stages\.1\.batch_size"),
+        ("image_size=100", "multiple of 32"),
+        ("stages.seg.schedule.kind=plateau", "stage seg: a plateau schedule goes by validation"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        with_overrides(ckdnet_tiny(), [override])
 
 
 @pytest.mark.parametrize(

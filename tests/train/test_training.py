@@ -623,7 +623,11 @@ def test_encoders_have_a_learning_rate_of_their_own(
 ) -> None:
     made = module(stage)
     made.stage = replace(
-        made.stage, lr=3e-3, encoder_lr=5e-4, schedule=RECIPE.stage("cls").schedule
+        made.stage,
+        lr=3e-3,
+        encoder_lr=5e-4,
+        schedule=RECIPE.stage("cls").schedule,
+        select="best",
     )
     optimizer = made.configure_optimizers()
     assert type(optimizer) is torch.optim.Adam  # whose weight decay is L2

@@ -8,9 +8,9 @@ import difflib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from ckd.contract.errors import UsageError
 from ckd.train.losses import Form
@@ -80,9 +80,9 @@ class Stage:
     nodes: tuple[str, ...]
     output: str
     target: Literal["mask", "label"]
-    epochs: int
-    batch_size: int
-    accumulate: int = 1
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    accumulate: PositiveInt = 1
     lr: float = 1e-4
     encoder_lr: float = 1e-4
     weight_decay: float = 1e-4  # L2 as in Adam, not decoupled
@@ -96,6 +96,13 @@ class Stage:
     select: Literal["best", "last"] = "best"
     monitor: Literal["jaccard", "pixel_accuracy", "mean_auc", "accuracy"] = "jaccard"
 
+    def __post_init__(self) -> None:
+        if self.schedule.kind == "plateau" and self.select == "last":
+            raise ValueError(
+                f"stage {self.name}: a plateau schedule goes by validation scores, and with "
+                "select='last' there are none; choose another schedule or select='best'"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -105,7 +112,7 @@ class Recipe:
 
     name: str
     system: CkdNet
-    image_size: int
+    image_size: Annotated[int, Field(ge=32, multiple_of=32)]  # the encoders halve it five times
     stages: tuple[Stage, ...]
     tasks: tuple[str, ...] = ("MEL", "SBK")  # of those that the data set has
     seed: int = 6666
@@ -184,4 +191,5 @@ def _validated(tree: Any, where: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {place}: {first['msg']}, got {first['input']!r}") from error
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        raise UsageError(f"{where}: {place}: {first['msg']}{got}") from error

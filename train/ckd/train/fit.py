@@ -27,7 +27,7 @@ from ckd.train.systems.graph import System
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
-    """How to run, as opposed to what: none of this changes the result on one CPU process."""
+    """How and from where to run a recipe, as opposed to what the recipe is."""
 
     weights: Weights = "imagenet"
     stage: str = "all"
@@ -46,7 +46,8 @@ def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
     """
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
     train_set, val_set = _read_data(recipe, wanted, data, options.fold)
-    open_run(out, recipe, train_set, options.fresh)
+    _check_shares(wanted, train_set, val_set, options.devices)
+    open_run(out, recipe, train_set, options.weights, options.fresh)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
@@ -86,6 +87,20 @@ def _read_data(
                     f"{stage.target}, there are none; `ckd-train data check` shows what was found"
                 )
     return train_set, val_set
+
+
+def _check_shares(
+    stages: Sequence[Stage], train_set: SampleSet, val_set: SampleSet | None, devices: int
+) -> None:
+    """Every process needs two training images (batch normalisation) and one to score."""
+    for stage in stages:
+        num_train = len(_for_stage(train_set, stage))
+        num_val = None if val_set is None else len(_for_stage(val_set, stage))
+        if num_train < 2 * devices or (num_val is not None and num_val < devices):
+            raise InputError(
+                f"stage {stage.name}: {num_train} training and {num_val} validation images are too "
+                f"few for {devices} processes"
+            )
 
 
 def _readable(data: Path, split: Split) -> SampleSet:

@@ -19,10 +19,13 @@ import torch
 from ckd.contract.errors import InputError, UsageError
 from ckd.train.config import Recipe, Stage, load_recipe
 from ckd.train.data.samples import SampleSet
+from ckd.train.networks.encoder import Weights
 from ckd.train.systems.graph import System
 
 
-def open_run(out: Path, recipe: Recipe, train_set: SampleSet, fresh: bool) -> None:
+def open_run(
+    out: Path, recipe: Recipe, train_set: SampleSet, weights: Weights, fresh: bool
+) -> None:
     """Create the run folder, or make sure that it holds this very run."""
     if int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return  # the first process has done it
@@ -34,11 +37,12 @@ def open_run(out: Path, recipe: Recipe, train_set: SampleSet, fresh: bool) -> No
         "num_train": len(train_set),
         "class_counts": list(train_set.class_counts()),
         "digest": _digest(train_set),
+        "weights": _identity(weights),
     }
     if (out / "recipe.json").exists():
         same = load_recipe(out / "recipe.json") == recipe
         if not same or json.loads((out / "data.json").read_text()) != described:
-            what = "data" if same else "settings"
+            what = "data or starting weights" if same else "settings"
             raise UsageError(
                 f"{out} holds a run of other {what}; name another folder with --out, "
                 "or start over with --fresh"
@@ -88,6 +92,16 @@ def load_stage(system: System, stage: Stage, weights: Path) -> None:
     """Put a finished stage's weights into a system."""
     for name, state in torch.load(weights, map_location="cpu", weights_only=True).items():
         system.networks[name].load_state_dict(state)
+
+
+def _identity(weights: Weights) -> str:
+    """What the encoders started from; of a file its content, wherever it lies."""
+    if not isinstance(weights, Path):
+        return weights or "none"
+    try:
+        return f"sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise UsageError(f"{weights}: cannot be read ({error.strerror})") from error
 
 
 def _digest(samples: SampleSet) -> str:

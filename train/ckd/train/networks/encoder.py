@@ -120,6 +120,8 @@ def _load(backbone: Backbone, weights: Weights) -> nn.Module:
         raise EnvironmentUnusable(f"{weights}: no such weight file for {backbone}") from None
     except Exception as error:
         raise UsageError(f"{weights}: not a PyTorch state dict ({error})") from error
+    if not isinstance(state, dict):
+        raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
     wanted = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
     missing = sorted(k for k in wanted - set(state) if not k.endswith("num_batches_tracked"))
     if missing:
