@@ -131,6 +131,7 @@ def test_what_was_measured_goes_into_the_bundle(system: System, tmp_path: Path) 
         dataset="ISIC 2017",
         split="test",
         views="1",
+        mask_threshold=0.5,
         labels=system.labels,
         images=(),
         fine=SegmentationScores(0.76543, 0.7, 0.85, 0.8, 0.9, 0.9, 4),
@@ -268,11 +269,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], bool, type[CkdError], str]] = 
     ),
     "shape": (
         _edit_json("cascade.json", lambda t: t["tensors"]["h1"].update(shape=[1, 4, 8, 9])),
-        True, EngineError, "seg_encoder: the file takes",
+        True, BundleError, "seg_encoder: the file takes",
     ),
     "networks exchanged": (
         lambda folder: shutil.copy(folder / "rootseg.fp32.onnx", folder / "seg_encoder.fp32.onnx"),
-        True, EngineError, "seg_encoder: the file takes",
+        True, BundleError, "seg_encoder: the file takes",
     ),
     "garbage for a network": (
         lambda folder: (folder / "cls.fp32.onnx").write_bytes(b"garbage"),

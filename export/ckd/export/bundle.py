@@ -143,8 +143,8 @@ def _manifest(system: System, name: str, provenance: Mapping[str, Any]) -> Manif
             for node in system.nodes
         ),
         results=system.results,
-        # The official scorers cut masks and diagnoses at one half.
-        thresholds={"mask": 0.5, **dict.fromkeys(system.labels, 0.5)},
+        # The official scorers cut diagnoses at one half.
+        thresholds={"mask": system.mask_threshold, **dict.fromkeys(system.labels, 0.5)},
         provenance=provenance,
     )
 

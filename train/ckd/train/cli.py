@@ -95,6 +95,21 @@ def evaluate_command(
     print(f"details: {folder}", file=sys.stderr)
 
 
+@cli.command("operating-point")
+def operating_point_command(
+    run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`.")], data: Data
+) -> None:
+    """Choose the mask threshold on the training images; evaluation and export then use it."""
+    from ckd.train.data.dataset import drop_unreadable
+    from ckd.train.data.layouts import read_split
+    from ckd.train.operating_point import choose_mask_threshold
+    from ckd.train.run_folder import load_run
+
+    _, system = load_run(run)
+    samples, _ = drop_unreadable(read_split(data, "train"))
+    print(choose_mask_threshold(system, samples, run, console.progress_bar("images")))
+
+
 @cli.command("crossvalidate")
 def crossvalidate_command(
     recipe: RecipeName,

@@ -41,6 +41,7 @@ class Augmentation:
     crop_scales: tuple[float, ...] = ()
     crop_margin_px: int = 500  # the crop is taken from a centre that much larger (times its scale)
     official_crop_axes: bool = False  # the authors swap width and height here; for parity runs
+    border: Literal["black", "reflect"] = "black"  # what a turned image shows beyond its edge
     mask_rule: Literal["half", "any"] = "half"  # "any": the authors' >0, about a pixel too wide
 
 

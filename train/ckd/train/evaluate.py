@@ -73,6 +73,7 @@ class Evaluation:
     dataset: str
     split: Split
     views: Views
+    mask_threshold: float
     labels: tuple[str, ...]
     images: tuple[ImageScore, ...]
     fine: SegmentationScores | None
@@ -96,6 +97,7 @@ class Evaluation:
             "split": self.split,
             "views": self.views,
             "num_images": len(self.images),
+            "mask_threshold": self.mask_threshold,
             "segmentation": {
                 "fine": scored("fine", self.fine),
                 "coarse": scored("coarse", self.coarse),
@@ -236,6 +238,7 @@ def _evaluation(
         dataset=samples.name,
         split=samples.split,
         views=views,
+        mask_threshold=system.mask_threshold,
         labels=system.labels,
         images=tuple(images),
         fine=mask_scores(images, "fine"),
@@ -355,7 +358,12 @@ def _outlined(system: System, sample: Sample, answer: Answers) -> NDArray[np.uin
         )
         draw_border(small_HWC, np.asarray(truth >= 0.5), TRUTH_RGB, 3)
     if system.results.mask_logits in answer:
-        fine_HW = mask_from_logits(answer[system.results.mask_logits][0], size[1], size[0])
+        fine_HW = mask_from_logits(
+            answer[system.results.mask_logits][0],
+            size[1],
+            size[0],
+            threshold=system.mask_threshold,
+        )
         draw_border(small_HWC, fine_HW, FINE_RGB, 2)
     return small_HWC
 

@@ -1,6 +1,7 @@
 """What a training run leaves on disk, and how it is found again.
 
 recipe.json             every setting
+operating_point.json    the mask threshold, if one was chosen
 data.json               data set, counts and a digest of the file list
 <stage>/last.ckpt       network, optimiser and schedule after the last finished epoch
 <stage>/best.ckpt       the epoch that scored best, for stages that select it
@@ -20,6 +21,7 @@ from ckd.contract.errors import InputError, UsageError
 from ckd.train.config import Recipe, Stage, load_recipe
 from ckd.train.data.samples import SampleSet
 from ckd.train.networks.encoder import Weights
+from ckd.train.operating_point import load_mask_threshold
 from ckd.train.systems.graph import System
 
 
@@ -69,6 +71,7 @@ def load_run(run: Path) -> tuple[Recipe, System]:
         if not finished.exists():
             raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
         load_stage(system, stage, finished)
+    system.mask_threshold = load_mask_threshold(run)
     return recipe, system.eval()
 
 

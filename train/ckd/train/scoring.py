@@ -79,12 +79,15 @@ def score_image(
     if sample.mask is not None and {results.mask_logits, results.coarse_logits} & set(answers):
         truth_HW = read_mask(sample.mask)
         if results.mask_logits in answers:
-            mask_HW = mask_from_logits(answers[results.mask_logits][0], *truth_HW.shape)
+            mask_HW = mask_from_logits(
+                answers[results.mask_logits][0], *truth_HW.shape, threshold=system.mask_threshold
+            )
             fine = confusion_from_masks(mask_HW, truth_HW)
         if results.coarse_logits in answers:
             coarse_HW = mask_from_logits(
                 answers[results.coarse_logits][0],
                 *truth_HW.shape,
+                threshold=system.mask_threshold,
                 aligned_to_px=system.image_size if results.coarse_align_corners else None,
             )
             coarse = confusion_from_masks(coarse_HW, truth_HW)

@@ -43,18 +43,13 @@ def augment(
             mask_HW = shrink_mask(mask_HW, near, settings)
     matrix = _random_affine(image_HWC.shape[:2], settings, side_px, rng)
     size = (side_px, side_px)
-    warped = cv2.warpAffine(
-        image_HWC, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    mode = cv2.BORDER_REFLECT_101 if settings.border == "reflect" else cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(image_HWC, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode)
     warped_mask = None
     if mask_HW is not None:
-        # Reflected like the image, so that the mask stays true where the border is made up.
+        # Under the same rule as the image: a reflected lesion is one, black is none.
         soft = cv2.warpAffine(
-            mask_HW.astype(np.float32),
-            matrix,
-            size,
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
+            mask_HW.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode
         )
         warped_mask = soft > 0 if settings.mask_rule == "any" else soft >= 0.5
     return jitter_colour(np.asarray(warped, np.uint8), settings.colour, rng), warped_mask

@@ -40,6 +40,10 @@ class System(nn.Module):
         image_size: side of the square network input in pixels.
         results: which tensors are answers.
 
+    Attributes:
+        mask_threshold: probability above which a pixel is lesion, see
+            `ckd.train.operating_point`.
+
     Raises:
         ValueError: an input that nothing produces, or a tensor produced twice.
     """
@@ -60,6 +64,7 @@ class System(nn.Module):
         self.tasks = tasks
         self.image_size = image_size
         self.results = results
+        self.mask_threshold = 0.5
         self.image_input = ImageInput()
         self.networks = nn.ModuleDict({node.name: node.module for node in nodes})
         _check_wiring(self.nodes, results)
@@ -120,6 +125,7 @@ class System(nn.Module):
             )
         except ValueError as error:
             raise UsageError(f"cannot fuse {', '.join(names)}: {error}") from error
+        made_of.mask_threshold = self.mask_threshold
         return made_of.train(self.training)
 
 

@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ckd.contract.errors import InputError
+from ckd.contract.metrics import confusion_from_masks
+from ckd.contract.preprocess import mask_from_logits
+from ckd.train.data.dataset import read_mask
+from ckd.train.data.layouts import read_split
+from ckd.train.data.synthetic import write_isic2017
+from ckd.train.operating_point import FILE, GRID_T, choose_mask_threshold, load_mask_threshold
+from ckd.train.recipes import ckdnet_tiny
+from ckd.train.scoring import mask_scores, score_image
+from ckd.train.views import answers
+
+
+def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path) -> None:
+    write_isic2017(tmp_path / "data", num_train=4, num_val=1, side_px=64)
+    samples = read_split(tmp_path / "data", "train")
+    recipe = ckdnet_tiny()
+    system = recipe.system.build(samples.labels, recipe.tasks, 64, None).eval()
+    chosen = choose_mask_threshold(system, samples, tmp_path)
+
+    assert load_mask_threshold(tmp_path) == chosen == system.mask_threshold
+    settings = recipe.stages[0].augmentation
+    given = [answer for _, answer in answers(system, samples.samples, "1", settings)]
+    name = system.results.mask_logits
+    assert name is not None
+    means = []
+    for threshold in GRID_T:
+        overlaps = []
+        for sample, answer in zip(samples.samples, given, strict=True):
+            assert sample.mask is not None
+            truth_HW = read_mask(sample.mask)
+            mask_HW = mask_from_logits(answer[name][0], *truth_HW.shape, threshold=threshold)
+            overlaps.append(confusion_from_masks(mask_HW, truth_HW).jaccard)
+        means.append(sum(overlaps) / len(overlaps))
+    # Batches of one and of four round differently; a pixel at the cut may fall either way.
+    assert means[GRID_T.index(chosen)] == pytest.approx(max(means), abs=2e-3)
+    scores = [
+        score_image(system, answer, s) for s, answer in zip(samples.samples, given, strict=True)
+    ]
+    found = mask_scores(scores)
+    assert found is not None
+    assert found.jaccard == pytest.approx(means[GRID_T.index(chosen)], abs=1e-9)
+
+
+def test_without_a_choice_masks_are_cut_at_one_half(tmp_path: Path) -> None:
+    assert load_mask_threshold(tmp_path) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"mask_threshold": "high"}'])
+def test_a_damaged_choice_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(InputError, match=FILE):
+        load_mask_threshold(tmp_path)
+
+
+def test_the_record_says_what_it_was_chosen_on(tmp_path: Path) -> None:
+    write_isic2017(tmp_path / "data", num_train=4, num_val=1, side_px=64)
+    samples = read_split(tmp_path / "data", "train")
+    recipe = ckdnet_tiny()
+    system = recipe.system.build(samples.labels, recipe.tasks, 64, None)
+    choose_mask_threshold(system, samples, tmp_path)
+    record = json.loads((tmp_path / FILE).read_text())
+    assert record["chosen_on"] == "isic2017 train, 4 images"
+    assert len(record["jaccard"]) == len(GRID_T)

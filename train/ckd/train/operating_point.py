@@ -1,0 +1,84 @@
+"""Where to cut the fine network's probabilities: chosen on training images, kept with the run.
+
+The losses weigh lesion and skin equally however small the lesion is, which makes masks generous:
+the best cut lies above one half. The published protocol cuts at 0.5; a run without
+`operating_point.json` does too.
+
+Suffixes: T thresholds, N images.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ckd.contract.errors import InputError
+from ckd.contract.metrics import confusion_from_masks
+from ckd.contract.preprocess import mask_from_logits, network_image, read_rgb
+from ckd.train.data.dataset import read_mask
+from ckd.train.data.samples import SampleSet
+from ckd.train.systems.graph import System
+
+FILE = "operating_point.json"
+#: Probabilities that are tried.
+GRID_T = tuple(round(0.30 + 0.02 * step, 2) for step in range(26))
+
+
+@torch.no_grad()
+def choose_mask_threshold(
+    system: System,
+    samples: SampleSet,
+    run: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> float:
+    """The threshold with the best mean Jaccard index, written to the run folder and returned.
+
+    Args:
+        system: trained; its ``mask_threshold`` is set.
+        samples: those it was trained on, so that the validation images stay unseen.
+        run: folder of the run.
+        progress: told (done, total).
+
+    Raises:
+        InputError: the system makes no masks, or the samples have none.
+    """
+    name, known = system.results.mask_logits, samples.with_masks().samples
+    if name is None or not known:
+        raise InputError("an operating point needs a system that makes masks and images with masks")
+    system.eval()
+    jaccard_NT = np.zeros((len(known), len(GRID_T)))
+    for number, sample in enumerate(known):
+        image_HWC = network_image(read_rgb(sample.image), system.image_size)
+        logits = system(torch.from_numpy(image_HWC.copy())[None], (name,))[name]
+        assert sample.mask is not None
+        truth_HW = read_mask(sample.mask)
+        for column, threshold in enumerate(GRID_T):
+            mask_HW = mask_from_logits(
+                logits[0, 0].float().numpy(), *truth_HW.shape, threshold=threshold
+            )
+            jaccard_NT[number, column] = confusion_from_masks(mask_HW, truth_HW).jaccard
+        if progress is not None:
+            progress(number + 1, len(known))
+    means_T = jaccard_NT.mean(axis=0)
+    chosen = GRID_T[int(means_T.argmax())]
+    record = {
+        "mask_threshold": chosen,
+        "chosen_on": f"{samples.name} {samples.split}, {len(known)} images",
+        "jaccard": dict(zip(map(str, GRID_T), means_T.round(4).tolist(), strict=True)),
+    }
+    (run / FILE).write_text(json.dumps(record, indent=2) + "\n")
+    system.mask_threshold = chosen
+    return chosen
+
+
+def load_mask_threshold(run: Path) -> float:
+    """The run's threshold, 0.5 if none was chosen; `InputError` on a damaged file."""
+    path = run / FILE
+    if not path.exists():
+        return 0.5
+    try:
+        return float(json.loads(path.read_text())["mask_threshold"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it or choose anew") from error
