@@ -17,9 +17,10 @@ from ckd.runtime.cascade import Cascade
 from ckd.train.data.synthetic import dermoscopy
 from ckd.train.systems.graph import System
 
-#: Largest difference of any element, in standard deviations of its tensor. Trained networks stay
-#: below 1e-4 on every tensor; a swapped input or a wrong resize is off by 1 and more.
-FP32_TOLERANCE = 2e-3
+#: Largest difference of any element, in standard deviations of its tensor. Trained MobileNetV2
+#: cascades stay below 1e-4; an untrained ResNet101 cascade with calibrated batch normalisation,
+#: which amplifies rounding, reaches 2e-3. A swapped input or another resize is off by 0.3 and more.
+FP32_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
