@@ -74,8 +74,8 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(monkeypatch: pytest.MonkeyPatch, system: System) -> Path:
     """A run folder that loads as ``system``, in this process."""
-    fit = SimpleNamespace(load_run=lambda run: (None, system))
-    monkeypatch.setitem(sys.modules, "ckd.train.fit", fit)
+    run_folder = SimpleNamespace(load_run=lambda run: (None, system))
+    monkeypatch.setitem(sys.modules, "ckd.train.run_folder", run_folder)
     monkeypatch.setattr(module, "_memory", lambda *_: Memory(1.0, 2.0))
     return Path("a-run")
 

@@ -176,3 +176,12 @@ def test_an_unreadable_photograph_is_named(system: System, tmp_path: Path) -> No
     missing = Sample("gone", tmp_path / "gone.png", label=0)
     with pytest.raises(InputError, match=r"gone\.png"):
         list(answers(system, [missing], "1", SETTINGS))
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.68])
+def test_the_averaged_margin_is_cut_where_the_probability_is(threshold: float) -> None:
+    above_V = np.full((6, 2, 2), np.log((threshold + 0.01) / (1 - threshold - 0.01)), np.float32)
+    below_V = np.full((6, 2, 2), np.log((threshold - 0.01) / (1 - threshold + 0.01)), np.float32)
+    cut = np.log(threshold / (1 - threshold))
+    assert (averaged_margin(above_V, threshold) > cut).all()
+    assert (averaged_margin(below_V, threshold) < cut).all()

@@ -69,6 +69,11 @@ def run(command: Callable[[], object]) -> None:
     except CkdError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "ckd").startswith("ckd"):
+            raise  # a defect of ours
+        print(f"error: {error.name} is not installed; pip install 'ckd[export]'", file=sys.stderr)
+        raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)

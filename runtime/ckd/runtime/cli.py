@@ -128,6 +128,8 @@ def video_command(
                 )  # fmt: skip
             finally:
                 recorder.close()
+    if report.stopped_by == "interrupted":
+        raise KeyboardInterrupt
     figures = report.statistics
     print(
         f"{figures.num_analysed} frames, {figures.fps or 0:.1f} frames/s; "

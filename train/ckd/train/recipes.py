@@ -77,10 +77,9 @@ def ckdnet_r101() -> Recipe:
 def ckdnet_mobile() -> Recipe:
     """CKDNet on MobileNetV2 at 192 px, 7.1 M parameters, 1.1 GMAC: the embedded bundle's recipe.
 
-    Trains in about two hours on two CPU cores. Regularised for images from other cameras: strong
-    colour and geometry augmentation, averaged weights, a fixed number of epochs (chosen by
-    cross-validation inside the training images) instead of the best epoch on a small validation
-    set. What it reached is in the embedded bundle's model card.
+    Trains in about an hour and a half on two CPU cores. Regularised for other cameras: strong
+    colour and geometry augmentation, averaged weights, a fixed number of epochs instead of the
+    best epoch on a small validation set. What it reached is in the embedded bundle's model card.
     """
     schedule = Schedule(kind="cosine", floor=1e-6)
     segment = Augmentation(colour="strong", shift=(0.08, 0.08), border="reflect")

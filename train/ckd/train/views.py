@@ -7,6 +7,7 @@ Suffixes: V views, H rows, W columns, S network side, C channels in RGB order, K
 """
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -79,15 +80,17 @@ def undo_segmentation_views(maps_VHW: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def averaged_margin(logits_VHW: Real) -> Real:
-    """Mean lesion probability over the six views, less the 0.5 above which a pixel is lesion.
+def averaged_margin(logits_VHW: Real, threshold: float = 0.5) -> Real:
+    """Mean lesion probability over the six views, shifted so that a cut of logits cuts it rightly.
 
-    Stands where logits do: enlarging the margin and cutting it at 0 is enlarging the probability
-    and cutting it at 0.5, as published. The authors cut each view's probability to 8 bits before
-    they average and round again after; here it stays in floating point up to the one cut.
+    Stands where logits do and is cut at logit(threshold) like them: it is the mean probability less
+    the threshold, plus that cut. Enlarging and cutting it is enlarging the probability and cutting
+    at the threshold, as published (at 0.5). The authors cut each view's probability to 8 bits
+    before they average and round again after; here it stays in floating point up to the one cut.
     """
     margin_VHW = np.tanh(undo_segmentation_views(logits_VHW) / 2) / 2  # sigmoid - 0.5, no overflow
-    return np.asarray(margin_VHW.mean(axis=0), np.float32)
+    shift = 0.5 - threshold + math.log(threshold / (1.0 - threshold))
+    return np.asarray(margin_VHW.mean(axis=0) + shift, np.float32)
 
 
 def answers(
@@ -139,7 +142,9 @@ def answers(
                 masks = _run(system, for_masks, mask_names, batch_size)
                 averaged = {name: logits_NVK.mean(axis=1) for name, logits_NVK in labels.items()}
                 for name, logits in masks.items():  # [N, V, 1, H, W]
-                    averaged[name] = np.stack([averaged_margin(l_V1HW[:, 0]) for l_V1HW in logits])
+                    averaged[name] = np.stack(
+                        [averaged_margin(l_V1HW[:, 0], system.mask_threshold) for l_V1HW in logits]
+                    )
                     averaged[name] = averaged[name][:, None]
             for index, sample in enumerate(chunk):
                 yield sample, {name: answer[index] for name, answer in averaged.items()}
