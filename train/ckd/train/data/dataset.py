@@ -20,10 +20,7 @@ from ckd.contract.errors import InputError
 from ckd.contract.preprocess import read_rgb
 from ckd.train.config import Augmentation
 from ckd.train.data.augment import augment, multi_scale_crop
-from ckd.train.data.samples import Sample, SampleSet
-
-#: Official scorer: mask pixels above this belong to the lesion.
-MASK_THRESHOLD = 128
+from ckd.train.data.samples import MASK_THRESHOLD, Sample, SampleSet
 
 
 def read_mask(path: Path, image_shape: tuple[int, ...] | None = None) -> NDArray[np.bool_]:

@@ -8,6 +8,9 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 
+#: Official scorer: mask pixels above this belong to the lesion.
+MASK_THRESHOLD = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -14,12 +14,9 @@ from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.contract.preprocess import read_rgb
-from ckd.train.data.samples import Sample, Split
+from ckd.train.data.samples import MASK_THRESHOLD, Sample, Split
 
 MaskState = Literal["good", "unreadable", "mis-sized", "empty", "full", "faint", "grey"]
-
-#: A mask pixel above this is lesion, as in the challenge's scoring.
-MASK_CUT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +69,9 @@ def _mask_state(path: Path, image_hw: tuple[int, ...] | None) -> MaskState:
     lowest, highest = int(mask_HW.min()), int(mask_HW.max())
     if highest == 0:
         return "empty"
-    if highest <= MASK_CUT:
+    if highest <= MASK_THRESHOLD:
         return "faint"
-    if lowest > MASK_CUT:
+    if lowest > MASK_THRESHOLD:
         return "full"
     two_valued = bool(((mask_HW == lowest) | (mask_HW == highest)).all())
     return "good" if two_valued else "grey"
