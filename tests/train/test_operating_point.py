@@ -6,8 +6,8 @@ import pytest
 from ckd.contract.errors import InputError
 from ckd.contract.metrics import confusion_from_masks
 from ckd.contract.preprocess import mask_from_logits
-from ckd.train.data.dataset import read_mask
 from ckd.train.data.layouts import read_split
+from ckd.train.data.masks import read_mask
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.operating_point import FILE, GRID_T, choose_mask_threshold, load_mask_threshold
 from ckd.train.recipes import ckdnet_tiny

@@ -56,7 +56,7 @@ def bundle(
         name=name or recipe.name,
         provenance=_provenance(run, recipe.name, licence),
         evidence=Evidence(
-            scores=_scores(run),
+            scores=_scores(run, system.mask_threshold),
             learning_curves=curves if curves.is_file() else None,
             notes="" if notes is None else notes.read_text(),
         ),
@@ -111,15 +111,22 @@ def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
     }
 
 
-def _scores(run: Path) -> dict[str, Any] | None:
+def _scores(run: Path, mask_threshold: float) -> dict[str, Any] | None:
     """What `ckd-train evaluate` measured of this run, if it was run."""
     path = run / "evaluate" / "scores.json"
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}); run `ckd-train evaluate` again") from error
+        scores = dict(json.loads(path.read_text()))
+        measured_at = scores["mask_threshold"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); run `ckd-train evaluate` again") from error
+    if measured_at != mask_threshold:
+        raise InputError(
+            f"{path}: measured at mask threshold {measured_at}, the run has {mask_threshold}; "
+            "run `ckd-train evaluate` again"
+        )
+    return scores
 
 
 def _progress() -> Callable[[str, int, int], None]:

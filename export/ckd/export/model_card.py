@@ -26,15 +26,14 @@ class Evidence:
 
 
 _LIMITS = """\
-- A mask and three or more probabilities are given for *any* image, also for one that shows no skin.
+- A mask and probabilities are given for *any* image, also for one that shows no skin.
 - Scores fall on images from other clinics, cameras and skin tones than those trained on.
-- The three challenge classes do not cover the lesions of a clinic; a lesion of another kind gets
-  the most similar of them.
+- The labels above do not cover the lesions of a clinic; one of another kind gets the most similar.
 - Probabilities are a network's confidence, not a calibrated risk.
 """
 
 
-def model_card(manifest: Manifest, evidence: "Evidence") -> str:
+def model_card(manifest: Manifest, evidence: Evidence) -> str:
     """Markdown text of a bundle's model card."""
     provenance = manifest.provenance
     labels = ", ".join(f"{label} ({lesion_name(label)})" for label in manifest.labels)
@@ -75,7 +74,8 @@ def _measured(scores: Mapping[str, Any]) -> list[str]:
     """A table of the official scores with their bootstrap intervals."""
     lines = [
         f"{scores['num_images']} images of {scores['dataset']} ({scores['split']} split), views: "
-        f"{scores['views']}. Intervals: 95 %, bootstrap over images.",
+        f"{scores['views']}, masks cut at {scores['mask_threshold']}. "
+        "Intervals: 95 %, bootstrap over images.",
         "",
         "| score | value | 95 % interval |",
         "|---|---|---|",

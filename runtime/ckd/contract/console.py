@@ -1,7 +1,4 @@
-"""What all five command lines share: how errors end a command, and what --help looks like.
-
-Only this module and the `cli` modules print.
-"""
+"""What all five command lines share: how errors end a command, and what --help looks like."""
 
 import importlib.metadata
 import io
@@ -9,10 +6,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from ckd.contract.errors import CkdError
+
+_bars: list[Any] = []  # those shown, to be taken down however the command ends
 
 
 def app(help_text: str) -> typer.Typer:
@@ -47,6 +47,7 @@ def progress_bar(unit: str) -> Callable[[int, int], None]:
     bar = Progress(console=Console(stderr=True), transient=True)
     task = bar.add_task(unit, total=None)
     bar.start()
+    _bars.append(bar)
 
     def tell(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
@@ -65,7 +66,11 @@ def run(command: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     try:
-        command()
+        try:
+            command()
+        finally:
+            while _bars:
+                _bars.pop().stop()  # before an error is printed over it
     except CkdError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

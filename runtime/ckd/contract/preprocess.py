@@ -113,11 +113,22 @@ def mask_from_logits(
             of the network image (align_corners, as in CKDNet's coarse network) rather than at the
             centres of equal cells. They are then brought to network size that way first.
     """
-    cut = float(np.log(threshold / (1.0 - threshold)))
+    return enlarge_logits(logits_hw, height, width, aligned_to_px) > logit(threshold)
+
+
+def enlarge_logits(
+    logits_hw: NDArray[np.float32], height: int, width: int, aligned_to_px: int | None = None
+) -> NDArray[np.float32]:
+    """Logits in pixels of the photograph; arguments as of `mask_from_logits`."""
     if aligned_to_px is not None:
         logits_hw = _enlarge_aligned(logits_hw, aligned_to_px)
-    logits_HW = cv2.resize(logits_hw, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(logits_HW > cut)
+    enlarged = cv2.resize(logits_hw, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(enlarged, dtype=np.float32)
+
+
+def logit(probability: float) -> float:
+    """The logit at which a sigmoid gives ``probability``, which lies strictly between 0 and 1."""
+    return float(np.log(probability / (1.0 - probability)))
 
 
 def softmax(logits_K: NDArray[np.float32]) -> NDArray[np.float32]:

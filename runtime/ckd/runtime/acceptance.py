@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError
 from ckd.contract.manifest import IMAGE
-from ckd.contract.preprocess import softmax
+from ckd.contract.preprocess import logit, softmax
 from ckd.contract.results import jaccard_or_one
 from ckd.runtime.cascade import Cascade
 
@@ -109,9 +109,10 @@ def _compare(
 ) -> CaseResult:
     results = cascade.manifest.results
     overlaps: dict[str, float] = {}
+    cut = logit(cascade.manifest.thresholds.get("mask", 0.5))
     for name in (results.mask_logits, results.coarse_logits):
         if name is not None:
-            overlaps[name] = jaccard_or_one(given[name][0] > 0, recorded[name] > 0)
+            overlaps[name] = jaccard_or_one(given[name][0] > cut, recorded[name] > cut)
     error = None
     if (name := results.class_logits) is not None:
         shift = softmax(given[name][0]) - softmax(recorded[name].astype(np.float32))

@@ -1,7 +1,5 @@
 """What happens around the epochs: averaged weights, and a line to read after each."""
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +8,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+
+from ckd.train.machine import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,3 @@ def _figures(metrics: dict[str, Any]) -> str:
         if name.startswith("val/") or name == "train/loss"
     ]
     return "  ".join(shown)
-
-
-def say(line: str) -> None:
-    """A line on stderr, from the first process only."""
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        print(line, file=sys.stderr)

@@ -26,7 +26,11 @@ WeightsName = Annotated[
     typer.Option(help="Encoders start from: imagenet (fetched), none, or a state dict file."),
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Number of processes (GPUs, or CPU with gloo).")]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
+Accelerator = Annotated[
+    Literal["auto", "cpu", "gpu"],
+    typer.Option(help="Where to run; auto takes a GPU if there is one."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over in the folder.")]
 
 
 @cli.command("fit")
@@ -39,13 +43,14 @@ def fit_command(
     stage: Annotated[str, typer.Option(help="Train one stage only, by name.")] = "all",
     weights: WeightsName = "imagenet",
     settings: Settings = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over in the run folder.")] = False,
+    fresh: Fresh = False,
     devices: Devices = 1,
     accelerator: Accelerator = "auto",
 ) -> None:
     """Train a recipe, or go on where an interrupted run stopped: repeat the same command."""
     from ckd.train.config import with_overrides
     from ckd.train.fit import FitOptions, fit
+    from ckd.train.machine import is_first_process
     from ckd.train.plots import learning_curves
     from ckd.train.recipes import find_recipe
 
@@ -58,9 +63,10 @@ def fit_command(
         accelerator=accelerator,
         devices=devices,
     )
-    fit(chosen, data, run, options)
-    learning_curves(run)
-    print(run)
+    fit(chosen, data, run, options, console.progress_bar("mask threshold"))
+    if is_first_process():
+        learning_curves(run)
+        print(run)
 
 
 @cli.command("evaluate")
@@ -79,7 +85,8 @@ def evaluate_command(
     """Score a trained run: official metrics, per-image scores, curves, worst cases."""
     from ckd.train.data.dataset import drop_unreadable
     from ckd.train.data.layouts import read_split
-    from ckd.train.evaluate import device_for, evaluate
+    from ckd.train.evaluate import evaluate
+    from ckd.train.machine import device_for
     from ckd.train.run_folder import load_run
 
     recipe, system = load_run(run)
@@ -95,21 +102,6 @@ def evaluate_command(
     print(f"details: {folder}", file=sys.stderr)
 
 
-@cli.command("operating-point")
-def operating_point_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`.")], data: Data
-) -> None:
-    """Choose the mask threshold on the training images; evaluation and export then use it."""
-    from ckd.train.data.dataset import drop_unreadable
-    from ckd.train.data.layouts import read_split
-    from ckd.train.operating_point import choose_mask_threshold
-    from ckd.train.run_folder import load_run
-
-    _, system = load_run(run)
-    samples, _ = drop_unreadable(read_split(data, "train"))
-    print(choose_mask_threshold(system, samples, run, console.progress_bar("images")))
-
-
 @cli.command("crossvalidate")
 def crossvalidate_command(
     recipe: RecipeName,
@@ -121,6 +113,7 @@ def crossvalidate_command(
     ] = None,
     weights: WeightsName = "imagenet",
     settings: Settings = None,
+    fresh: Fresh = False,
     accelerator: Accelerator = "auto",
     as_json: Json = False,
 ) -> None:
@@ -134,9 +127,10 @@ def crossvalidate_command(
         with_overrides(find_recipe(recipe), settings or []),
         data,
         out,
-        FitOptions(weights=_weights(weights), accelerator=accelerator),
+        FitOptions(weights=_weights(weights), fresh=fresh, accelerator=accelerator),
         folds=folds,
         only=only,
+        progress=console.progress_bar("folds"),
     )
     print(json.dumps(summary) if as_json else summary_text(summary))
 

@@ -10,14 +10,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from ckd.contract.errors import UsageError
 from ckd.train.losses import Form
 from ckd.train.systems.ckdnet import CkdNet
 
-#: A misspelt setting in a file is an error, not a default.
-_STRICT = ConfigDict(extra="forbid")
+#: A misspelt setting in a file is an error, not a default; so is a number that is none.
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+_MONITORS = {"mask": ("jaccard", "pixel_accuracy"), "label": ("mean_auc", "accuracy")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +38,22 @@ class Augmentation:
 
     ``colour``: "one_of_seven" is CKDNet's choice among seven jitters, "strong" additionally shifts
     white balance, gamma and sharpness, for robustness against other cameras. ``crop_scales`` are
-    CKDNet's multi-scale views for the classifier: each adds one view of a random crop of that
-    fraction of the photograph to the plain one.
+    CKDNet's multi-scale views for the classifier: beside one view of the whole photograph, which
+    then is left as it is, each gives a view of a random crop of that fraction of it, augmented.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     flip: bool = True
-    rotate_deg: float = 180.0
-    shear_deg: float = 10.0
-    scale: tuple[float, float] = (0.7, 1.3)
+    rotate_deg: NonNegativeFloat = 180.0
+    shear_deg: NonNegativeFloat = 10.0
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.3)
     shift: tuple[float, float] = (0.01, 0.10)  # of width, of height
     colour: Literal["none", "one_of_seven", "strong"] = "one_of_seven"
-    crop_scales: tuple[float, ...] = ()
-    crop_margin_px: int = 500  # the crop is taken from a centre that much larger (times its scale)
+    crop_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    crop_margin_px: NonNegativeInt = (
+        500  # the crop is taken from a centre that much larger (times its scale)
+    )
     official_crop_axes: bool = False  # the authors swap width and height here; for parity runs
     border: Literal["black", "reflect"] = "black"  # what a turned image shows beyond its edge
     mask_rule: Literal["half", "any"] = "half"  # "any": the authors' >0, about a pixel too wide
@@ -59,12 +73,12 @@ class Schedule:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     kind: Literal["constant", "plateau", "cosine"] = "plateau"
-    factor: float = 0.1
-    patience: int = 20
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: PositiveInt = 20
     cumulative: bool = False
     reload_best: bool = False
-    floor: float = 1e-8
-    warmup: float = 0.05
+    floor: NonNegativeFloat = 1e-8
+    warmup: Fraction = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +98,16 @@ class Stage:
     epochs: PositiveInt
     batch_size: PositiveInt
     accumulate: PositiveInt = 1
-    lr: float = 1e-4
-    encoder_lr: float = 1e-4
-    weight_decay: float = 1e-4  # L2 as in Adam, not decoupled
-    clip_norm: float | None = 10.0
+    lr: PositiveFloat = 1e-4
+    encoder_lr: NonNegativeFloat = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4  # L2 as in Adam, not decoupled
+    clip_norm: PositiveFloat | None = 10.0
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     form: Form = "code"
-    focal_weight: float = 1.0
-    label_smoothing: float = 0.0
-    ema_decay: float | None = None
+    focal_weight: NonNegativeFloat = 1.0
+    label_smoothing: Fraction = 0.0
+    ema_decay: Fraction | None = None
     select: Literal["best", "last"] = "best"
     monitor: Literal["jaccard", "pixel_accuracy", "mean_auc", "accuracy"] = "jaccard"
 
@@ -102,6 +116,11 @@ class Stage:
             raise ValueError(
                 f"stage {self.name}: a plateau schedule goes by validation scores, and with "
                 "select='last' there are none; choose another schedule or select='best'"
+            )
+        if self.monitor not in _MONITORS[self.target]:
+            raise ValueError(
+                f"stage {self.name}: monitor {self.monitor!r} does not score a {self.target}; "
+                f"expected {' or '.join(_MONITORS[self.target])}"
             )
 
 
@@ -115,10 +134,11 @@ class Recipe:
     system: CkdNet
     image_size: Annotated[int, Field(ge=32, multiple_of=32)]  # the encoders halve it five times
     stages: tuple[Stage, ...]
-    tasks: tuple[str, ...] = ("MEL", "SBK")  # of those that the data set has
-    seed: int = 6666
+    tasks: tuple[str, ...] = ("MEL", "SBK")  # of the mean AUC; all labels where one is missing
+    seed: NonNegativeInt = 6666
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    num_workers: int = 1
+    num_workers: NonNegativeInt = 1
+    mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see ckd.train.operating_point
 
     def stage(self, name: str) -> Stage:
         """The stage of that name; `UsageError` lists the names there are."""
@@ -171,7 +191,7 @@ def _child(branch: Any, key: str, override: str) -> Any:
         for child in branch:
             if child["name"] == key:
                 return child
-    elif isinstance(branch.get(key), dict | list):
+    elif isinstance(branch.get(key), dict) or key == "stages":
         return branch[key]
     raise UsageError(_unknown(override, key, _keys(branch)))
 

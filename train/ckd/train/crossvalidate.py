@@ -21,8 +21,11 @@ from ckd.train.data.dataset import drop_unreadable
 from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet
-from ckd.train.evaluate import device_for, evaluate
+from ckd.train.evaluate import evaluate
 from ckd.train.fit import FitOptions, fit
+from ckd.train.machine import device_for
+from ckd.train.networks.encoder import Weights
+from ckd.train.run_folder import identity, load_data
 from ckd.train.views import Views
 
 _VIEWS: Views = "1"
@@ -69,7 +72,7 @@ def crossvalidate(
         raise UsageError(f"{data} cannot be cut into {folds} folds ({error})") from error
 
     def is_finished(k: int) -> bool:
-        return _is_finished(out / f"fold{k}", recipe, held_out[k])
+        return _is_finished(out / f"fold{k}", recipe, options.weights, held_out[k])
 
     # All are looked at before hours are spent: folds of other settings cannot be summarised.
     repeated = wanted if options.fresh else []
@@ -137,7 +140,7 @@ def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list
     return wanted
 
 
-def _is_finished(folder: Path, recipe: Recipe, held_out: SampleSet) -> bool:
+def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: SampleSet) -> bool:
     """Whether the fold was trained and scored as asked.
 
     Raises:
@@ -148,11 +151,14 @@ def _is_finished(folder: Path, recipe: Recipe, held_out: SampleSet) -> bool:
         return False  # `fit` compares the settings of what it goes on with
     with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
-    same_recipe = load_recipe(folder / "recipe.json") == recipe
-    if not same_recipe or ids != [sample.id for sample in held_out.samples]:
-        what = "images" if same_recipe else "settings"
+    differs = {
+        "settings": load_recipe(folder / "recipe.json") != recipe,
+        "starting weights": load_data(folder)["weights"] != identity(weights),
+        "images": ids != [sample.id for sample in held_out.samples],
+    }
+    if other := [what for what, it_does in differs.items() if it_does]:
         raise UsageError(
-            f"{folder} holds a fold of other {what}; name another folder with --out, "
+            f"{folder} holds a fold of other {other[0]}; name another folder with --out, "
             "or start over with --fresh"
         )
     return True

@@ -23,7 +23,6 @@ from typing import Any, get_args
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError, UsageError
@@ -38,7 +37,7 @@ from ckd.contract.overlay import FINE_RGB, draw_border
 from ckd.contract.preprocess import mask_from_logits, read_rgb
 from ckd.train import plots
 from ckd.train.config import Augmentation, Recipe
-from ckd.train.data.dataset import read_mask
+from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet, Split
 from ckd.train.scoring import ImageScore, label_scores, mask_scores, score_image
 from ckd.train.systems.graph import System
@@ -133,11 +132,6 @@ class Evaluation:
         """One line for figures."""
         views = "single view" if self.views == "1" else "the paper's views"
         return f"{self.recipe} on {self.dataset} {self.split}, {len(self.images)} images, {views}"
-
-
-def device_for(accelerator: str) -> str:
-    """Where to score: training hands the networks back in the CPU's memory."""
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def evaluate(

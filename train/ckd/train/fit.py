@@ -2,24 +2,29 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from ckd.contract.errors import InputError, UsageError
-from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage, say
+from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
+from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import drop_unreadable
 from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet, Split
+from ckd.train.machine import Accelerator, device_for, is_first_process, say
 from ckd.train.module import StageModule
 from ckd.train.networks.encoder import Weights
+from ckd.train.operating_point import FILE as OPERATING_POINT
+from ckd.train.operating_point import choose_mask_threshold, load_mask_threshold
 from ckd.train.run_folder import load_stage, open_run, save_stage
 from ckd.train.schedules import Plateau
 from ckd.train.systems.graph import System
@@ -33,25 +38,37 @@ class FitOptions:
     stage: str = "all"
     fresh: bool = False
     fold: tuple[int, int] | None = None  # (which, of how many) inside the training images
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     devices: int = 1
 
 
-def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
+def fit(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    options: FitOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> System:
     """Train, or go on training, and return the system with the finished stages' weights.
+
+    Once all stages are finished, the mask threshold is chosen where the recipe asks for it;
+    ``progress`` is told of that (images done, of all). Training shows its own bar.
 
     Raises:
         InputError: the data set lacks what a stage needs.
         UsageError: ``out`` holds a run of other settings or data.
+        EnvironmentUnusable: starting weights or the accelerator cannot be had.
     """
+    device = device_for(options.accelerator)
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
     train_set, val_set = _read_data(recipe, wanted, data, options.fold)
     _check_shares(wanted, train_set, val_set, options.devices)
-    open_run(out, recipe, train_set, options.weights, options.fresh)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
+    _check_nodes(recipe, system)
+    open_run(out, recipe, train_set, options.weights, options.fresh)
     for stage in recipe.stages:
         finished = out / stage.name / "weights.pt"
         if finished.exists():
@@ -66,7 +83,22 @@ def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
                 f"stage {wanted[0].name} needs {stage.name}, which is not trained in {out}; "
                 f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
             )
-    return system.eval()
+    trained = all((out / stage.name / "weights.pt").exists() for stage in recipe.stages)
+    to_choose = recipe.mask_threshold == "chosen_on_train" and not (out / OPERATING_POINT).exists()
+    if trained and to_choose and is_first_process():
+        choose_mask_threshold(system.to(device), train_set, out, progress)
+    system.mask_threshold = load_mask_threshold(out)
+    return system.cpu().eval()
+
+
+def _check_nodes(recipe: Recipe, system: System) -> None:
+    for stage in recipe.stages:
+        if unknown := set(stage.nodes) - set(system.networks):
+            raise UsageError(
+                f"stage {stage.name}: {system.name} has no node {min(unknown)!r}; expected "
+                f"{', '.join(system.networks)}"
+            )
+        system.needed((stage.output,))
 
 
 def _read_data(
@@ -138,13 +170,13 @@ def _fit_stage(
         callbacks.append(best)
     callbacks.append(last)  # after `best`, whose state it holds
     if stage.schedule.kind == "plateau":
-        callbacks.append(Plateau(stage.schedule, f"val/{stage.monitor}"))
+        callbacks.append(Plateau(stage.schedule, f"val/{stage.monitor}", stage.nodes))
     if stage.ema_decay is not None:
         callbacks.append(WeightAveraging(avg_fn=ExponentialAverage(stage.ema_decay)))
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(TQDMProgressBar())
-    trainer = pl.Trainer(
+    trainer = _trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         strategy="ddp" if options.devices > 1 else "auto",
@@ -172,6 +204,13 @@ def _fit_stage(
     if trainer.is_global_zero:
         save_stage(stage, chosen, out)
     trainer.strategy.barrier()
+
+
+def _trainer(**settings: Any) -> pl.Trainer:
+    try:
+        return pl.Trainer(**settings)
+    except MisconfigurationException as error:  # more devices than there are, no bfloat16
+        raise EnvironmentUnusable(f"cannot train here: {error}") from error
 
 
 def _for_stage(samples: SampleSet, stage: Stage) -> SampleSet:

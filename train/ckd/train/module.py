@@ -19,6 +19,7 @@ from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
 from ckd.train.losses import class_weights, dice_focal, weighted_cross_entropy
+from ckd.train.networks.encoder import Encoder
 from ckd.train.schedules import learning_rate_factor
 from ckd.train.scoring import ImageScore, PlainImages, label_scores, mask_scores, score_batch
 from ckd.train.systems.graph import System
@@ -136,8 +137,8 @@ class StageModule(pl.LightningModule):
         stage = self.stage
         trained = [self.system.networks[name] for name in stage.nodes]
         encoder = [
-            p for net in trained if isinstance(e := getattr(net, "encoder", None), nn.Module)
-            for p in e.parameters()
+            p for net in trained if isinstance(e := getattr(net, "encoder", None), Encoder)
+            for p in e.pretrained_parameters()
         ]  # fmt: skip
         known = {id(p) for p in encoder}
         rest = [p for net in trained for p in net.parameters() if id(p) not in known]

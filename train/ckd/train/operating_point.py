@@ -1,8 +1,8 @@
-"""Where to cut the fine network's probabilities: chosen on training images, kept with the run.
+"""Where to cut probabilities to masks: chosen on training images, kept with the run.
 
 The losses weigh lesion and skin equally however small the lesion is, which makes masks generous:
 the best cut lies above one half. The published protocol cuts at 0.5; a run without
-`operating_point.json` does too.
+`operating_point.json` does too. It is chosen for the fine masks and serves the coarse ones too.
 
 Suffixes: T thresholds, N images.
 """
@@ -16,9 +16,10 @@ import torch
 
 from ckd.contract.errors import InputError
 from ckd.contract.metrics import confusion_from_masks
-from ckd.contract.preprocess import mask_from_logits, network_image, read_rgb
-from ckd.train.data.dataset import read_mask
+from ckd.contract.preprocess import enlarge_logits, logit, network_image, read_rgb
+from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import SampleSet
+from ckd.train.machine import say
 from ckd.train.systems.graph import System
 
 FILE = "operating_point.json"
@@ -48,16 +49,16 @@ def choose_mask_threshold(
     if name is None or not known:
         raise InputError("an operating point needs a system that makes masks and images with masks")
     system.eval()
+    device = next(system.parameters()).device
     jaccard_NT = np.zeros((len(known), len(GRID_T)))
     for number, sample in enumerate(known):
         image_HWC = network_image(read_rgb(sample.image), system.image_size)
-        logits = system(torch.from_numpy(image_HWC.copy())[None], (name,))[name]
+        logits = system(torch.from_numpy(image_HWC.copy())[None].to(device), (name,))[name]
         assert sample.mask is not None
         truth_HW = read_mask(sample.mask)
+        logits_HW = enlarge_logits(logits[0, 0].float().cpu().numpy(), *truth_HW.shape)
         for column, threshold in enumerate(GRID_T):
-            mask_HW = mask_from_logits(
-                logits[0, 0].float().numpy(), *truth_HW.shape, threshold=threshold
-            )
+            mask_HW = logits_HW > logit(threshold)
             jaccard_NT[number, column] = confusion_from_masks(mask_HW, truth_HW).jaccard
         if progress is not None:
             progress(number + 1, len(known))
@@ -70,6 +71,7 @@ def choose_mask_threshold(
     }
     (run / FILE).write_text(json.dumps(record, indent=2) + "\n")
     system.mask_threshold = chosen
+    say(f"mask threshold {chosen}, chosen on {record['chosen_on']}")
     return chosen
 
 
@@ -79,6 +81,11 @@ def load_mask_threshold(run: Path) -> float:
     if not path.exists():
         return 0.5
     try:
-        return float(json.loads(path.read_text())["mask_threshold"])
+        threshold = float(json.loads(path.read_text())["mask_threshold"])
+        if not 0.0 < threshold < 1.0:
+            raise ValueError(f"{threshold} is no probability to cut at")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it or choose anew") from error
+        raise InputError(
+            f"{path}: damaged ({error}); remove it and repeat `ckd-train fit`, which chooses anew"
+        ) from error
+    return threshold

@@ -11,15 +11,16 @@ data.json               data set, counts and a digest of the file list
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.train.config import Recipe, Stage, load_recipe
 from ckd.train.data.samples import SampleSet
+from ckd.train.machine import is_first_process
 from ckd.train.networks.encoder import Weights
 from ckd.train.operating_point import load_mask_threshold
 from ckd.train.systems.graph import System
@@ -29,8 +30,8 @@ def open_run(
     out: Path, recipe: Recipe, train_set: SampleSet, weights: Weights, fresh: bool
 ) -> None:
     """Create the run folder, or make sure that it holds this very run."""
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return  # the first process has done it
+    if not is_first_process():
+        return  # the first has done it
     if fresh and (out / "recipe.json").exists():
         shutil.rmtree(out)
     described = {
@@ -39,11 +40,11 @@ def open_run(
         "num_train": len(train_set),
         "class_counts": list(train_set.class_counts()),
         "digest": _digest(train_set),
-        "weights": _identity(weights),
+        "weights": identity(weights),
     }
     if (out / "recipe.json").exists():
         same = load_recipe(out / "recipe.json") == recipe
-        if not same or json.loads((out / "data.json").read_text()) != described:
+        if not same or load_data(out) != described:
             what = "data or starting weights" if same else "settings"
             raise UsageError(
                 f"{out} holds a run of other {what}; name another folder with --out, "
@@ -64,7 +65,7 @@ def load_run(run: Path) -> tuple[Recipe, System]:
     if not (run / "recipe.json").is_file():
         raise InputError(f"{run}: not a run folder (no recipe.json); `ckd-train fit` makes one")
     recipe = load_recipe(run / "recipe.json")
-    labels = tuple(json.loads((run / "data.json").read_text())["labels"])
+    labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None)
     for stage in recipe.stages:
         finished = run / stage.name / "weights.pt"
@@ -73,6 +74,18 @@ def load_run(run: Path) -> tuple[Recipe, System]:
         load_stage(system, stage, finished)
     system.mask_threshold = load_mask_threshold(run)
     return recipe, system.eval()
+
+
+def load_data(run: Path) -> dict[str, Any]:
+    """What `data.json` of a run folder holds; `InputError` if it is missing or damaged."""
+    path = run / "data.json"
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not isinstance(found.get("labels"), list):
+            raise ValueError("no labels in it")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); train anew with --fresh") from error
+    return found
 
 
 def save_stage(stage: Stage, checkpoint: Path, out: Path) -> None:
@@ -92,12 +105,18 @@ def save_stage(stage: Stage, checkpoint: Path, out: Path) -> None:
 
 
 def load_stage(system: System, stage: Stage, weights: Path) -> None:
-    """Put a finished stage's weights into a system."""
-    for name, state in torch.load(weights, map_location="cpu", weights_only=True).items():
-        system.networks[name].load_state_dict(state)
+    """Put a finished stage's weights into a system; `InputError` if the file is damaged."""
+    try:
+        for name, state in torch.load(weights, map_location="cpu", weights_only=True).items():
+            system.networks[name].load_state_dict(state)
+    except Exception as error:  # PyTorch's reader raises whatever the bytes lead to
+        raise InputError(
+            f"{weights}: cannot be loaded ({str(error).splitlines()[0]}); remove it and repeat "
+            f"`ckd-train fit`, which takes stage {stage.name} from its last epoch"
+        ) from error
 
 
-def _identity(weights: Weights) -> str:
+def identity(weights: Weights) -> str:
     """What the encoders started from; of a file its content, wherever it lies."""
     if not isinstance(weights, Path):
         return weights or "none"

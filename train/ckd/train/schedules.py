@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,8 +29,9 @@ class Plateau(pl.Callback):
     (``reload_best``). `torch.optim.lr_scheduler.ReduceLROnPlateau` can do neither.
     """
 
-    def __init__(self, schedule: Schedule, monitor: str) -> None:
+    def __init__(self, schedule: Schedule, monitor: str, nodes: Sequence[str]) -> None:
         self.schedule, self.monitor = schedule, monitor
+        self.prefixes = tuple(f"system.networks.{name}." for name in nodes)
         self.best = -math.inf
         self.num_bad = 0
         self.best_weights: dict[str, Any] | None = None
@@ -45,7 +47,7 @@ class Plateau(pl.Callback):
             self.best = score
             self.num_bad = self.num_bad if self.schedule.cumulative else 0
             if self.schedule.reload_best:
-                self.best_weights = copy.deepcopy(pl_module.state_dict())
+                self.best_weights = self._trained_state(pl_module)
                 self.optimizer_before = None
             return
         self.num_bad += 1
@@ -64,13 +66,18 @@ class Plateau(pl.Callback):
         for key, value in state_dict.items():
             setattr(self, key, value)
 
+    def _trained_state(self, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Of the networks that learn only: the frozen ones are large and never change."""
+        state = pl_module.state_dict()
+        return {k: v.clone() for k, v in state.items() if k.startswith(self.prefixes)}
+
     def _step(self, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
         rates = [
             max(group["lr"] * self.schedule.factor, self.schedule.floor)
             for group in optimizer.param_groups
         ]
         if self.best_weights is not None:
-            pl_module.load_state_dict(self.best_weights)
+            pl_module.load_state_dict(self.best_weights, strict=False)
         if self.optimizer_before is not None:
             optimizer.load_state_dict(self.optimizer_before)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -21,7 +21,7 @@ from ckd.contract.metrics import (
     segmentation_scores,
 )
 from ckd.contract.preprocess import mask_from_logits, network_image, read_rgb, softmax
-from ckd.train.data.dataset import read_mask
+from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet
 from ckd.train.systems.graph import System
 
@@ -103,7 +103,10 @@ def mask_scores(scores: Sequence[ImageScore], which: str = "fine") -> Segmentati
 def label_scores(
     scores: Sequence[ImageScore], labels: tuple[str, ...], tasks: tuple[str, ...]
 ) -> ClassificationScores | None:
-    """Official classification scores, or None where no image has both label and answer."""
+    """Official classification scores, or None where no image has both label and answer.
+
+    The mean AUC is over ``tasks`` where the labels hold all of them, over all labels otherwise.
+    """
     known = [s for s in scores if s.label is not None and s.probabilities is not None]
     if not known:
         return None
@@ -111,5 +114,5 @@ def label_scores(
         np.array([s.probabilities for s in known]),
         np.array([s.label for s in known]),
         labels,
-        tasks=tuple(task for task in tasks if task in labels) or None,
+        tasks=tasks if set(tasks) <= set(labels) else None,
     )

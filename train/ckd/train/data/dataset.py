@@ -6,40 +6,19 @@ on how many workers load it or how many processes share it.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ckd.contract.errors import InputError
-from ckd.contract.preprocess import read_rgb
+from ckd.contract.preprocess import network_image, read_rgb
 from ckd.train.config import Augmentation
 from ckd.train.data.augment import augment, multi_scale_crop
-from ckd.train.data.samples import MASK_THRESHOLD, Sample, SampleSet
-
-
-def read_mask(path: Path, image_shape: tuple[int, ...] | None = None) -> NDArray[np.bool_]:
-    """A ground-truth mask, True on the lesion.
-
-    Raises:
-        InputError: unreadable, or not of the height and width of its image where these are given.
-    """
-    try:
-        with Image.open(path) as image:
-            mask_HW = np.asarray(image.convert("L")) > MASK_THRESHOLD
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: unreadable mask ({error})") from error
-    if image_shape is not None and mask_HW.shape != image_shape[:2]:
-        raise InputError(
-            f"{path}: mask of {mask_HW.shape[1]}x{mask_HW.shape[0]} pixels, "
-            f"its image has {image_shape[1]}x{image_shape[0]}"
-        )
-    return mask_HW
+from ckd.train.data.masks import read_mask
+from ckd.train.data.samples import Sample, SampleSet
 
 
 class TrainingViews(Dataset[dict[str, Tensor]]):
@@ -76,11 +55,13 @@ class TrainingViews(Dataset[dict[str, Tensor]]):
                 "index": torch.tensor([index]),
                 "mask": torch.from_numpy(seen.astype(np.float32))[None, None],
             }
-        sources = [image_HWC] + [
-            multi_scale_crop(image_HWC, fraction, self.settings, rng)
-            for fraction in self.settings.crop_scales
-        ]
-        views = [augment(s, None, self.settings, self.side_px, rng)[0] for s in sources]
+        settings = self.settings
+        if settings.crop_scales:
+            crops = [multi_scale_crop(image_HWC, f, settings, rng) for f in settings.crop_scales]
+            views = [network_image(image_HWC, self.side_px)]  # plain, as in the authors' code
+            views += [augment(crop, None, settings, self.side_px, rng)[0] for crop in crops]
+        else:
+            views = [augment(image_HWC, None, settings, self.side_px, rng)[0]]
         return {
             "image": torch.from_numpy(np.stack(views)),
             "index": torch.full((len(views),), index),
@@ -124,7 +105,7 @@ def training_loader(
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_concatenate,
-        # Forking after threads have started can deadlock; spawning is slow but always right.
+        # Forking after threads have started can deadlock; a fork server has none.
         multiprocessing_context="forkserver" if num_workers else None,
         persistent_workers=False,
         generator=torch.Generator(),  # its draw must not shift the networks' dropout

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from ckd.contract.errors import InputError
 from ckd.contract.preprocess import read_rgb
+from ckd.train.data.masks import read_grey_mask
 from ckd.train.data.samples import MASK_THRESHOLD, Sample, Split
 
 MaskState = Literal["good", "unreadable", "mis-sized", "empty", "full", "faint", "grey"]
@@ -60,9 +57,8 @@ def _scan(split: Split, sample: Sample) -> Scan:
 
 def _mask_state(path: Path, image_hw: tuple[int, ...] | None) -> MaskState:
     try:
-        with Image.open(path) as image:
-            mask_HW: NDArray[np.uint8] = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        mask_HW = read_grey_mask(path)
+    except InputError:
         return "unreadable"
     if image_hw is not None and mask_HW.shape != image_hw:
         return "mis-sized"

@@ -29,6 +29,8 @@ class Encoder(nn.Module):
         head: what the ImageNet network puts between x4 and its pooling (MobileNetV2's last 1x1
             convolution); identity for the others.
         head_channels: of the head's output.
+        fresh: modules among these that do not start from ImageNet and learn at the rate of the
+            other new layers, as in the authors' code.
     """
 
     def __init__(
@@ -45,6 +47,12 @@ class Encoder(nn.Module):
         self.channels = channels
         self.head = head or nn.Identity()
         self.head_channels = head_channels or channels[4]
+        self.fresh: list[nn.Module] = []
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """All but those of ``fresh``."""
+        new = {id(p) for module in self.fresh for p in module.parameters()}
+        return [p for p in self.parameters() if id(p) not in new]
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Feature maps x0 (stride 2) to x4 (stride 32)."""
@@ -98,6 +106,7 @@ def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
         stem_bn = next(m for m in encoder.stem.modules() if isinstance(m, nn.BatchNorm2d))
         stem_bn.reset_running_stats()
         stem_bn.reset_parameters()
+        encoder.fresh.append(stem_bn)
 
 
 def _load(backbone: Backbone, weights: Weights) -> nn.Module:
