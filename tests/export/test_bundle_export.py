@@ -20,6 +20,7 @@ from ckd.contract.errors import (  # noqa: E402
     CkdError,
     EngineError,
     GateFailed,
+    InputError,
     UsageError,
 )
 from ckd.contract.metrics import SegmentationScores, classification_scores  # noqa: E402
@@ -156,6 +157,7 @@ def test_what_was_measured_goes_into_the_bundle(system: System, tmp_path: Path) 
     bundle.verify()
     card = bundle.read("model_card.md").decode()
     assert "ISIC 2017 (test split)" in card
+    assert "masks cut at 0.5" in card
     assert "| fine jaccard | 0.765 | 0.700 to 0.800 |" in card
     assert "| auc MEL | 0.750 | 0.500 to 1.000 |" in card
     assert "by the flip of a coin" in card
@@ -335,3 +337,17 @@ def test_the_command_ends_with_the_documented_code(
     assert out in printed.out
     assert printed.err.startswith(err)
     assert printed.err.count("\n") == (1 if err else 0)
+
+
+def test_scores_of_another_mask_threshold_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evaluate" / "scores.json"
+    path.parent.mkdir()
+    for text, message in (
+        ('{"mask_threshold": 0.5}', "measured at mask threshold 0.5, the run has 0.68"),
+        ("[]", "damaged"),
+        ("{}", "damaged"),
+        ("{", "damaged"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=rf"{message}.*ckd-train evaluate"):
+            cli.measured_scores(tmp_path, 0.68)

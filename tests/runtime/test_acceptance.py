@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,18 @@ def test_another_answer_fails_its_case_and_no_other(
     arrays[answer][2] = -arrays[answer][2]
     results = run_acceptance(cascade, with_cases(bundle_copy, arrays))
     assert [result.passed for result in results] == [True, True, False, True]
+
+
+def test_masks_are_compared_where_the_bundle_cuts_them(cascade: Cascade, bundle_copy: Path) -> None:
+    arrays = stored(bundle_copy)
+    logits = arrays["mask_logits"]
+    cut = np.median(logits[logits > 0])
+    logits[logits > cut] = cut / 2  # still above 0, no longer above the cut
+    bundle = with_cases(bundle_copy, arrays)
+    assert all(result.passed for result in run_acceptance(cascade, bundle))
+    threshold = 1 / (1 + math.exp(-float(cut)))
+    cascade.manifest = replace(cascade.manifest, thresholds={"mask": threshold})
+    assert not all(result.passed for result in run_acceptance(cascade, bundle))
 
 
 def test_another_image_fails(cascade: Cascade, bundle_copy: Path) -> None:

@@ -65,6 +65,7 @@ def test_a_failed_acceptance_case_is_a_problem(bundle_copy: Path) -> None:
     write_hashes(bundle_copy)
     check = by_name(examine(bundle_copy))["bundle"]
     assert (check.status, check.detail) == ("problem", "4 of 4 acceptance cases failed")
+    assert check.exit_code == 4
 
 
 def test_a_bundle_of_another_precision_is_a_problem(bundle_copy: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_published_recipe_is_one_of_three_resnet101_at_224() -> None:
             {
                 "output": "logits", "target": "label", "epochs": 100, "batch_size": 8,
                 "accumulate": 4, "lr": 1e-4, "encoder_lr": 1e-5, "clip_norm": 10.0,
-                "select": "best", "monitor": "mean_auc",
+                "select": "best", "monitor": "accuracy",
             },
         ),
         (
@@ -58,7 +58,7 @@ def test_the_published_recipe_is_one_of_three_resnet101_at_224() -> None:
             {
                 "output": "mask_logits", "target": "mask", "epochs": 100, "batch_size": 16,
                 "accumulate": 2, "lr": 1e-4, "encoder_lr": 1e-4, "clip_norm": 10.0,
-                "select": "best", "monitor": "jaccard",
+                "select": "best", "monitor": "pixel_accuracy",
             },
         ),
     ],
@@ -300,6 +300,14 @@ def test_an_unknown_setting_is_refused_with_the_nearest(override: str, message: 
         ("stages.cls.augmentation.scale=[0.9]", r"augmentation\.scale"),
         ("system.entangle_widths=[1,2,3]", r"system\.entangle_widths"),
         ("stages.cls.augmentation=none", r"augmentation: .*'none'"),
+        ("system.decoder_widths.0=3", r"unknown setting 'decoder_widths'"),
+        ("num_workers=-1", r"num_workers: .*-1"),
+        ("seed=-1", r"seed: .*-1"),
+        ("stages.cls.lr=0", r"lr: .*greater than 0"),
+        ("stages.cls.lr=NaN", r"lr: .*finite"),
+        ("stages.cls.ema_decay=1", r"ema_decay: .*less than 1"),
+        ("stages.cls.augmentation.scale=[0,1]", r"scale.*greater than 0"),
+        ("stages.cls.monitor=jaccard", r"does not score a label; expected mean_auc or accuracy"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(override: str, message: str) -> None:
@@ -341,10 +349,15 @@ class Course:
 
     def __init__(self, schedule: Schedule, lrs: Sequence[float] = (1.0,)) -> None:
         self.network = nn.ParameterList([torch.zeros(1) for _ in lrs])
+        self.module = nn.Module()
+        self.module.system = nn.Module()
+        self.module.system.networks = nn.ModuleDict(
+            {"learns": self.network, "frozen": nn.ParameterList([torch.zeros(1)])}
+        )
         self.optimizer = torch.optim.Adam(
             [{"params": [p], "lr": lr} for p, lr in zip(self.network, lrs, strict=True)]
         )
-        self.plateau = Plateau(schedule, "val/score")
+        self.plateau = Plateau(schedule, "val/score", ["learns"])
         self.epoch = 0
 
     def run(self, *scores: float) -> list[float]:
@@ -367,8 +380,8 @@ class Course:
             callback_metrics=metrics,
             optimizers=[self.optimizer],
         )
-        network: Any = self.network
-        self.plateau.on_validation_end(trainer, network)
+        module: Any = self.module
+        self.plateau.on_validation_end(trainer, module)
 
     def num_steps(self) -> float:
         return float(self.optimizer.state[self.network[0]]["step"])

@@ -21,12 +21,14 @@ from ckd.contract.errors import InputError, UsageError
 from ckd.train import crossvalidate as cv
 from ckd.train import plots
 from ckd.train.config import Recipe
+from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.evaluate import evaluate
 from ckd.train.fit import FitOptions
 from ckd.train.recipes import ckdnet_tiny
+from ckd.train.run_folder import open_run
 from ckd.train.systems.graph import System
 
 RECIPE = ckdnet_tiny()
@@ -261,8 +263,9 @@ def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions
 
     def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
         calls.append(options)
-        out.mkdir(parents=True, exist_ok=True)
-        recipe.save(out / "recipe.json")
+        assert options.fold is not None
+        train_set, _ = split_fold(read_split(data, "train"), *options.fold, seed=recipe.seed)
+        open_run(out, recipe, train_set, options.weights, options.fresh)
         return system
 
     monkeypatch.setattr(cv, "fit", fit)
@@ -301,6 +304,11 @@ def test_folds_are_trained_once_and_summed_up(
 
     with pytest.raises(UsageError, match="fold of other images"):
         run(folds=2)
+    other = replace(options, weights="imagenet")
+    with pytest.raises(UsageError, match="fold of other starting weights"):
+        cv.crossvalidate(RECIPE, data, tmp_path, other, folds=3)
+    cv.crossvalidate(RECIPE, data, tmp_path, replace(other, fresh=True), folds=3)
+    assert len(fake_fit) == 6
     with pytest.raises(UsageError, match="fold of other settings"):
         cv.crossvalidate(replace(RECIPE, tasks=("MEL",)), data, tmp_path, options, folds=3)
 

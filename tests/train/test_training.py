@@ -23,9 +23,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ckd.contract.errors import InputError, UsageError
+from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.preprocess import network_image, read_rgb
 from ckd.train.config import Augmentation, Recipe, Stage, with_overrides
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
@@ -249,7 +250,9 @@ def test_a_plateau_lowers_the_rate_and_remembers_the_best_epoch(finished: Path) 
     last, best = checkpoint(finished, "cls"), checkpoint(finished, "cls", "best")
     rates = [group["lr"] for group in last["optimizer_states"][0]["param_groups"]]
     assert rates == pytest.approx([1e-3 / 2, 1e-3 / 2])  # three bad epochs, patience 2
-    assert_same(last["callbacks"]["Plateau"]["best_weights"], best["state_dict"])
+    kept = last["callbacks"]["Plateau"]["best_weights"]
+    assert {name.split(".")[2] for name in kept} == {"cls"}  # the frozen ones need not be kept
+    assert_same(kept, {name: best["state_dict"][name] for name in kept})
     assert last["callbacks"]["Plateau"]["num_bad"] == 1
 
 
@@ -403,6 +406,45 @@ def test_fresh_starts_over(copied: Path, data: Path, log: Log) -> None:
     assert {step[:2] for step in log.steps} == {("rootseg", 0)}
     assert not (copied / "cls").exists()
     assert not (copied / "seg").exists()
+
+
+@pytest.mark.slow
+def test_damaged_files_of_a_run_are_named(copied: Path) -> None:
+    weights = copied / "cls" / "weights.pt"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cls/weights.pt: cannot be loaded .*remove it"):
+        load_run(copied)
+    (copied / "data.json").write_text("{")
+    with pytest.raises(InputError, match=r"data.json: cannot be read"):
+        load_run(copied)
+
+
+def test_a_stage_of_an_unknown_node_is_refused(data: Path, tmp_path: Path) -> None:
+    recipe = with_overrides(RECIPE, ['stages.cls.nodes=["klass"]'])
+    with pytest.raises(
+        UsageError, match=r"stage cls: ckdnet has no node 'klass'; expected rootseg"
+    ):
+        fit(recipe, data, tmp_path / "run", OPTIONS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentUnusable, match="no GPU"):
+        fit(RECIPE, data, tmp_path / "run", replace(OPTIONS, accelerator="gpu"))
+
+
+def test_weights_that_cannot_be_had_leave_no_run_behind(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentUnusable, match="no such weight file"):
+        fit(RECIPE, data, tmp_path / "run", replace(OPTIONS, weights=tmp_path / "gone.pth"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_mask_threshold_is_chosen_when_all_is_trained(finished: Path) -> None:
+    record = json.loads((finished / "operating_point.json").read_text())
+    assert record["chosen_on"] == f"isic2017 train, {NUM_TRAIN} images"
+    assert load_run(finished)[1].mask_threshold == record["mask_threshold"]
 
 
 def test_a_stage_whose_upstream_is_not_trained_is_refused(data: Path, tmp_path: Path) -> None:
@@ -586,6 +628,9 @@ def test_views_of_an_image_lie_along_the_batch(data: Path) -> None:
         first, second, third = batch["index"].view(-1, 3).T
         assert torch.equal(first, second)
         assert torch.equal(second, third)
+        for view, index in zip(batch["image"][::3], first, strict=True):
+            plain_HWC = network_image(read_rgb(samples.samples[int(index)].image), 64)
+            assert np.array_equal(view.numpy(), plain_HWC)
 
 
 # One step ------------------------------------------------------------------------------------
@@ -613,6 +658,15 @@ def test_only_the_stages_nodes_are_trained(
     for name, network in made.system.networks.items():
         assert {p.requires_grad for p in network.parameters()} == {name in nodes}
         assert {m.training for m in network.modules()} == {name in nodes}
+
+
+def test_a_fresh_stem_bn_learns_at_the_rate_of_the_new_layers(data: Path) -> None:
+    recipe = with_overrides(RECIPE, ["system.stem_bn=fresh", "stages.cls.encoder_lr=5e-4"])
+    system = recipe.system.build(ISIC2017, recipe.tasks, 64, None)
+    module = StageModule(recipe, recipe.stage("cls"), system, read_split(data, "train"), None)
+    _, rest = module.configure_optimizers().param_groups
+    stem_bn = next(m for m in system.networks["cls"].modules() if isinstance(m, nn.BatchNorm2d))
+    assert {id(p) for p in stem_bn.parameters()} <= {id(p) for p in rest["params"]}
 
 
 @pytest.mark.parametrize(
@@ -695,8 +749,8 @@ def test_gradients_of_accumulated_batches_are_summed(
         steps.append([g.clone() for g in gradients if g is not None])
 
     monkeypatch.setattr(StageModule, "on_before_optimizer_step", record)
-    # At a learning rate of 0 all batches of the epoch meet the same weights.
-    still = ["stages.rootseg.lr=0", "stages.rootseg.encoder_lr=0", "stages.rootseg.epochs=1",
+    # At next to no learning rate all batches of the epoch meet the same weights.
+    still = ["stages.rootseg.lr=1e-30", "stages.rootseg.encoder_lr=0", "stages.rootseg.epochs=1",
              'stages.rootseg.schedule.kind="constant"']  # fmt: skip
     for accumulate in (1, 2):
         fit(

@@ -56,7 +56,7 @@ def bundle(
         name=name or recipe.name,
         provenance=_provenance(run, recipe.name, licence),
         evidence=Evidence(
-            scores=_scores(run, system.mask_threshold),
+            scores=measured_scores(run, system.mask_threshold),
             learning_curves=curves if curves.is_file() else None,
             notes="" if notes is None else notes.read_text(),
         ),
@@ -111,7 +111,7 @@ def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
     }
 
 
-def _scores(run: Path, mask_threshold: float) -> dict[str, Any] | None:
+def measured_scores(run: Path, mask_threshold: float) -> dict[str, Any] | None:
     """What `ckd-train evaluate` measured of this run, if it was run."""
     path = run / "evaluate" / "scores.json"
     if not path.is_file():

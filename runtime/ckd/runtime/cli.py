@@ -13,37 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ckd.contract import console
-from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.results import NOTICE, Finding
+from ckd.runtime.options import (
+    BackendName,
+    BundlePath,
+    DeviceName,
+    Json,
+    PrecisionName,
+    Threads,
+)
 
 if TYPE_CHECKING:
     from ckd.runtime.cascade import Cascade
 
 cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
-
-BundlePath = Annotated[
-    Path | None,
-    typer.Option(
-        "--bundle", envvar="CKD_BUNDLE", help="Bundle folder or zip; default: the embedded one."
-    ),
-]
-BackendName = Annotated[
-    str, typer.Option("--backend", envvar="CKD_BACKEND", help="auto or onnxruntime.")
-]
-DeviceName = Annotated[str, typer.Option("--device", envvar="CKD_DEVICE", help="auto or cpu.")]
-PrecisionName = Annotated[
-    str,
-    typer.Option(
-        "--precision", envvar="CKD_PRECISION", help="auto, or a precision the bundle has."
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", envvar="CKD_THREADS", min=1, help="CPU threads; default: all usable cores."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
 
 
 @cli.command("image")
@@ -61,8 +45,9 @@ def image_command(
     from ckd.contract.preprocess import read_rgb
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder
+    from ckd.runtime.sources.images import image_files
 
-    files = list(_image_files(paths, out))
+    files = list(image_files(paths, out))
     failed = 0
     with (
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
@@ -174,6 +159,8 @@ def camera_command(
     from ckd.runtime.live.view import Shown
     from ckd.runtime.sources import CameraFormat, Frame, open_source
 
+    if (width is None) != (height is None):
+        raise UsageError("--width and --height: give both or neither")
     wishes = CameraFormat(width_px=width, height_px=height, fps=fps)
     asked = wishes if (width, height, fps) != (None, None, None) else None
 
@@ -253,35 +240,14 @@ def doctor_command(
     else:
         for check in checks:
             print(f"{check.status:<8} {check.what:<18} {check.detail}")
-    if any(check.status == "problem" for check in checks):
-        raise EnvironmentUnusable("this machine cannot run the cascade yet, see above")
+    if problems := [check for check in checks if check.status == "problem"]:
+        print("error: this machine cannot run the cascade yet, see above", file=sys.stderr)
+        raise SystemExit(problems[-1].exit_code)
 
 
 def main() -> None:
     """Entry point of `ckd-run`."""
     console.run(cli)
-
-
-def _image_files(paths: list[Path], out: Path) -> Iterator[Path]:
-    """The files as given, and all images in the folders as given; not in ``out`` below them."""
-    from ckd.contract.preprocess import IMAGE_SUFFIXES
-
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
-        )
-        if path.resolve() in (results := out.resolve()).parents:
-            found = [file for file in found if results not in file.resolve().parents]
-        if not found:
-            raise UsageError(
-                f"{path}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
-        yield from found
 
 
 def _settings(cascade: "Cascade") -> dict[str, object]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import CkdError
+from ckd.contract.errors import CkdError, GateFailed
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import BACKENDS, installed, open_backend, usable_cores
 from ckd.runtime.cascade import Cascade, embedded_bundle
@@ -21,11 +21,15 @@ from ckd.runtime.sources.opencv import build_feature
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One fact about the machine, and whether it stands in the way."""
+    """One fact about the machine, and whether it stands in the way.
+
+    ``exit_code`` is that of the error behind a problem, see `ckd.contract.errors`.
+    """
 
     what: str
     status: Literal["ok", "note", "problem"]
     detail: str
+    exit_code: int = 0
 
 
 def examine(bundle: Path | None = None) -> list[Check]:
@@ -59,9 +63,7 @@ def _try_bundle(path: Path) -> Check:
         with Cascade(bundle, open_backend("auto", "auto", None), "fp32") as cascade:
             cases = run_acceptance(cascade, bundle)
             if failed := [case for case in cases if not case.passed]:
-                return Check(
-                    "bundle", "problem", f"{len(failed)} of {len(cases)} acceptance cases failed"
-                )
+                raise GateFailed(f"{len(failed)} of {len(cases)} acceptance cases failed")
             cascade.warmup()
             frame = np.full((1080, 1920, 3), 128, np.uint8)
             taken = [cascade.predict(frame).timings_ms["total"] for _ in range(10)]
@@ -72,7 +74,7 @@ def _try_bundle(path: Path) -> Check:
                 f"passed, {statistics.median(taken):.1f} ms for a 1920x1080 frame (median of 10)",
             )
     except CkdError as error:
-        return Check("bundle", "problem", str(error))
+        return Check("bundle", "problem", str(error), error.exit_code)
 
 
 def _version(package: str) -> str:

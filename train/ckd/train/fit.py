@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
 from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage

@@ -1,0 +1,30 @@
+"""Options that several commands share: which cascade to load, and how to run it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BundlePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", envvar="CKD_BUNDLE", help="Bundle folder or zip; default: the embedded one."
+    ),
+]
+BackendName = Annotated[
+    str, typer.Option("--backend", envvar="CKD_BACKEND", help="auto or onnxruntime.")
+]
+DeviceName = Annotated[str, typer.Option("--device", envvar="CKD_DEVICE", help="auto or cpu.")]
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--precision", envvar="CKD_PRECISION", help="auto, or a precision the bundle has."
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", envvar="CKD_THREADS", min=1, help="CPU threads; default: all usable cores."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
