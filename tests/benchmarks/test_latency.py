@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ckd.benchmarks import latency as module
-from ckd.benchmarks.latency import latency, startup
+from ckd.benchmarks.latency import latency
 from ckd.benchmarks.measure import Ratio
+from ckd.benchmarks.processes import memory_of, startup
 from ckd.benchmarks.report import LatencyReport, Memory, write_report
 from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
@@ -76,7 +77,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, system: System) -> Path:
     """A run folder that loads as ``system``, in this process."""
     run_folder = SimpleNamespace(load_run=lambda run: (None, system))
     monkeypatch.setitem(sys.modules, "ckd.train.run_folder", run_folder)
-    monkeypatch.setattr(module, "_memory", lambda *_: Memory(1.0, 2.0))
+    monkeypatch.setattr(module, "memory_of", lambda *_: Memory(1.0, 2.0))
     return Path("a-run")
 
 
@@ -124,7 +125,7 @@ def test_without_a_run_only_the_runtime_is_measured(bundle: Path) -> None:
 
 
 def test_the_fused_graph_runs_alone_in_a_fresh_process(bundle: Path, fused: Path) -> None:
-    memory = module._memory("fused", fused, bundle, 1)
+    memory = memory_of("fused", fused, bundle, 1)
 
     assert 0 < memory.libraries_mb < memory.peak_mb
 
@@ -189,7 +190,7 @@ def test_report_files_are_written_and_parse(report: LatencyReport, tmp_path: Pat
 def test_without_matplotlib_there_is_no_picture(
     report: LatencyReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "ckd.benchmarks.picture", None)
 
     assert write_report(report, tmp_path) == ["latency.json", "latency.md"]
 

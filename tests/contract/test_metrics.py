@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ckd.contract.confusion import (
+    Confusion,
+    confusion_from_masks,
+    confusion_from_scores,
+    threshold_jaccard,
+)
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.metrics import (
-    Confusion,
-    average_precision,
     balanced_accuracy,
     bootstrap_interval,
     classification_scores,
-    confusion_from_masks,
-    confusion_from_scores,
-    precision_recall_curve,
-    roc_auc,
-    roc_curve,
     segmentation_scores,
-    threshold_jaccard,
 )
+from ckd.contract.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
 
 #: Sums of a few hundred float64 in another order; anything larger is another definition.
 CLOSE = 1e-12

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.overlay import COARSE_RGB, FINE_RGB, draw_overlay
-from ckd.contract.results import NOTICE, Finding, jaccard_or_one
+from ckd.contract.results import NOTICE, Finding
 
 
 def finding(
@@ -167,20 +167,3 @@ def test_a_frame_that_is_a_read_only_view_is_drawn_on_a_copy() -> None:
     drawn_HWC = draw_overlay(frame_HWC, finding(240, 320))
     assert (drawn_HWC != frame_HWC).any()
     assert drawn_HWC.flags.c_contiguous
-
-
-# Agreement
-
-
-def test_jaccard_is_the_share_of_the_union_that_is_common() -> None:
-    one, two = np.zeros((2, 4, 4), np.bool_)
-    one[:2], two[1:3] = True, True
-    assert jaccard_or_one(one, two) == pytest.approx(4 / 12)
-    assert jaccard_or_one(one, one) == 1.0
-    assert jaccard_or_one(one, ~one) == 0.0
-
-
-def test_two_empty_masks_agree() -> None:
-    empty = np.zeros((4, 4), np.bool_)
-    assert jaccard_or_one(empty, empty) == 1.0
-    assert jaccard_or_one(empty, ~empty) == 0.0

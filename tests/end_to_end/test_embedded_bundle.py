@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.metrics import classification_scores, confusion_from_masks, segmentation_scores
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.metrics import classification_scores, segmentation_scores
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.cascade import embedded_bundle

@@ -32,7 +32,7 @@ from ckd.export.model_card import Evidence  # noqa: E402
 from ckd.export.parity import check_parity, parity_images, torch_tensors  # noqa: E402
 from ckd.runtime import Cascade  # noqa: E402
 from ckd.runtime.acceptance import CASES, TOLERANCES  # noqa: E402
-from ckd.train.evaluate import Evaluation  # noqa: E402
+from ckd.train.evaluation import Evaluation  # noqa: E402
 from ckd.train.systems.graph import Node, System  # noqa: E402
 
 if TYPE_CHECKING:

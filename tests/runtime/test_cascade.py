@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ckd.contract.bundle import Bundle, write_hashes
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import (
     BundleError,
     EngineError,
@@ -28,7 +29,7 @@ from ckd.contract.errors import (
 )
 from ckd.contract.manifest import IMAGE, NodeSpec
 from ckd.contract.preprocess import mask_from_logits, network_image, softmax
-from ckd.contract.results import Finding, jaccard_or_one
+from ckd.contract.results import Finding
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import Cascade
 from ckd.runtime.backends import DeviceBuffer, Engine
@@ -114,7 +115,7 @@ def test_a_finding_says_what_the_tensors_say(cascade: Cascade, tiny_bundle: Path
     assert 0 < finding.lesion_area_px < 75 * 130
     assert finding.quality["lesion_fraction"] == pytest.approx(fine_HW.mean(), abs=0.05)
     # Counted on every second pixel.
-    agreement = jaccard_or_one(fine_HW, coarse_HW)
+    agreement = confusion_from_masks(fine_HW, coarse_HW).jaccard
     assert finding.quality["mask_agreement"] == pytest.approx(agreement, abs=0.01)
     assert (finding.backend, finding.precision) == ("onnxruntime", "fp32")
     assert finding.bundle == f"tiny@{Bundle(tiny_bundle).digest()[:12]}"

@@ -27,6 +27,7 @@ from ckd.train.data.samples import SampleSet
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.evaluate import evaluate
 from ckd.train.fit import FitOptions
+from ckd.train.learning_curves import learning_curves
 from ckd.train.recipes import ckdnet_tiny
 from ckd.train.run_folder import open_run
 from ckd.train.systems.graph import System
@@ -235,7 +236,7 @@ def test_learning_curves_join_the_logs_of_a_resumed_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     RECIPE.save(tmp_path / "recipe.json")
-    assert plots.learning_curves(tmp_path) is None
+    assert learning_curves(tmp_path) is None
     logs = {
         "rootseg/logs/version_2": "epoch,step,train/loss\n0,4,0.9\n1,9,0.8\n2,14,0.7\n3,1",
         "rootseg/logs/version_10": "epoch,step,train/loss\n2,14,0.6\n3,19,0.5\n",
@@ -246,7 +247,7 @@ def test_learning_curves_join_the_logs_of_a_resumed_stage(
         (tmp_path / folder / "metrics.csv").write_text(text)
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "save", save_and_keep(drawn))
-    assert plots.learning_curves(tmp_path) == tmp_path / "learning_curves.png"
+    assert learning_curves(tmp_path) == tmp_path / "learning_curves.png"
     assert (tmp_path / "learning_curves.png").stat().st_size > 0
     curves = [np.asarray(line.get_xydata()).tolist() for a in drawn[0].axes for line in a.lines]
     assert curves == [

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.contract.metrics import confusion_from_masks
 from ckd.contract.preprocess import mask_from_logits
 from ckd.train.data.layouts import read_split
 from ckd.train.data.masks import read_mask

@@ -94,12 +94,6 @@ class Finding:
         return written
 
 
-def jaccard_or_one(a_HW: NDArray[np.bool_], b_HW: NDArray[np.bool_]) -> float:
-    """Intersection over union; 1 when both are empty, as the official scorer has it."""
-    union = np.count_nonzero(a_HW | b_HW)
-    return float(np.count_nonzero(a_HW & b_HW) / union) if union else 1.0
-
-
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
     # Level 1: four times faster than OpenCV's default on a photograph, a tenth larger.
     encoded, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])

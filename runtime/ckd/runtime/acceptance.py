@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
 from ckd.contract.manifest import IMAGE
 from ckd.contract.preprocess import logit, softmax
-from ckd.contract.results import jaccard_or_one
 from ckd.runtime.cascade import Cascade
 
 CASES: Final = "acceptance/cases.npz"
@@ -112,7 +112,9 @@ def _compare(
     cut = logit(cascade.manifest.thresholds.get("mask", 0.5))
     for name in (results.mask_logits, results.coarse_logits):
         if name is not None:
-            overlaps[name] = jaccard_or_one(given[name][0] > cut, recorded[name] > cut)
+            overlaps[name] = confusion_from_masks(
+                given[name][0] > cut, recorded[name] > cut
+            ).jaccard
     error = None
     if (name := results.class_logits) is not None:
         shift = softmax(given[name][0]) - softmax(recorded[name].astype(np.float32))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import (
@@ -23,7 +24,7 @@ from ckd.contract.preprocess import (
     read_rgb,
     softmax,
 )
-from ckd.contract.results import Finding, jaccard_or_one
+from ckd.contract.results import Finding
 from ckd.runtime.backends import Backend, DeviceBuffer, Engine, open_backend
 
 
@@ -198,7 +199,8 @@ class Cascade:
         if fine is not None and coarse is not None:
             # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
             step = max(1, min(height, width) // self.manifest.image_size)
-            quality["mask_agreement"] = jaccard_or_one(fine[::step, ::step], coarse[::step, ::step])
+            overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
+            quality["mask_agreement"] = overlap.jaccard
         return fine, coarse, probabilities, quality
 
 

@@ -50,8 +50,8 @@ def fit_command(
     """Train a recipe, or go on where an interrupted run stopped: repeat the same command."""
     from ckd.train.config import with_overrides
     from ckd.train.fit import FitOptions, fit
+    from ckd.train.learning_curves import learning_curves
     from ckd.train.machine import is_first_process
-    from ckd.train.plots import learning_curves
     from ckd.train.recipes import find_recipe
 
     chosen = with_overrides(find_recipe(recipe), settings or [])

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.contract.metrics import confusion_from_masks
 from ckd.contract.preprocess import enlarge_logits, logit, network_image, read_rgb
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import SampleSet

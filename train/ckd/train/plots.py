@@ -1,11 +1,9 @@
-"""Figures of an evaluation and of a run, drawn off screen: no window, no global state.
+"""Figures of an evaluation, drawn off screen: no window, no global state.
 
 All text that comes from outside (ids, labels, data sets) is drawn as it is, never as mathematics.
 Suffixes: H rows, W columns, C channels in RGB order, K classes, N images.
 """
 
-import contextlib
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ckd.contract.metrics import average_precision, precision_recall_curve, roc_auc, roc_curve
-from ckd.train.config import load_recipe
+from ckd.contract.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.integer[Any]]
@@ -30,7 +27,7 @@ Reals = NDArray[np.floating[Any]]
 
 #: Okabe and Ito's colours, told apart by the colour-blind too; yellow is left out, for white paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_GREY = "#8A8A8A"
+GREY = "#8A8A8A"
 _SHEET_COLUMNS = 6
 _CAPTION: dict[str, Any] = {
     "xycoords": "axes fraction",
@@ -70,7 +67,7 @@ def roc_figure(
         return line, f"AUC {roc_auc(scores_N, positive_N):.3f}"
 
     figure, axes = _square(title, "1 - specificity", "sensitivity")
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     _curves(draw, axes, probabilities_NK, labels_N, names, tasks)
     return figure
 
@@ -100,8 +97,8 @@ def precision_recall_figure(
 
 def jaccard_figure(jaccards: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Histogram of the images' Jaccard indices for each kind of mask, and the 0.65 threshold."""
-    figure = _figure(6.4, 4.2)
-    axes = _tidy(figure.add_subplot())
+    figure = blank_figure(6.4, 4.2)
+    axes = tidy(figure.add_subplot())
     handles: list[Artist] = []
     texts = []
     for index, (name, values) in enumerate(jaccards.items()):
@@ -127,7 +124,7 @@ def contact_sheet(
     """Pictures in rows of six under their section's heading, and what the borders' colours mean."""
     rows = [-(-len(tiles) // _SHEET_COLUMNS) for tiles in sections.values()]
     heights = [0.6, *(0.4 + 2.75 * count for count in rows)]  # inches: title, then each section
-    figure = _figure(2.35 * _SHEET_COLUMNS, sum(heights))
+    figure = blank_figure(2.35 * _SHEET_COLUMNS, sum(heights))
     head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     head.text(0.012, 0.5, title, fontsize=14, va="center", parse_math=False)
     head.legend(
@@ -154,65 +151,8 @@ def contact_sheet(
     return figure
 
 
-def learning_curves(run: Path) -> Path | None:
-    """Draw loss and validation scores of every stage into ``<run>/learning_curves.png``.
-
-    None if nothing was logged yet. A stage that was resumed has several logs; of an epoch that
-    was run again the later log counts.
-    """
-    stages = [stage.name for stage in load_recipe(run / "recipe.json").stages]
-    logged = {name: table for name in stages if (table := _epochs(run / name / "logs"))}
-    if not logged:
-        return None
-    figure = _figure(1.0 + 3.6 * len(logged), 6.0)
-    grid = figure.subplots(2, len(logged), squeeze=False)
-    for (upper, lower), (stage, table) in zip(grid.T, logged.items(), strict=True):
-        upper.set_title(stage, fontweight="bold")
-        _plot_epochs(upper, table, ["train/loss"])
-        scores = sorted({n for row in table.values() for n in row if n.startswith("val/")})
-        if scores:
-            _plot_epochs(lower, table, scores)
-            lower.legend(fontsize=8, framealpha=0.9)
-        else:
-            lower.set_axis_off()
-            lower.text(0.5, 0.5, "not validated while it trained", ha="center", color=_GREY)
-        upper.set_ylabel("training loss")
-        lower.set_ylabel("validation score")
-    out = run / "learning_curves.png"
-    save(figure, out)
-    return out
-
-
-def _plot_epochs(axes: Axes, table: dict[int, dict[str, float]], names: Sequence[str]) -> None:
-    _tidy(axes).xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    for index, name in enumerate(names):
-        points = [(epoch + 1, row[name]) for epoch, row in sorted(table.items()) if name in row]
-        axes.plot(
-            [epoch for epoch, _ in points],
-            [value for _, value in points],
-            color=COLOURS[index],
-            marker="o" if len(points) < 30 else "",
-            markersize=3,
-            label=name.partition("/")[2].replace("_", " "),
-        )
-
-
-def _epochs(logs: Path) -> dict[int, dict[str, float]]:
-    """Logged figures by epoch (from 0) and name; later versions win."""
-    table: dict[int, dict[str, float]] = {}
-    files = logs.glob("version_*/metrics.csv")
-    for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                # Empty cells were not logged at that step; a killed run's last line is cut off.
-                with contextlib.suppress(ValueError):
-                    found = {name: float(text) for name, text in row.items() if text}
-                    table.setdefault(int(found["epoch"]), {}).update(found)
-    return table
-
-
-def _figure(width_in: float, height_in: float) -> Figure:
+def blank_figure(width_in: float, height_in: float) -> Figure:
+    """A figure drawn off screen."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -220,14 +160,15 @@ def _figure(width_in: float, height_in: float) -> Figure:
 
 def _square(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """Axes from 0 to 1 both ways."""
-    figure = _figure(5.4, 5.4)
-    axes = _tidy(figure.add_subplot())
+    figure = blank_figure(5.4, 5.4)
+    axes = tidy(figure.add_subplot())
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10, parse_math=False)
     return figure, axes
 
 
-def _tidy(axes: Axes) -> Axes:
+def tidy(axes: Axes) -> Axes:
+    """The axes with a light grid and without a frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E3E3E3", linewidth=0.7)
     axes.set_axisbelow(True)

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ckd.contract.confusion import Confusion, confusion_from_masks
 from ckd.contract.metrics import (
     ClassificationScores,
-    Confusion,
     SegmentationScores,
     classification_scores,
-    confusion_from_masks,
     segmentation_scores,
 )
 from ckd.contract.preprocess import mask_from_logits, network_image, read_rgb, softmax

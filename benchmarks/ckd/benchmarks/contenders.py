@@ -1,0 +1,176 @@
+"""The contenders of a latency measurement, and proof that they run the same networks.
+
+Every one is a callable for a single turn: the chain as an application calls it, or all networks in
+one call between the same resize and the same masks.
+
+Suffixes: H rows, W columns of the frame; C channels in RGB order; S side of the network's input.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ckd.benchmarks.report import Kind
+from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.preprocess import mask_from_logits, network_image, softmax
+from ckd.runtime.cascade import Cascade
+
+#: Contenders whose logits differ by more than this part of the largest are not the same networks.
+SAME_NETWORKS: Final = 0.05
+
+#: From the resized image to the system's results by name.
+Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
+
+
+def frame() -> NDArray[np.uint8]:
+    """A generated dermoscopy frame, uint8 RGB [1080, 1920, 3], with the detail of a real one."""
+    from ckd.train.data.synthetic import dermoscopy  # needs no torch
+
+    return np.ascontiguousarray(dermoscopy(seed=7, side_px=1920).image_HWC[420:1500])
+
+
+def write_jpeg(image_HWC: NDArray[np.uint8], path: Path) -> Path:
+    """Save an image as a camera would: JPEG, quality 92, colour at half resolution."""
+    Image.fromarray(image_HWC).save(path, quality=92, subsampling="4:2:0")
+    return path
+
+
+class Chain:
+    """The cascade as an application calls it, on an array or on a file."""
+
+    def __init__(self, cascade: Cascade, image: NDArray[np.uint8] | Path) -> None:
+        self.cascade, self.image = cascade, image
+        self.laps_ms: list[Mapping[str, float]] = []
+        self.networks_ms: list[float] = []
+
+    def __call__(self) -> None:
+        """One turn."""
+        finding = self.cascade.predict(self.image)
+        self.laps_ms.append(finding.timings_ms)
+        self.networks_ms.append(sum(finding.timings_ms[node] for node in self.cascade.engines))
+
+    def logits(self) -> Mapping[str, NDArray[Any]]:
+        """Every result of the last call, by name."""
+        names = self.cascade.manifest.results.names()
+        return {name: self.cascade.buffers[name].read().copy() for name in names}
+
+
+class Whole:
+    """All networks in one call, between the same resize and the same masks as the chain's."""
+
+    def __init__(self, infer: Infer, manifest: Manifest, frame_HWC: NDArray[np.uint8]) -> None:
+        self.infer, self.manifest, self.frame_HWC = infer, manifest, frame_HWC
+        self.networks_ms: list[float] = []
+        self.tensors: Mapping[str, NDArray[Any]] = {}
+
+    def __call__(self) -> None:
+        """One turn."""
+        image_SSC = network_image(self.frame_HWC, self.manifest.image_size)
+        start = time.perf_counter()
+        self.tensors = self.infer(image_SSC)
+        self.networks_ms.append(1e3 * (time.perf_counter() - start))
+        results, (height, width) = self.manifest.results, self.frame_HWC.shape[:2]
+        threshold = self.manifest.thresholds.get("mask", 0.5)
+        if results.class_logits is not None:
+            softmax(self.tensors[results.class_logits][0])
+        side = self.manifest.image_size
+        for name, aligned_to_px in (
+            (results.mask_logits, None),
+            (results.coarse_logits, side if results.coarse_align_corners else None),
+        ):
+            if name is not None:
+                logits_hw = self.tensors[name][0, 0]
+                mask_from_logits(
+                    logits_hw, height, width, threshold=threshold, aligned_to_px=aligned_to_px
+                )
+
+    def logits(self) -> Mapping[str, NDArray[Any]]:
+        """Every result of the last call, by name."""
+        return self.tensors
+
+
+def open_contender(
+    kind: Kind, source: Path, manifest: Manifest, threads: int, stack: contextlib.ExitStack
+) -> Infer:
+    """All networks of ``source`` in one call; `EnvironmentUnusable` without their library."""
+    try:
+        if kind == "fused":
+            return _open_fused(source, manifest, threads)
+        return _open_pytorch(source, manifest, threads, stack)
+    except ImportError as error:
+        raise EnvironmentUnusable(
+            f"{error.name} is not installed; this comparison needs `pip install 'ckd[export]'`"
+        ) from error
+
+
+def _open_fused(path: Path, manifest: Manifest, threads: int) -> Infer:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Its threads spin while it runs, as they do by default, and sleep during the others' turns.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = list(manifest.results.names())
+    if missing := set(names) - {value.name for value in session.get_outputs()}:
+        raise UsageError(f"{path.name} has no output {', '.join(sorted(missing))}")
+
+    def infer(image_SSC: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        return dict(zip(names, session.run(names, {IMAGE: image_SSC[None]}), strict=True))
+
+    return infer
+
+
+def _open_pytorch(
+    run: Path, manifest: Manifest, threads: int, stack: contextlib.ExitStack
+) -> Infer:
+    import torch
+
+    from ckd.train.run_folder import load_run
+
+    _, system = load_run(run)
+    if (system.labels, system.image_size) != (manifest.labels, manifest.image_size):
+        raise UsageError(
+            f"{run} has classes {', '.join(system.labels)} at {system.image_size} px; "
+            f"the bundle has {', '.join(manifest.labels)} at {manifest.image_size} px"
+        )
+    stack.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(threads)
+    names = manifest.results.names()
+
+    @torch.inference_mode()
+    def infer(image_SSC: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        tensors = system(torch.from_numpy(image_SSC)[None])
+        return {name: tensors[name].numpy() for name in names}
+
+    return infer
+
+
+def compare(racing: Mapping[Kind, Chain | Whole]) -> dict[Kind, float]:
+    """Run each once; `UsageError` if the answers show that the networks are not the same."""
+    errors: dict[Kind, float] = {}
+    for kind, step in racing.items():
+        step()
+        given = step.logits()
+        if kind == "chain":
+            expected = given
+        if kind == "jpeg":  # another image, if only a little
+            continue
+        errors[kind] = max(
+            float(np.abs(given[name] - logits).max() / max(np.abs(logits).max(), 1e-6))
+            for name, logits in expected.items()
+        )
+        if not errors[kind] <= SAME_NETWORKS:  # also where it is not a number
+            raise UsageError(
+                f"{kind}: logits differ from the bundle's by {errors[kind]:.2g} of the largest; "
+                "give the run that the bundle was exported from"
+            )
+    return errors

@@ -1,0 +1,80 @@
+"""What fresh processes cost: start-up, import, one image; and the memory of each contender."""
+
+import contextlib
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ckd.benchmarks.contenders import Chain, Whole, frame, open_contender, write_jpeg
+from ckd.benchmarks.measure import fresh_process, latency_from_samples, peak_memory_mb
+from ckd.benchmarks.report import Kind, Memory, Startup
+from ckd.contract.bundle import Bundle
+from ckd.runtime.cascade import Cascade
+
+#: What is imported before a contender can load its networks.
+_LIBRARIES: Final[Mapping[Kind, str]] = {
+    "chain": "ckd.runtime.backends.onnxruntime",
+    "fused": "onnxruntime",
+    "pytorch": "ckd.train.fit",
+}
+
+
+def startup(
+    bundle: Path | None = None, *, threads: int | None = None, runs: int = 5
+) -> tuple[Startup, ...]:
+    """What a fresh process costs: the bare interpreter, the import, one image by `ckd-run`."""
+    frame_HWC = frame()
+    with tempfile.TemporaryDirectory() as name:
+        jpeg = write_jpeg(frame_HWC, Path(name) / "frame.jpg")
+        run_image = ["-m", "ckd.runtime.cli", "image", str(jpeg), "--out", f"{name}/results"]
+        run_image += ["--bundle", str(bundle)] if bundle is not None else []
+        run_image += ["--threads", str(threads)] if threads is not None else []
+        commands = {
+            "`python -c pass`": ["-c", "pass"],
+            "`import ckd.runtime`": ["-c", "import ckd.runtime"],
+            "`ckd-run image`, one frame": run_image,
+        }
+        taken_ms: dict[str, list[float]] = {what: [] for what in commands}
+        peaks_mb = dict.fromkeys(commands, 0.0)
+        for turn in range(1 + runs):  # the first one fills the page cache
+            for what, arguments in commands.items():
+                use = fresh_process([sys.executable, *arguments])
+                peaks_mb[what] = max(peaks_mb[what], use.peak_mb)
+                if turn:
+                    taken_ms[what].append(use.wall_ms)
+    return tuple(
+        Startup(what, latency_from_samples(samples_ms, 1), peaks_mb[what])
+        for what, samples_ms in taken_ms.items()
+    )
+
+
+def memory_of(kind: Kind, source: Path, bundle: Path, threads: int) -> Memory:
+    """Peak memory of a fresh process that runs one contender a few times."""
+    code = "import sys; from ckd.benchmarks.processes import print_memory as p; p(*sys.argv[1:])"
+    arguments = [kind, str(source), str(bundle), str(threads)]
+    return Memory(*json.loads(fresh_process([sys.executable, "-c", code, *arguments]).output))
+
+
+def print_memory(kind: Kind, source: str, bundle: str, threads: str) -> None:
+    """The child's side of `memory_of`: run one contender a few times and print what it took."""
+    importlib.import_module(_LIBRARIES[kind])
+    libraries_mb = peak_memory_mb()
+    frame_HWC = np.full((1080, 1920, 3), 128, np.uint8)
+    with contextlib.ExitStack() as stack:
+        step: Chain | Whole
+        if kind == "chain":
+            cascade = stack.enter_context(Cascade.load(bundle, num_threads=int(threads)))
+            step = Chain(cascade, frame_HWC)
+        else:
+            manifest = Bundle(Path(bundle)).manifest
+            infer = open_contender(kind, Path(source), manifest, int(threads), stack)
+            step = Whole(infer, manifest, frame_HWC)
+        for _ in range(3):
+            step()
+    print(json.dumps([libraries_mb, peak_memory_mb()]))

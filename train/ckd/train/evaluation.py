@@ -1,0 +1,173 @@
+"""What a system scored on one split, with 95 % bootstrap intervals over the images.
+
+Suffixes: N images, K classes.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.confusion import threshold_jaccard
+from ckd.contract.metrics import ClassificationScores, SegmentationScores, bootstrap_interval
+from ckd.contract.ranking import roc_auc
+from ckd.train.config import Recipe
+from ckd.train.data.samples import SampleSet, Split
+from ckd.train.scoring import ImageScore, label_scores, mask_scores
+from ckd.train.systems.graph import System
+from ckd.train.views import Views
+
+Interval = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a system scored on one split; None where the images or the system lack something.
+
+    Attributes:
+        views: that every answer was made of.
+        labels: class names in the order of each image's probabilities, and of its label.
+        images: the score of each image, in the order of the data set.
+        intervals: 95 % bootstrap intervals by "fine", "coarse" and "labels", then by score.
+    """
+
+    recipe: str
+    dataset: str
+    split: Split
+    views: Views
+    mask_threshold: float
+    labels: tuple[str, ...]
+    images: tuple[ImageScore, ...]
+    fine: SegmentationScores | None
+    coarse: SegmentationScores | None
+    classification: ClassificationScores | None
+    intervals: dict[str, dict[str, Interval]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `scores.json` holds; what is not defined, such as the AUC of one class, is None."""
+
+        def scored(
+            kind: str, scores: SegmentationScores | ClassificationScores | None
+        ) -> dict[str, Any] | None:
+            if scores is None:
+                return None
+            return {**scores.as_dict(), "interval_95": self.intervals[kind]}
+
+        return {
+            "recipe": self.recipe,
+            "dataset": self.dataset,
+            "split": self.split,
+            "views": self.views,
+            "num_images": len(self.images),
+            "mask_threshold": self.mask_threshold,
+            "segmentation": {
+                "fine": scored("fine", self.fine),
+                "coarse": scored("coarse", self.coarse),
+            },
+            "classification": scored("labels", self.classification),
+        }
+
+    def to_text(self) -> str:
+        """The headline figures with their intervals, for a terminal."""
+
+        def shown(name: str, value: float, kind: str, key: str) -> str:
+            low, high = self.intervals[kind][key]
+            between = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+            number = "undefined" if math.isnan(value) else f"{value:.3f}"
+            return f"  {name:<26}{number}{between}"
+
+        lines = [f"{self.title}; 95 % bootstrap intervals"]
+        for kind, masks in (("fine", self.fine), ("coarse", self.coarse)):
+            for key in self.intervals[kind] if masks is not None else ():
+                name = f"{kind} {key.replace('_', ' ')}"
+                lines.append(shown(name, getattr(masks, key), kind, key))
+        if (found := self.classification) is not None:
+            lines.append(shown("mean AUC", found.mean_auc, "labels", "mean_auc"))
+            for task in found.tasks:
+                auc = found.per_label[task].auc
+                lines.append(shown(f"AUC {task}", auc, "labels", f"auc_{task}"))
+            lines.append(f"  {'accuracy':<26}{found.accuracy:.3f}")
+            lines.append(f"  {'balanced accuracy':<26}{found.balanced_accuracy:.3f}")
+        return "\n".join(lines)
+
+    @property
+    def title(self) -> str:
+        """One line for figures."""
+        views = "single view" if self.views == "1" else "the paper's views"
+        return f"{self.recipe} on {self.dataset} {self.split}, {len(self.images)} images, {views}"
+
+
+def summarised(
+    recipe: Recipe, system: System, samples: SampleSet, views: Views, images: list[ImageScore]
+) -> Evaluation:
+    """The scores of all images together, and how sure they are."""
+    classification = label_scores(images, system.labels, recipe.tasks)
+    intervals = {kind: _mask_intervals(images, kind) for kind in ("fine", "coarse")}
+    if classification is not None:
+        intervals["labels"] = _label_intervals(images, system.labels, classification)
+    return Evaluation(
+        recipe=recipe.name,
+        dataset=samples.name,
+        split=samples.split,
+        views=views,
+        mask_threshold=system.mask_threshold,
+        labels=system.labels,
+        images=tuple(images),
+        fine=mask_scores(images, "fine"),
+        coarse=mask_scores(images, "coarse"),
+        classification=classification,
+        intervals=intervals,
+    )
+
+
+def diagnosed(images: Sequence[ImageScore]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities [N, K] and labels [N] of the images that have both."""
+    known = [s for s in images if s.label is not None and s.probabilities is not None]
+    return np.array([s.probabilities for s in known]), np.array([s.label for s in known])
+
+
+def _mask_intervals(images: Sequence[ImageScore], kind: str) -> dict[str, Interval]:
+    confusions = [c for score in images if (c := getattr(score, kind)) is not None]
+    per_image = {
+        "jaccard": np.array([c.jaccard for c in confusions]),
+        "threshold_jaccard": np.array([threshold_jaccard(c.jaccard) for c in confusions]),
+        "dice": np.array([c.dice for c in confusions]),
+    }
+
+    def interval(values_N: NDArray[np.float64]) -> Interval:
+        return _interval(lambda drawn: float(values_N[drawn].mean()), len(values_N))
+
+    return {name: interval(values_N) for name, values_N in per_image.items()}
+
+
+def _label_intervals(
+    images: Sequence[ImageScore], labels: tuple[str, ...], scores: ClassificationScores
+) -> dict[str, Interval]:
+    """Of the AUC of each task, as ``auc_<task>``, and of their mean."""
+    probabilities_NK, labels_N = diagnosed(images)
+
+    def interval(tasks: Sequence[str]) -> Interval:
+        columns = [labels.index(t) for t in tasks if not math.isnan(scores.per_label[t].auc)]
+        if not columns:
+            return None, None
+        # A draw that misses one of the classes gives nan, which leaves it out.
+        return _interval(
+            lambda drawn: fmean(
+                roc_auc(probabilities_NK[drawn, k], labels_N[drawn] == k) for k in columns
+            ),
+            len(labels_N),
+        )
+
+    per_task = {f"auc_{task}": interval([task]) for task in scores.tasks}
+    return {**per_task, "mean_auc": interval(scores.tasks)}
+
+
+def _interval(statistic: Callable[[NDArray[np.intp]], float], num_samples: int) -> Interval:
+    if num_samples == 0:
+        return None, None
+    low, high = bootstrap_interval(statistic, num_samples)
+    return (None, None) if math.isnan(low) else (low, high)

@@ -1,0 +1,70 @@
+"""Curves of a training: loss and validation scores by epoch, from what Lightning logged."""
+
+import contextlib
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ckd.train import plots
+from ckd.train.config import load_recipe
+
+
+def learning_curves(run: Path) -> Path | None:
+    """Draw loss and validation scores of every stage into ``<run>/learning_curves.png``.
+
+    None if nothing was logged yet. A stage that was resumed has several logs; of an epoch that
+    was run again the later log counts.
+    """
+    stages = [stage.name for stage in load_recipe(run / "recipe.json").stages]
+    logged = {name: table for name in stages if (table := _epochs(run / name / "logs"))}
+    if not logged:
+        return None
+    figure = plots.blank_figure(1.0 + 3.6 * len(logged), 6.0)
+    grid = figure.subplots(2, len(logged), squeeze=False)
+    for (upper, lower), (stage, table) in zip(grid.T, logged.items(), strict=True):
+        upper.set_title(stage, fontweight="bold")
+        _plot_epochs(upper, table, ["train/loss"])
+        scores = sorted({n for row in table.values() for n in row if n.startswith("val/")})
+        if scores:
+            _plot_epochs(lower, table, scores)
+            lower.legend(fontsize=8, framealpha=0.9)
+        else:
+            lower.set_axis_off()
+            lower.text(0.5, 0.5, "not validated while it trained", ha="center", color=plots.GREY)
+        upper.set_ylabel("training loss")
+        lower.set_ylabel("validation score")
+    out = run / "learning_curves.png"
+    plots.save(figure, out)
+    return out
+
+
+def _plot_epochs(axes: Axes, table: dict[int, dict[str, float]], names: Sequence[str]) -> None:
+    plots.tidy(axes).xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    for index, name in enumerate(names):
+        points = [(epoch + 1, row[name]) for epoch, row in sorted(table.items()) if name in row]
+        axes.plot(
+            [epoch for epoch, _ in points],
+            [value for _, value in points],
+            color=plots.COLOURS[index],
+            marker="o" if len(points) < 30 else "",
+            markersize=3,
+            label=name.partition("/")[2].replace("_", " "),
+        )
+
+
+def _epochs(logs: Path) -> dict[int, dict[str, float]]:
+    """Logged figures by epoch (from 0) and name; later versions win."""
+    table: dict[int, dict[str, float]] = {}
+    files = logs.glob("version_*/metrics.csv")
+    for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                # Empty cells were not logged at that step; a killed run's last line is cut off.
+                with contextlib.suppress(ValueError):
+                    found = {name: float(text) for name, text in row.items() if text}
+                    table.setdefault(int(found["epoch"]), {}).update(found)
+    return table
