@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from ckd.contract.preprocess import (
 )
 from ckd.contract.results import Finding
 from ckd.runtime.backends import Backend, DeviceBuffer, Engine, open_backend
+from ckd.runtime.closing import Closing
 
 
-class Cascade:
+class Cascade(Closing):
     """A bundle's networks, loaded and joined.
 
     Every tensor of the graph has one buffer, allocated here; its producer writes it and its
@@ -157,17 +157,6 @@ class Cascade:
         """Release every engine; the cascade cannot be used afterwards."""
         for engine in self.engines.values():
             engine.close()
-
-    def __enter__(self) -> "Cascade":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _answers(
         self, height: int, width: int

@@ -129,9 +129,11 @@ def _check_shares(
         num_train = len(_for_stage(train_set, stage))
         num_val = None if val_set is None else len(_for_stage(val_set, stage))
         if num_train < 2 * devices or (num_val is not None and num_val < devices):
+            found = f"{num_train} training" + (f" and {num_val} validation" if val_set else "")
             raise InputError(
-                f"stage {stage.name}: {num_train} training and {num_val} validation images are too "
-                f"few for {devices} processes"
+                f"stage {stage.name}: {found} images are too few for {devices} "
+                f"process{'es' if devices > 1 else ''}; expected 2 training images and, where it "
+                "is validated, 1 validation image for each"
             )
 
 

@@ -7,13 +7,13 @@ repeated or left out so that playing time follows the clock.
 
 import os
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.runtime.closing import Closing
 from ckd.runtime.sources.opencv import open_capture, quiet_opencv
 
 #: By file name ending, the codecs to try. H.264 plays everywhere but wheels from PyPI cannot write
@@ -31,7 +31,7 @@ _MIN_FPS, _MAX_FPS = 1.0, 60.0
 _MAX_GAP_S = 2.0
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes RGB frames to ``path``; the file appears there, playable, when it is closed.
 
     Until then it has the name ``<stem>.part<ending>``, so that an interrupted program leaves no
@@ -87,17 +87,6 @@ class Recorder:
         elif self.num_written == 0:
             self._part.unlink(missing_ok=True)
         return self.path if self.num_written else None
-
-    def __enter__(self) -> "Recorder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _begin(self) -> None:
         if self._fps is None:

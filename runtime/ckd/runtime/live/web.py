@@ -2,15 +2,15 @@
 
 import ipaddress
 import secrets
-from types import TracebackType
 
 from ckd.contract.errors import UsageError
+from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.live.web_board import Board
 from ckd.runtime.live.web_server import ViewServer
 
 
-class WebView:
+class WebView(Closing):
     """Serves the page from construction until `close`; `url` is where.
 
     On a loopback address (the default) only this machine can look. On any other, the address holds
@@ -65,17 +65,6 @@ class WebView:
         if not self._closed:
             self._closed = True
             self._server.close()
-
-    def __enter__(self) -> "WebView":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _is_loopback(host: str) -> bool:

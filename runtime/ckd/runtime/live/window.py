@@ -7,7 +7,6 @@ import os
 import sys
 import textwrap
 import time
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ckd.contract.errors import CkdError, EnvironmentUnusable
 from ckd.contract.labels import lesion_name
 from ckd.contract.results import NOTICE
+from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.sources.opencv import build_feature
 
@@ -27,7 +27,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MESSAGE_S = 4.0
 
 
-class WindowView:
+class WindowView(Closing):
     """A window of OpenCV's own; create and update it in the main thread.
 
     Raises:
@@ -76,17 +76,6 @@ class WindowView:
         """Take the window away. May be called twice."""
         self._closed = True
         cv2.destroyAllWindows()
-
-    def __enter__(self) -> "WindowView":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _on_key(self, key: int) -> None:
         if key in (ord("q"), 27):

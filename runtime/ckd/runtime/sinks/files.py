@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import UsageError
 from ckd.contract.results import Finding
+from ckd.runtime.closing import Closing
 
 
-class ResultFolder:
+class ResultFolder(Closing):
     """Collects findings; `predictions.csv` grows as they come, so an interruption loses nothing.
 
     The CSV has the columns of an ISIC submission: ``image``, then one probability per label in the
@@ -78,14 +78,3 @@ class ResultFolder:
     def close(self) -> None:
         """Finish the CSV."""
         self._csv.close()
-
-    def __enter__(self) -> "ResultFolder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -4,19 +4,18 @@ Suffixes: H rows, W columns, C channels in RGB order. Times ending in ``_s`` are
 `time.monotonic`: they can be subtracted from each other, and no clock change disturbs them.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.runtime.closing import Closing
+
 #: "no signal" is a source that was live, is silent now, and may come back; "failed" will not.
 SourceState = Literal["connecting", "live", "no signal", "ended", "failed"]
-
-_Source = TypeVar("_Source", bound="FrameSource")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +32,7 @@ class Frame:
         return self.image_HWC.shape[0], self.image_HWC.shape[1]
 
 
-class FrameSource(ABC):
+class FrameSource(Closing):
     """Frames one by one. Close it, or use it in a ``with`` statement.
 
     Iterating yields frames until the source ends, and raises if it fails.
@@ -76,14 +75,3 @@ class FrameSource(ABC):
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.get()) is not None:
             yield frame
-
-    def __enter__(self: _Source) -> _Source:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
