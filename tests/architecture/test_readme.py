@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ckd.benchmarks.contenders import write_jpeg
+from ckd.train.data.synthetic import dermoscopy
+
 ROOT = Path(__file__).parents[2]
 READMES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(#[^)]*)?\)")
@@ -28,6 +31,7 @@ def test_commands_and_code_run_in_order(tmp_path: Path) -> None:
     assert len(blocks) >= 4
     tools = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    write_jpeg(dermoscopy(seed=1, side_px=512).image_HWC, tmp_path / "photo.jpg")
     for kind, code in blocks:
         if code.startswith("make "):
             continue  # this test is run by one of them
