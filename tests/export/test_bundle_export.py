@@ -28,8 +28,9 @@ from ckd.contract.results import NOTICE  # noqa: E402
 from ckd.export import bundle as bundle_module  # noqa: E402
 from ckd.export import cli  # noqa: E402
 from ckd.export.bundle import verify_bundle, write_bundle  # noqa: E402
+from ckd.export.folds import folded  # noqa: E402
 from ckd.export.model_card import Evidence  # noqa: E402
-from ckd.export.parity import check_parity, parity_images, torch_tensors  # noqa: E402
+from ckd.export.parity import check_parity, expected_tensors, parity_images  # noqa: E402
 from ckd.runtime import Cascade  # noqa: E402
 from ckd.runtime.acceptance import CASES, TOLERANCES  # noqa: E402
 from ckd.train.evaluation import Evaluation  # noqa: E402
@@ -73,7 +74,7 @@ def test_the_committed_bundle_is_what_its_generator_makes(
     assert set(again.files) == set(committed.files)
     images = parity_images(system.image_size)
     with Cascade.load(tiny_bundle) as one, Cascade.load(tmp_path / "again") as two:
-        expected = torch_tensors(system, images)
+        expected = expected_tensors(system, folded(system), images)
         check_parity(one, images, expected)
         check_parity(two, images, expected)
 
@@ -103,7 +104,7 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
         "seg_encoder.fp32.onnx",
     ]
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
-    assert {entry.tensor for entry in report} == {
+    assert {entry.tensor for entry in report.tensors} == {
         name for node in system.nodes for name in node.outputs
     }
     assert told[0] == ("export rootseg", 0, 6)

@@ -1,10 +1,11 @@
 """The gate: the chained ONNX graphs say what PyTorch says, or nothing is released."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -12,10 +13,12 @@ pytest.importorskip("onnxscript")
 
 from ckd.contract.errors import GateFailed  # noqa: E402
 from ckd.contract.manifest import IMAGE  # noqa: E402
+from ckd.export.folds import folded  # noqa: E402
 from ckd.export.parity import (  # noqa: E402
     FP32_TOLERANCE,
     TensorParity,
     check_parity,
+    expected_tensors,
     parity_images,
     torch_tensors,
 )
@@ -32,6 +35,10 @@ def cascade(tiny_bundle: Path) -> Iterator[Cascade]:
 @pytest.fixture
 def system(make_tiny_system: Callable[[], System]) -> System:
     return make_tiny_system()
+
+
+def expected(system: System, images_NSS3: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+    return expected_tensors(system, folded(system), images_NSS3)
 
 
 def test_parity_images_are_always_the_same_photographs() -> None:
@@ -55,7 +62,7 @@ def test_pytorch_gives_every_tensor_of_the_graph(system: System, cascade: Cascad
 
 def test_the_chain_says_what_pytorch_says(system: System, cascade: Cascade) -> None:
     images = parity_images(32)
-    report = check_parity(cascade, images, torch_tensors(system, images))
+    report = check_parity(cascade, images, expected(system, images))
     assert {entry.tensor for entry in report} == set(cascade.manifest.shapes) - {IMAGE}
     for entry in report:
         assert entry.relative < 1e-3, entry
@@ -81,14 +88,14 @@ def test_one_changed_weight_closes_the_gate(
     with torch.no_grad():
         system.networks.get_parameter(weight).add_(0.05)
     with pytest.raises(GateFailed, match=rf"^{first_tensor}: .*nothing was written$"):
-        check_parity(cascade, images, torch_tensors(system, images))
+        check_parity(cascade, images, expected(system, images))
 
 
 def test_a_changed_image_mean_closes_the_gate(system: System, cascade: Cascade) -> None:
     system.image_input.mean_C += 2.0
     images = parity_images(32)
     with pytest.raises(GateFailed, match="differs from PyTorch by"):
-        check_parity(cascade, images, torch_tensors(system, images))
+        check_parity(cascade, images, expected(system, images))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -96,7 +103,7 @@ def test_a_chain_that_gives_no_numbers_closes_the_gate(
     system: System, cascade: Cascade, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = parity_images(32)
-    expected = torch_tensors(system, images)
+    wanted = expected(system, images)
     run = cascade.run
 
     def broken(image: np.ndarray) -> dict[str, np.ndarray]:
@@ -106,18 +113,18 @@ def test_a_chain_that_gives_no_numbers_closes_the_gate(
 
     monkeypatch.setattr(cascade, "run", broken)
     with pytest.raises(GateFailed, match=r"^mean3: "):
-        check_parity(cascade, images, expected)
+        check_parity(cascade, images, wanted)
 
 
 def test_the_tolerance_is_in_standard_deviations(system: System, cascade: Cascade) -> None:
     images = parity_images(32)
-    expected = dict(torch_tensors(system, images))
-    expected["logits"] = expected["logits"] + 0.5 * FP32_TOLERANCE * expected["logits"].std()
-    check_parity(cascade, images, expected)
-    expected["logits"] = expected["logits"] + 1.0 * FP32_TOLERANCE * expected["logits"].std()
+    wanted = dict(expected(system, images))
+    wanted["logits"] = wanted["logits"] + 0.5 * FP32_TOLERANCE * wanted["logits"].std()
+    check_parity(cascade, images, wanted)
+    wanted["logits"] = wanted["logits"] + 1.0 * FP32_TOLERANCE * wanted["logits"].std()
     with pytest.raises(GateFailed, match=r"^logits: "):
-        check_parity(cascade, images, expected)
-    check_parity(cascade, images, expected, tolerance=2 * FP32_TOLERANCE)
+        check_parity(cascade, images, wanted)
+    check_parity(cascade, images, wanted, tolerance=2 * FP32_TOLERANCE)
 
 
 def test_a_constant_tensor_has_a_finite_error() -> None:

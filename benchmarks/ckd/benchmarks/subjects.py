@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ckd.contract.labels import ISIC2017
 from ckd.export.bundle import write_bundle
+from ckd.export.folds import folded
 from ckd.export.onnx import export_onnx
 from ckd.train.config import Recipe
 from ckd.train.data.synthetic import dermoscopy
@@ -66,7 +67,7 @@ def export_run(run: Path, folder: Path, bundle: Path | None) -> tuple[Path, Path
     if bundle is None:
         bundle = folder / recipe.name
         write_bundle(system, bundle, name=recipe.name, provenance={"purpose": "benchmark"})
-    whole = system.merged([node.name for node in system.nodes], "fused")
+    whole = folded(system).merged([node.name for node in system.nodes], "fused")
     whole.eval()  # a new module is in training mode, and exported so it would be another network
     fused = folder / "fused.onnx"
     export_onnx(whole.nodes[0], whole, fused)

@@ -1,19 +1,20 @@
-"""Make a bundle: export every node, wire them, prove the chain, record golden cases, hash all."""
+"""Make a bundle: fold and export every node, wire them, prove the chain, record golden cases."""
 
 import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ckd.contract.bundle import CASCADE, Bundle, write_hashes
 from ckd.contract.errors import GateFailed, UsageError
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
+from ckd.export.folds import count_macs, folded
 from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import export_onnx
-from ckd.export.parity import TensorParity, check_parity, parity_images, torch_tensors
+from ckd.export.parity import TensorParity, check_parity, expected_tensors, parity_images
 from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases, run_acceptance
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
@@ -25,6 +26,21 @@ FP32_ACCEPTANCE = Tolerance(mask_jaccard=0.99, probability=0.005)
 Progress = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was proved of a bundle when it was written.
+
+    Attributes:
+        tensors: how far each tensor of the chain lies from PyTorch's.
+        macs_trained: multiply-accumulates of an image in the system as trained.
+        macs_exported: in the networks of the bundle, see `ckd.export.folds`.
+    """
+
+    tensors: tuple[TensorParity, ...]
+    macs_trained: int
+    macs_exported: int
+
+
 def write_bundle(
     system: System,
     out: Path,
@@ -33,7 +49,7 @@ def write_bundle(
     provenance: Mapping[str, Any],
     evidence: Evidence | None = None,
     progress: Progress | None = None,
-) -> list[TensorParity]:
+) -> ExportReport:
     """Write a bundle folder, or nothing if the exported chain disagrees with PyTorch.
 
     Args:
@@ -44,9 +60,6 @@ def write_bundle(
         evidence: scores, learning curves and notes for the model card.
         progress: told (what is being done, step, number of steps).
 
-    Returns:
-        How far each tensor of the chain lies from PyTorch's.
-
     Raises:
         GateFailed: the chain disagrees with PyTorch.
         UsageError: ``out`` exists.
@@ -55,21 +68,22 @@ def write_bundle(
         raise UsageError(f"{out} exists; name another folder or remove it")
     tell = progress or (lambda what, step, steps: None)
     system.eval()
+    deployed = folded(system)
     out.parent.mkdir(parents=True, exist_ok=True)
     steps = len(system.nodes) + 2
     # Built beside its destination and renamed at the end: an interrupted export leaves no bundle.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
         folder = Path(made) / "bundle"
         (folder / "acceptance").mkdir(parents=True)
-        for step, node in enumerate(system.nodes):
+        for step, node in enumerate(deployed.nodes):
             tell(f"export {node.name}", step, steps)
-            export_onnx(node, system, folder / _file(node.name))
+            export_onnx(node, deployed, folder / _file(node.name))
         manifest = _manifest(system, name, provenance)
         (folder / CASCADE).write_text(manifest.to_json())
 
         tell("compare with PyTorch", steps - 2, steps)
         images = parity_images(system.image_size)
-        expected = torch_tensors(system, images)
+        expected = expected_tensors(system, deployed, images)
         answers = {tensor: expected[tensor] for tensor in manifest.results.names()}
         (folder / CASES).write_bytes(pack_cases(images, answers))
         (folder / TOLERANCES).write_text(json.dumps({"fp32": asdict(FP32_ACCEPTANCE)}) + "\n")
@@ -83,11 +97,11 @@ def write_bundle(
         write_hashes(folder)
         bundle = Bundle(folder)
         with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
-            report = check_parity(cascade, images, expected)
+            parity = check_parity(cascade, images, expected)
             _check_acceptance(cascade, bundle)
         tell("done", steps, steps)
         shutil.move(folder, out)
-    return report
+    return ExportReport(tuple(parity), count_macs(system), count_macs(deployed))
 
 
 def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any]:

@@ -63,14 +63,20 @@ def bundle(
         progress=_progress(),
     )
     if as_json:
-        print(json.dumps([{"tensor": t.tensor, "relative_error": t.relative} for t in report]))
+        errors = {t.tensor: t.relative for t in report.tensors}
+        macs = {"trained": report.macs_trained, "exported": report.macs_exported}
+        print(json.dumps({"relative_errors": errors, "macs": macs}))
         return
-    worst = max(report, key=lambda tensor: tensor.relative)
+    worst = max(report.tensors, key=lambda tensor: tensor.relative)
     size_mb = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     print(f"{out}: {len(system.nodes)} networks, {size_mb:.1f} MB")
     print(
         f"largest difference from PyTorch: {worst.relative:.1e} standard deviations "
-        f"({worst.tensor}, {len(report)} tensors compared)"
+        f"({worst.tensor}, {len(report.tensors)} tensors compared)"
+    )
+    print(
+        f"{report.macs_exported / 1e9:.2f} GMAC an image, "
+        f"{report.macs_trained / 1e9:.2f} as trained"
     )
 
 

@@ -51,6 +51,16 @@ def torch_tensors(
     return {name: t.float().cpu().numpy() for name, t in tensors.items() if name != IMAGE}
 
 
+def expected_tensors(
+    system: System, deployed: System, images_NSS3: NDArray[np.uint8]
+) -> Mapping[str, NDArray[np.float32]]:
+    """What the chain must say: the answers of the system as trained, and between the networks the
+    tensors of its folded form, which may mean something else (see `ckd.export.folds`)."""
+    trained = torch_tensors(system, images_NSS3)
+    answers = {name: trained[name] for name in system.results.names()}
+    return {**torch_tensors(deployed, images_NSS3), **answers}
+
+
 def check_parity(
     cascade: Cascade,
     images_NSS3: NDArray[np.uint8],

@@ -78,6 +78,7 @@ class AttentionBlock(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
+        self.c_below = c_below
         self.before = ScSE(c_below + c_skip, spatial) if c_skip else nn.Identity()
         self.convs = nn.Sequential(ConvBnRelu(c_below + c_skip, c_out), ConvBnRelu(c_out, c_out))
         self.after = ScSE(c_out, spatial)

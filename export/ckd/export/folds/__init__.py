@@ -1,0 +1,52 @@
+"""Inference-time algebra: the same answers from fewer operations (models.md section 9.2).
+
+Each fold swaps a sub-module of a trained network for one that is equal in exact arithmetic. What
+lies between the networks keeps its name and shape, but h1..h4 change meaning: batch normalisation
+of Entangle-Seg is folded through the cut into them. A fold stays away where it would not hold.
+"""
+
+import copy
+
+import torch
+
+from ckd.export.folds.aspp import fold_aspp
+from ckd.export.folds.attention import fold_channel_attention
+from ckd.export.folds.decoder import fold_decoder, fold_knowledge
+from ckd.train.networks.cls import Cls
+from ckd.train.networks.rootseg import RootSeg
+from ckd.train.networks.seg import SegDecoder, SegEncoder
+from ckd.train.systems.graph import System
+
+
+@torch.no_grad()
+def folded(system: System) -> System:
+    """A copy of a trained system with every fold applied that holds for it, in evaluation mode.
+
+    Networks that are not CKDNet's are copied as they are.
+    """
+    copied = copy.deepcopy(system).eval()
+    networks = list(copied.modules())  # those inside fused nodes too
+    encoders = [network for network in networks if isinstance(network, SegEncoder)]
+    for network in networks:
+        match network:
+            case RootSeg() as rootseg:
+                fold_aspp(rootseg, deep_px=system.image_size // 32)
+            case Cls() as cls:
+                fold_channel_attention(cls)
+            case SegDecoder() as decoder:
+                if len(encoders) == 1:
+                    fold_knowledge(encoders[0], decoder)
+                fold_decoder(decoder)
+    return copied
+
+
+@torch.no_grad()
+def count_macs(system: System) -> int:
+    """Multiply-accumulates of one image: convolutions, linear layers and matrix products."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    side = system.image_size
+    image = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        system.eval()(image)
+    return int(counter.get_total_flops()) // 2

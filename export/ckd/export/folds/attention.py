@@ -1,0 +1,43 @@
+"""The classifier's channel attention where only its mean over the map is asked for.
+
+Suffixes: B batch, C channels, H rows, W columns, T = H*W.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ckd.train.networks.blocks import ChannelAttention
+from ckd.train.networks.cls import Cls
+
+
+class PooledAttention(nn.Module):
+    """Mean over the map of `ChannelAttention`: delta * (S a) + a with a the mean of A.
+
+    Pooling is linear, so S, which is needed, multiplies one vector instead of the map.
+    """
+
+    def __init__(self, attention: ChannelAttention) -> None:
+        super().__init__()
+        self.energy_sign = attention.energy_sign
+        self.delta = attention.delta
+
+    def forward(self, a_BCHW: Tensor) -> Tensor:
+        """[B, C, 1, 1]; energies and softmax in float32 as in `ChannelAttention`."""
+        a_BCT = a_BCHW.float().flatten(2)
+        energy_BCC = torch.bmm(a_BCT, a_BCT.transpose(1, 2))
+        attention_BCC = torch.softmax(self.energy_sign * energy_BCC, dim=-1)
+        mean_BC1 = a_BCT.mean(dim=2, keepdim=True)
+        pooled_BC1 = self.delta * torch.bmm(attention_BCC, mean_BC1) + mean_BC1
+        return pooled_BC1[..., None].to(a_BCHW.dtype)
+
+
+def fold_channel_attention(cls: Cls) -> None:
+    """Swap the attention, in place: for nothing where delta is 0, for its mean where that is asked.
+
+    MobileNetV2's head stands between attention and pooling and is not linear: nothing is done.
+    """
+    attention = cls.attention
+    if attention.delta.item() == 0.0:
+        cls.attention = nn.Identity()  # type: ignore[assignment]
+    elif isinstance(cls.encoder.head, nn.Identity):
+        cls.attention = PooledAttention(attention)  # type: ignore[assignment]
