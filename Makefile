@@ -29,8 +29,8 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP) "pip>=25.1"
-	.venv/bin/python $(PIP) --editable ".[export]" --group dev
+	.venv/bin/python $(PIP) --editable ".[export,openvino]" --group dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* build dist runs
+	rm -rf .venv .venv-* build dist # runs/ holds trained networks: remove it by hand

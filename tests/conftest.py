@@ -1,6 +1,7 @@
 """What tests of several stages share."""
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from ckd.train.systems.graph import System
 
 _HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `ckd` remembers of this machine is neither used nor changed by tests."""
+    os.environ["CKD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.benchmarks import latency as module
+from ckd.benchmarks.contenders import ChainSetting
 from ckd.benchmarks.latency import latency
 from ckd.benchmarks.measure import Ratio
 from ckd.benchmarks.processes import memory_of, startup
@@ -40,6 +41,9 @@ class Fine(nn.Module):
     def forward(self, image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         x = self.conv(image)
         return self.head(x.mean((2, 3)) + coarse.mean((2, 3))), x[:, :1]
+
+
+ONE_THREAD = ChainSetting(threads=1)
 
 
 def toy(seed: int = 0) -> System:
@@ -84,7 +88,9 @@ def trained(monkeypatch: pytest.MonkeyPatch, system: System) -> Path:
 @pytest.fixture
 def report(bundle: Path, fused: Path, monkeypatch: pytest.MonkeyPatch) -> LatencyReport:
     run = trained(monkeypatch, toy())
-    return latency(bundle, run=run, fused=fused, threads=1, warmup=1, runs=3, command="ckd-bench")
+    return latency(
+        bundle, run=run, fused=fused, setting=ONE_THREAD, warmup=1, runs=3, command="ckd-bench"
+    )
 
 
 def test_every_contender_is_measured_in_both_scopes(report: LatencyReport) -> None:
@@ -114,7 +120,7 @@ def test_the_chain_is_told_step_by_step(report: LatencyReport) -> None:
 
 
 def test_without_a_run_only_the_runtime_is_measured(bundle: Path) -> None:
-    report = latency(bundle, threads=1, warmup=0, runs=2)
+    report = latency(bundle, setting=ONE_THREAD, warmup=0, runs=2)
 
     assert [contender.kind for contender in report.contenders] == ["chain", "jpeg"]
     assert all(contender.frame_speedup is None for contender in report.contenders)
@@ -125,7 +131,7 @@ def test_without_a_run_only_the_runtime_is_measured(bundle: Path) -> None:
 
 
 def test_the_fused_graph_runs_alone_in_a_fresh_process(bundle: Path, fused: Path) -> None:
-    memory = memory_of("fused", fused, bundle, 1)
+    memory = memory_of("fused", fused, bundle, ONE_THREAD)
 
     assert 0 < memory.libraries_mb < memory.peak_mb
 
@@ -134,7 +140,7 @@ def test_other_weights_are_not_compared(bundle: Path, monkeypatch: pytest.Monkey
     run = trained(monkeypatch, toy(seed=1))
 
     with pytest.raises(UsageError, match="pytorch: logits differ"):
-        latency(bundle, run=run, threads=1, warmup=0, runs=1)
+        latency(bundle, run=run, setting=ONE_THREAD, warmup=0, runs=1)
 
 
 def test_other_classes_are_not_compared(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,20 +148,20 @@ def test_other_classes_are_not_compared(bundle: Path, monkeypatch: pytest.Monkey
     other.labels = ("BEN", "MEL")
 
     with pytest.raises(UsageError, match="a-run has classes BEN, MEL at 32 px"):
-        latency(bundle, run=trained(monkeypatch, other), threads=1, warmup=0, runs=1)
+        latency(bundle, run=trained(monkeypatch, other), setting=ONE_THREAD, warmup=0, runs=1)
 
 
 def test_thread_counts_are_given_back(report: LatencyReport, bundle: Path) -> None:
     import cv2
 
     before = cv2.getNumThreads()
-    latency(bundle, threads=1, warmup=0, runs=1)
+    latency(bundle, setting=ONE_THREAD, warmup=0, runs=1)
 
     assert cv2.getNumThreads() == before
 
 
 def test_startup_measures_fresh_processes(bundle: Path) -> None:
-    bare, imported, image = startup(bundle, threads=1, runs=2)
+    bare, imported, image = startup(bundle, setting=ONE_THREAD, runs=2)
 
     assert bare.wall.runs == 2
     assert bare.peak_mb < imported.peak_mb < image.peak_mb

@@ -24,6 +24,12 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
     return named
 
 
+@pytest.fixture(autouse=True)
+def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with `ckd[cpu]`; the other backends have tests of their own."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+
 def test_this_machine_can_run_the_tiny_bundle(tiny_bundle: Path) -> None:
     checks = by_name(examine(tiny_bundle))
     assert [what for what, check in checks.items() if check.status == "problem"] == []

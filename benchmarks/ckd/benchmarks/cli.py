@@ -37,12 +37,19 @@ def latency_command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
     ] = None,
+    backend: Annotated[
+        str, typer.Option(help="Of the chain: onnxruntime, openvino, or auto.")
+    ] = "onnxruntime",
+    precision: Annotated[
+        str, typer.Option(help="Of the chain: fp32, or bf16 with openvino.")
+    ] = "fp32",
     out: Annotated[
         Path | None, typer.Option(help="Write latency.json, latency.md and latency.png here.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Time one 1920x1080 frame: the chain, and with --run or --recipe one graph and PyTorch."""
+    from ckd.benchmarks.contenders import ChainSetting
     from ckd.benchmarks.latency import latency
     from ckd.benchmarks.machine import public_command
     from ckd.benchmarks.processes import startup
@@ -52,7 +59,7 @@ def latency_command(
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
     weights, fused = "as in the bundle", None
-    threads = threads or usable_cores()
+    setting = ChainSetting(backend=backend, precision=precision, threads=threads or usable_cores())
     with ExitStack() as stack:
         if recipe is not None or run is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -69,14 +76,14 @@ def latency_command(
             bundle,
             run=run,
             fused=fused,
-            threads=threads,
+            setting=setting,
             warmup=warmup,
             runs=runs,
             weights=weights,
             command=public_command("ckd-bench", sys.argv[1:]),
             progress=console.progress_bar("calls"),
         )
-        report = replace(report, startup=startup(bundle, threads=threads))
+        report = replace(report, startup=startup(bundle, setting=setting))
     if out is not None:
         written = write_report(report, out)
         _say(f"wrote {', '.join(written)} to {out}")

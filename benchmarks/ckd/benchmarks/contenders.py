@@ -9,6 +9,7 @@ Suffixes: H rows, W columns of the frame; C channels in RGB order; S side of the
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,21 @@ from ckd.contract.preprocess import mask_from_logits, network_image, softmax
 from ckd.runtime.cascade import Cascade
 
 #: Contenders whose logits differ by more than this part of the largest are not the same networks.
-SAME_NETWORKS: Final = 0.05
+SAME_NETWORKS: Final[Mapping[str, float]] = {"fp32": 0.05, "bf16": 0.25}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSetting:
+    """How the chain is run: see `Cascade.load`."""
+
+    backend: str = "onnxruntime"
+    precision: str = "fp32"
+    threads: int
+
+    def load(self, bundle: Path | str) -> Cascade:
+        """The cascade, on the CPU."""
+        return Cascade.load(bundle, self.backend, "cpu", self.precision, self.threads)
+
 
 #: From the resized image to the system's results by name.
 Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
@@ -154,7 +169,7 @@ def _open_pytorch(
     return infer
 
 
-def compare(racing: Mapping[Kind, Chain | Whole]) -> dict[Kind, float]:
+def compare(racing: Mapping[Kind, Chain | Whole], precision: str) -> dict[Kind, float]:
     """Run each once; `UsageError` if the answers show that the networks are not the same."""
     errors: dict[Kind, float] = {}
     for kind, step in racing.items():
@@ -168,7 +183,7 @@ def compare(racing: Mapping[Kind, Chain | Whole]) -> dict[Kind, float]:
             float(np.abs(given[name] - logits).max() / max(np.abs(logits).max(), 1e-6))
             for name, logits in expected.items()
         )
-        if not errors[kind] <= SAME_NETWORKS:  # also where it is not a number
+        if not errors[kind] <= SAME_NETWORKS[precision]:  # also where it is not a number
             raise UsageError(
                 f"{kind}: logits differ from the bundle's by {errors[kind]:.2g} of the largest; "
                 "give the run that the bundle was exported from"

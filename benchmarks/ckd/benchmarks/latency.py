@@ -13,7 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.benchmarks.contenders import Chain, Whole, compare, frame, open_contender, write_jpeg
+from ckd.benchmarks.contenders import (
+    Chain,
+    ChainSetting,
+    Whole,
+    compare,
+    frame,
+    open_contender,
+    write_jpeg,
+)
 from ckd.benchmarks.machine import activity, conditions, machine
 from ckd.benchmarks.measure import (
     Latency,
@@ -25,8 +33,7 @@ from ckd.benchmarks.measure import (
 )
 from ckd.benchmarks.processes import memory_of
 from ckd.benchmarks.report import Contender, Kind, LatencyReport
-from ckd.runtime.backends import usable_cores
-from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.cascade import embedded_bundle
 
 
 def latency(
@@ -34,7 +41,7 @@ def latency(
     *,
     run: Path | None = None,
     fused: Path | None = None,
-    threads: int | None = None,
+    setting: ChainSetting,
     warmup: int = 10,
     runs: int = 100,
     weights: str = "as in the bundle",
@@ -47,7 +54,7 @@ def latency(
         bundle: folder or zip file; None takes the one that comes with `ckd`.
         run: folder of `ckd-train fit`; adds PyTorch.
         fused: ONNX file of the whole cascade: image in, the bundle's results out; adds it.
-        threads: of every contender; all available cores by default.
+        setting: backend and precision of the chain, threads of every contender.
         warmup: turns that do not count.
         runs: turns that count.
         weights: what to say of the weights in the report.
@@ -58,7 +65,7 @@ def latency(
         UsageError: the contenders do not run the same networks.
         EnvironmentUnusable: a contender's library is not installed.
     """
-    threads = threads or usable_cores()
+    threads = setting.threads
     before = activity()
     path = embedded_bundle() if bundle is None else bundle
     sources: dict[Kind, Path] = {"chain": path}
@@ -69,7 +76,7 @@ def latency(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.callback(cv2.setNumThreads, cv2.getNumThreads())
         cv2.setNumThreads(threads)
-        cascade = stack.enter_context(Cascade.load(path, num_threads=threads))
+        cascade = stack.enter_context(setting.load(path))
         chain = Chain(cascade, frame_HWC)
         racing: dict[Kind, Chain | Whole] = {
             "chain": chain,
@@ -79,7 +86,7 @@ def latency(
             if kind != "chain":
                 infer = open_contender(kind, source, cascade.manifest, threads, stack)
                 racing[kind] = Whole(infer, cascade.manifest, frame_HWC)
-        errors = compare(racing)
+        errors = compare(racing, setting.precision)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
 
     networks_ms = {kind: np.array(racing[kind].networks_ms[-runs:]) for kind in sources}
@@ -98,7 +105,7 @@ def latency(
                 frame=latency_from_samples(frame_ms[kind], warmup),
                 networks_speedup=_ratio(networks_ms.get("pytorch"), networks_ms.get(kind)),
                 frame_speedup=_ratio(frame_ms.get("pytorch"), frame_ms[kind]),
-                memory=memory_of(kind, sources[kind], path, threads) if kind in sources else None,
+                memory=memory_of(kind, sources[kind], path, setting) if kind in sources else None,
                 logit_error=errors.get(kind),
             )
             for kind in racing

@@ -11,22 +11,20 @@ from typing import Final
 
 import numpy as np
 
-from ckd.benchmarks.contenders import Chain, Whole, frame, open_contender, write_jpeg
+from ckd.benchmarks.contenders import Chain, ChainSetting, Whole, frame, open_contender, write_jpeg
 from ckd.benchmarks.measure import fresh_process, latency_from_samples, peak_memory_mb
 from ckd.benchmarks.report import Kind, Memory, Startup
 from ckd.contract.bundle import Bundle
-from ckd.runtime.cascade import Cascade
 
-#: What is imported before a contender can load its networks.
+#: What is imported before a contender other than the chain can load its networks.
 _LIBRARIES: Final[Mapping[Kind, str]] = {
-    "chain": "ckd.runtime.backends.onnxruntime",
     "fused": "onnxruntime",
     "pytorch": "ckd.train.fit",
 }
 
 
 def startup(
-    bundle: Path | None = None, *, threads: int | None = None, runs: int = 5
+    bundle: Path | None = None, *, setting: ChainSetting, runs: int = 5
 ) -> tuple[Startup, ...]:
     """What a fresh process costs: the bare interpreter, the import, one image by `ckd-run`."""
     frame_HWC = frame()
@@ -34,7 +32,8 @@ def startup(
         jpeg = write_jpeg(frame_HWC, Path(name) / "frame.jpg")
         run_image = ["-m", "ckd.runtime.cli", "image", str(jpeg), "--out", f"{name}/results"]
         run_image += ["--bundle", str(bundle)] if bundle is not None else []
-        run_image += ["--threads", str(threads)] if threads is not None else []
+        run_image += ["--backend", setting.backend, "--precision", setting.precision]
+        run_image += ["--threads", str(setting.threads)]
         commands = {
             "`python -c pass`": ["-c", "pass"],
             "`import ckd.runtime`": ["-c", "import ckd.runtime"],
@@ -54,22 +53,26 @@ def startup(
     )
 
 
-def memory_of(kind: Kind, source: Path, bundle: Path, threads: int) -> Memory:
+def memory_of(kind: Kind, source: Path, bundle: Path, setting: ChainSetting) -> Memory:
     """Peak memory of a fresh process that runs one contender a few times."""
     code = "import sys; from ckd.benchmarks.processes import print_memory as p; p(*sys.argv[1:])"
-    arguments = [kind, str(source), str(bundle), str(threads)]
+    arguments = [kind, str(source), str(bundle)]
+    arguments += [setting.backend, setting.precision, str(setting.threads)]
     return Memory(*json.loads(fresh_process([sys.executable, "-c", code, *arguments]).output))
 
 
-def print_memory(kind: Kind, source: str, bundle: str, threads: str) -> None:
+def print_memory(
+    kind: Kind, source: str, bundle: str, backend: str, precision: str, threads: str
+) -> None:
     """The child's side of `memory_of`: run one contender a few times and print what it took."""
-    importlib.import_module(_LIBRARIES[kind])
+    importlib.import_module(_LIBRARIES.get(kind, f"ckd.runtime.backends.{backend}"))
     libraries_mb = peak_memory_mb()
     frame_HWC = np.full((1080, 1920, 3), 128, np.uint8)
     with contextlib.ExitStack() as stack:
         step: Chain | Whole
         if kind == "chain":
-            cascade = stack.enter_context(Cascade.load(bundle, num_threads=int(threads)))
+            setting = ChainSetting(backend=backend, precision=precision, threads=int(threads))
+            cascade = stack.enter_context(setting.load(bundle))
             step = Chain(cascade, frame_HWC)
         else:
             manifest = Bundle(Path(bundle)).manifest

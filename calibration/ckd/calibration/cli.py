@@ -29,7 +29,7 @@ def ranges_command(
     files = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
     if not files:
         raise InputError(f"{images}: no images in this folder")
-    with Cascade.load(bundle) as cascade:
+    with Cascade.load(bundle, "onnxruntime") as cascade:
         ranges = measure_ranges(cascade, files, console.progress_bar("images"))
     if as_json:
         print(json.dumps({name: found.as_dict() for name, found in ranges.items()}))

@@ -20,8 +20,11 @@ from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.train.systems.graph import System, tensor_shapes
 
-#: Golden cases pass at any backend's FP32; rounding may move a border pixel.
-FP32_ACCEPTANCE = Tolerance(mask_jaccard=0.99, probability=0.005)
+#: Golden cases pass at any backend's FP32; rounding may move a border pixel. bfloat16 keeps 8 bits.
+ACCEPTANCE = {
+    "fp32": Tolerance(mask_jaccard=0.99, probability=0.005),
+    "bf16": Tolerance(mask_jaccard=0.95, probability=0.05),
+}
 
 Progress = Callable[[str, int, int], None]
 
@@ -86,7 +89,10 @@ def write_bundle(
         expected = expected_tensors(system, deployed, images)
         answers = {tensor: expected[tensor] for tensor in manifest.results.names()}
         (folder / CASES).write_bytes(pack_cases(images, answers))
-        (folder / TOLERANCES).write_text(json.dumps({"fp32": asdict(FP32_ACCEPTANCE)}) + "\n")
+        (folder / TOLERANCES).write_text(
+            json.dumps({precision: asdict(limits) for precision, limits in ACCEPTANCE.items()})
+            + "\n"
+        )
         evidence = evidence or Evidence()
         (folder / "model_card.md").write_text(model_card(manifest, evidence))
         if evidence.scores is not None:

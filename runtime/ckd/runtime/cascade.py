@@ -3,6 +3,7 @@
 Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
+import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
@@ -25,6 +26,7 @@ from ckd.contract.preprocess import (
 )
 from ckd.contract.results import Finding
 from ckd.runtime.backends import Backend, DeviceBuffer, Engine, open_backend
+from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 
 
@@ -39,21 +41,27 @@ class Cascade(Closing):
 
     def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
         manifest = bundle.manifest
-        if precision not in manifest.precisions():
+        if precision not in backend.precisions:
             raise UsageError(
-                f"{bundle.path}: no {precision} networks in this bundle; "
+                f"{backend.name} does not compute in {precision}; "
+                f"expected {', '.join(backend.precisions)}"
+            )
+        files = backend.precisions[precision]
+        if files not in manifest.precisions():
+            raise UsageError(
+                f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
         self.manifest: Manifest = manifest
         self.backend = backend
         self.precision = precision
         self.bundle_id = f"{manifest.name}@{bundle.digest()[:12]}"
-        specs = {name: manifest.spec(name, precision) for name in manifest.shapes}
+        specs = {name: manifest.spec(name, files) for name in manifest.shapes}
         self.engines: dict[str, Engine] = {}
         try:
             for node in manifest.nodes:
-                onnx = bundle.read(node.files[precision])
-                self.engines[node.name] = backend.load(node, onnx, specs)
+                onnx = bundle.read(node.files[files])
+                self.engines[node.name] = backend.load(node, onnx, specs, precision)
             self.buffers: Mapping[str, DeviceBuffer] = {
                 name: backend.allocate(spec) for name, spec in specs.items()
             }
@@ -76,9 +84,9 @@ class Cascade(Closing):
 
         Args:
             bundle: folder or zip file.
-            backend: "auto" or a backend's name.
+            backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
             device: "auto" or "cpu".
-            precision: "auto" takes FP32, the precision every bundle has.
+            precision: "auto" takes FP32; "bf16" runs the same files in bfloat16 (OpenVINO).
             num_threads: CPU threads; all available cores by default.
 
         Raises:
@@ -89,7 +97,17 @@ class Cascade(Closing):
         """
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
-        return cls(opened, open_backend(backend, device, num_threads), chosen)
+
+        def load(name: str) -> "Cascade":
+            return cls(opened, open_backend(name, device, num_threads), chosen)
+
+        def measure_ms(name: str) -> float:
+            with load(name) as cascade:
+                return cascade.measure_ms()
+
+        if backend == "auto":
+            backend = fastest_backend(opened.digest(), chosen, num_threads, measure_ms)
+        return load(backend)
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
@@ -97,6 +115,17 @@ class Cascade(Closing):
         grey = np.full((side, side, 3), 128, np.uint8)
         for _ in range(runs):
             self.predict(grey)
+
+    def measure_ms(self, runs: int = 7) -> float:
+        """Median time of the networks for one image, after a warm-up."""
+        self.warmup()
+        taken_ms = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            for engine in self.engines.values():
+                engine.enqueue()
+            taken_ms.append(1e3 * (time.perf_counter() - start))
+        return statistics.median(taken_ms)
 
     def predict(self, image: NDArray[np.uint8] | Path | str) -> Finding:
         """Analyse one image.

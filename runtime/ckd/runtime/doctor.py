@@ -14,8 +14,9 @@ import numpy as np
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import BACKENDS, installed, open_backend, usable_cores
+from ckd.runtime.backends import BACKENDS, installed, usable_cores
 from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.choice import best_of, cache_folder, cpu_model, remembered
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -36,7 +37,7 @@ def examine(bundle: Path | None = None) -> list[Check]:
     """Look at the software, then load a bundle, repeat its acceptance cases and time it."""
     checks = [
         Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
-        Check("cores", "ok", f"{usable_cores()} usable, {_cpu_model()}"),
+        Check("cores", "ok", f"{usable_cores()} usable, {cpu_model()}"),
         Check("ckd", "ok", importlib.metadata.version("ckd")),
         Check("numpy, opencv", "ok", f"{np.__version__}, {cv2.__version__}"),
     ]
@@ -53,14 +54,30 @@ def examine(bundle: Path | None = None) -> list[Check]:
         else:
             checks.append(Check(name, "note", f"not installed; {remedy}"))
     checks.append(_try_bundle(bundle or embedded_bundle()))
+    if len(installed()) > 1 and checks[-1].status == "ok":
+        checks.append(_choice(bundle or embedded_bundle()))
     return checks
+
+
+def _choice(path: Path) -> Check:
+    """How `auto` chose, which `_try_bundle` has just made it do."""
+    taken_ms = remembered(Bundle(path).digest(), "fp32", None)
+    if taken_ms is None:
+        where = f"{cache_folder()} cannot be written, so auto measures every time"
+        return Check("backend auto", "note", where)
+    figures = ", ".join(f"{name} {ms:.1f} ms" for name, ms in taken_ms.items())
+    return Check(
+        "backend auto",
+        "ok",
+        f"takes {best_of(taken_ms)}: {figures} for the networks, remembered in {cache_folder()}",
+    )
 
 
 def _try_bundle(path: Path) -> Check:
     try:
         bundle = Bundle(path)
         bundle.verify()
-        with Cascade(bundle, open_backend("auto", "auto", None), "fp32") as cascade:
+        with Cascade.load(path) as cascade:
             cases = run_acceptance(cascade, bundle)
             if failed := [case for case in cases if not case.passed]:
                 raise GateFailed(f"{len(failed)} of {len(cases)} acceptance cases failed")
@@ -86,13 +103,3 @@ def _version(package: str) -> str:
 
 def _python() -> str:
     return ".".join(map(str, sys.version_info[:3]))
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"

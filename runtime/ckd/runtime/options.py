@@ -12,13 +12,20 @@ BundlePath = Annotated[
     ),
 ]
 BackendName = Annotated[
-    str, typer.Option("--backend", envvar="CKD_BACKEND", help="auto or onnxruntime.")
+    str,
+    typer.Option(
+        "--backend",
+        envvar="CKD_BACKEND",
+        help="auto (the fastest here, measured once), onnxruntime or openvino.",
+    ),
 ]
 DeviceName = Annotated[str, typer.Option("--device", envvar="CKD_DEVICE", help="auto or cpu.")]
 PrecisionName = Annotated[
     str,
     typer.Option(
-        "--precision", envvar="CKD_PRECISION", help="auto, or a precision the bundle has."
+        "--precision",
+        envvar="CKD_PRECISION",
+        help="auto (fp32), one that the bundle has, or bf16 (openvino).",
     ),
 ]
 Threads = Annotated[

@@ -11,12 +11,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.errors import BundleError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import TensorSpec
 
-#: Backend -> (package that must be importable, how to install it), best first.
-BACKENDS: Final = {"onnxruntime": ("onnxruntime", "pip install 'ckd[cpu]'")}
+#: Backend -> (package that must be importable, how to install it); the first serves everywhere.
+BACKENDS: Final = {
+    "onnxruntime": ("onnxruntime", "pip install 'ckd[cpu]'"),
+    "openvino": ("openvino", "pip install 'ckd[openvino]'"),
+}
 
 
 class DeviceBuffer(Protocol):
@@ -51,12 +54,19 @@ class Engine(Protocol):
 
 
 class Backend(Protocol):
-    """Makes engines and the buffers between them, all on one device."""
+    """Makes engines and the buffers between them, all on one device.
+
+    Attributes:
+        precisions: that it can compute in, each with the precision of the files this takes.
+    """
 
     name: str
     device: str
+    precisions: Mapping[str, str]
 
-    def load(self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec]) -> Engine:
+    def load(
+        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec], precision: str
+    ) -> Engine:
         """Load a node; ``specs`` says what the manifest promises of each of its tensors."""
 
     def allocate(self, spec: TensorSpec) -> DeviceBuffer:
@@ -64,17 +74,17 @@ class Backend(Protocol):
 
 
 def installed() -> tuple[str, ...]:
-    """Names of the backends whose package is importable here, best first."""
+    """Names of the backends whose package is importable here, in the order of `BACKENDS`."""
     return tuple(
         name for name, (package, _) in BACKENDS.items() if importlib.util.find_spec(package)
     )
 
 
 def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
-    """The backend of that name, or the best one installed for "auto".
+    """The backend of that name, or the first one installed for "auto".
 
     Args:
-        name: "auto" or one of `BACKENDS`.
+        name: "auto" or one of `BACKENDS`; `ckd.runtime.choice` knows which is fastest.
         device: "auto" or "cpu".
         num_threads: of one engine's CPU work; None uses every core this process may run on.
 
@@ -91,6 +101,10 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
         wanted = BACKENDS if chosen is None else {chosen: BACKENDS[chosen]}
         remedy = ", or ".join(f"`{command}`" for _, command in wanted.values())
         raise EnvironmentUnusable(f"no inference backend is installed; install one: {remedy}")
+    if chosen == "openvino":
+        from ckd.runtime.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(num_threads)
     from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(num_threads)
@@ -106,3 +120,26 @@ def usable_cores() -> int:
 def zeros(spec: TensorSpec) -> NDArray[Any]:
     """Host memory for a tensor."""
     return np.zeros(spec.shape, spec.dtype)
+
+
+def check_promise(
+    node: NodeSpec,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    specs: Mapping[str, TensorSpec],
+) -> None:
+    """`BundleError` unless a loaded file takes and gives what the manifest promises of its node."""
+    promised = tuple(specs[n] for n in node.inputs), tuple(specs[n] for n in node.outputs)
+    if (inputs, outputs) != promised:
+        taken, given, to_take, to_give = (
+            ", ".join(map(str, tensors)) for tensors in (inputs, outputs, *promised)
+        )
+        raise BundleError(
+            f"{node.name}: the file takes {taken} and gives {given}; cascade.json says {to_take} "
+            f"and {to_give}; export the bundle again"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """What a vendor's error says, without its stack of C++ places."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -6,10 +6,10 @@ from typing import Any, Final, cast
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ckd.contract.errors import BundleError, EngineError
+from ckd.contract.errors import EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import DeviceBuffer, usable_cores, zeros
+from ckd.runtime.backends import DeviceBuffer, check_promise, first_line, usable_cores, zeros
 
 _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(uint8)": "uint8",
@@ -23,12 +23,13 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     device = "cpu"
+    precisions: Mapping[str, str] = {"fp32": "fp32"}
 
     def __init__(self, num_threads: int | None = None) -> None:
         self.num_threads = num_threads or usable_cores()
 
     def load(
-        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec]
+        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OnnxRuntimeEngine":
         """Load a node and check its inputs and outputs against the manifest."""
         options = ort.SessionOptions()
@@ -44,7 +45,7 @@ class OnnxRuntimeBackend:
         try:
             session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise EngineError(f"cannot load {node.name}: {_first_line(error)}") from error
+            raise EngineError(f"cannot load {node.name}: {first_line(error)}") from error
         return OnnxRuntimeEngine(node, session, specs)
 
     def allocate(self, spec: TensorSpec) -> "OnnxRuntimeBuffer":
@@ -79,13 +80,7 @@ class OnnxRuntimeEngine:
         self.name = node.name
         self.inputs = tuple(_spec(value) for value in session.get_inputs())
         self.outputs = tuple(_spec(value) for value in session.get_outputs())
-        promised = tuple(specs[n] for n in node.inputs), tuple(specs[n] for n in node.outputs)
-        if (self.inputs, self.outputs) != promised:
-            raise BundleError(
-                f"{node.name}: the file takes {_listed(self.inputs)} and gives "
-                f"{_listed(self.outputs)}; cascade.json says {_listed(promised[0])} and "
-                f"{_listed(promised[1])}; export the bundle again"
-            )
+        check_promise(node, self.inputs, self.outputs, specs)
         self._session: ort.InferenceSession | None = session
         self._binding = session.io_binding()
         self._run_options = ort.RunOptions()
@@ -104,7 +99,7 @@ class OnnxRuntimeEngine:
         try:
             self._session.run_with_iobinding(self._binding, self._run_options)
         except Exception as error:
-            raise EngineError(f"{self.name} failed: {_first_line(error)}") from error
+            raise EngineError(f"{self.name} failed: {first_line(error)}") from error
 
     def close(self) -> None:
         """Free the session and its threads."""
@@ -122,11 +117,3 @@ def _spec(value: Any) -> TensorSpec:
             f"{value.name}: {value.type}{value.shape} is no static tensor of a known type"
         )
     return TensorSpec(value.name, tuple(value.shape), _DTYPES[value.type])
-
-
-def _listed(specs: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(map(str, specs))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,113 @@
+"""OpenVINO on the CPU, reading and writing shared buffers in place.
+
+Its kernels use bfloat16 and int8 instructions where the processor has them. What it would choose by
+itself is set here: FP32 stays FP32 unless bf16 was asked for, and one request has all threads.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import openvino as ov
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EngineError
+from ckd.contract.manifest import NodeSpec
+from ckd.contract.tensors import DType, TensorSpec
+from ckd.runtime.backends import DeviceBuffer, check_promise, first_line, usable_cores, zeros
+
+_DTYPES: Final[Mapping[str, DType]] = {"u8": "uint8", "f32": "float32", "f16": "float16"}
+#: What OpenVINO computes in where a file says float32.
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoBackend:
+    """Engines on the CPU. A buffer's memory is one NumPy array that all requests share."""
+
+    name = "openvino"
+    device = "cpu"
+    precisions: Mapping[str, str] = {"fp32": "fp32", "bf16": "fp32"}
+
+    def __init__(self, num_threads: int | None = None) -> None:
+        self.num_threads = num_threads or usable_cores()
+        self._core = ov.Core()
+
+    def load(
+        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec], precision: str
+    ) -> "OpenVinoEngine":
+        """Compile a node and check its inputs and outputs against the manifest."""
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.num_threads,
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        }
+        file = io.BytesIO(onnx)  # the model reads its weights from it until it is compiled
+        try:
+            compiled = self._core.compile_model(self._core.read_model(file), "CPU", settings)
+        except Exception as error:
+            raise EngineError(f"cannot load {node.name}: {first_line(error)}") from error
+        return OpenVinoEngine(node, compiled, specs)
+
+    def allocate(self, spec: TensorSpec) -> "OpenVinoBuffer":
+        """Host memory, wrapped once for every request that uses it."""
+        return OpenVinoBuffer(spec)
+
+
+class OpenVinoBuffer:
+    """A NumPy array and the tensor over the same memory; the array must outlive the tensor."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self.array = zeros(spec)
+        self.tensor = ov.Tensor(self.array, shared_memory=True)
+
+    def write(self, array: NDArray[Any]) -> None:
+        """Copy in; `EngineError` on another shape or type."""
+        self.spec.check(array)
+        self.array[...] = array
+
+    def read(self) -> NDArray[Any]:
+        """The shared memory itself, not a copy."""
+        return self.array
+
+
+class OpenVinoEngine:
+    """One inference request bound to fixed buffers."""
+
+    def __init__(
+        self, node: NodeSpec, compiled: ov.CompiledModel, specs: Mapping[str, TensorSpec]
+    ) -> None:
+        self.name = node.name
+        self.inputs = tuple(_spec(port) for port in compiled.inputs)
+        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        check_promise(node, self.inputs, self.outputs, specs)
+        self._request: ov.InferRequest | None = compiled.create_infer_request()
+        self._buffers: tuple[DeviceBuffer, ...] = ()
+
+    def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
+        """Point inputs and outputs at the buffers of their names."""
+        assert self._request is not None
+        self._buffers = tuple(buffers[spec.name] for spec in (*self.inputs, *self.outputs))
+        for buffer in self._buffers:
+            self._request.set_tensor(buffer.spec.name, cast(OpenVinoBuffer, buffer).tensor)
+
+    def enqueue(self) -> None:
+        """Run; results are in the bound buffers on return."""
+        if self._request is None:
+            raise EngineError(f"{self.name} is closed")
+        try:
+            self._request.infer()
+        except Exception as error:
+            raise EngineError(f"{self.name} failed: {first_line(error)}") from error
+
+    def close(self) -> None:
+        """Free the request and the compiled network."""
+        self._request, self._buffers = None, ()
+
+
+def _spec(port: Any) -> TensorSpec:
+    element, shape = port.get_element_type().get_type_name(), port.get_partial_shape()
+    if element not in _DTYPES or not shape.is_static:
+        raise EngineError(f"{port.any_name}: {element}{shape} is no static tensor of a known type")
+    return TensorSpec(port.any_name, tuple(shape.to_shape()), _DTYPES[element])
