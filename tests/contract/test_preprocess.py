@@ -437,3 +437,9 @@ def test_softmax_survives_large_logits(dtype: type[np.floating[Any]]) -> None:
     assert np.isfinite(given).all()
     assert given.sum() == pytest.approx(1.0, abs=1e-3)
     assert given.argmax() == 0
+
+
+@pytest.mark.parametrize("image", [None, [[[0, 0, 0]]], Image.new("RGB", (32, 32))])
+def test_what_is_no_array_is_refused_with_the_remedy(image: object) -> None:
+    with pytest.raises(InputError, match=r"expected a NumPy array or a path, got .*np\.asarray"):
+        check_rgb(image)  # type: ignore[arg-type]

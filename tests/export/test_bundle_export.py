@@ -130,6 +130,7 @@ def test_what_was_measured_goes_into_the_bundle(system: System, tmp_path: Path) 
     probabilities = np.array([[0.7, 0.1, 0.2], [0.1, 0.1, 0.8], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5]])
     measured = Evaluation(
         recipe="tiny",
+        weights="a digest",
         dataset="ISIC 2017",
         split="test",
         views="1",
@@ -340,15 +341,19 @@ def test_the_command_ends_with_the_documented_code(
     assert printed.err.count("\n") == (1 if err else 0)
 
 
-def test_scores_of_another_mask_threshold_are_refused(tmp_path: Path) -> None:
+def test_scores_of_something_else_are_refused(system: System, tmp_path: Path) -> None:
     path = tmp_path / "evaluate" / "scores.json"
     path.parent.mkdir()
+    right = {"weights": system.digest(), "mask_threshold": system.mask_threshold}
+    path.write_text(json.dumps(right))
+    assert cli.measured_scores(tmp_path, system) == right
     for text, message in (
-        ('{"mask_threshold": 0.5}', "measured at mask threshold 0.5, the run has 0.68"),
+        (json.dumps({**right, "mask_threshold": 0.68}), "at another mask threshold"),
+        (json.dumps({**right, "weights": "of before"}), "of other weights"),
         ("[]", "damaged"),
         ("{}", "damaged"),
         ("{", "damaged"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=rf"{message}.*ckd-train evaluate"):
-            cli.measured_scores(tmp_path, 0.68)
+            cli.measured_scores(tmp_path, system)

@@ -136,7 +136,6 @@ def test_every_stage_trains_the_nodes_that_make_its_output(name: str) -> None:
 def test_the_tiny_recipe_is_small() -> None:
     recipe = ckdnet_tiny()
     assert recipe.image_size == 64
-    assert recipe.num_workers == 0
     assert all(stage.epochs <= 2 for stage in recipe.stages)
 
 
@@ -301,7 +300,14 @@ def test_an_unknown_setting_is_refused_with_the_nearest(override: str, message: 
         ("system.entangle_widths=[1,2,3]", r"system\.entangle_widths"),
         ("stages.cls.augmentation=none", r"augmentation: .*'none'"),
         ("system.decoder_widths.0=3", r"unknown setting 'decoder_widths'"),
-        ("num_workers=-1", r"num_workers: .*-1"),
+        ("system.rootseg_dropout=1.5", r"rootseg_dropout: .*less than 1"),
+        ("system.rootseg_width=0", r"rootseg_width: .*greater than 0"),
+        ("system.decoder_widths=[8,8,8,8,-1]", r"decoder_widths.*greater than 0"),
+        ("stages.cls.name=seg", r"two stages are named seg"),
+        (
+            'stages.cls.schedule={"kind":"cosine","reload_best":true}',
+            r"reload_best goes back to weights that were never averaged",
+        ),
         ("seed=-1", r"seed: .*-1"),
         ("stages.cls.lr=0", r"lr: .*greater than 0"),
         ("stages.cls.lr=NaN", r"lr: .*finite"),

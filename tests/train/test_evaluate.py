@@ -266,7 +266,8 @@ def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions
         calls.append(options)
         assert options.fold is not None
         train_set, _ = split_fold(read_split(data, "train"), *options.fold, seed=recipe.seed)
-        open_run(out, recipe, train_set, options.weights, options.fresh)
+        fresh = recipe.stages if options.fresh else ()
+        open_run(out, recipe, train_set, options.weights, fresh)
         return system
 
     monkeypatch.setattr(cv, "fit", fit)

@@ -12,6 +12,7 @@ from ckd.train.data.synthetic import write_isic2017
 from ckd.train.operating_point import FILE, GRID_T, choose_mask_threshold, load_mask_threshold
 from ckd.train.recipes import ckdnet_tiny
 from ckd.train.scoring import mask_scores, score_image
+from ckd.train.systems.graph import System
 from ckd.train.views import answers
 
 
@@ -22,7 +23,7 @@ def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path
     system = recipe.system.build(samples.labels, recipe.tasks, 64, None).eval()
     chosen = choose_mask_threshold(system, samples, tmp_path)
 
-    assert load_mask_threshold(tmp_path) == chosen == system.mask_threshold
+    assert load_mask_threshold(tmp_path, system) == chosen == system.mask_threshold
     settings = recipe.stages[0].augmentation
     given = [answer for _, answer in answers(system, samples.samples, "1", settings)]
     name = system.results.mask_logits
@@ -46,15 +47,29 @@ def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path
     assert found.jaccard == pytest.approx(means[GRID_T.index(chosen)], abs=1e-9)
 
 
-def test_without_a_choice_masks_are_cut_at_one_half(tmp_path: Path) -> None:
-    assert load_mask_threshold(tmp_path) == 0.5
+@pytest.fixture(scope="module")
+def any_system() -> System:
+    recipe = ckdnet_tiny()
+    return recipe.system.build(("MEL", "SBK", "NEV"), recipe.tasks, 64, None)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"mask_threshold": "high"}'])
-def test_a_damaged_choice_is_named(tmp_path: Path, text: str) -> None:
+def test_without_a_choice_masks_are_cut_at_one_half(tmp_path: Path, any_system: System) -> None:
+    assert load_mask_threshold(tmp_path, any_system) == 0.5
+
+
+def test_a_choice_for_other_weights_is_refused(tmp_path: Path, any_system: System) -> None:
+    (tmp_path / FILE).write_text('{"mask_threshold": 0.6, "weights": "of before"}')
+    with pytest.raises(InputError, match="chosen for other weights; remove it and repeat"):
+        load_mask_threshold(tmp_path, any_system)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"mask_threshold": "high"}', '{"mask_threshold": 1, "weights": ""}']
+)
+def test_a_damaged_choice_is_named(tmp_path: Path, any_system: System, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(InputError, match=FILE):
-        load_mask_threshold(tmp_path)
+    with pytest.raises(InputError, match=rf"{FILE}: damaged"):
+        load_mask_threshold(tmp_path, any_system)
 
 
 def test_the_record_says_what_it_was_chosen_on(tmp_path: Path) -> None:

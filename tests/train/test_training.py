@@ -23,10 +23,18 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
+import ckd.train.module
+from ckd.contract.errors import (
+    EnvironmentUnusable,
+    GateFailed,
+    InputError,
+    Interrupted,
+    UsageError,
+)
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.contract.preprocess import network_image, read_rgb
+from ckd.train.callbacks import ExponentialAverage
 from ckd.train.config import Augmentation, Recipe, Stage, with_overrides
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
@@ -273,7 +281,7 @@ PLACES = (("rootseg", 1, 1), ("cls", 1, 1), ("seg", 0, 1))
 
 
 @dataclass(frozen=True)
-class Interrupted:
+class TakenUp:
     """A run that was killed at each of `PLACES` and taken up again."""
 
     run: Path
@@ -282,7 +290,7 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def interrupted(data: Path, log: Log, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+def interrupted(data: Path, log: Log, tmp_path_factory: pytest.TempPathFactory) -> TakenUp:
     folder = tmp_path_factory.mktemp("interrupted")
     steps = []
     for place in PLACES:
@@ -295,19 +303,19 @@ def interrupted(data: Path, log: Log, tmp_path_factory: pytest.TempPathFactory) 
             shutil.copytree(folder / "run", folder / "in_cls")
     log.steps.clear()
     fit(RECIPE, data, folder / "run", OPTIONS)
-    return Interrupted(folder / "run", [*steps, list(log.steps)], folder / "in_cls")
+    return TakenUp(folder / "run", [*steps, list(log.steps)], folder / "in_cls")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["rootseg", "cls", "seg"])
 def test_an_interrupted_run_ends_with_the_same_weights(
-    interrupted: Interrupted, finished: Path, stage: str
+    interrupted: TakenUp, finished: Path, stage: str
 ) -> None:
     assert_same(weights_of(interrupted.run, stage), weights_of(finished, stage))
 
 
 @pytest.mark.slow
-def test_finished_epochs_are_not_repeated(interrupted: Interrupted) -> None:
+def test_finished_epochs_are_not_repeated(interrupted: TakenUp) -> None:
     done = [Counter((stage, epoch) for stage, epoch, _ in steps) for steps in interrupted.steps]
     # Three batches an epoch, of four, four and two images; one was done before each kill.
     assert done[0] == {("rootseg", 0): 3, ("rootseg", 1): 1}
@@ -317,7 +325,7 @@ def test_finished_epochs_are_not_repeated(interrupted: Interrupted) -> None:
 
 
 @pytest.mark.slow
-def test_an_epoch_has_every_image_once_in_an_order_of_its_own(interrupted: Interrupted) -> None:
+def test_an_epoch_has_every_image_once_in_an_order_of_its_own(interrupted: TakenUp) -> None:
     epochs: dict[tuple[str, int], list[tuple[int, ...]]] = {}
     for steps in interrupted.steps:
         for stage, epoch, batch in steps:
@@ -333,7 +341,7 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own(interrupted: Inter
 
 @pytest.mark.slow
 def test_a_run_may_be_moved_before_it_is_taken_up_again(
-    interrupted: Interrupted, finished: Path, data: Path, tmp_path: Path
+    interrupted: TakenUp, finished: Path, data: Path, tmp_path: Path
 ) -> None:
     # Its best epoch so far lies in a folder that it remembers by another name.
     moved = Path(shutil.copytree(interrupted.in_cls, tmp_path / "moved"))
@@ -418,6 +426,80 @@ def test_damaged_files_of_a_run_are_named(copied: Path) -> None:
     (copied / "data.json").write_text("{")
     with pytest.raises(InputError, match=r"data.json: cannot be read"):
         load_run(copied)
+
+
+@pytest.mark.slow
+def test_a_stage_can_be_started_over_alone(copied: Path, data: Path, log: Log) -> None:
+    before = weights_of(copied, "rootseg")
+    short = with_overrides(RECIPE, ["stages.seg.epochs=2"])
+    with pytest.raises(UsageError, match="other settings"):
+        fit(short, data, copied, replace(OPTIONS, stage="seg", fresh=True))
+    fit(RECIPE, data, copied, replace(OPTIONS, stage="seg", fresh=True))
+    assert {step[0] for step in log.steps} == {"seg"}
+    assert_same(weights_of(copied, "rootseg"), before)
+
+
+@pytest.mark.slow
+def test_nothing_is_removed_for_a_stage_that_cannot_start(copied: Path, data: Path) -> None:
+    shutil.rmtree(copied / "cls")
+    before = contents(copied)
+    with pytest.raises(UsageError, match="stage seg needs cls"):
+        fit(RECIPE, data, copied, replace(OPTIONS, stage="seg", fresh=True))
+    assert contents(copied) == before
+
+
+@pytest.mark.slow
+def test_a_stage_on_top_of_other_weights_is_refused(copied: Path, data: Path) -> None:
+    weights = torch.load(copied / "rootseg" / "weights.pt", weights_only=True)
+    weights["rootseg"]["decode.3.bias"] += 1
+    torch.save(weights, copied / "rootseg" / "weights.pt")
+    with pytest.raises(UsageError, match=r"cls: trained on top of other weights.*--stage cls"):
+        fit(RECIPE, data, copied, OPTIONS)
+
+
+@pytest.mark.slow
+def test_mended_masks_are_other_data(finished: Path, data: Path, tmp_path: Path) -> None:
+    mended = shutil.copytree(data, tmp_path / "mended")
+    mask = next(mended.rglob("*_segmentation.png"))
+    Image.fromarray(255 - np.asarray(Image.open(mask))).save(mask)
+    with pytest.raises(UsageError, match="other data"):
+        fit(RECIPE, mended, finished, OPTIONS)
+
+
+@pytest.mark.slow
+def test_a_stopped_training_says_how_to_go_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: StageModule, batch: Any, index: int) -> Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StageModule, "training_step", stop)
+    with pytest.raises(Interrupted, match="rootseg was interrupted; the same command goes on"):
+        fit(RECIPE, data, tmp_path / "run", ROOTSEG)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_the_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ckd.train.module, "dice_focal", lambda logits, *_: logits.mean() * np.nan)
+    with pytest.raises(GateFailed, match=r"stage rootseg: the loss is nan in epoch 1; lower"):
+        fit(RECIPE, data, tmp_path / "run", ROOTSEG)
+
+
+def test_an_average_over_few_steps_forgets_where_it_began() -> None:
+    average, current = torch.zeros(1), torch.ones(1)
+    follow = ExponentialAverage(0.995)
+    for step in range(1, 11):
+        average = follow(average, current, torch.tensor(step))
+    assert float(average) > 0.99
+    assert float(follow(torch.zeros(1), current, 10_000)) == pytest.approx(0.005)
+
+
+def test_a_node_that_no_stage_trains_is_refused(data: Path, tmp_path: Path) -> None:
+    recipe = with_overrides(RECIPE, ['stages.seg.nodes=["seg_decoder"]'])
+    with pytest.raises(UsageError, match="no stage trains seg_encoder"):
+        fit(recipe, data, tmp_path / "run", OPTIONS)
 
 
 def test_a_stage_of_an_unknown_node_is_refused(data: Path, tmp_path: Path) -> None:
@@ -681,6 +763,7 @@ def test_encoders_have_a_learning_rate_of_their_own(
         lr=3e-3,
         encoder_lr=5e-4,
         schedule=RECIPE.stage("cls").schedule,
+        ema_decay=None,
         select="best",
     )
     optimizer = made.configure_optimizers()
@@ -699,10 +782,10 @@ def test_encoders_have_a_learning_rate_of_their_own(
 @pytest.mark.parametrize("what", ["encoder.stem.0.1.running_mean", "decode.3.bias"])
 def test_a_change_upstream_does_not_pass(module: Callable[[str], StageModule], what: str) -> None:
     made = module("cls")
-    made.assert_frozen()
+    made.check_frozen()
     made.system.networks["rootseg"].state_dict()[what].add_(1e-6)
-    with pytest.raises(AssertionError, match="frozen network was changed"):
-        made.assert_frozen()
+    with pytest.raises(GateFailed, match="frozen network was changed"):
+        made.check_frozen()
 
 
 class Fixed(nn.Module):
@@ -783,7 +866,7 @@ torch.set_num_threads(1)
 seen, figures, answers, parameters = [], [], {}, []
 kill_at = []
 step, measure = StageModule.training_step, StageModule._figures
-score, check = ckd.train.module.score_batch, StageModule.assert_frozen
+score, check = ckd.train.module.score_batch, StageModule.check_frozen
 
 
 class Killed(BaseException):
@@ -815,7 +898,7 @@ def watched_check(self):
 
 
 StageModule.training_step, StageModule._figures = watched_step, watched_figures
-ckd.train.module.score_batch, StageModule.assert_frozen = watched_scores, watched_check
+ckd.train.module.score_batch, StageModule.check_frozen = watched_scores, watched_check
 
 
 def main():

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ckd.contract import console
 from ckd.contract.errors import InputError
+
+if TYPE_CHECKING:
+    from ckd.train.systems.graph import System
 
 cli = console.app("Turn a trained run into a bundle that a device can run, and verify bundles.")
 
@@ -48,6 +51,7 @@ def bundle(
     curves = run / "learning_curves.png"
 
     recipe, system = load_run(run)
+    scores = measured_scores(run, system)
     if merge_fine:
         system = system.merged(("seg_encoder", "seg_decoder"), "seg")
     report = write_bundle(
@@ -56,7 +60,7 @@ def bundle(
         name=name or recipe.name,
         provenance=_provenance(run, recipe.name, licence),
         evidence=Evidence(
-            scores=measured_scores(run, system.mask_threshold),
+            scores=scores,
             learning_curves=curves if curves.is_file() else None,
             notes="" if notes is None else notes.read_text(),
         ),
@@ -117,19 +121,23 @@ def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
     }
 
 
-def measured_scores(run: Path, mask_threshold: float) -> dict[str, Any] | None:
-    """What `ckd-train evaluate` measured of this run, if it was run."""
+def measured_scores(run: Path, system: "System") -> dict[str, Any] | None:
+    """What `ckd-train evaluate` measured of this run, if it was run.
+
+    Raises:
+        InputError: damaged, or measured of other weights or at another mask threshold.
+    """
     path = run / "evaluate" / "scores.json"
     if not path.is_file():
         return None
     try:
         scores = dict(json.loads(path.read_text()))
-        measured_at = scores["mask_threshold"]
+        measured = scores["weights"], scores["mask_threshold"]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged ({error!r}); run `ckd-train evaluate` again") from error
-    if measured_at != mask_threshold:
+    if measured != (system.digest(), system.mask_threshold):
         raise InputError(
-            f"{path}: measured at mask threshold {measured_at}, the run has {mask_threshold}; "
+            f"{path}: measured of other weights or at another mask threshold; "
             "run `ckd-train evaluate` again"
         )
     return scores

@@ -7,7 +7,8 @@
     ├── EnvironmentUnusable   this machine lacks something: a backend, a device, an OpenCV feature
     ├── GateFailed            a check that guards a release did not pass
     ├── BundleError           a bundle that is incomplete, altered or not understood
-    └── SourceUnavailable     a camera, stream or video that cannot be opened or has gone
+    ├── SourceUnavailable     a camera, stream or video that cannot be opened or has gone
+    └── Interrupted           long work that was stopped and can be taken up again
 
 Libraries raise, only the command lines print. Each class carries the exit code its command ends
 with, so the table in the documentation and the code cannot disagree.
@@ -58,3 +59,9 @@ class SourceUnavailable(CkdError):
     """A camera, stream or video file cannot be opened, or stopped delivering frames."""
 
     exit_code = 6
+
+
+class Interrupted(CkdError):
+    """Long work was stopped from outside; what was done is kept, the message says how to go on."""
+
+    exit_code = 130

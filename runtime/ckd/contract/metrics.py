@@ -2,7 +2,7 @@
 
 Source: the `isic_challenge_scoring` package, whose edge rules are kept, here that tied maxima are
 wrong. "PPV" as the CKDNet authors print it for ISIC 2017 is average precision; precision at 0.5 is
-`Confusion.ppv` (models.md 1.7). All scores are fractions in [0, 1].
+`Confusion.ppv`. All scores are fractions in [0, 1].
 
 Suffixes: N samples, K classes.
 """

@@ -1,8 +1,8 @@
 """From a file or frame to what the networks see, and from logits back to the photograph.
 
-This is the only resize in the project. Training-time evaluation, export checks, benchmarks and the
-device all call it, so what a network is measured on is what it is shown. Everything after it
-(layout, scaling, normalisation) lies inside the exported graphs.
+What a network is shown is resized here and nowhere else. Training-time evaluation, export checks,
+benchmarks and the device all call it, so what a network is measured on is what it is shown.
+Everything after it (layout, scaling, normalisation) lies inside the exported graphs.
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ckd.contract.errors import InputError
 
-#: ImageNet statistics in RGB order, of pixels scaled to [0, 1] (models.md 1.5, CKDNet code).
+#: ImageNet statistics in RGB order, of pixels scaled to [0, 1] (as CKDNet's code).
 IMAGENET_MEAN_C = (0.485, 0.456, 0.406)
 IMAGENET_STD_C = (0.229, 0.224, 0.225)
 
@@ -66,6 +66,11 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 def check_rgb(image_HWC: NDArray[Any]) -> None:
     """Raise `InputError` unless the array is uint8 RGB of a size that can be analysed."""
+    if not isinstance(image_HWC, np.ndarray):
+        raise InputError(
+            f"image: expected a NumPy array or a path, got {type(image_HWC).__name__}; "
+            "np.asarray(...) makes an array of most things"
+        )
     if image_HWC.dtype != np.uint8 or image_HWC.ndim != 3 or image_HWC.shape[2] != 3:
         raise InputError(
             f"image: expected uint8[H, W, 3] in RGB order, "

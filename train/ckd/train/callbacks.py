@@ -16,7 +16,8 @@ from ckd.train.machine import say
 class ExponentialAverage:
     """Exponential moving average that leaves frozen weights alone to the last bit.
 
-    PyTorch's own computes decay * a + (1 - decay) * b, which rounds even where a equals b.
+    PyTorch's own computes decay * a + (1 - decay) * b, which rounds even where a equals b. The
+    decay grows from 0.1 at first, or a short run would keep its initial weights.
     """
 
     decay: float
@@ -25,7 +26,8 @@ class ExponentialAverage:
         """The next average; counters are taken over as they are."""
         if not current.is_floating_point():
             return current
-        return torch.lerp(average, current, 1.0 - self.decay)
+        decay = min(self.decay, (1 + int(num_averaged)) / (10 + int(num_averaged)))
+        return torch.lerp(average, current, 1.0 - decay)
 
 
 class BestEpoch(ModelCheckpoint):

@@ -30,6 +30,10 @@ Accelerator = Annotated[
     Literal["auto", "cpu", "gpu"],
     typer.Option(help="Where to run; auto takes a GPU if there is one."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that load images; default: none on a CPU, 8 with a GPU."),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over in the folder.")]
 
 
@@ -45,9 +49,13 @@ def fit_command(
     settings: Settings = None,
     fresh: Fresh = False,
     devices: Devices = 1,
+    workers: Workers = None,
     accelerator: Accelerator = "auto",
 ) -> None:
-    """Train a recipe, or go on where an interrupted run stopped: repeat the same command."""
+    """Train a recipe, or go on where an interrupted run stopped: repeat the same command.
+
+    With --stage, --fresh starts that stage and those after it over, and keeps the earlier ones.
+    """
     from ckd.train.config import with_overrides
     from ckd.train.fit import FitOptions, fit
     from ckd.train.learning_curves import learning_curves
@@ -62,6 +70,7 @@ def fit_command(
         fresh=fresh,
         accelerator=accelerator,
         devices=devices,
+        num_workers=workers,
     )
     fit(chosen, data, run, options, console.progress_bar("mask threshold"))
     if is_first_process():

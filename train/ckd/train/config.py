@@ -23,12 +23,11 @@ from pydantic import (
 
 from ckd.contract.errors import UsageError
 from ckd.train.losses import Form
-from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.ckdnet import CkdNet, Fraction
 
 #: A misspelt setting in a file is an error, not a default; so is a number that is none.
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 _MONITORS = {"mask": ("jaccard", "pixel_accuracy"), "label": ("mean_auc", "accuracy")}
 
 
@@ -85,8 +84,9 @@ class Schedule:
 class Stage:
     """One network's training: everything upstream of ``nodes`` is frozen.
 
-    Gradients of ``accumulate`` batches are *summed*, as in the authors' code. ``select`` keeps the
-    epoch that is best on the validation images by ``monitor``, or the last one.
+    ``batch_size`` is that of one process; several multiply it. Gradients of ``accumulate`` batches
+    are *summed*, as in the authors' code. ``select`` keeps the epoch that is best on the validation
+    images by ``monitor``, or the last one.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -117,6 +117,11 @@ class Stage:
                 f"stage {self.name}: a plateau schedule goes by validation scores, and with "
                 "select='last' there are none; choose another schedule or select='best'"
             )
+        if self.schedule.reload_best and self.ema_decay is not None:
+            raise ValueError(
+                f"stage {self.name}: reload_best goes back to weights that were never averaged; "
+                "use it without ema_decay"
+            )
         if self.monitor not in _MONITORS[self.target]:
             raise ValueError(
                 f"stage {self.name}: monitor {self.monitor!r} does not score a {self.target}; "
@@ -137,8 +142,12 @@ class Recipe:
     tasks: tuple[str, ...] = ("MEL", "SBK")  # of the mean AUC; all labels where one is missing
     seed: NonNegativeInt = 6666
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    num_workers: NonNegativeInt = 1
     mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see ckd.train.operating_point
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages are named {max(names, key=names.count)}")
 
     def stage(self, name: str) -> Stage:
         """The stage of that name; `UsageError` lists the names there are."""

@@ -29,6 +29,7 @@ class Evaluation:
     """What a system scored on one split; None where the images or the system lack something.
 
     Attributes:
+        weights: digest of the system's.
         views: that every answer was made of.
         labels: class names in the order of each image's probabilities, and of its label.
         images: the score of each image, in the order of the data set.
@@ -36,6 +37,7 @@ class Evaluation:
     """
 
     recipe: str
+    weights: str
     dataset: str
     split: Split
     views: Views
@@ -59,6 +61,7 @@ class Evaluation:
 
         return {
             "recipe": self.recipe,
+            "weights": self.weights,
             "dataset": self.dataset,
             "split": self.split,
             "views": self.views,
@@ -111,6 +114,7 @@ def summarised(
         intervals["labels"] = _label_intervals(images, system.labels, classification)
     return Evaluation(
         recipe=recipe.name,
+        weights=system.digest(),
         dataset=samples.name,
         split=samples.split,
         views=views,

@@ -1,6 +1,7 @@
 """Train a recipe's stages in order, each from the last finished epoch if there is one."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from ckd.contract.errors import EnvironmentUnusable, InputError, UsageError
+from ckd.contract.errors import EnvironmentUnusable, InputError, Interrupted, UsageError
 from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import drop_unreadable
@@ -25,7 +26,7 @@ from ckd.train.module import StageModule
 from ckd.train.networks.encoder import Weights
 from ckd.train.operating_point import FILE as OPERATING_POINT
 from ckd.train.operating_point import choose_mask_threshold, load_mask_threshold
-from ckd.train.run_folder import load_stage, open_run, save_stage
+from ckd.train.run_folder import load_stage, note_ground, open_run, save_stage
 from ckd.train.schedules import Plateau
 from ckd.train.systems.graph import System
 
@@ -40,6 +41,7 @@ class FitOptions:
     fold: tuple[int, int] | None = None  # (which, of how many) inside the training images
     accelerator: Accelerator = "auto"
     devices: int = 1
+    num_workers: int | None = None  # that load images; by default none on a CPU, 8 beside a GPU
 
 
 def fit(
@@ -59,7 +61,7 @@ def fit(
         UsageError: ``out`` holds a run of other settings or data.
         EnvironmentUnusable: starting weights or the accelerator cannot be had.
     """
-    device = device_for(options.accelerator)
+    device = device_for(options.accelerator, options.devices)
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
     train_set, val_set = _read_data(recipe, wanted, data, options.fold)
     _check_shares(wanted, train_set, val_set, options.devices)
@@ -68,26 +70,37 @@ def fit(
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
     _check_nodes(recipe, system)
-    open_run(out, recipe, train_set, options.weights, options.fresh)
+    first = recipe.stages.index(wanted[0])
+    for stage in recipe.stages[:first]:
+        if not (out / stage.name / "weights.pt").exists():
+            raise UsageError(
+                f"stage {wanted[0].name} needs {stage.name}, which is not trained in {out}; "
+                f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
+            )
+    # What lies downstream of a stage that is started over was trained on its old weights.
+    fresh = recipe.stages[first:] if options.fresh else ()
+    open_run(out, recipe, train_set, options.weights, fresh)
+    upstream: set[str] = set()
     for stage in recipe.stages:
         finished = out / stage.name / "weights.pt"
+        if stage in wanted:
+            chooser = val_set if stage.select == "best" else None
+            note_ground(out / stage.name, system.digest(upstream), chooser)
         if finished.exists():
             load_stage(system, stage, finished)
             if stage in wanted:
                 say(f"{stage.name}: already trained, see {finished}")
         elif stage in wanted:
+            (out / OPERATING_POINT).unlink(missing_ok=True)  # it was chosen for other weights
             _fit_stage(recipe, stage, system, train_set, val_set, out / stage.name, options)
             load_stage(system, stage, finished)
-        elif recipe.stages.index(stage) < recipe.stages.index(wanted[0]):
-            raise UsageError(
-                f"stage {wanted[0].name} needs {stage.name}, which is not trained in {out}; "
-                f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
-            )
+        upstream |= set(stage.nodes)
     trained = all((out / stage.name / "weights.pt").exists() for stage in recipe.stages)
     to_choose = recipe.mask_threshold == "chosen_on_train" and not (out / OPERATING_POINT).exists()
     if trained and to_choose and is_first_process():
         choose_mask_threshold(system.to(device), train_set, out, progress)
-    system.mask_threshold = load_mask_threshold(out)
+    if trained:
+        system.mask_threshold = load_mask_threshold(out, system)
     return system.cpu().eval()
 
 
@@ -99,6 +112,12 @@ def _check_nodes(recipe: Recipe, system: System) -> None:
                 f"{', '.join(system.networks)}"
             )
         system.needed((stage.output,))
+    trained = {name for stage in recipe.stages for name in stage.nodes}
+    if forgotten := set(system.networks) - trained:
+        raise UsageError(
+            f"recipe {recipe.name}: no stage trains {', '.join(sorted(forgotten))}; "
+            "its weights would be lost"
+        )
 
 
 def _read_data(
@@ -127,9 +146,11 @@ def _check_shares(
     """Every process needs two training images (batch normalisation) and one to score."""
     for stage in stages:
         num_train = len(_for_stage(train_set, stage))
-        num_val = None if val_set is None else len(_for_stage(val_set, stage))
+        # A stage that keeps its last epoch does without; in a fold all stages are scored.
+        scored = val_set is not None and (stage.select == "best" or val_set.split == "train")
+        num_val = len(_for_stage(val_set, stage)) if val_set is not None and scored else None
         if num_train < 2 * devices or (num_val is not None and num_val < devices):
-            found = f"{num_train} training" + (f" and {num_val} validation" if val_set else "")
+            found = f"{num_train} training" + (f" and {num_val} validation" if scored else "")
             raise InputError(
                 f"stage {stage.name}: {found} images are too few for {devices} "
                 f"process{'es' if devices > 1 else ''}; expected 2 training images and, where it "
@@ -159,6 +180,7 @@ def _fit_stage(
     module = StageModule(
         recipe, stage, system, _for_stage(train_set, stage),
         None if blind or val_set is None else _for_stage(val_set, stage),
+        _num_workers(options),
     )  # fmt: skip
     best = BestEpoch(
         out, filename="best", monitor=f"val/{stage.monitor}", mode="max",
@@ -200,12 +222,29 @@ def _fit_stage(
         say(f"{stage.name}: going on from {checkpoint}")
     # Twice as fast for depthwise convolutions on a CPU, and what tensor cores want.
     module.to(memory_format=torch.channels_last)
-    trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
-    module.assert_frozen()
+    try:
+        trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C and SIGTERM
+        raise Interrupted(f"{stage.name} was interrupted; the same command goes on") from error
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentUnusable(
+            f"stage {stage.name}: the GPU's memory is full; lower the batch with "
+            f"--set stages.{stage.name}.batch_size={max(1, stage.batch_size // 2)} "
+            f"stages.{stage.name}.accumulate={2 * stage.accumulate}"
+        ) from error
+    module.check_frozen()
     chosen = Path(best.best_model_path) if stage.select == "best" else checkpoint
     if trainer.is_global_zero:
         save_stage(stage, chosen, out)
     trainer.strategy.barrier()
+
+
+def _num_workers(options: FitOptions) -> int:
+    if options.num_workers is not None:
+        return options.num_workers
+    # On a CPU they would only take its cores from the networks.
+    on_gpu = device_for(options.accelerator) == "cuda"
+    return min(8, (os.cpu_count() or 2) // options.devices) if on_gpu else 0
 
 
 def _trainer(**settings: Any) -> pl.Trainer:

@@ -4,17 +4,16 @@ Everything upstream of the stage's nodes is frozen: no gradient, evaluation mode
 its weights and running statistics is compared at the end.
 """
 
-import hashlib
-from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ckd.contract.errors import GateFailed
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
@@ -34,6 +33,7 @@ class StageModule(pl.LightningModule):
         system: all networks; changed in place.
         train_set: samples with what the stage's target needs.
         val_set: to score after every epoch, or None to train blind.
+        num_workers: processes that load images.
     """
 
     def __init__(
@@ -43,26 +43,29 @@ class StageModule(pl.LightningModule):
         system: System,
         train_set: SampleSet,
         val_set: SampleSet | None,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.recipe, self.stage, self.system = recipe, stage, system
         self.train_set, self.val_set = train_set, val_set
+        self.num_workers = num_workers
         self.class_weights = class_weights(train_set.class_counts())
         for name, network in system.networks.items():
             network.requires_grad_(name in stage.nodes)
-        self.frozen_digest = self._digest_of_frozen()
+        self.frozen_digest = system.digest(self._frozen_names())
         self._scores: list[ImageScore] = []
 
     def train(self, mode: bool = True) -> "StageModule":
         """Training mode for the stage's nodes only; frozen networks stay in evaluation mode."""
         super().train(mode)
-        for network in self._frozen():
-            network.eval()
+        for name in self._frozen_names():
+            self.system.networks[name].eval()
         return self
 
-    def assert_frozen(self) -> None:
-        """Fail loudly if a network upstream changed; that is a defect of ours, not of the user."""
-        assert self._digest_of_frozen() == self.frozen_digest, "a frozen network was changed"
+    def check_frozen(self) -> None:
+        """Raise `GateFailed` if a network that this stage does not train has changed."""
+        if self.system.digest(self._frozen_names()) != self.frozen_digest:
+            raise GateFailed(f"stage {self.stage.name}: a frozen network was changed")
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Loss of one batch, scaled so that accumulated gradients are summed."""
@@ -78,6 +81,11 @@ class StageModule(pl.LightningModule):
         else:
             loss = weighted_cross_entropy(
                 logits, batch["label"], self.class_weights, stage.form, stage.label_smoothing
+            )
+        if not torch.isfinite(loss):
+            raise GateFailed(
+                f"stage {stage.name}: the loss is {loss.item()} in epoch {self.current_epoch + 1}; "
+                "lower the learning rate, or train with --set precision=32-true"
             )
         self.log(
             "train/loss", loss, on_epoch=True, on_step=False, prog_bar=True,
@@ -122,7 +130,7 @@ class StageModule(pl.LightningModule):
             len(views), stage.batch_size, self.current_epoch, self.recipe.seed,
             self.global_rank, self.trainer.world_size,
         )  # fmt: skip
-        return training_loader(views, batches, self.recipe.num_workers)
+        return training_loader(views, batches, self.num_workers)
 
     def val_dataloader(self) -> Any:
         """This process's share of the validation images."""
@@ -175,13 +183,5 @@ class StageModule(pl.LightningModule):
             "balanced_accuracy": labels.balanced_accuracy,
         }
 
-    def _frozen(self) -> Iterable[nn.Module]:
-        return (n for name, n in self.system.networks.items() if name not in self.stage.nodes)
-
-    def _digest_of_frozen(self) -> str:
-        digest = hashlib.sha256()
-        for network in self._frozen():
-            for name, tensor in network.state_dict().items():
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+    def _frozen_names(self) -> set[str]:
+        return set(self.system.networks) - set(self.stage.nodes)

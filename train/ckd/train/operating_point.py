@@ -66,6 +66,7 @@ def choose_mask_threshold(
     chosen = GRID_T[int(means_T.argmax())]
     record = {
         "mask_threshold": chosen,
+        "weights": system.digest(),
         "chosen_on": f"{samples.name} {samples.split}, {len(known)} images",
         "jaccard": dict(zip(map(str, GRID_T), means_T.round(4).tolist(), strict=True)),
     }
@@ -75,17 +76,25 @@ def choose_mask_threshold(
     return chosen
 
 
-def load_mask_threshold(run: Path) -> float:
-    """The run's threshold, 0.5 if none was chosen; `InputError` on a damaged file."""
+def load_mask_threshold(run: Path, system: System) -> float:
+    """The run's threshold, 0.5 if none was chosen.
+
+    Raises:
+        InputError: a damaged file, or one that was written for other weights than the system's.
+    """
     path = run / FILE
     if not path.exists():
         return 0.5
     try:
-        threshold = float(json.loads(path.read_text())["mask_threshold"])
+        record = json.loads(path.read_text())
+        threshold = float(record["mask_threshold"])
+        weights = record["weights"]
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"{threshold} is no probability to cut at")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: damaged ({error}); remove it and repeat `ckd-train fit`, which chooses anew"
         ) from error
+    if weights != system.digest():
+        raise InputError(f"{path}: chosen for other weights; remove it and repeat `ckd-train fit`")
     return threshold

@@ -2,7 +2,8 @@
 
 recipe.json             every setting
 operating_point.json    the mask threshold, if one was chosen
-data.json               data set, counts and a digest of the file list
+data.json               data set, counts and a digest of its files
+<stage>/rests_on.txt    digest of the networks trained before, and of what chooses the best epoch
 <stage>/last.ckpt       network, optimiser and schedule after the last finished epoch
 <stage>/best.ckpt       the epoch that scored best, for stages that select it
 <stage>/logs/           CSV and TensorBoard curves, one folder for each time it was started
@@ -12,6 +13,7 @@ data.json               data set, counts and a digest of the file list
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,27 @@ from ckd.train.systems.graph import System
 
 
 def open_run(
-    out: Path, recipe: Recipe, train_set: SampleSet, weights: Weights, fresh: bool
+    out: Path,
+    recipe: Recipe,
+    train_set: SampleSet,
+    weights: Weights,
+    fresh: Sequence[Stage] = (),
 ) -> None:
-    """Create the run folder, or make sure that it holds this very run."""
+    """Create the run folder, or make sure that it holds this very run.
+
+    Args:
+        out: the folder.
+        recipe: what is trained.
+        train_set: on which images.
+        weights: that the encoders start from.
+        fresh: stages to start over; the whole folder is emptied if these are all.
+
+    Raises:
+        UsageError: ``out`` holds a run of other settings, data or starting weights.
+    """
     if not is_first_process():
         return  # the first has done it
-    if fresh and (out / "recipe.json").exists():
+    if len(fresh) == len(recipe.stages) and (out / "recipe.json").exists():
         shutil.rmtree(out)
     described = {
         "name": train_set.name,
@@ -50,10 +67,37 @@ def open_run(
                 f"{out} holds a run of other {what}; name another folder with --out, "
                 "or start over with --fresh"
             )
+        for stage in fresh:
+            shutil.rmtree(out / stage.name, ignore_errors=True)
         return
     out.mkdir(parents=True, exist_ok=True)
     (out / "data.json").write_text(json.dumps(described, indent=2) + "\n")
     recipe.save(out / "recipe.json")
+
+
+def note_ground(folder: Path, upstream: str, val_set: SampleSet | None) -> None:
+    """Write what a stage rests on, or make sure that this has not changed since.
+
+    Args:
+        folder: of the stage.
+        upstream: digest of all networks that earlier stages trained.
+        val_set: images that choose its best epoch, if any do.
+
+    Raises:
+        UsageError: the stage was trained, or begun, on other ground.
+    """
+    path = folder / "rests_on.txt"
+    ground = f"{upstream}\n{_digest(val_set) if val_set is not None else 'last epoch'}\n"
+    if path.exists():
+        if path.read_text() == ground:
+            return
+        raise UsageError(
+            f"{folder}: trained on top of other weights, or chosen by other validation images, "
+            f"than there are now; start it over with --stage {folder.name} --fresh"
+        )
+    if is_first_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(ground)
 
 
 def load_run(run: Path) -> tuple[Recipe, System]:
@@ -72,7 +116,7 @@ def load_run(run: Path) -> tuple[Recipe, System]:
         if not finished.exists():
             raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
         load_stage(system, stage, finished)
-    system.mask_threshold = load_mask_threshold(run)
+    system.mask_threshold = load_mask_threshold(run, system)
     return recipe, system.eval()
 
 
@@ -127,6 +171,10 @@ def identity(weights: Weights) -> str:
 
 
 def _digest(samples: SampleSet) -> str:
-    """Identity of a data set: names, labels and file sizes; reading every byte would take long."""
-    lines = (f"{s.id} {s.label} {s.image.stat().st_size}" for s in samples.samples)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Identity of a data set: names, labels, images by size (reading all takes long), masks."""
+    digest = hashlib.sha256()
+    for sample in samples.samples:
+        digest.update(f"{sample.id} {sample.label} {sample.image.stat().st_size}\n".encode())
+        if sample.mask is not None:
+            digest.update(hashlib.sha256(sample.mask.read_bytes()).digest())
+    return digest.hexdigest()

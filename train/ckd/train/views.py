@@ -1,8 +1,11 @@
 """Test-time views: how one photograph is looked at once, or several times as CKDNet's authors do.
 
-"paper" is the procedure behind the authors' figures (models.md 1.6): five views for the labels,
+"paper" is the procedure behind the authors' figures for ISIC 2017: five views for the labels,
 their logits averaged, and six for the masks, their probabilities averaged. It costs eleven runs an
-image and its scores must not be compared with those of "1", the plain view that a device runs.
+image and its scores must not be compared with those of "1", the plain view that a device runs. What
+they do for ISIC 2018 alone (smoothing, the largest component, small probabilities set to 0) is left
+out.
+
 Suffixes: V views, H rows, W columns, S network side, C channels in RGB order, K classes.
 """
 

@@ -1,4 +1,4 @@
-"""Inference-time algebra: the same answers from fewer operations (models.md section 9.2).
+"""Inference-time algebra: the same answers from fewer operations.
 
 Each fold swaps a sub-module of a trained network for one that is equal in exact arithmetic. What
 lies between the networks keeps its name and shape, but h1..h4 change meaning: batch normalisation

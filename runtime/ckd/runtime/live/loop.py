@@ -57,6 +57,8 @@ def run_live(
                 stopped_by = "duration"
                 break
             frame = source.get(min(left_s, POLL_S))
+            if frame is None and (has_ended := source.state == "ended"):
+                frame = source.get(0)  # one may have come between the two questions
             shown: Shown | None = None
             if frame is not None:
                 finding = analyse(frame.image_HWC)
@@ -73,7 +75,7 @@ def run_live(
                 stopped_by = "view closed"
             elif meter.num_analysed == max_frames:
                 stopped_by = "max frames"
-            elif frame is None and source.state == "ended":
+            elif frame is None and has_ended:
                 stopped_by = "source ended"
     except KeyboardInterrupt:
         stopped_by = "interrupted"

@@ -34,7 +34,7 @@ class ResultFolder(Closing):
     def __init__(self, folder: Path, labels: Sequence[str], run: dict[str, Any]) -> None:
         self.folder = folder
         self.labels = tuple(labels)
-        self._stems: set[str] = set()
+        self._stems = {"run"}  # a photograph of that name must not replace `run.json`
         try:
             folder.mkdir(parents=True, exist_ok=True)
             settings = {**run, "ckd": version("ckd")}

@@ -20,6 +20,8 @@ def image_files(paths: list[Path], results: Path) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
+        if path.resolve() == results:
+            raise UsageError(f"{path}: results cannot go among the images; name another --out")
         found = sorted(
             file
             for file in path.rglob("*")

@@ -9,9 +9,9 @@ photograph alone and runs beside the other two networks.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, PositiveInt
 
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.cls import Cls
@@ -19,6 +19,8 @@ from ckd.train.networks.encoder import Backbone, Weights, build_encoder
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.systems.graph import Node, System
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 _LEVELS = (1, 2, 3, 4)
 _GATES = tuple(f"gate{level}" for level in _LEVELS)
@@ -37,16 +39,18 @@ class CkdNet:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     backbone: Backbone = "resnet101"
-    rootseg_width: int = 256
-    rootseg_low_width: int = 48
-    rootseg_dropout: float = 0.5
+    rootseg_width: PositiveInt = 256
+    rootseg_low_width: PositiveInt = 48
+    rootseg_dropout: Fraction = 0.5
     stem_bn: Literal["fresh", "imagenet"] = "fresh"
     energy_sign: Literal[-1, 1] = -1
-    cls_dropout: float = 0.0
-    entangle_widths: tuple[int, int, int, int] | None = None
-    decoder_widths: tuple[int, int, int, int, int] | None = None
+    cls_dropout: Fraction = 0.0
+    entangle_widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
+    decoder_widths: (
+        tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None
+    ) = None
     scse: Literal["full", "single"] = "full"
-    decoder_dropout: float = 0.2
+    decoder_dropout: Fraction = 0.2
 
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights

@@ -5,6 +5,7 @@ lies upstream, export turns each node into a file, the runtime loads one engine 
 each tensor from its producer to its consumers.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,6 +96,17 @@ class System(nn.Module):
                 chosen.append(node)
                 open_names |= set(node.inputs)
         return tuple(reversed(chosen))
+
+    def digest(self, names: Collection[str] | None = None) -> str:
+        """Identity of the weights and running statistics of the named nodes, by default of all."""
+        digest = hashlib.sha256()
+        for node in self.nodes:
+            if names is None or node.name in names:
+                for name, tensor in node.module.state_dict().items():
+                    digest.update(f"{node.name}.{name}".encode())
+                    whole = tensor.detach().cpu().contiguous()
+                    digest.update(whole.flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def merged(self, names: Collection[str], into: str) -> "System":
         """The same system with several nodes fused into one, sharing its weights.
