@@ -81,4 +81,5 @@ def _write_run(recipe: Recipe, system: System, out: Path) -> None:
         weights = {name: system.networks[name].state_dict() for name in stage.nodes}
         torch.save(weights, out / stage.name / "weights.pt")
     recipe.save(out / "recipe.json")
-    (out / "data.json").write_text(json.dumps({"labels": list(system.labels)}) + "\n")
+    none = {"name": "none", "num_train": 0, "class_counts": [0] * len(system.labels), "digest": ""}
+    (out / "data.json").write_text(json.dumps({"labels": list(system.labels), **none}) + "\n")

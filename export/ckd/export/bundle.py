@@ -10,6 +10,7 @@ from typing import Any
 
 from ckd.contract.bundle import CASCADE, Bundle, write_hashes
 from ckd.contract.errors import GateFailed, UsageError
+from ckd.contract.labels import headline_tasks
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
 from ckd.export.folds import count_macs, folded
 from ckd.export.model_card import Evidence, model_card
@@ -155,7 +156,7 @@ def _manifest(system: System, name: str, provenance: Mapping[str, Any]) -> Manif
         name=name,
         system=system.name,
         labels=system.labels,
-        tasks=tuple(task for task in system.tasks if task in system.labels),
+        tasks=headline_tasks(system.tasks, system.labels),
         shapes=shapes,
         dtypes={t: {"fp32": "uint8" if t == IMAGE else "float32"} for t in shapes},
         nodes=tuple(

@@ -46,8 +46,10 @@ def bundle(
     from ckd.export.model_card import Evidence
     from ckd.train.run_folder import load_run
 
-    if notes is not None and not notes.is_file():
-        raise InputError(f"{notes}: no such file")
+    try:
+        told = "" if notes is None else notes.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{notes}: cannot be read as text ({error})") from error
     curves = run / "learning_curves.png"
 
     recipe, system = load_run(run)
@@ -62,7 +64,7 @@ def bundle(
         evidence=Evidence(
             scores=scores,
             learning_curves=curves if curves.is_file() else None,
-            notes="" if notes is None else notes.read_text(),
+            notes=told,
         ),
         progress=_progress(),
     )
@@ -109,7 +111,9 @@ def main() -> None:
 
 
 def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
-    data = json.loads((run / "data.json").read_text())
+    from ckd.train.run_folder import load_data
+
+    data = load_data(run)
     return {
         "recipe": recipe,
         "data": f"{data['name']}, {data['num_train']} training images",

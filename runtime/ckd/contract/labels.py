@@ -4,6 +4,7 @@ A network's class order travels with it: in the checkpoint, in the bundle, in ev
 Nothing else may assume one.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 #: Short name -> what it stands for. Short names are those of the ISIC challenges' CSV headers;
@@ -31,6 +32,11 @@ ISIC2017: Final = ("MEL", "SBK", "NEV")
 ISIC2018: Final = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 #: ISIC 2019 in SSD-KD's (alphabetical) order; UNK never occurs in the training labels.
 ISIC2019: Final = ("AK", "BCC", "BKL", "DF", "MEL", "NV", "SCC", "VASC")
+
+
+def headline_tasks(tasks: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels whose AUCs are averaged: ``tasks`` where all of them are known, all otherwise."""
+    return tuple(tasks) if set(tasks) <= set(labels) else tuple(labels)
 
 
 def lesion_name(label: str) -> str:

@@ -63,7 +63,8 @@ class Manifest:
         shapes: of every tensor, batch axis included.
         dtypes: of every tensor, for each precision of the node that makes it.
         nodes: in running order.
-        thresholds: probability above which a pixel is lesion ("mask") or a label is decided on.
+        thresholds: probability above which a pixel is lesion ("mask"); by label, the probability
+            at which its sensitivity and specificity were measured, for an application to decide by.
         provenance: where the weights come from: data, licence, command, date, versions.
     """
 

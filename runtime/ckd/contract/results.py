@@ -73,13 +73,16 @@ class Finding:
         """`as_dict` as one line of JSON."""
         return json.dumps(self.as_dict())
 
-    def save(self, folder: Path, stem: str, image_HWC: NDArray[np.uint8]) -> dict[str, str]:
+    def save(
+        self, folder: Path, stem: str, image_HWC: NDArray[np.uint8], source: str | None = None
+    ) -> dict[str, str]:
         """Write ``<stem>_mask.png`` (0/255), ``<stem>_overlay.png`` and ``<stem>.json``.
 
         Args:
             folder: created if missing.
             stem: of the file names.
             image_HWC: the RGB image that was analysed.
+            source: where it came from, written into the JSON as "image".
 
         Returns:
             File names by kind: "mask", "overlay", "json".
@@ -90,7 +93,8 @@ class Finding:
         if self.mask_HW is not None:
             written["mask"] = f"{stem}_mask.png"
             _write_png(folder / written["mask"], self.mask_HW.astype(np.uint8) * 255)
-        (folder / written["json"]).write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        record = ({} if source is None else {"image": source}) | self.as_dict()
+        (folder / written["json"]).write_text(json.dumps(record, indent=2) + "\n")
         return written
 
 

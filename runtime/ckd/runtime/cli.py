@@ -63,7 +63,7 @@ def image_command(
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            written = folder.add(path.name, finding, image_HWC)
+            written = folder.add(path, finding, image_HWC)
             _print_finding(str(path), finding, written, as_json)
     print(f"results in {out}. {NOTICE}", file=sys.stderr)
     if failed:

@@ -125,11 +125,11 @@ def load_data(run: Path) -> dict[str, Any]:
     path = run / "data.json"
     try:
         found = json.loads(path.read_text())
-        if not isinstance(found, dict) or not isinstance(found.get("labels"), list):
-            raise ValueError("no labels in it")
+        if missing := {"name", "labels", "num_train", "class_counts", "digest"} - set(found):
+            raise ValueError(f"no {min(missing)} in it")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); train anew with --fresh") from error
-    return found
+    return dict(found)
 
 
 def save_stage(stage: Stage, checkpoint: Path, out: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ckd.contract.confusion import Confusion, confusion_from_masks
+from ckd.contract.labels import headline_tasks
 from ckd.contract.metrics import (
     ClassificationScores,
     SegmentationScores,
@@ -113,5 +114,5 @@ def label_scores(
         np.array([s.probabilities for s in known]),
         np.array([s.label for s in known]),
         labels,
-        tasks=tasks if set(tasks) <= set(labels) else None,
+        tasks=headline_tasks(tasks, labels),
     )

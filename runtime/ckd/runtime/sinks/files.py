@@ -47,16 +47,18 @@ class ResultFolder(Closing):
         self._rows = csv.writer(self._csv)
         self._rows.writerow(["image", *self.labels])
 
-    def add(self, name: str, finding: Finding, image_HWC: NDArray[np.uint8]) -> dict[str, str]:
+    def add(
+        self, image: Path | str, finding: Finding, image_HWC: NDArray[np.uint8]
+    ) -> dict[str, str]:
         """Write one finding; returns the paths of its files by kind.
 
         Args:
-            name: file name of the image; a second image of the same stem keeps its ending,
-                and further ones of the same name are numbered.
+            image: its path; a second image of the same stem keeps its ending, and further ones of
+                the same name are numbered. The JSON tells which is which.
             finding: to write.
             image_HWC: RGB, for the overlay.
         """
-        stem = Path(name).stem
+        name, stem = Path(image).name, Path(image).stem
         if stem in self._stems:
             stem = name
         for number in itertools.count(2):
@@ -64,7 +66,7 @@ class ResultFolder(Closing):
                 break
             stem = f"{name}-{number}"
         self._stems.add(stem)
-        written = finding.save(self.folder, stem, image_HWC)
+        written = finding.save(self.folder, stem, image_HWC, str(image))
         self.add_row(stem, finding)
         return {kind: str(self.folder / file) for kind, file in written.items()}
 

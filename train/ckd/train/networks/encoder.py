@@ -115,7 +115,7 @@ def _load(backbone: Backbone, weights: Weights) -> nn.Module:
         return build(weights=None)
     if weights == "imagenet":
         try:
-            return build(weights="DEFAULT" if backbone == "vgg16_bn" else "IMAGENET1K_V1")
+            return build(weights="IMAGENET1K_V1")
         except OSError as error:  # URLError is one
             raise EnvironmentUnusable(
                 f"ImageNet weights for {backbone} could not be fetched ({error}); "
