@@ -13,6 +13,12 @@ from ckd.train.data.synthetic import dermoscopy
 
 ROOT = Path(__file__).parents[2]
 READMES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md"))
+DOCUMENTS = [*READMES, *sorted(ROOT.glob("runtime/ckd/runtime/bundles/*/model_card.md"))]
+PACKAGES = {
+    "run": "runtime", "train": "train", "export": "export", "calibrate": "calibration",
+    "bench": "benchmarks",
+}  # fmt: skip
+COMMAND = re.compile(r"\bckd-(run|train|export|calibrate|bench) ([a-z-]+(?: [a-z-]+)?)")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(#[^)]*)?\)")
 #: Blocks of these kinds are run; ```sh is for commands that need a camera, a GPU or real data.
 RUNNABLE = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -23,6 +29,24 @@ def test_links_lead_somewhere(readme: Path) -> None:
     for target, _ in LINK.findall(readme.read_text()):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (readme.parent / target).exists(), f"{readme.name} links to {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_named_exists(document: Path) -> None:
+    import importlib
+
+    for tool, words in COMMAND.findall(document.read_text()):
+        cli = importlib.import_module(f"ckd.{PACKAGES[tool]}.cli").cli
+        group, *rest = words.split()
+        names = {command.name for command in cli.registered_commands}
+        for sub in cli.registered_groups:
+            if group == sub.name:
+                group = " ".join([group, *rest[:1]])
+                names |= {
+                    f"{sub.name} {command.name}"
+                    for command in sub.typer_instance.registered_commands
+                }
+        assert group in names, f"{document.name}: ckd-{tool} {group}"
 
 
 @pytest.mark.slow

@@ -301,6 +301,21 @@ def test_images_of_one_name_do_not_overwrite_each_other(tiny_bundle: Path, tmp_p
     assert len(set(names)) == 4
 
 
+def test_results_are_not_written_among_the_images(tiny_bundle: Path, tmp_path: Path) -> None:
+    make(tmp_path / "photos", {"colour.png": GOOD_IMAGES["colour.png"]})
+    run = ckd_run(tmp_path, "image", "photos", "--bundle", tiny_bundle, "--out", "photos")
+    refused(run, 2, "photos: results cannot go among the images; name another --out")
+
+
+def test_a_photograph_named_run_keeps_its_place_and_leaves_the_settings(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    make(tmp_path, {"run.png": GOOD_IMAGES["colour.png"]})
+    ckd_run(tmp_path, "image", "run.png", "--bundle", tiny_bundle, "--out", "out")
+    assert "command" in json.loads((tmp_path / "out" / "run.json").read_text())
+    assert json.loads((tmp_path / "out" / "run.png.json").read_text())["image"] == "run.png"
+
+
 def test_earlier_results_are_not_taken_for_images(tiny_bundle: Path, tmp_path: Path) -> None:
     make(tmp_path, {"colour.png": GOOD_IMAGES["colour.png"]})
     for _ in range(2):

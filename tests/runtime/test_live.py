@@ -83,6 +83,16 @@ class StillSource(FrameSource):
         self.closed = True
 
 
+class LateSource(StillSource):
+    """Its last frame comes just after somebody stopped waiting for it, and with it the end."""
+
+    def get(self, timeout_s: float | None = None) -> Frame | None:
+        if self.state != "ended":
+            self.state = "ended"
+            return None
+        return super().get(timeout_s)
+
+
 class SpyView:
     """Remembers what it was told; closes itself after some results."""
 
@@ -599,3 +609,9 @@ def test_a_port_in_use_is_said() -> None:
         assert port is not None
         with pytest.raises(UsageError, match=rf"127\.0\.0\.1:{port} .*choose another port"):
             WebView(port=port)
+
+
+def test_a_last_frame_that_comes_with_the_end_is_analysed() -> None:
+    report = run_live(LateSource(1), analyse, draw)
+    assert report.stopped_by == "source ended"
+    assert report.statistics.num_analysed == 1
