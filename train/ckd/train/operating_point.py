@@ -16,11 +16,13 @@ import torch
 
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.contract.preprocess import enlarge_logits, logit, network_image, read_rgb
+from ckd.contract.preprocess import enlarge_logits, logit
+from ckd.train.config import Augmentation
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import SampleSet
 from ckd.train.machine import say
 from ckd.train.systems.graph import System
+from ckd.train.views import answers
 
 FILE = "operating_point.json"
 #: Probabilities that are tried.
@@ -49,14 +51,11 @@ def choose_mask_threshold(
     if name is None or not known:
         raise InputError("an operating point needs a system that makes masks and images with masks")
     system.eval()
-    device = next(system.parameters()).device
     jaccard_NT = np.zeros((len(known), len(GRID_T)))
-    for number, sample in enumerate(known):
-        image_HWC = network_image(read_rgb(sample.image), system.image_size)
-        logits = system(torch.from_numpy(image_HWC.copy())[None].to(device), (name,))[name]
+    for number, (sample, answer) in enumerate(answers(system, known, "1", Augmentation())):
         assert sample.mask is not None
         truth_HW = read_mask(sample.mask)
-        logits_HW = enlarge_logits(logits[0, 0].float().cpu().numpy(), *truth_HW.shape)
+        logits_HW = enlarge_logits(answer[name][0], *truth_HW.shape)
         for column, threshold in enumerate(GRID_T):
             mask_HW = logits_HW > logit(threshold)
             jaccard_NT[number, column] = confusion_from_masks(mask_HW, truth_HW).jaccard
