@@ -85,8 +85,7 @@ def ckdnet_mobile() -> Recipe:
     best epoch on a small validation set. What it reached is in the embedded bundle's model card.
     """
     schedule = Schedule(kind="cosine", floor=1e-6)
-    # Not reflected: half lesions mirrored along the border teach it to look for lesions there.
-    segment = Augmentation(colour="strong", shift=(0.08, 0.08), border="black")
+    segment = Augmentation(colour="strong", shift=(0.08, 0.08), border="reflect")
     common = Stage(
         name="rootseg",
         nodes=("rootseg",),
@@ -125,7 +124,7 @@ def ckdnet_mobile() -> Recipe:
                 nodes=("cls",),
                 output="logits",
                 target="label",
-                epochs=25,
+                epochs=20,
                 batch_size=32,
                 encoder_lr=3e-4,
                 weight_decay=1e-5,
@@ -139,6 +138,8 @@ def ckdnet_mobile() -> Recipe:
                 nodes=("seg_encoder", "seg_decoder"),
                 output="mask_logits",
                 epochs=10,
+                # Reflected lesions had taught it to look for lesions along the edges.
+                augmentation=replace(segment, border="black"),
             ),
         ),
     )
