@@ -400,7 +400,7 @@ def test_a_request_that_cannot_be_met_is_a_usage_error(tiny_bundle: Path, tmp_pa
     make(tmp_path, {"colour.png": GOOD_IMAGES["colour.png"]})
     start = ("image", "colour.png", "--bundle", tiny_bundle)
     for more, message in (
-        (("--precision", "fp16"), "does not compute in fp16; expected fp32"),
+        (("--precision", "fp16"), "no fp16 networks in this bundle; it has fp32"),
         (("--backend", "tpu"), "unknown backend 'tpu'"),
         (("--out", "colour.png"), "colour.png: cannot write results there"),
     ):

@@ -51,7 +51,7 @@ def system(make_tiny_system: Callable[[], System]) -> System:
 def quick_export(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the committed networks, which have the same weights, instead of exporting anew."""
 
-    def copy(node: Node, system: System, path: Path) -> None:
+    def copy(node: Node, system: System, path: Path, precision: str) -> None:
         shutil.copy(tiny_bundle / path.name, path)
 
     monkeypatch.setattr(bundle_module, "export_onnx", copy)
@@ -104,7 +104,7 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
         "seg_encoder.fp32.onnx",
     ]
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
-    assert {entry.tensor for entry in report.tensors} == {
+    assert {entry.tensor for entry in report.parity["fp32"]} == {
         name for node in system.nodes for name in node.outputs
     }
     assert told[0] == ("export rootseg", 0, 6)
@@ -113,7 +113,7 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
     assert (checked["name"], checked["num_files"]) == ("tiny", 8)
     assert checked["sha256"] == Bundle(out).digest()
     assert checked["num_bytes"] == Bundle(out).num_bytes()
-    assert [case["passed"] for case in checked["cases"]] == [True] * 4
+    assert [case["passed"] for case in checked["cases"]["fp32"]] == [True] * 4
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -191,7 +191,7 @@ def test_a_weight_changed_behind_its_back_closes_the_gate_and_leaves_nothing(
     system: System, tmp_path: Path, node: str
 ) -> None:
     def meddle(what: str, step: int, steps: int) -> None:
-        if what == "compare with PyTorch":  # all networks are exported by now
+        if what == "export seg_decoder":  # the others are exported, and this one is copied
             with torch.no_grad():
                 *_, last = system.networks[node].parameters()
                 last.add_(0.1)
@@ -202,7 +202,7 @@ def test_a_weight_changed_behind_its_back_closes_the_gate_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("quick_export")
-@pytest.mark.parametrize("step", ["export rootseg", "export seg_decoder", "compare with", "done"])
+@pytest.mark.parametrize("step", ["export rootseg", "export seg_decoder", "compare fp32", "done"])
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, OSError])
 def test_an_interrupted_export_leaves_nothing(
     system: System, tmp_path: Path, step: str, interruption: type[BaseException]
@@ -319,7 +319,7 @@ def test_an_undamaged_copy_and_its_zip_pass(bundle_copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code", "out", "err"),
-    [("bundle", 0, "hashes, wiring and shapes fit; 4 acceptance cases passed", ""),
+    [("bundle", 0, "hashes, wiring and shapes fit; acceptance cases passed: 4 in fp32", ""),
      ("nowhere", 5, "", "error: ")],
 )  # fmt: skip
 def test_the_command_ends_with_the_documented_code(
@@ -357,3 +357,43 @@ def test_scores_of_something_else_are_refused(system: System, tmp_path: Path) ->
         path.write_text(text)
         with pytest.raises(InputError, match=rf"{message}.*ckd-train evaluate"):
             cli.measured_scores(tmp_path, system)
+
+
+@pytest.mark.slow
+def test_half_precision_files_are_half_as_large_and_answer_alike(
+    system: System, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    export(system, out, precisions=("fp32", "fp16"))
+    manifest = Bundle(out).manifest
+    assert manifest.precisions() == ("fp32", "fp16")
+    assert {spec["fp16"] for name, spec in manifest.dtypes.items()} == {"uint8", "float16"}
+    for node in manifest.nodes:
+        model = onnx.load(out / node.files["fp16"])
+        kinds = {onnx.TensorProto.DataType.Name(w.data_type) for w in model.graph.initializer}
+        assert "FLOAT16" in kinds
+        assert "FLOAT" not in {  # but for a few numbers, such as the image's mean
+            onnx.TensorProto.DataType.Name(w.data_type)
+            for w in model.graph.initializer
+            if np.prod(w.dims) > 4
+        }
+    image = parity_images(system.image_size, 1)[0]
+    answers = {}
+    for precision in manifest.precisions():
+        with Cascade.load(out, "onnxruntime", precision=precision) as cascade:
+            finding = cascade.predict(image)
+            assert finding.precision == precision
+            answers[precision] = np.array(list(finding.probabilities.values()))
+    np.testing.assert_allclose(answers["fp16"], answers["fp32"], atol=0.02)
+
+
+@pytest.mark.parametrize(("precisions", "message"), [
+    (("fp32", "int4"), "unknown precision 'int4'; expected fp32, fp16"),
+    (("fp16",), "add fp32"),
+])  # fmt: skip
+def test_precisions_that_cannot_be_are_refused(
+    system: System, tmp_path: Path, precisions: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        export(system, tmp_path / "bundle", precisions=precisions)
+    assert not (tmp_path / "bundle").exists()

@@ -14,6 +14,7 @@ from ckd.contract.labels import ISIC2017  # noqa: E402
 from ckd.export.folds import count_macs, folded  # noqa: E402
 from ckd.export.folds.aspp import FoldedAspp, fold_aspp  # noqa: E402
 from ckd.export.folds.attention import PooledAttention, fold_channel_attention  # noqa: E402
+from ckd.export.folds.batch_norm import fold_batch_norms  # noqa: E402
 from ckd.export.folds.decoder import (  # noqa: E402
     FoldedJoinedScSE,
     PhaseConv,
@@ -175,6 +176,17 @@ def test_normalisation_moves_through_the_cut() -> None:
     assert_close(small_decoder(*small_encoder(image), *means), expected)
     # Halves of one form with a decoder of the other would go unnoticed if the fold did nothing.
     assert float((small_decoder(*encoder(image), *means) - expected).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "vgg16_bn", "mobilenet_v2"])
+def test_no_encoder_keeps_a_batch_normalisation(backbone: Any) -> None:
+    encoder = lived_in(build_encoder(backbone))
+    image = torch.randn(1, 3, 64, 64)
+    expected = encoder(image)
+    fold_batch_norms(encoder)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
+    for got, wanted in zip(encoder(image), expected, strict=True):
+        assert_close(got, wanted)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from ckd.contract.errors import GateFailed  # noqa: E402
 from ckd.contract.manifest import IMAGE  # noqa: E402
 from ckd.export.folds import folded  # noqa: E402
 from ckd.export.parity import (  # noqa: E402
-    FP32_TOLERANCE,
+    TOLERANCE,
     TensorParity,
     check_parity,
     expected_tensors,
@@ -119,12 +119,12 @@ def test_a_chain_that_gives_no_numbers_closes_the_gate(
 def test_the_tolerance_is_in_standard_deviations(system: System, cascade: Cascade) -> None:
     images = parity_images(32)
     wanted = dict(expected(system, images))
-    wanted["logits"] = wanted["logits"] + 0.5 * FP32_TOLERANCE * wanted["logits"].std()
+    wanted["logits"] = wanted["logits"] + 0.5 * TOLERANCE["fp32"] * wanted["logits"].std()
     check_parity(cascade, images, wanted)
-    wanted["logits"] = wanted["logits"] + 1.0 * FP32_TOLERANCE * wanted["logits"].std()
+    wanted["logits"] = wanted["logits"] + 1.0 * TOLERANCE["fp32"] * wanted["logits"].std()
     with pytest.raises(GateFailed, match=r"^logits: "):
         check_parity(cascade, images, wanted)
-    check_parity(cascade, images, wanted, tolerance=2 * FP32_TOLERANCE)
+    check_parity(cascade, images, wanted, tolerance=2 * TOLERANCE["fp32"])
 
 
 def test_a_constant_tensor_has_a_finite_error() -> None:

@@ -1,9 +1,10 @@
 """Make a bundle: fold and export every node, wire them, prove the chain, record golden cases."""
 
+import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,24 @@ from ckd.contract.bundle import CASCADE, Bundle, write_hashes
 from ckd.contract.errors import GateFailed, UsageError
 from ckd.contract.labels import headline_tasks
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
+from ckd.contract.tensors import DType
 from ckd.export.folds import count_macs, folded
 from ckd.export.model_card import Evidence, model_card
-from ckd.export.onnx import export_onnx
-from ckd.export.parity import TensorParity, check_parity, expected_tensors, parity_images
+from ckd.export.onnx import TORCH_DTYPES, export_onnx
+from ckd.export.parity import TOLERANCE, TensorParity, check_parity, expected_tensors, parity_images
 from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases, run_acceptance
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.train.systems.graph import System, tensor_shapes
 
-#: Golden cases pass at any backend's FP32; rounding may move a border pixel. bfloat16 keeps 8 bits.
+#: Type of what crosses between the networks, by the precision of their files.
+EDGE_DTYPES: Mapping[str, DType] = {"fp32": "float32", "fp16": "float16"}
+
+#: By the precision computed in. In FP32 rounding may move a border pixel; half precision keeps 11
+#: bits, bfloat16 8.
 ACCEPTANCE = {
     "fp32": Tolerance(mask_jaccard=0.99, probability=0.005),
+    "fp16": Tolerance(mask_jaccard=0.98, probability=0.02),
     "bf16": Tolerance(mask_jaccard=0.95, probability=0.05),
 }
 
@@ -35,12 +42,12 @@ class ExportReport:
     """What was proved of a bundle when it was written.
 
     Attributes:
-        tensors: how far each tensor of the chain lies from PyTorch's.
+        parity: by precision, how far each tensor of the chain lies from PyTorch's in FP32.
         macs_trained: multiply-accumulates of an image in the system as trained.
         macs_exported: in the networks of the bundle, see `ckd.export.folds`.
     """
 
-    tensors: tuple[TensorParity, ...]
+    parity: Mapping[str, tuple[TensorParity, ...]]
     macs_trained: int
     macs_exported: int
 
@@ -52,6 +59,7 @@ def write_bundle(
     name: str,
     provenance: Mapping[str, Any],
     evidence: Evidence | None = None,
+    precisions: Sequence[str] = ("fp32",),
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write a bundle folder, or nothing if the exported chain disagrees with PyTorch.
@@ -62,30 +70,34 @@ def write_bundle(
         name: of the bundle.
         provenance: where the weights come from; goes into `cascade.json` and the model card.
         evidence: scores, learning curves and notes for the model card.
+        precisions: of the files to write for each network, "fp32" and "fp16".
         progress: told (what is being done, step, number of steps).
 
     Raises:
-        GateFailed: the chain disagrees with PyTorch.
-        UsageError: ``out`` exists.
+        GateFailed: a chain disagrees with PyTorch.
+        UsageError: ``out`` exists, or an unknown precision.
     """
+    if unknown := [p for p in precisions if p not in TORCH_DTYPES]:
+        raise UsageError(f"unknown precision {unknown[0]!r}; expected {', '.join(TORCH_DTYPES)}")
+    if "fp32" not in precisions:
+        raise UsageError("a bundle holds fp32 files, which every backend takes; add fp32")
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
     tell = progress or (lambda what, step, steps: None)
     system.eval()
     deployed = folded(system)
     out.parent.mkdir(parents=True, exist_ok=True)
-    steps = len(system.nodes) + 2
+    steps = (len(system.nodes) + 1) * len(precisions) + 1
     # Built beside its destination and renamed at the end: an interrupted export leaves no bundle.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
         folder = Path(made) / "bundle"
         (folder / "acceptance").mkdir(parents=True)
-        for step, node in enumerate(deployed.nodes):
+        wanted = itertools.product(precisions, deployed.nodes)
+        for step, (precision, node) in enumerate(wanted):
             tell(f"export {node.name}", step, steps)
-            export_onnx(node, deployed, folder / _file(node.name))
-        manifest = _manifest(system, name, provenance)
+            export_onnx(node, deployed, folder / _file(node.name, precision), precision)
+        manifest = _manifest(system, name, provenance, precisions)
         (folder / CASCADE).write_text(manifest.to_json())
-
-        tell("compare with PyTorch", steps - 2, steps)
         images = parity_images(system.image_size)
         expected = expected_tensors(system, deployed, images)
         answers = {tensor: expected[tensor] for tensor in manifest.results.names()}
@@ -103,12 +115,17 @@ def write_bundle(
             shutil.copy(evidence.learning_curves, folder / evidence.learning_curves.name)
         write_hashes(folder)
         bundle = Bundle(folder)
-        with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
-            parity = check_parity(cascade, images, expected)
-            _check_acceptance(cascade, bundle)
+        parity = {}
+        for done, precision in enumerate(precisions, steps - len(precisions) - 1):
+            tell(f"compare {precision} with PyTorch", done, steps)
+            with Cascade(bundle, open_backend("onnxruntime", "cpu", None), precision) as cascade:
+                parity[precision] = tuple(
+                    check_parity(cascade, images, expected, TOLERANCE[precision])
+                )
+                _check_acceptance(cascade, bundle)
         tell("done", steps, steps)
         shutil.move(folder, out)
-    return ExportReport(tuple(parity), count_macs(system), count_macs(deployed))
+    return ExportReport(parity, count_macs(system), count_macs(deployed))
 
 
 def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -124,9 +141,11 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any
     bundle = Bundle(path)
     bundle.verify()
     tell("load networks", 1, 3)
-    with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
-        tell("acceptance cases", 2, 3)
-        cases = _check_acceptance(cascade, bundle)
+    cases = {}
+    for precision in bundle.manifest.precisions():
+        with Cascade(bundle, open_backend("onnxruntime", "cpu", None), precision) as cascade:
+            tell("acceptance cases", 2, 3)
+            cases[precision] = _check_acceptance(cascade, bundle)
     tell("done", 3, 3)
     return {
         "bundle": str(path),
@@ -149,7 +168,9 @@ def _check_acceptance(cascade: Cascade, bundle: Bundle) -> list[dict[str, Any]]:
     return [case.as_dict() for case in cases]
 
 
-def _manifest(system: System, name: str, provenance: Mapping[str, Any]) -> Manifest:
+def _manifest(
+    system: System, name: str, provenance: Mapping[str, Any], precisions: Sequence[str]
+) -> Manifest:
     shapes = dict(tensor_shapes(system))
     shapes[IMAGE] = (1, system.image_size, system.image_size, 3)
     return Manifest(
@@ -158,9 +179,13 @@ def _manifest(system: System, name: str, provenance: Mapping[str, Any]) -> Manif
         labels=system.labels,
         tasks=headline_tasks(system.tasks, system.labels),
         shapes=shapes,
-        dtypes={t: {"fp32": "uint8" if t == IMAGE else "float32"} for t in shapes},
+        dtypes={
+            t: {p: "uint8" if t == IMAGE else EDGE_DTYPES[p] for p in precisions} for t in shapes
+        },
         nodes=tuple(
-            NodeSpec(node.name, node.inputs, node.outputs, {"fp32": _file(node.name)})
+            NodeSpec(
+                node.name, node.inputs, node.outputs, {p: _file(node.name, p) for p in precisions}
+            )
             for node in system.nodes
         ),
         results=system.results,
@@ -170,5 +195,5 @@ def _manifest(system: System, name: str, provenance: Mapping[str, Any]) -> Manif
     )
 
 
-def _file(node: str) -> str:
-    return f"{node}.fp32.onnx"
+def _file(node: str, precision: str) -> str:
+    return f"{node}.{precision}.onnx"

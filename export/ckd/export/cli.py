@@ -32,6 +32,9 @@ def bundle(
             help="Export the fine network as one node instead of two (CKDNet's three engines).",
         ),
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="Precisions of the files, as in fp32,fp16.")
+    ] = "fp32",
     licence: Annotated[
         str, typer.Option(help="Licence of weights and data, for the model card.")
     ] = "not stated",
@@ -66,20 +69,22 @@ def bundle(
             learning_curves=curves if curves.is_file() else None,
             notes=told,
         ),
+        precisions=precision.split(","),
         progress=_progress(),
     )
     if as_json:
-        errors = {t.tensor: t.relative for t in report.tensors}
+        errors = {p: {t.tensor: t.relative for t in found} for p, found in report.parity.items()}
         macs = {"trained": report.macs_trained, "exported": report.macs_exported}
         print(json.dumps({"relative_errors": errors, "macs": macs}))
         return
-    worst = max(report.tensors, key=lambda tensor: tensor.relative)
     size_mb = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
     print(f"{out}: {len(system.nodes)} networks, {size_mb:.1f} MB")
-    print(
-        f"largest difference from PyTorch: {worst.relative:.1e} standard deviations "
-        f"({worst.tensor}, {len(report.tensors)} tensors compared)"
-    )
+    for which, found in report.parity.items():
+        worst = max(found, key=lambda tensor: tensor.relative)
+        print(
+            f"{which}: largest difference from PyTorch {worst.relative:.1e} standard deviations "
+            f"({worst.tensor}, {len(found)} tensors compared)"
+        )
     print(
         f"{report.macs_exported / 1e9:.2f} GMAC an image, "
         f"{report.macs_trained / 1e9:.2f} as trained"
@@ -102,7 +107,8 @@ def verify(
         f"{bundle}: {report['name']}, {report['num_files']} files, "
         f"{report['num_bytes'] / 1e6:.1f} MB, sha256 {report['sha256'][:12]}"
     )
-    print(f"hashes, wiring and shapes fit; {len(report['cases'])} acceptance cases passed")
+    passed = ", ".join(f"{len(cases)} in {which}" for which, cases in report["cases"].items())
+    print(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")
 
 
 def main() -> None:

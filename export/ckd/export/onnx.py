@@ -5,10 +5,13 @@ share), has static shapes for a batch of one, and holds its weights itself: one 
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import onnx
 import torch
@@ -22,53 +25,65 @@ from ckd.train.systems.graph import Node, System, tensor_shapes
 OPSET = 18
 
 
-class ExportedNode(nn.Module):
-    """A node as an integrator meets it: the image comes in as uint8 RGB [1, H, W, 3]."""
+#: Precision of a file -> type of its weights and of what crosses between the networks.
+TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {"fp32": torch.float32, "fp16": torch.float16}
 
-    def __init__(self, node: Node) -> None:
+
+class ExportedNode(nn.Module):
+    """A node as an integrator meets it: the image comes in as uint8 RGB [1, H, W, 3].
+
+    In half precision the image is normalised in float32 and cast last; what must stay in float32
+    inside a network says so itself (`SpatialMean`, `ChannelAttention`).
+    """
+
+    def __init__(self, node: Node, precision: str = "fp32") -> None:
         super().__init__()
+        self.dtype = TORCH_DTYPES[precision]
         self.network = node.module
+        if precision != "fp32":
+            self.network = copy.deepcopy(node.module).to(self.dtype)
         self.image_input = ImageInput()
         self.input_names = node.inputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Normalise the image where it is an input, then run the network."""
         prepared = [
-            self.image_input(tensor) if name == IMAGE else tensor
+            self.image_input(tensor).to(self.dtype) if name == IMAGE else tensor
             for name, tensor in zip(self.input_names, inputs, strict=True)
         ]
         outputs = self.network(*prepared)
         return (outputs,) if isinstance(outputs, Tensor) else outputs
 
 
-def example_inputs(system: System, node: Node) -> tuple[Tensor, ...]:
+def example_inputs(system: System, node: Node, precision: str = "fp32") -> tuple[Tensor, ...]:
     """Tensors of the right shapes and types for a node."""
     shapes = tensor_shapes(system)
     side = system.image_size
     return tuple(
         torch.zeros(1, side, side, 3, dtype=torch.uint8)
         if name == IMAGE
-        else torch.zeros(shapes[name])
+        else torch.zeros(shapes[name], dtype=TORCH_DTYPES[precision])
         for name in node.inputs
     )
 
 
-def export_onnx(node: Node, system: System, path: Path) -> None:
-    """Write a node as FP32 ONNX.
+def export_onnx(node: Node, system: System, path: Path, precision: str = "fp32") -> None:
+    """Write a node as ONNX.
 
     Args:
         node: of ``system``.
         system: put into evaluation mode; its other nodes give the shapes of the inputs.
         path: of the .onnx file.
+        precision: "fp32" or "fp16".
 
     Raises:
         EngineError: the exporter did not produce what was asked for.
     """
     system.eval()  # in training mode batch normalisation would be traced with batch statistics
-    inputs = example_inputs(system, node)
+    inputs = example_inputs(system, node, precision)
     with _quiet():
         torch.onnx.export(
-            ExportedNode(node).eval(),
+            ExportedNode(node, precision).eval(),
             inputs,
             str(path),
             input_names=list(node.inputs),

@@ -20,7 +20,10 @@ from ckd.train.systems.graph import System
 #: Largest difference of any element, in standard deviations of its tensor. Trained MobileNetV2
 #: cascades stay below 1e-4; an untrained ResNet101 cascade with calibrated batch normalisation,
 #: which amplifies rounding, reaches 2e-3. A swapped input or another resize is off by 0.3 and more.
-FP32_TOLERANCE = 2e-2
+#: In half precision single elements of a trained MobileNetV2 cascade were seen 0.21 off (2e-2 in
+#: the mean square, 5e-2 at most in the answers). The wiring there is that of the FP32 files, and
+#: whether the answers are good enough is decided by the acceptance cases.
+TOLERANCE = {"fp32": 2e-2, "fp16": 5e-1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def check_parity(
     cascade: Cascade,
     images_NSS3: NDArray[np.uint8],
     expected: Mapping[str, NDArray[np.float32]],
-    tolerance: float = FP32_TOLERANCE,
+    tolerance: float = TOLERANCE["fp32"],
 ) -> list[TensorParity]:
     """Compare every tensor of the chain with PyTorch's.
 

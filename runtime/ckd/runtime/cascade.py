@@ -182,6 +182,10 @@ class Cascade(Closing):
             engine.enqueue()
         return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
 
+    def _logits(self, name: str) -> NDArray[np.float32]:
+        """A map of logits [h, w]; OpenCV resizes no float16."""
+        return np.asarray(self.buffers[name].read()[0, 0], dtype=np.float32)
+
     def close(self) -> None:
         """Release every engine; the cascade cannot be used afterwards."""
         for engine in self.engines.values():
@@ -201,11 +205,11 @@ class Cascade(Closing):
             values = softmax(self.buffers[results.class_logits].read()[0])
             probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
         if results.mask_logits is not None:
-            logits = self.buffers[results.mask_logits].read()[0, 0]
+            logits = self._logits(results.mask_logits)
             fine = mask_from_logits(logits, height, width, threshold=threshold)
             quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
         if results.coarse_logits is not None:
-            logits = self.buffers[results.coarse_logits].read()[0, 0]
+            logits = self._logits(results.coarse_logits)
             side = self.manifest.image_size
             coarse = mask_from_logits(
                 logits,

@@ -11,6 +11,7 @@ import torch
 
 from ckd.export.folds.aspp import fold_aspp
 from ckd.export.folds.attention import fold_channel_attention
+from ckd.export.folds.batch_norm import fold_batch_norms
 from ckd.export.folds.decoder import fold_decoder, fold_knowledge
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.rootseg import RootSeg
@@ -37,6 +38,7 @@ def folded(system: System) -> System:
                 if len(encoders) == 1:
                     fold_knowledge(encoders[0], decoder)
                 fold_decoder(decoder)
+    fold_batch_norms(copied)
     return copied
 
 

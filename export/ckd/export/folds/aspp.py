@@ -39,7 +39,7 @@ class FoldedAspp(nn.Module):
         assert isinstance(pooled, PooledBranch)
         scale, shift = scale_and_shift(pooled.bn)
         once = slices[-1][:, :, 0, 0]
-        self.pooled = pooled.conv
+        self.pooled = nn.Sequential(pooled.pool, pooled.conv)
         self.spread = nn.Conv2d(width, project.out_channels, 1)
         self.spread.weight = nn.Parameter((once * scale)[..., None, None])
         assert project.bias is not None
@@ -49,7 +49,7 @@ class FoldedAspp(nn.Module):
         """Projected context, as RootSeg's ``project`` gives it."""
         maps = [torch.relu(self.pointwise(x_BCHW))]
         maps += [torch.relu(conv(x_BCHW)) for conv in self.atrous]
-        once = self.spread(torch.relu(self.pooled(x_BCHW.mean(dim=(2, 3), keepdim=True))))
+        once = self.spread(torch.relu(self.pooled(x_BCHW)))
         joined = torch.cat(maps, dim=1) if len(maps) > 1 else maps[0]
         return torch.relu(self.project(joined) + once)
 

@@ -54,7 +54,7 @@ class FoldedJoinedScSE(nn.Module):
 
     def __init__(self, scse: ScSE, c_below: int) -> None:
         super().__init__()
-        _, *squeeze = scse.channel
+        self.mean, *squeeze = scse.channel
         self.channel = nn.Sequential(*squeeze)
         joined = scse.spatial[0]
         assert isinstance(joined, nn.Conv2d)
@@ -67,7 +67,7 @@ class FoldedJoinedScSE(nn.Module):
 
     def forward(self, below_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
         """The gated, joined map at the size of ``skip``."""
-        means = [x.mean(dim=(2, 3), keepdim=True) for x in (below_BCHW, skip_BCHW)]
+        means = [self.mean(x) for x in (below_BCHW, skip_BCHW)]
         channel_gate = self.channel(torch.cat(means, dim=1))
         spatial_gate = torch.sigmoid(_twice(self.below(below_BCHW)) + self.skip(skip_BCHW))
         joined = torch.cat([_twice(below_BCHW), skip_BCHW], dim=1)

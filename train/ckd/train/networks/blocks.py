@@ -27,6 +27,14 @@ class ConvBnRelu(nn.Sequential):
         )
 
 
+class SpatialMean(nn.Module):
+    """Mean over the map, [B, C, 1, 1], summed up in float32: half precision loses it from 2048."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """The type that came in goes out."""
+        return x_BCHW.float().mean(dim=(2, 3), keepdim=True).to(x_BCHW.dtype)
+
+
 class ChannelAttention(nn.Module):
     """Channel attention of CKDNet's classifier (after DANet's CAM), A -> delta * (S A) + A.
 
@@ -66,7 +74,7 @@ class ScSE(nn.Module):
         super().__init__()
         squeezed = max(channels // reduction, 1)
         self.channel = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
+            SpatialMean(),
             nn.Conv2d(channels, squeezed, 1),
             nn.ReLU(inplace=True),
             nn.Conv2d(squeezed, channels, 1),

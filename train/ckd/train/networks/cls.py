@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelAttention
+from ckd.train.networks.blocks import ChannelAttention, SpatialMean
 from ckd.train.networks.encoder import Encoder, add_input_channel
 
 
@@ -36,6 +36,7 @@ class Cls(nn.Module):
         add_input_channel(encoder, fresh_bn=stem_bn == "fresh")
         self.encoder = encoder
         self.attention = ChannelAttention(energy_sign)
+        self.pool = SpatialMean()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(encoder.head_channels, num_classes)
 
@@ -57,5 +58,5 @@ class Cls(nn.Module):
             f = stage(x)
             means.append(f.float().mean(dim=1, keepdim=True).to(f.dtype))
             x = f * (1.0 + gate)
-        pooled = self.encoder.head(self.attention(x)).mean(dim=(2, 3))
+        pooled = self.pool(self.encoder.head(self.attention(x))).flatten(1)
         return self.fc(self.dropout(pooled)), *means

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ConvBnRelu
+from ckd.train.networks.blocks import ConvBnRelu, SpatialMean
 from ckd.train.networks.encoder import Encoder
 
 #: Dilation of the three atrous branches. The encoder is not dilated, so at 224 px ASPP sees 7x7 and
@@ -20,12 +20,13 @@ class PooledBranch(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
+        self.pool = SpatialMean()
         self.conv = nn.Conv2d(c_in, c_out, 1, bias=False)
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """One value per channel, spread over the map it came from."""
-        pooled = F.relu(self.conv(x_BCHW.mean(dim=(2, 3), keepdim=True)))
+        pooled = F.relu(self.conv(self.pool(x_BCHW)))
         # Enlarging a 1x1 map bilinearly repeats it; expand says so.
         return torch.as_tensor(self.bn(pooled.expand(-1, -1, *x_BCHW.shape[2:])))
 
