@@ -385,7 +385,7 @@ def test_without_any_backend_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for name in ("auto", "onnxruntime"):
-        with pytest.raises(EnvironmentUnusable, match=r"`pip install 'ckd\[cpu\]'`") as caught:
+        with pytest.raises(EnvironmentUnusable, match=r"`pip install '\.\[cpu\]'`") as caught:
             Cascade.load(tiny_bundle, backend=name)
         assert "\n" not in str(caught.value)
 

@@ -93,7 +93,7 @@ def test_a_missing_backend_is_named_with_its_remedy(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     checks = by_name(examine(tiny_bundle))
     assert checks["onnxruntime"] == Check(
-        "onnxruntime", "note", "not installed; pip install 'ckd[cpu]'"
+        "onnxruntime", "note", "not installed; pip install '.[cpu]'"
     )
     assert checks["bundle"].status == "problem"
     assert "no inference backend is installed" in checks["bundle"].detail

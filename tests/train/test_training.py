@@ -421,7 +421,7 @@ def test_damaged_files_of_a_run_are_named(copied: Path) -> None:
     weights = copied / "cls" / "weights.pt"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cls/weights.pt: cannot be loaded .*remove it"):
+    with pytest.raises(InputError, match=r"cls/weights.pt: damaged.*remove it"):
         load_run(copied)
     (copied / "data.json").write_text("{")
     with pytest.raises(InputError, match=r"data.json: cannot be read"):
@@ -514,6 +514,14 @@ def test_a_stage_of_an_unknown_node_is_refused(data: Path, tmp_path: Path) -> No
 def test_a_gpu_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnusable, match="no GPU"):
         fit(RECIPE, data, tmp_path / "run", replace(OPTIONS, accelerator="gpu"))
+
+
+def test_a_folder_of_something_else_is_not_trained_into(data: Path, log: Log) -> None:
+    before = contents(data)
+    with pytest.raises(UsageError, match="is no run folder, and not empty"):
+        fit(RECIPE, data, data, OPTIONS)
+    assert contents(data) == before
+    assert not log.steps
 
 
 def test_weights_that_cannot_be_had_leave_no_run_behind(data: Path, tmp_path: Path) -> None:

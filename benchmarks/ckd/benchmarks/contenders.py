@@ -121,7 +121,8 @@ def open_contender(
         return _open_pytorch(source, manifest, threads, stack)
     except ImportError as error:
         raise EnvironmentUnusable(
-            f"{error.name} is not installed; this comparison needs `pip install 'ckd[export]'`"
+            f"{error.name} is not installed; this comparison needs `pip install '.[export]'` "
+            "in the folder of this project"
         ) from error
 
 

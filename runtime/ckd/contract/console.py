@@ -77,7 +77,10 @@ def run(command: Callable[[], object]) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "ckd").startswith("ckd"):
             raise  # a defect of ours
-        print(f"error: {error.name} is not installed; pip install 'ckd[export]'", file=sys.stderr)
+        print(
+            f"error: {error.name} is not installed; pip install '.[export]' in ckd's folder",
+            file=sys.stderr,
+        )
         raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
         where = f"{error.filename}: " if error.filename else ""

@@ -4,6 +4,7 @@ Results go to stdout, everything else to stderr.
 """
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -247,6 +248,8 @@ def doctor_command(
 
 def main() -> None:
     """Entry point of `ckd-run`."""
+    # What a service manager sends ends a recording as properly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 

@@ -49,6 +49,9 @@ def open_run(
     """
     if not is_first_process():
         return  # the first has done it
+    found = {path.name for path in out.iterdir()} if out.exists() else set()
+    if found - {"data.json"} and "recipe.json" not in found:
+        raise UsageError(f"{out} is no run folder, and not empty; name another one with --out")
     if len(fresh) == len(recipe.stages) and (out / "recipe.json").exists():
         shutil.rmtree(out)
     described = {
@@ -155,7 +158,7 @@ def load_stage(system: System, stage: Stage, weights: Path) -> None:
             system.networks[name].load_state_dict(state)
     except Exception as error:  # PyTorch's reader raises whatever the bytes lead to
         raise InputError(
-            f"{weights}: cannot be loaded ({str(error).splitlines()[0]}); remove it and repeat "
+            f"{weights}: damaged, or of other networks; remove it and repeat "
             f"`ckd-train fit`, which takes stage {stage.name} from its last epoch"
         ) from error
 

@@ -15,10 +15,11 @@ from ckd.contract.errors import BundleError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import TensorSpec
 
-#: Backend -> (package that must be importable, how to install it); the first serves everywhere.
+#: Backend -> (package that must be importable, how to install it from a clone of this project);
+#: the first serves everywhere. On the public index the name `ckd` is another project's.
 BACKENDS: Final = {
-    "onnxruntime": ("onnxruntime", "pip install 'ckd[cpu]'"),
-    "openvino": ("openvino", "pip install 'ckd[openvino]'"),
+    "onnxruntime": ("onnxruntime", "pip install '.[cpu]'"),
+    "openvino": ("openvino", "pip install '.[openvino]'"),
 }
 
 
@@ -97,10 +98,17 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
     if device not in ("auto", "cpu"):
         raise UsageError(f"unknown device {device!r}; this version runs on: cpu")
     chosen = next(iter(installed()), None) if name == "auto" else name
-    if chosen is None or chosen not in installed():
-        wanted = BACKENDS if chosen is None else {chosen: BACKENDS[chosen]}
-        remedy = ", or ".join(f"`{command}`" for _, command in wanted.values())
-        raise EnvironmentUnusable(f"no inference backend is installed; install one: {remedy}")
+    if chosen is None:
+        remedy = ", or ".join(f"`{command}`" for _, command in BACKENDS.values())
+        raise EnvironmentUnusable(
+            f"no inference backend is installed; in the folder of this project: {remedy}"
+        )
+    if chosen not in installed():
+        others = f" ({', '.join(installed())} is)" if installed() else ""
+        raise EnvironmentUnusable(
+            f"{chosen} is not installed{others}; in the folder of this project: "
+            f"`{BACKENDS[chosen][1]}`"
+        )
     if chosen == "openvino":
         from ckd.runtime.backends.openvino import OpenVinoBackend
 

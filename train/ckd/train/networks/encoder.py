@@ -128,7 +128,9 @@ def _load(backbone: Backbone, weights: Weights) -> nn.Module:
     except FileNotFoundError:
         raise EnvironmentUnusable(f"{weights}: no such weight file for {backbone}") from None
     except Exception as error:
-        raise UsageError(f"{weights}: not a PyTorch state dict ({error})") from error
+        raise UsageError(
+            f"{weights}: not a PyTorch state dict; expected what torch.save wrote of a {backbone}"
+        ) from error
     if not isinstance(state, dict):
         raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
     wanted = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
