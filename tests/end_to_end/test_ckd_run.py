@@ -547,18 +547,26 @@ def mjpeg_camera() -> Iterator[str]:
             thread.join()
 
 
-def test_ctrl_c_ends_a_live_camera_cleanly(tiny_bundle: Path, tmp_path: Path) -> None:
+def hears_ctrl_c() -> None:
+    """In the child: tests in the background of a shell hand down that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_a_live_camera_cleanly(
+    tiny_bundle: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     with mjpeg_camera() as url:
         process = subprocess.Popen(
             [COMMAND, "camera", url, "--view", "none", "--json", "--record", "seen.avi",
              "--bundle", tiny_bundle],
             cwd=tmp_path, env=environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c,
         )  # fmt: skip
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())  # it is live now
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, err = process.communicate(timeout=30)
     assert process.returncode in (0, 130)
     assert "Traceback" not in err, err
@@ -578,7 +586,7 @@ def test_ctrl_c_among_many_images_keeps_what_is_done(tiny_bundle: Path, tmp_path
     process = subprocess.Popen(
         [COMMAND, "image", "in", "--json", "--bundle", tiny_bundle],
         cwd=tmp_path, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()
