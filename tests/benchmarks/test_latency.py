@@ -269,3 +269,15 @@ def test_import_stays_light(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, f"ckd.benchmarks.{name} pulls in {done.stderr.strip()}"
+
+
+def test_a_bundle_is_measured_where_pytorch_is_not_installed(bundle: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(torch=None, onnx=None);"
+        "from ckd.benchmarks.cli import main;"
+        f"sys.argv = ['ckd-bench', 'latency', '--bundle', {str(bundle)!r}, '--runs', '1',"
+        " '--warmup', '0', '--threads', '1', '--json']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["measured"] == "latency"

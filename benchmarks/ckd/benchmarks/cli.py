@@ -54,7 +54,6 @@ def latency_command(
     from ckd.benchmarks.machine import public_command
     from ckd.benchmarks.processes import startup
     from ckd.benchmarks.report import write_report
-    from ckd.benchmarks.subjects import export_run, untrained_run
 
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
@@ -62,6 +61,8 @@ def latency_command(
     setting = ChainSetting(backend=backend, precision=precision, threads=threads or usable_cores())
     with ExitStack() as stack:
         if recipe is not None or run is not None:
+            from ckd.benchmarks.subjects import export_run, untrained_run  # needs [export]
+
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             if recipe is not None:
                 _say(f"building {recipe} with untrained weights")

@@ -230,7 +230,7 @@ def _fit_stage(
         raise EnvironmentUnusable(
             f"stage {stage.name}: the GPU's memory is full; lower the batch with "
             f"--set stages.{stage.name}.batch_size={max(1, stage.batch_size // 2)} "
-            f"stages.{stage.name}.accumulate={2 * stage.accumulate}"
+            f"--set stages.{stage.name}.accumulate={2 * stage.accumulate}"
         ) from error
     module.check_frozen()
     chosen = Path(best.best_model_path) if stage.select == "best" else checkpoint

@@ -5,8 +5,8 @@ Suffixes: B batch, C channels, H rows, W columns.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ckd.export.folds.batch_norm import fold_batch_norms
 from ckd.train.networks.blocks import ConvBnRelu
 from ckd.train.networks.rootseg import PooledBranch, RootSeg
 
@@ -23,14 +23,14 @@ class FoldedAspp(nn.Module):
     def __init__(self, rootseg: RootSeg, deep_px: int) -> None:
         super().__init__()
         *branches, pooled = rootseg.aspp
-        convs = [_fused(branch) for branch in branches]
+        convs = [_conv(branch) for branch in branches]
         centred = [_centre_tap(conv) if conv.dilation[0] >= deep_px else conv for conv in convs]
         pointwise = [i for i, conv in enumerate(centred) if conv.kernel_size == (1, 1)]
         atrous = [i for i in range(len(centred)) if i not in pointwise]
         self.pointwise = _stacked([centred[i] for i in pointwise])
         self.atrous = nn.ModuleList(centred[i] for i in atrous)
 
-        project = _fused(rootseg.project[0])
+        project = _conv(rootseg.project[0])
         width = convs[0].out_channels
         slices = torch.split(project.weight, width, dim=1)
         order = [slices[i] for i in (*pointwise, *atrous)]
@@ -61,6 +61,7 @@ def fold_aspp(rootseg: RootSeg, deep_px: int) -> None:
         rootseg: in evaluation mode.
         deep_px: side of the map that the branches see.
     """
+    fold_batch_norms(rootseg)
     rootseg.aspp, rootseg.project = (
         nn.ModuleList([FoldedAspp(rootseg, deep_px)]),
         nn.Sequential(),  # what the module above has done already
@@ -75,12 +76,11 @@ def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, bn.bias - scale * bn.running_mean
 
 
-def _fused(block: nn.Module) -> nn.Conv2d:
+def _conv(block: nn.Module) -> nn.Conv2d:
     assert isinstance(block, ConvBnRelu)
-    conv, bn, _ = block
+    conv = block[0]
     assert isinstance(conv, nn.Conv2d)
-    assert isinstance(bn, nn.BatchNorm2d)
-    return fuse_conv_bn_eval(conv, bn)
+    return conv
 
 
 def _centre_tap(conv: nn.Conv2d) -> nn.Conv2d:

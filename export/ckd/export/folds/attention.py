@@ -18,16 +18,14 @@ class PooledAttention(nn.Module):
 
     def __init__(self, attention: ChannelAttention) -> None:
         super().__init__()
-        self.energy_sign = attention.energy_sign
-        self.delta = attention.delta
+        self.attention = attention
 
     def forward(self, a_BCHW: Tensor) -> Tensor:
         """[B, C, 1, 1]; energies and softmax in float32 as in `ChannelAttention`."""
         a_BCT = a_BCHW.float().flatten(2)
-        energy_BCC = torch.bmm(a_BCT, a_BCT.transpose(1, 2))
-        attention_BCC = torch.softmax(self.energy_sign * energy_BCC, dim=-1)
         mean_BC1 = a_BCT.mean(dim=2, keepdim=True)
-        pooled_BC1 = self.delta * torch.bmm(attention_BCC, mean_BC1) + mean_BC1
+        mixed_BC1 = torch.bmm(self.attention.weights(a_BCT), mean_BC1)
+        pooled_BC1 = self.attention.delta * mixed_BC1 + mean_BC1
         return pooled_BC1[..., None].to(a_BCHW.dtype)
 
 

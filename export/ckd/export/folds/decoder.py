@@ -6,9 +6,9 @@ Suffixes: B batch, C channels, H rows, W columns.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ckd.export.folds.aspp import scale_and_shift
+from ckd.export.folds.batch_norm import fold_batch_norms
 from ckd.train.networks.blocks import ConvBnRelu, ScSE
 from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
 
@@ -114,10 +114,9 @@ class FoldedBlock(nn.Module):
             self.first: nn.Module = first
         elif block.c_below >= MIN_PHASE_CHANNELS:
             self.before = nn.Identity()
-            conv, bn, _ = first
+            conv = first[0]
             assert isinstance(conv, nn.Conv2d)
-            assert isinstance(bn, nn.BatchNorm2d)
-            self.first = nn.Sequential(PhaseConv(fuse_conv_bn_eval(conv, bn)), nn.ReLU())
+            self.first = nn.Sequential(PhaseConv(conv), nn.ReLU())
         else:
             self.before = nn.Upsample(scale_factor=2.0, mode="nearest")
             self.first = first
@@ -145,6 +144,7 @@ def fold_knowledge(encoder: SegEncoder, decoder: SegDecoder) -> None:
 
 def fold_decoder(decoder: SegDecoder) -> None:
     """Swap the decoder's blocks, in place."""
+    fold_batch_norms(decoder)
     for index, block in enumerate(decoder.blocks):
         assert isinstance(block, AttentionBlock)
         decoder.blocks[index] = FoldedBlock(block)

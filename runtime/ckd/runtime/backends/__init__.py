@@ -125,9 +125,21 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def zeros(spec: TensorSpec) -> NDArray[Any]:
-    """Host memory for a tensor."""
-    return np.zeros(spec.shape, spec.dtype)
+class HostBuffer:
+    """A tensor in host memory; a CPU backend adds its own handle over the same array."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self.array: NDArray[Any] = np.zeros(spec.shape, spec.dtype)
+
+    def write(self, array: NDArray[Any]) -> None:
+        """Copy in; `EngineError` on another shape or type."""
+        self.spec.check(array)
+        self.array[...] = array
+
+    def read(self) -> NDArray[Any]:
+        """The shared memory itself, not a copy."""
+        return self.array
 
 
 def check_promise(

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import DeviceBuffer, check_promise, first_line, usable_cores, zeros
+from ckd.runtime.backends import DeviceBuffer, HostBuffer, check_promise, first_line, usable_cores
 
 _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(uint8)": "uint8",
@@ -54,22 +53,12 @@ class OnnxRuntimeBackend:
         return OnnxRuntimeBuffer(spec)
 
 
-class OnnxRuntimeBuffer:
+class OnnxRuntimeBuffer(HostBuffer):
     """A NumPy array and the OrtValue over the same memory."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        self.spec = spec
-        self.array = zeros(spec)
+        super().__init__(spec)
         self.value = ort.OrtValue.ortvalue_from_numpy(self.array)
-
-    def write(self, array: NDArray[Any]) -> None:
-        """Copy in; `EngineError` on another shape or type."""
-        self.spec.check(array)
-        self.array[...] = array
-
-    def read(self) -> NDArray[Any]:
-        """The shared memory itself, not a copy."""
-        return self.array
 
 
 class OnnxRuntimeEngine:

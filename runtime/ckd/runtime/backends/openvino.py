@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import openvino as ov
-from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import DeviceBuffer, check_promise, first_line, usable_cores, zeros
+from ckd.runtime.backends import DeviceBuffer, HostBuffer, check_promise, first_line, usable_cores
 
 _DTYPES: Final[Mapping[str, DType]] = {"u8": "uint8", "f32": "float32", "f16": "float16"}
 #: What OpenVINO computes in where a file says float32.
@@ -54,22 +53,12 @@ class OpenVinoBackend:
         return OpenVinoBuffer(spec)
 
 
-class OpenVinoBuffer:
+class OpenVinoBuffer(HostBuffer):
     """A NumPy array and the tensor over the same memory; the array must outlive the tensor."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        self.spec = spec
-        self.array = zeros(spec)
+        super().__init__(spec)
         self.tensor = ov.Tensor(self.array, shared_memory=True)
-
-    def write(self, array: NDArray[Any]) -> None:
-        """Copy in; `EngineError` on another shape or type."""
-        self.spec.check(array)
-        self.array[...] = array
-
-    def read(self) -> NDArray[Any]:
-        """The shared memory itself, not a copy."""
-        return self.array
 
 
 class OpenVinoEngine:

@@ -54,10 +54,13 @@ class ChannelAttention(nn.Module):
         """Re-weight the channels; same shape out as in."""
         with torch.autocast(a_BCHW.device.type, enabled=False):
             a_BCT = a_BCHW.float().flatten(2)
-            energy_BCC = torch.bmm(a_BCT, a_BCT.transpose(1, 2))
-            attention_BCC = torch.softmax(self.energy_sign * energy_BCC, dim=-1)
-            mixed_BCT = torch.bmm(attention_BCC, a_BCT)
+            mixed_BCT = torch.bmm(self.weights(a_BCT), a_BCT)
             return (self.delta * mixed_BCT + a_BCT).view(a_BCHW.shape).to(a_BCHW.dtype)
+
+    def weights(self, a_BCT: Tensor) -> Tensor:
+        """S [B, C, C] of a float32 map: how much each channel attends to each other."""
+        energy_BCC = torch.bmm(a_BCT, a_BCT.transpose(1, 2))
+        return torch.softmax(self.energy_sign * energy_BCC, dim=-1)
 
 
 class ScSE(nn.Module):

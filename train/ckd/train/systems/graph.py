@@ -105,7 +105,7 @@ class System(nn.Module):
                 for name, tensor in node.module.state_dict().items():
                     digest.update(f"{node.name}.{name}".encode())
                     whole = tensor.detach().cpu().contiguous()
-                    digest.update(whole.flatten().view(torch.uint8).numpy().tobytes())
+                    digest.update(whole.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
     def merged(self, names: Collection[str], into: str) -> "System":
