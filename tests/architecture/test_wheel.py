@@ -1,11 +1,14 @@
-"""The wheel holds every module, the embedded bundle, and nothing else."""
+"""The wheel holds every module, the embedded bundle, and nothing else, under its own name."""
 
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from ckd.contract.version import DISTRIBUTION
 
 ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("train", "export", "runtime", "calibration", "benchmarks")
@@ -19,6 +22,7 @@ def test_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
         capture_output=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"{DISTRIBUTION.replace('-', '_')}-")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     listed = subprocess.run(
@@ -35,6 +39,13 @@ def test_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
         and (ROOT / path).is_file()
     }
     assert packed == expected
+
+
+def test_the_project_is_named_once() -> None:
+    """`ckd` on the public package index is another project: nothing may ask for that one."""
+    project = (ROOT / "pyproject.toml").read_text()
+    assert re.findall(r'^name = "(.+?)"', project, re.MULTILINE)[0] == DISTRIBUTION
+    assert set(re.findall(r'"([\w-]*ckd[\w-]*)\[', project)) == {DISTRIBUTION}
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def test_the_machine_is_described_by_what_it_can_do() -> None:
     assert found.cpu
     assert found.cores >= 1
     assert found.memory_gb > 0
-    assert found.versions.keys() >= {"numpy", "onnxruntime"}
+    assert found.versions.keys() >= {"ckd", "numpy", "onnxruntime"}
 
 
 def test_a_published_command_names_no_folders() -> None:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from PIL import Image
 
 from ckd.contract.bundle import write_hashes
 from ckd.contract.results import NOTICE
+from ckd.contract.version import ckd_version
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cli import cli
 
@@ -221,7 +221,7 @@ def test_one_image_gives_a_line_and_four_files(tiny_bundle: Path, tmp_path: Path
     assert {k: float(v) for k, v in row.items()} == pytest.approx(record["probabilities"])
     settings = json.loads((out / "run.json").read_text())
     assert settings["command"] == ["image", "colour.png", "--bundle", str(tiny_bundle)]
-    assert settings["ckd"] == version("ckd")
+    assert settings["ckd"] == ckd_version()
 
 
 def test_in_a_folder_bad_files_are_reported_and_the_rest_is_done(
@@ -670,7 +670,7 @@ def test_without_any_flag_the_embedded_bundle_is_used(tmp_path: Path) -> None:
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
     run = ckd_run(tmp_path, "--version")
-    assert (run.code, run.out.strip(), run.err) == (0, version("ckd"), "")
+    assert (run.code, run.out.strip(), run.err) == (0, ckd_version(), "")
 
 
 SUBCOMMANDS = [command.name for command in cli.registered_commands if command.name]

@@ -1,4 +1,4 @@
-"""The device side on other Pythons: only `ckd[cpu]` installed, from a wheel of this checkout.
+"""The device side on other Pythons: only `.[cpu]` installed, from a wheel of this checkout.
 
 The environments are kept between runs in `.venv-<version>` and made anew when `pyproject.toml`
 changes; the code in them is always this checkout's.
@@ -45,7 +45,7 @@ def test_the_device_side_passes_its_tests_on_python(wanted: str, tmp_path: Path)
 
 
 def environment(wanted: str) -> Path:
-    """The Python of an environment that holds the tools and what `ckd[cpu]` needs."""
+    """The Python of an environment that holds the tools and what `.[cpu]` needs."""
     folder = ROOT / f".venv-{wanted}"
     python = folder / "bin" / "python"
     key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr(TOOLS).encode()).hexdigest()

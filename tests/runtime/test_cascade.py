@@ -42,7 +42,7 @@ NODES = ["rootseg", "cls", "seg_encoder", "seg_decoder"]
 
 @pytest.fixture(autouse=True)
 def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine with `ckd[cpu]`; the other backends have tests of their own."""
+    """As on a machine with `.[cpu]`; the other backends have tests of their own."""
     monkeypatch.setitem(sys.modules, "openvino", None)
 
 

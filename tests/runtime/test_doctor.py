@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ckd.contract.bundle import write_hashes
+from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import CASES
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.doctor import Check, examine
@@ -26,7 +27,7 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 @pytest.fixture(autouse=True)
 def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine with `ckd[cpu]`; the other backends have tests of their own."""
+    """As on a machine with `.[cpu]`; the other backends have tests of their own."""
     monkeypatch.setitem(sys.modules, "openvino", None)
 
 
@@ -38,7 +39,7 @@ def test_this_machine_can_run_the_tiny_bundle(tiny_bundle: Path) -> None:
     assert "4 acceptance cases passed" in checks["bundle"].detail
     assert "on onnxruntime" in checks["bundle"].detail
     assert checks["onnxruntime"].detail[0].isdigit()
-    assert checks["ckd"].detail == importlib.metadata.version("ckd")
+    assert checks["ckd"].detail == ckd_version()
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}." in checks["system"].detail
 
 

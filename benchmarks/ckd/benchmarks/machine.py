@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Final
 
+from ckd.contract.version import ckd_version
 from ckd.runtime.backends import usable_cores
 
 #: Instructions that decide how fast a convolution or matrix product can be.
@@ -23,7 +24,7 @@ FLAGS: Final = (
     "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
 )  # fmt: skip
 PACKAGES: Final = (
-    "ckd", "numpy", "opencv-python-headless", "opencv-python", "pillow",
+    "numpy", "opencv-python-headless", "opencv-python", "pillow",
     "onnxruntime", "onnxruntime-gpu", "torch",
 )  # fmt: skip
 
@@ -160,7 +161,7 @@ def _system() -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"ckd": ckd_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

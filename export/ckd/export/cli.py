@@ -11,6 +11,7 @@ import typer
 
 from ckd.contract import console
 from ckd.contract.errors import InputError
+from ckd.contract.version import ckd_version
 
 if TYPE_CHECKING:
     from ckd.train.systems.graph import System
@@ -127,7 +128,7 @@ def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
         "class_counts": dict(zip(data["labels"], data["class_counts"], strict=True)),
         "licence": licence,
         "exported": date.today().isoformat(),
-        "versions": {package: version(package) for package in ("ckd", "torch", "onnx")},
+        "versions": {"ckd": ckd_version(), "torch": version("torch"), "onnx": version("onnx")},
     }
 
 

@@ -1,6 +1,5 @@
 """What all five command lines share: how errors end a command, and what --help looks like."""
 
-import importlib.metadata
 import io
 import logging
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 import typer
 
 from ckd.contract.errors import CkdError
+from ckd.contract.version import ckd_version
 
 _bars: list[Any] = []  # those shown, to be taken down however the command ends
 
@@ -30,7 +30,7 @@ def app(help_text: str) -> typer.Typer:
         version: bool = typer.Option(False, "--version", help="Print the version and stop."),
     ) -> None:
         if version:
-            print(importlib.metadata.version("ckd"))
+            print(ckd_version())
             raise typer.Exit
 
     made.info.help = help_text

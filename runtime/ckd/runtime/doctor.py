@@ -13,6 +13,7 @@ import numpy as np
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
+from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import BACKENDS, installed, usable_cores
 from ckd.runtime.cascade import Cascade, embedded_bundle
@@ -38,7 +39,7 @@ def examine(bundle: Path | None = None) -> list[Check]:
     checks = [
         Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
         Check("cores", "ok", f"{usable_cores()} usable, {cpu_model()}"),
-        Check("ckd", "ok", importlib.metadata.version("ckd")),
+        Check("ckd", "ok", ckd_version()),
         Check("numpy, opencv", "ok", f"{np.__version__}, {cv2.__version__}"),
     ]
     for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):

@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import UsageError
 from ckd.contract.results import Finding
+from ckd.contract.version import ckd_version
 from ckd.runtime.closing import Closing
 
 
@@ -37,7 +37,7 @@ class ResultFolder(Closing):
         self._stems = {"run"}  # a photograph of that name must not replace `run.json`
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            settings = {**run, "ckd": version("ckd")}
+            settings = {**run, "ckd": ckd_version()}
             (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
             self._csv = (folder / "predictions.csv").open(
                 "w", newline="", encoding="utf-8", errors="surrogateescape"
