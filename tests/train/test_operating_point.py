@@ -79,5 +79,5 @@ def test_the_record_says_what_it_was_chosen_on(tmp_path: Path) -> None:
     system = recipe.system.build(samples.labels, recipe.tasks, 64, None)
     choose_mask_threshold(system, samples, tmp_path)
     record = json.loads((tmp_path / FILE).read_text())
-    assert record["chosen_on"] == "isic2017 train, 4 images"
+    assert record["chosen_on"] == "generated (isic2017 layout) train, 4 images"
     assert len(record["jaccard"]) == len(GRID_T)

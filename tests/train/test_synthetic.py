@@ -1,5 +1,6 @@
 """The made-up dermoscopy: repeatable, well formed, with classes that can be told apart."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.preprocess import read_rgb
+from ckd.train.data.check import check_dataset
 from ckd.train.data.layouts import read_split
 from ckd.train.data.synthetic import SyntheticCase, dermoscopy, write_isic2017
 
@@ -94,13 +96,18 @@ def test_an_unknown_label_and_a_tiny_picture_are_refused() -> None:
         dermoscopy(0, side_px=8)
 
 
-def test_a_written_data_set_is_read_as_isic2017(tmp_path: Path) -> None:
-    write_isic2017(tmp_path, num_train=8, num_val=4, num_test=4, side_px=32)
+def test_a_written_data_set_is_read_as_isic2017_and_says_that_it_is_made_up(
+    tmp_path: Path,
+) -> None:
+    write_isic2017(tmp_path, num_train=8, num_val=4, num_test=4, side_px=32, seed=3)
+    told = json.loads((tmp_path / "generated.json").read_text())
+    assert (told["command"], told["seed"]) == ("ckd-train data generate", 3)
+    assert check_dataset(tmp_path).name == "generated (isic2017 layout)"
     assert read_split(tmp_path, "train").class_counts() == (2, 2, 4)
     seen = set()
     for split, count in (("train", 8), ("val", 4), ("test", 4)):
         samples = read_split(tmp_path, split)  # type: ignore[arg-type]
-        assert samples.name == "isic2017"
+        assert samples.name == "generated (isic2017 layout)"
         assert len(samples.with_masks()) == len(samples.with_labels()) == count
         for sample in samples.samples:
             assert sample.mask is not None

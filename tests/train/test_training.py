@@ -267,6 +267,7 @@ def test_a_plateau_lowers_the_rate_and_remembers_the_best_epoch(finished: Path) 
 @pytest.mark.slow
 def test_the_run_is_described(finished: Path) -> None:
     described = json.loads((finished / "data.json").read_text())
+    assert described["name"] == "generated (isic2017 layout)"
     assert described["labels"] == list(ISIC2017)
     assert described["num_train"] == NUM_TRAIN
     assert described["class_counts"] == [3, 2, 5]
@@ -533,7 +534,7 @@ def test_weights_that_cannot_be_had_leave_no_run_behind(data: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_the_mask_threshold_is_chosen_when_all_is_trained(finished: Path) -> None:
     record = json.loads((finished / "operating_point.json").read_text())
-    assert record["chosen_on"] == f"isic2017 train, {NUM_TRAIN} images"
+    assert record["chosen_on"] == f"generated (isic2017 layout) train, {NUM_TRAIN} images"
     assert load_run(finished)[1].mask_threshold == record["mask_threshold"]
 
 

@@ -5,7 +5,9 @@ plain one for data of one's own (`ckd.train.data.plain`). Nothing is configured:
 content decides.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from ckd.contract.errors import InputError
 from ckd.train.data.challenge import Challenge
@@ -13,6 +15,9 @@ from ckd.train.data.isic import CHALLENGES
 from ckd.train.data.listing import Listing
 from ckd.train.data.plain import is_plain, list_plain
 from ckd.train.data.samples import SampleSet, Split
+
+#: Lies in the folder of a data set that was made up, and says how; see `ckd.train.data.synthetic`.
+GENERATED: Final = "generated.json"
 
 
 def read_split(root: Path, split: Split) -> SampleSet:
@@ -41,11 +46,16 @@ def read_split(root: Path, split: Split) -> SampleSet:
 def list_split(root: Path, split: Split) -> Listing:
     """As `read_split`, with what was left out; a split may come out empty.
 
+    Made-up data is named as such, whatever its layout: no model card may take it for the real.
+
     Raises:
         InputError: an unknown layout, a missing split, a table that cannot be understood.
     """
     challenge = _challenge(root)
-    return list_plain(root, split) if challenge is None else challenge.listing(root, split)
+    found = list_plain(root, split) if challenge is None else challenge.listing(root, split)
+    if not (root / GENERATED).is_file():
+        return found
+    return replace(found, set=replace(found.set, name=f"generated ({found.set.name} layout)"))
 
 
 def splits_of(root: Path) -> tuple[Split, ...]:

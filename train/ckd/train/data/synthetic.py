@@ -6,6 +6,7 @@ dermoscopy, not its statistics: no accuracy measured on it says anything of real
 The module needs no torch, so that the tests of a device can use it.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from PIL import Image
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.preprocess import MIN_SIDE_PX
+from ckd.contract.version import ckd_version
 from ckd.train.data import synthetic_scene as scene
+from ckd.train.data.layouts import GENERATED
 from ckd.train.data.samples import Split
 from ckd.train.data.synthetic_fields import Rng, ramp
 from ckd.train.data.synthetic_lesion import RED_C, Lesion, keratosis, melanoma, nevus
@@ -93,9 +96,13 @@ def write_isic2017(
     """Write a data set of made-up cases under ``root``, laid out as ISIC 2017 is.
 
     Cases of different splits and of different seeds differ. Existing files of the same names are
-    overwritten; a split of zero images leaves no folder.
+    overwritten; a split of zero images leaves no folder. `generated.json` says that all is made up.
     """
     counts: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
+    root.mkdir(parents=True, exist_ok=True)
+    record = {"command": "ckd-train data generate", "ckd": ckd_version(), "seed": seed}
+    record |= {"side_px": side_px, **{f"num_{split}": count for split, count in counts.items()}}
+    (root / GENERATED).write_text(json.dumps(record, indent=2) + "\n")
     number = 0
     for split, count in counts.items():
         if count == 0:
