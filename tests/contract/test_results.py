@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.overlay import COARSE_RGB, FINE_RGB, draw_overlay
-from ckd.contract.results import NOTICE, Finding
+from ckd.contract.results import NO_LESION, NOTICE, Finding
 
 
 def finding(
@@ -141,6 +141,20 @@ def test_a_coarse_border_alone_is_drawn_thin_and_in_its_own_colour() -> None:
     drawn_HWC = draw_overlay(image(480, 640), found)
     assert has_colour(drawn_HWC, COARSE_RGB).sum() > 500
     assert not has_colour(drawn_HWC, FINE_RGB).any()
+
+
+def test_an_empty_mask_is_said_in_the_json_and_on_the_overlay() -> None:
+    found = replace(finding(480, 640), coarse_mask_HW=None)
+    empty = replace(found, mask_HW=np.zeros((480, 640), np.bool_))
+    unasked = replace(found, mask_HW=None)  # a system that makes no masks
+    assert [f.warning for f in (found, empty, unasked)] == [None, NO_LESION, None]
+    assert empty.as_dict()["notice"] == f"{NO_LESION} {NOTICE}"
+    assert unasked.as_dict()["notice"] == NOTICE
+    heights = [
+        (draw_overlay(image(480, 640), f) != image(480, 640)).any(axis=(1, 2)).sum()
+        for f in (empty, unasked)
+    ]
+    assert heights[0] > heights[1]  # the words stand above the probabilities
 
 
 @pytest.mark.parametrize(("side", "has_words"), [(40, False), (159, False), (160, True)])

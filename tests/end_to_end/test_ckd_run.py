@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ckd.contract.bundle import write_hashes
-from ckd.contract.results import NOTICE
+from ckd.contract.results import NO_LESION, NOTICE
 from ckd.contract.version import ckd_version
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cli import cli
@@ -321,6 +321,22 @@ def test_earlier_results_are_not_taken_for_images(tiny_bundle: Path, tmp_path: P
     for _ in range(2):
         run = ckd_run(tmp_path, "image", ".", "--bundle", tiny_bundle, "--json")
         assert (run.code, [record["image"] for record in run.records]) == (0, ["colour.png"])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_image_without_a_lesion_is_not_diagnosed_in_silence(
+    bundle_copy: Path, tmp_path: Path, as_json: bool
+) -> None:
+    _edit_manifest(bundle_copy, lambda tree: tree["thresholds"].update(mask=1 - 1e-9))
+    make(tmp_path, {"colour.png": GOOD_IMAGES["colour.png"]})
+    options = ("--json",) if as_json else ()
+    run = ckd_run(tmp_path, "image", "colour.png", "--bundle", bundle_copy, *options)
+    assert (run.code, run.errors) == (0, [])
+    assert NO_LESION in run.out
+    stored = json.loads((tmp_path / "runs" / "image" / "colour.json").read_text())
+    assert stored["lesion_area_px"] == 0
+    assert stored["notice"] == f"{NO_LESION} {NOTICE}"
+    assert "mask_agreement" not in stored["quality"]  # two empty masks agree about nothing
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")

@@ -4,6 +4,7 @@ A border rather than a filled mask, so that the lesion itself stays visible.
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import cv2
@@ -22,14 +23,15 @@ _SHADE = 0.45
 
 
 def draw_overlay(image_HWC: NDArray[np.uint8], finding: "Finding") -> NDArray[np.uint8]:
-    """A copy of the image with the fine border (solid), the coarse one (thin) and the labels."""
+    """A copy of the image with the fine border (solid), the coarse one (thin) and the words."""
     canvas = np.ascontiguousarray(image_HWC).copy()
     unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
     if finding.coarse_mask_HW is not None:
         draw_border(canvas, finding.coarse_mask_HW, COARSE_RGB, max(1, round(unit)))
     if finding.mask_HW is not None:
         draw_border(canvas, finding.mask_HW, FINE_RGB, max(1, round(2 * unit)))
-    lines = [
+    lines = textwrap.wrap(finding.warning or "", 32)
+    lines += [
         f"{label} {probability:4.0%}  {lesion_name(label)}"
         for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
     ]

@@ -18,6 +18,9 @@ from ckd.contract.overlay import draw_overlay
 #: Every result carries it; it is not a diagnosis.
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
+#: Said where the mask is empty: the classifier answers for any image, also for a blank one.
+NO_LESION = "No lesion was outlined, so the diagnosis means nothing."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -28,8 +31,8 @@ class Finding:
         coarse_mask_HW: the coarse network's mask, likewise.
         probabilities: by label, summing to 1; empty if the system classifies nothing.
         quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
-            of coarse and fine mask (two views of one lesion, so disagreement is a warning), and
-            ``lesion_fraction`` of the image.
+            of coarse and fine mask (two views of one lesion, so disagreement is a warning; absent
+            where no lesion was outlined), and ``lesion_fraction`` of the image.
         timings_ms: wall time of "preprocess", each node, "postprocess" and "total"; reading a file
             is not included.
         bundle: name and first digits of the digest of the bundle that was used.
@@ -54,6 +57,11 @@ class Finding:
         """Lesion area in pixels of the image as given."""
         return 0 if self.mask_HW is None else int(np.count_nonzero(self.mask_HW))
 
+    @property
+    def warning(self) -> str | None:
+        """`NO_LESION` where the system looked for a lesion and found none."""
+        return NO_LESION if self.mask_HW is not None and not self.lesion_area_px else None
+
     def as_dict(self) -> dict[str, Any]:
         """Everything but the masks' pixels, ready for JSON."""
         return {
@@ -66,7 +74,7 @@ class Finding:
             "bundle": self.bundle,
             "backend": self.backend,
             "precision": self.precision,
-            "notice": NOTICE,
+            "notice": f"{self.warning} {NOTICE}" if self.warning else NOTICE,
         }
 
     def to_json(self) -> str:

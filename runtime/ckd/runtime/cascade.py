@@ -218,7 +218,7 @@ class Cascade(Closing):
                 threshold=threshold,
                 aligned_to_px=side if results.coarse_align_corners else None,
             )
-        if fine is not None and coarse is not None:
+        if fine is not None and coarse is not None and fine.any():
             # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
             step = max(1, min(height, width) // self.manifest.image_size)
             overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])

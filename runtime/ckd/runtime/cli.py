@@ -268,8 +268,9 @@ def _print_finding(name: str, finding: Finding, written: dict[str, str], as_json
         return
     top = finding.top
     label = "" if top is None else f"  {top} {finding.probabilities[top]:.0%}"
+    warning = f"  {finding.warning}" if finding.warning else ""
     print(
-        f"{name}{label}  lesion {finding.lesion_area_px} px  "
+        f"{name}{warning}{label}  lesion {finding.lesion_area_px} px  "
         f"{finding.timings_ms['total']:.0f} ms  {written.get('overlay', '')}"
     )
 
