@@ -504,6 +504,45 @@ def test_what_is_no_video_is_one_line_and_code_6(
     refused(ckd_run(tmp_path, "video", name, "--bundle", tiny_bundle), 6, message)
 
 
+def test_an_overlay_that_was_cut_off_does_not_pass_for_a_whole_one(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    clip = write_video(tmp_path / "clip.avi", 30)
+    start = ("video", "clip.avi", "--bundle", tiny_bundle, "--out", "out")
+    overlay, part = tmp_path / "out/clip_overlay.mp4", tmp_path / "out/clip_overlay.part.mp4"
+    assert ckd_run(tmp_path, *start, "--max-frames", "3").code == 0
+    assert (overlay.exists(), part.exists()) == (True, False)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    run = ckd_run(tmp_path, *start)
+    assert (run.code, len(run.errors)) == (6, 1)
+    assert "the overlay up to here is in out/clip_overlay.part.mp4" in run.err
+    assert not overlay.exists()  # nor the one of before
+    assert 0 < num_frames(part) == len(rows(tmp_path / "out" / "predictions.csv")) < 30
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_video_keeps_the_part_that_is_done(
+    tiny_bundle: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    write_video(tmp_path / "clip.avi", 3000)
+    process = subprocess.Popen(
+        [COMMAND, "video", "clip.avi", "--json", "--bundle", tiny_bundle],
+        cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for _ in range(10):
+        process.stdout.readline()
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err, err
+    part = Path("runs/video/clip_overlay.part.mp4")
+    assert err.splitlines()[-1] == f"not finished: the overlay up to here is in {part}"
+    assert 9 <= num_frames(tmp_path / part) < 3000
+    assert not (tmp_path / "runs/video/clip_overlay.mp4").exists()
+
+
 def test_a_recording_is_watched_like_a_camera(tiny_bundle: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "clip.avi", 20)
     start = ("camera", "clip.avi", "--view", "none", "--bundle", tiny_bundle)

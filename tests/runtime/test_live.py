@@ -318,6 +318,19 @@ def test_a_recording_survives_a_failing_run(tmp_path: Path, clip: Path) -> None:
         assert len(list(video)) == 5
 
 
+def test_an_abandoned_recording_is_playable_and_keeps_the_name_of_a_part(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "out.mp4")
+    assert recorder.abandon() is None
+    assert list(tmp_path.iterdir()) == []
+    for time_s in (1.0, 1.1, 1.2):  # fewer than are held back to measure the rate
+        recorder.write(frame().image_HWC, time_s)
+    part = recorder.abandon()
+    assert [part, tmp_path / "out.part.mp4"] == [*tmp_path.iterdir()] * 2
+    assert part is not None
+    with VideoFile(part) as video:
+        assert len(list(video)) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [

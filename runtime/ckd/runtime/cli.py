@@ -83,7 +83,10 @@ def video_command(
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse every frame of a video: writes an overlay video and predictions.csv."""
+    """Analyse every frame of a video: writes an overlay video and predictions.csv.
+
+    Interrupted, or with a damaged video, it leaves the overlay so far as <name>_overlay.part.mp4.
+    """
     from ckd.contract.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import Recorder, run_live
@@ -107,14 +110,19 @@ def video_command(
                     _print_finding(f"{path}#{frame.index}", finding, {}, as_json=True)
                 tell(frame.index + 1, total)
 
+            whole = False
             try:
                 report = run_live(
                     source, cascade.predict, draw_overlay, recorder=recorder,
                     on_result=on_result, max_frames=max_frames,
                 )  # fmt: skip
+                whole = report.stopped_by != "interrupted"
             finally:
-                recorder.close()
-    if report.stopped_by == "interrupted":
+                if whole:
+                    recorder.close()
+                elif part := recorder.abandon():
+                    print(f"not finished: the overlay up to here is in {part}", file=sys.stderr)
+    if not whole:
         raise KeyboardInterrupt
     figures = report.statistics
     print(

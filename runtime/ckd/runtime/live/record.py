@@ -35,7 +35,8 @@ class Recorder(Closing):
     """Writes RGB frames to ``path``; the file appears there, playable, when it is closed.
 
     Until then it has the name ``<stem>.part<ending>``, so that an interrupted program leaves no
-    broken recording under the name asked for. Frames of another size than the first are resized.
+    broken recording under the name asked for; `abandon` leaves it so. Frames of another size than
+    the first are resized.
 
     Args:
         path: ends in .mp4, .mov, .mkv or .avi; must not exist.
@@ -70,6 +71,17 @@ class Recorder(Closing):
         Raises:
             EnvironmentUnusable: no codec, or the file did not come out playable (a full disk).
         """
+        if self._finish_part():
+            self._part.replace(self.path)
+        return self.path if self.num_written else None
+
+    def abandon(self) -> Path | None:
+        """In place of `close`, for work that was to go on: the file, playable, stays a part."""
+        self._finish_part()
+        return self._part if self.num_written else None
+
+    def _finish_part(self) -> bool:
+        """Make the part playable, or remove it if it is empty; True if it waits for its name."""
         if self._held:
             self._begin()
         if self._writer is not None:
@@ -83,10 +95,10 @@ class Recorder(Closing):
                     f"{self.path}: the recording cannot be played back; is the disk full?"
                 )
             written.release()
-            self._part.replace(self.path)
-        elif self.num_written == 0:
+            return True
+        if self.num_written == 0:
             self._part.unlink(missing_ok=True)
-        return self.path if self.num_written else None
+        return False
 
     def _begin(self) -> None:
         if self._fps is None:
