@@ -200,6 +200,14 @@ def test_a_misspelt_setting_in_a_file_is_refused(
         load_recipe(tmp_path / "mine.json")
 
 
+def test_a_stage_without_a_name_is_counted(tmp_path: Path) -> None:
+    tree = dataclasses.asdict(ckdnet_tiny())
+    del tree["stages"][1]["name"]
+    (tmp_path / "mine.json").write_text(json.dumps(tree))
+    with pytest.raises(UsageError, match=r"mine\.json: stages\.1\.name: Field required"):
+        load_recipe(tmp_path / "mine.json")
+
+
 @pytest.mark.parametrize("text", ["", '{"name": ', "not JSON"])
 def test_a_file_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(text)
@@ -237,8 +245,9 @@ def test_stages_are_addressed_by_name() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stages.cls.epochs=-1", r"stages\.1\.epochs.*-1"),
-        ("stages.cls.batch_size=0", r"stages\.1\.batch_size"),
+        ("stages.cls.epochs=-1", r"stages\.cls\.epochs.*-1"),
+        ("stages.cls.batch_size=0", r"stages\.cls\.batch_size"),
+        ("stages.seg.schedule.factor=2", r"stages\.seg\.schedule\.factor.*2"),
         ("image_size=100", "multiple of 32"),
         ("stages.seg.schedule.kind=plateau", "stage seg: a plateau schedule goes by validation"),
     ],

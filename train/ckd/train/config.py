@@ -4,8 +4,10 @@ Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed
 validated like the original and saved beside the results.
 """
 
+import contextlib
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -220,6 +222,15 @@ def _validated(tree: Any, where: str) -> Recipe:
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(_address(tree, first["loc"]))
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
         raise UsageError(f"{where}: {place}: {first['msg']}{got}") from error
+
+
+def _address(tree: Any, place: Sequence[int | str]) -> list[str]:
+    """A setting's place as `--set` takes it: a stage by its name, if it has one."""
+    parts = [str(part) for part in place]
+    if parts[:1] == ["stages"] and len(parts) > 1:
+        with contextlib.suppress(KeyError, TypeError):
+            parts[1] = str(tree["stages"][place[1]]["name"])
+    return parts
