@@ -261,10 +261,10 @@ def test_a_bad_image_alone_is_one_line_and_code_1(
     refused(ckd_run(tmp_path, "image", name, "--bundle", tiny_bundle), 1, name)
 
 
-def test_a_folder_without_images_is_a_usage_error(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_one_line_and_code_1(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "folder.jpg" / "below.png").mkdir(parents=True)
     run = ckd_run(tmp_path, "image", "folder.jpg", "--bundle", tiny_bundle)
-    refused(run, 2, "folder.jpg: no images in this folder")
+    refused(run, 1, "folder.jpg: no images in this folder")
 
 
 def test_every_json_line_has_what_is_promised(tiny_bundle: Path, tmp_path: Path) -> None:

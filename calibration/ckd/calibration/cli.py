@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ckd.contract import console
-from ckd.contract.errors import InputError
 
 cli = console.app("Measure a bundle on images, as the ground for lower precision.")
 
@@ -23,12 +22,10 @@ def ranges_command(
 ) -> None:
     """Measure the range of every tensor between the networks, and its room in half precision."""
     from ckd.calibration.ranges import measure_ranges
-    from ckd.contract.preprocess import IMAGE_SUFFIXES
     from ckd.runtime import Cascade
+    from ckd.runtime.sources.images import images_below
 
-    files = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
-    if not files:
-        raise InputError(f"{images}: no images in this folder")
+    files = images_below(images)[:limit]
     with Cascade.load(bundle, "onnxruntime") as cascade:
         ranges = measure_ranges(cascade, files, console.progress_bar("images"))
     if as_json:

@@ -2,7 +2,7 @@
 
     CkdError
     ├── UsageError            a command or call that cannot be carried out as written
-    ├── InputError            one image, mask or data folder that cannot be used
+    ├── InputError            an image, mask, data or run folder that cannot be used
     ├── EngineError           a sub-network that cannot be loaded or fails while running
     ├── EnvironmentUnusable   this machine lacks something: a backend, a device, an OpenCV feature
     ├── GateFailed            a check that guards a release did not pass
@@ -30,7 +30,7 @@ class UsageError(CkdError):
 
 
 class InputError(CkdError):
-    """An image, mask or data set cannot be used; the message names it and the remedy."""
+    """An image, mask, data set or run is missing or unusable; the message says what to do."""
 
 
 class EngineError(CkdError):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.preprocess import IMAGE_SUFFIXES
 
 
@@ -13,24 +13,35 @@ def image_files(paths: list[Path], results: Path) -> Iterator[Path]:
     What lies in ``results`` below such a folder is an earlier answer, and is passed over.
 
     Raises:
-        UsageError: a folder without images.
+        InputError: a folder without images.
+        UsageError: ``results`` is such a folder itself.
     """
-    results = results.resolve()
     for path in paths:
         if not path.is_dir():
             yield path
-            continue
-        if path.resolve() == results:
+        elif path.resolve() == results.resolve():
             raise UsageError(f"{path}: results cannot go among the images; name another --out")
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
+        else:
+            yield from images_below(path, results)
+
+
+def images_below(folder: Path, besides: Path | None = None) -> list[Path]:
+    """All images below a folder, sorted, but for those in a folder ``besides`` within it.
+
+    Raises:
+        InputError: no such folder, or no images in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one that holds images")
+    found = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
+    )
+    if besides is not None and folder.resolve() in (others := besides.resolve()).parents:
+        found = [file for file in found if others not in file.resolve().parents]
+    if not found:
+        raise InputError(
+            f"{folder}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
-        if path.resolve() in results.parents:
-            found = [file for file in found if results not in file.resolve().parents]
-        if not found:
-            raise UsageError(
-                f"{path}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
-        yield from found
+    return found
