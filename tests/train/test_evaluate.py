@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -256,6 +257,12 @@ def test_learning_curves_join_the_logs_of_a_resumed_stage(
         [[1, 0.9]],
         [[1, 0.3], [2, 0.4]],
     ]
+    assert len(drawn[0].axes) == 3  # nothing stands for the scores that the first one lacks
+    shutil.rmtree(tmp_path / "seg")
+    learning_curves(tmp_path)
+    (only,) = drawn[1].axes
+    assert only.get_ylabel() == "training loss"
+    assert drawn[1].get_figheight() == drawn[0].get_figheight() / 2
 
 
 @pytest.fixture

@@ -16,26 +16,29 @@ def learning_curves(run: Path) -> Path | None:
     """Draw loss and validation scores of every stage into ``<run>/learning_curves.png``.
 
     None if nothing was logged yet. A stage that was resumed has several logs; of an epoch that
-    was run again the later log counts.
+    was run again the later log counts. Scores have a row where a stage was validated at all.
     """
     stages = [stage.name for stage in load_recipe(run / "recipe.json").stages]
     logged = {name: table for name in stages if (table := _epochs(run / name / "logs"))}
     if not logged:
         return None
-    figure = plots.blank_figure(1.0 + 3.6 * len(logged), 6.0)
-    grid = figure.subplots(2, len(logged), squeeze=False)
-    for (upper, lower), (stage, table) in zip(grid.T, logged.items(), strict=True):
+    scores = {
+        stage: sorted({name for row in table.values() for name in row if name.startswith("val/")})
+        for stage, table in logged.items()
+    }
+    num_rows = 2 if any(scores.values()) else 1
+    figure = plots.blank_figure(1.0 + 3.6 * len(logged), 3.0 * num_rows)
+    grid = figure.add_gridspec(num_rows, len(logged))
+    for column, (stage, table) in enumerate(logged.items()):
+        upper = figure.add_subplot(grid[0, column])
         upper.set_title(stage, fontweight="bold")
-        _plot_epochs(upper, table, ["train/loss"])
-        scores = sorted({n for row in table.values() for n in row if n.startswith("val/")})
-        if scores:
-            _plot_epochs(lower, table, scores)
-            lower.legend(fontsize=8, framealpha=0.9)
-        else:
-            lower.set_axis_off()
-            lower.text(0.5, 0.5, "not validated while it trained", ha="center", color=plots.GREY)
         upper.set_ylabel("training loss")
-        lower.set_ylabel("validation score")
+        _plot_epochs(upper, table, ["train/loss"])
+        if scores[stage]:
+            lower = figure.add_subplot(grid[1, column])
+            lower.set_ylabel("validation score")
+            _plot_epochs(lower, table, scores[stage])
+            lower.legend(fontsize=8, framealpha=0.9)
     out = run / "learning_curves.png"
     plots.save(figure, out)
     return out
