@@ -127,6 +127,7 @@ def test_the_overlay_shows_both_borders_at_any_size(height: int, width: int) -> 
     assert drawn_HWC.dtype == np.uint8
     changed_HW = (drawn_HWC != image_HWC).any(axis=2)
     assert changed_HW.any()
+    changed_HW[-max(1, height // 10) :] = False  # where the legend is
     # Lines lie on the border: nothing far inside, nothing far outside.
     reach = 3 + round(max(min(height, width) / 400, 0.4))
     top, bottom, left, right = height // 8, height // 2, width // 8, width // 2
@@ -134,6 +135,19 @@ def test_the_overlay_shows_both_borders_at_any_size(height: int, width: int) -> 
     changed_HW[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach] = False
     assert not changed_HW.any()
     assert has_colour(drawn_HWC, FINE_RGB).any()
+
+
+def test_a_legend_tells_two_borders_apart_and_one_needs_none() -> None:
+    both = finding(480, 640)
+    empty = replace(both, coarse_mask_HW=np.zeros((480, 640), np.bool_))
+    fine_only, coarse_only = replace(both, coarse_mask_HW=None), replace(both, mask_HW=None)
+    for found, expected in ((both, True), (empty, False), (fine_only, False), (coarse_only, False)):
+        corner_HWC = draw_overlay(image(480, 640), found)[-30:]
+        assert (corner_HWC != image(480, 640)[-30:]).any() == expected
+        for colour in (FINE_RGB, COARSE_RGB):
+            assert has_colour(corner_HWC, colour).any() == expected
+    thumbnail_HWC = draw_overlay(image(150, 150), finding(150, 150))
+    assert not (thumbnail_HWC != image(150, 150))[90:].any()
 
 
 def test_a_coarse_border_alone_is_drawn_thin_and_in_its_own_colour() -> None:

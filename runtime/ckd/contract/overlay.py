@@ -5,6 +5,7 @@ Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import cv2
@@ -23,13 +24,17 @@ _SHADE = 0.45
 
 
 def draw_overlay(image_HWC: NDArray[np.uint8], finding: "Finding") -> NDArray[np.uint8]:
-    """A copy of the image with the fine border (solid), the coarse one (thin) and the words."""
+    """A copy of the image with the fine border (solid), the coarse one (thin) and the words.
+
+    Where there are two, a legend in the bottom left corner tells them apart.
+    """
     canvas = np.ascontiguousarray(image_HWC).copy()
     unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
-    if finding.coarse_mask_HW is not None:
-        draw_border(canvas, finding.coarse_mask_HW, COARSE_RGB, max(1, round(unit)))
-    if finding.mask_HW is not None:
-        draw_border(canvas, finding.mask_HW, FINE_RGB, max(1, round(2 * unit)))
+    fine, coarse = finding.mask_HW, finding.coarse_mask_HW
+    if coarse is not None:
+        draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
+    if fine is not None:
+        draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
     lines = textwrap.wrap(finding.warning or "", 32)
     lines += [
         f"{label} {probability:4.0%}  {lesion_name(label)}"
@@ -37,6 +42,8 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: "Finding") -> NDArray[np
     ]
     if min(canvas.shape[:2]) >= 160:  # no room for words on a thumbnail
         _draw_lines(canvas, lines, unit)
+        if fine is not None and coarse is not None and coarse.any():
+            _draw_legend(canvas, {"fine outline": FINE_RGB, "coarse outline": COARSE_RGB}, unit)
     return canvas
 
 
@@ -58,18 +65,44 @@ def _draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) ->
     if not lines:
         return
     pad, step = round(8 * unit), round(20 * unit)
-    scale = 0.45 * unit
-    width = max(cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] for line in lines)
-    strip = canvas_HWC[: pad + step * len(lines) + pad // 2, : min(width + 2 * pad, 10**6)]
-    strip[:] = (strip * _SHADE).astype(np.uint8)
+    width = max(_text_width(line, unit) for line in lines)
+    _shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
     for row, line in enumerate(lines):
-        cv2.putText(
-            canvas_HWC,
-            line,
-            (pad, pad + round(step * (row + 0.7))),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            _TEXT_RGB,
-            max(1, round((1.6 if row == 0 else 1.0) * unit)),
-            cv2.LINE_AA,
-        )
+        y = pad + round(step * (row + 0.7))
+        _write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, 1.6 if row == 0 else 1.0)
+
+
+def _draw_legend(
+    canvas_HWC: NDArray[np.uint8], colours: Mapping[str, tuple[int, int, int]], unit: float
+) -> None:
+    """Each name in its own colour, side by side in the bottom left corner, on a darkened strip."""
+    small, pad, height = 0.8 * unit, round(8 * unit), canvas_HWC.shape[0]
+    widths = [_text_width(name, small) for name in colours]
+    top = height - round(20 * unit)
+    _shade(canvas_HWC[top:, : sum(widths) + pad * (len(widths) + 1)])
+    x = pad
+    for (name, colour), width in zip(colours.items(), widths, strict=True):
+        _write(canvas_HWC, name, x, height - round(6 * unit), colour, small, 1.0)
+        x += width + pad
+
+
+def _text_width(text: str, unit: float) -> int:
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
+
+
+def _shade(strip_HWC: NDArray[np.uint8]) -> None:
+    """Darken a part of a picture, in place, for words to stand out."""
+    strip_HWC[:] = (strip_HWC * _SHADE).astype(np.uint8)
+
+
+def _write(
+    canvas_HWC: NDArray[np.uint8],
+    text: str,
+    x: int,
+    y: int,
+    colour: tuple[int, int, int],
+    unit: float,
+    weight: float,
+) -> None:
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(weight * unit))
+    cv2.putText(canvas_HWC, text, (x, y), font, 0.45 * unit, colour, thickness, cv2.LINE_AA)
