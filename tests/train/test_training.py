@@ -531,6 +531,20 @@ def test_weights_that_cannot_be_had_leave_no_run_behind(data: Path, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
+def test_reading_all_images_beforehand_shows_how_far_it_is(data: Path, tmp_path: Path) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def bars(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: told.setdefault(what, []).append((done, total))
+
+    with pytest.raises(EnvironmentUnusable):  # so that it ends there
+        fit(RECIPE, data, tmp_path / "run", replace(OPTIONS, weights=tmp_path / "gone.pth"), bars)
+    assert told == {
+        "train files": [(done, NUM_TRAIN) for done in range(1, NUM_TRAIN + 1)],
+        "val files": [(done, 6) for done in range(1, 7)],
+    }
+
+
 @pytest.mark.slow
 def test_the_mask_threshold_is_chosen_when_all_is_trained(finished: Path) -> None:
     record = json.loads((finished / "operating_point.json").read_text())

@@ -72,7 +72,7 @@ def fit_command(
         devices=devices,
         num_workers=workers,
     )
-    fit(chosen, data, run, options, console.progress_bar("mask threshold"))
+    fit(chosen, data, run, options, console.progress_bar)
     if is_first_process():
         learning_curves(run)
         print(run)
@@ -99,7 +99,7 @@ def evaluate_command(
     from ckd.train.run_folder import load_run
 
     recipe, system = load_run(run)
-    samples, problems = drop_unreadable(read_split(data, split))
+    samples, problems = drop_unreadable(read_split(data, split), console.progress_bar("files"))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     system.to(device_for(accelerator))

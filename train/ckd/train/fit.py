@@ -30,6 +30,14 @@ from ckd.train.run_folder import load_stage, note_ground, open_run, save_stage
 from ckd.train.schedules import Plateau
 from ckd.train.systems.graph import System
 
+#: Begins a progress bar of the name given; what it returns is told (done, total).
+Bars = Callable[[str], Callable[[int, int], None]]
+
+
+def no_bars(what: str) -> Callable[[int, int], None]:
+    """`Bars` that show nothing."""
+    return lambda done, total: None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
@@ -49,21 +57,23 @@ def fit(
     data: Path,
     out: Path,
     options: FitOptions,
-    progress: Callable[[int, int], None] | None = None,
+    bars: Bars = no_bars,
 ) -> System:
     """Train, or go on training, and return the system with the finished stages' weights.
 
-    Once all stages are finished, the mask threshold is chosen where the recipe asks for it;
-    ``progress`` is told of that (images done, of all). Training shows its own bar.
+    All images are read once beforehand. Once all stages are finished, the mask threshold is chosen
+    where the recipe asks for it. Both are shown by ``bars``; training shows its own.
 
     Raises:
         InputError: the data set lacks what a stage needs.
         UsageError: ``out`` holds a run of other settings or data.
         EnvironmentUnusable: starting weights or the accelerator cannot be had.
     """
+    if not is_first_process():
+        bars = no_bars
     device = device_for(options.accelerator, options.devices)
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
-    train_set, val_set = _read_data(recipe, wanted, data, options.fold)
+    train_set, val_set = _read_data(recipe, wanted, data, options.fold, bars)
     _check_shares(wanted, train_set, val_set, options.devices)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
@@ -98,7 +108,7 @@ def fit(
     trained = all((out / stage.name / "weights.pt").exists() for stage in recipe.stages)
     to_choose = recipe.mask_threshold == "chosen_on_train" and not (out / OPERATING_POINT).exists()
     if trained and to_choose and is_first_process():
-        choose_mask_threshold(system.to(device), train_set, out, progress)
+        choose_mask_threshold(system.to(device), train_set, out, bars("mask threshold"))
     if trained:
         system.mask_threshold = load_mask_threshold(out, system)
     return system.cpu().eval()
@@ -121,15 +131,15 @@ def _check_nodes(recipe: Recipe, system: System) -> None:
 
 
 def _read_data(
-    recipe: Recipe, wanted: Sequence[Stage], data: Path, fold: tuple[int, int] | None
+    recipe: Recipe, wanted: Sequence[Stage], data: Path, fold: tuple[int, int] | None, bars: Bars
 ) -> tuple[SampleSet, SampleSet | None]:
     """Training images, and those to watch the training on, if any stage does."""
-    train_set = _readable(data, "train")
+    train_set = _readable(data, "train", bars)
     val_set = None
     if fold is not None:
         train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
     elif any(stage.select == "best" for stage in wanted):
-        val_set = _readable(data, "val")
+        val_set = _readable(data, "val", bars)
     for stage in wanted:
         for samples in (train_set, val_set if stage.select == "best" else None):
             if samples is not None and not len(_for_stage(samples, stage)):
@@ -158,8 +168,8 @@ def _check_shares(
             )
 
 
-def _readable(data: Path, split: Split) -> SampleSet:
-    samples, problems = drop_unreadable(read_split(data, split))
+def _readable(data: Path, split: Split, bars: Bars) -> SampleSet:
+    samples, problems = drop_unreadable(read_split(data, split), bars(f"{split} files"))
     for problem in problems:
         say(f"left out: {problem}")
     return samples

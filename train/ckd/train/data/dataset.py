@@ -4,7 +4,7 @@ A batch is drawn as (epoch, index) pairs and each pair seeds its own generator, 
 on how many workers load it or how many processes share it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -112,8 +112,13 @@ def training_loader(
     )
 
 
-def drop_unreadable(samples: SampleSet) -> tuple[SampleSet, list[str]]:
-    """Leave out files that cannot be decoded, and say which: before the first epoch, not in it."""
+def drop_unreadable(
+    samples: SampleSet, progress: Callable[[int, int], None] | None = None
+) -> tuple[SampleSet, list[str]]:
+    """Leave out files that cannot be decoded, and say which: before the first epoch, not in it.
+
+    ``progress`` is told (done, total).
+    """
 
     def problem(sample: Sample) -> str | None:
         try:
@@ -124,8 +129,12 @@ def drop_unreadable(samples: SampleSet) -> tuple[SampleSet, list[str]]:
             return str(error)
         return None
 
+    problems: dict[Sample, str | None] = {}
     with ThreadPoolExecutor() as pool:
-        problems = dict(zip(samples.samples, pool.map(problem, samples.samples), strict=True))
+        for sample, found in zip(samples.samples, pool.map(problem, samples.samples), strict=True):
+            problems[sample] = found
+            if progress is not None:
+                progress(len(problems), len(samples))
     return (
         samples.only(lambda sample: problems[sample] is None),
         [message for message in problems.values() if message],
