@@ -16,7 +16,10 @@ from ckd.contract.tensors import DType, TensorSpec
 #: Raised when a reader of the old number would misread the new content.
 SCHEMA: Final = 1
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
+#: Kinds of files that a network can have. "int8" is for TensorRT: signed, everything else and the
+#: tensors between the networks in half precision. "int8.cpu" is the same for CPU kernels: unsigned,
+#: everything else in float32.
+FileKind = Literal["fp32", "fp16", "int8", "int8.cpu"]
 #: The one tensor that comes from outside: uint8 RGB, [1, H, W, 3].
 IMAGE: Final = "image"
 #: No tensor is larger, so that a damaged shape ends in a message rather than in full memory.
@@ -25,7 +28,11 @@ MAX_TENSOR_BYTES: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One sub-network: names of what goes in and out, and its file for each precision."""
+    """One sub-network: names of what goes in and out, and its file of each kind.
+
+    Where INT8 costs a network more than it may, its INT8 file is its float one: both have the same
+    inputs and outputs.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -61,7 +68,7 @@ class Manifest:
         labels: class names in the order of the class logits.
         tasks: labels that count in the headline AUC.
         shapes: of every tensor, batch axis included.
-        dtypes: of every tensor, for each precision of the node that makes it.
+        dtypes: of every tensor, for each kind of file of the node that makes it.
         nodes: in running order.
         thresholds: probability above which a pixel is lesion ("mask"); by label, the probability
             at which its sensitivity and specificity were measured, for an application to decide by.
@@ -154,8 +161,8 @@ class Manifest:
         return self.shapes[IMAGE][1]
 
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that every node has a file for."""
-        return tuple(p for p in get_args(Precision) if all(p in node.files for node in self.nodes))
+        """Kinds of files that every node has."""
+        return tuple(k for k in get_args(FileKind) if all(k in node.files for node in self.nodes))
 
     def spec(self, tensor: str, precision: str) -> TensorSpec:
         """Shape and type of a tensor when its producer runs at ``precision``."""

@@ -23,7 +23,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     device = "cpu"
     # It takes half-precision files and computes in float32: a check of the file, no gain in speed.
-    precisions: Mapping[str, str] = {"fp32": "fp32", "fp16": "fp16"}
+    precisions: Mapping[str, str] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8.cpu"}
 
     def __init__(self, num_threads: int | None = None) -> None:
         self.num_threads = num_threads or usable_cores()

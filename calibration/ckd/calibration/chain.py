@@ -1,0 +1,74 @@
+"""What a network really gets: the images, and what the networks before it made of them.
+
+Networks before it run in the precision already chosen for them, so that a network is calibrated on
+their rounding and not on the exact tensors it will never see.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
+from ckd.contract.preprocess import network_image, read_rgb
+from ckd.runtime.backends import Engine, open_backend
+from ckd.runtime.closing import Closing
+
+Progress = Callable[[str, int, int], None]
+
+
+class Chain(Closing):
+    """The networks of a cascade up to the one under calibration, on ONNX Runtime's CPU kernels.
+
+    Args:
+        manifest: of the float32 cascade; names, order and shapes are its.
+        images: files, read anew for every network: tensors of all images would not fit into memory.
+        progress: told (what, done, total).
+    """
+
+    def __init__(
+        self, manifest: Manifest, images: Sequence[Path], progress: Progress | None = None
+    ) -> None:
+        self.manifest, self.images = manifest, images
+        self._tell = progress or (lambda what, done, total: None)
+        self._backend = open_backend("onnxruntime", "cpu", None)
+        self._specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
+        self._buffers = {name: self._backend.allocate(s) for name, s in self._specs.items()}
+        self._engines: list[Engine] = []
+        self._digest = hashlib.sha256()
+        for path in images:
+            self._digest.update(path.read_bytes())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the images and of every network so far."""
+        return self._digest.hexdigest()
+
+    def feeds(self, node: NodeSpec) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """The inputs of the next network, image by image.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+        for done, path in enumerate(self.images, start=1):
+            small_HWC = network_image(read_rgb(path), self.manifest.image_size)
+            self._buffers[IMAGE].write(small_HWC[None])
+            for engine in self._engines:
+                engine.enqueue()
+            yield {name: np.array(self._buffers[name].read()) for name in node.inputs}
+            self._tell(f"ranges of {node.name}", done, len(self.images))
+
+    def append(self, node: NodeSpec, onnx: bytes) -> None:
+        """Let a network, as it will be shipped, run before the ones to come."""
+        engine = self._backend.load(node, onnx, self._specs, "fp32")
+        engine.bind(self._buffers)
+        self._engines.append(engine)
+        self._digest.update(onnx)
+
+    def close(self) -> None:
+        """Release every engine."""
+        for engine in self._engines:
+            engine.close()

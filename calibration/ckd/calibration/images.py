@@ -1,0 +1,83 @@
+"""The images that ranges are measured on, and why some of them cannot serve."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckd.contract.errors import InputError
+from ckd.runtime import Cascade
+from ckd.runtime.sources.images import images_below
+
+#: Fewer images leave the ranges to chance: a rare kind of lesion is then clipped.
+MIN_IMAGES = 50
+#: More unusable images than this share say that the folder is another one than was meant.
+MAX_UNUSABLE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationImages:
+    """What to measure on.
+
+    Attributes:
+        paths: by the SHA-256 of their content; every content once.
+        unusable: why the others cannot serve, by path.
+    """
+
+    paths: Mapping[str, Path]
+    unusable: Mapping[Path, str]
+
+
+def calibration_images(
+    folder: Path,
+    cascade: Cascade,
+    limit: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> CalibrationImages:
+    """Up to ``limit`` images of a folder, spread evenly over it, that show a lesion.
+
+    Args:
+        folder: searched with its subfolders.
+        cascade: in float32; an image in which it outlines nothing is none of a lesion.
+        limit: so many at most.
+        progress: told (done, total).
+
+    Raises:
+        InputError: no such folder, too few images, or too many of them unusable.
+    """
+    chosen = list(_spread(images_below(folder), limit))
+    paths: dict[str, Path] = {}
+    unusable: dict[Path, str] = {}
+    for done, path in enumerate(chosen, start=1):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest in paths:
+            unusable[path] = f"same content as {paths[digest].name}"
+        else:
+            try:
+                finding = cascade.predict(path)
+                if finding.mask_HW is None or finding.lesion_area_px:
+                    paths[digest] = path
+                else:
+                    unusable[path] = "no lesion is outlined in it"
+            except InputError as error:
+                unusable[path] = str(error)
+        if progress is not None:
+            progress(done, len(chosen))
+    if len(unusable) > MAX_UNUSABLE * len(chosen):
+        path, why = next(iter(unusable.items()))
+        raise InputError(
+            f"{folder}: {len(unusable)} of {len(chosen)} images cannot be calibrated on; the first "
+            f"is {path.name}: {why}"
+        )
+    if len(paths) < MIN_IMAGES:
+        raise InputError(
+            f"{folder}: {len(paths)} usable images, expected at least {MIN_IMAGES} like those that "
+            "the device will see"
+        )
+    return CalibrationImages(paths, unusable)
+
+
+def _spread(found: list[Path], limit: int) -> Iterator[Path]:
+    """Every n-th, so that a sorted folder gives more than its first patients."""
+    count = min(limit, len(found))
+    return (found[index * len(found) // count] for index in range(count))

@@ -1,0 +1,171 @@
+"""A bundle with INT8 files from one without: quantise network after network, record, write."""
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from ckd.calibration.chain import Chain, Progress
+from ckd.calibration.cpu_file import to_unsigned
+from ckd.calibration.quantize import QuantSetting, quantise
+from ckd.contract.bundle import CASCADE, HASHES, Bundle, write_hashes
+from ckd.contract.errors import BundleError, UsageError
+from ckd.contract.manifest import IMAGE, Manifest
+from ckd.runtime.acceptance import CASES, CASES_INT8, TOLERANCES, Tolerance, pack_cases
+from ckd.runtime.backends import open_backend
+from ckd.runtime.cascade import Cascade
+from ckd.runtime.choice import cache_folder
+
+CALIBRATION: Final = "calibration.json"
+#: Between engines that run the same INT8 files: one may compute what is left in float in bfloat16,
+#: and a step of a coarse grid taken the other way moves borders. A wrong kernel was seen to shift
+#: probabilities by 0.9.
+ACCEPTANCE: Final = Tolerance(mask_jaccard=0.90, probability=0.10)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantReport:
+    """What was made: bytes of each network's file in float32 and in INT8."""
+
+    bytes_fp32: Mapping[str, int]
+    bytes_int8: Mapping[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, ready for JSON."""
+        return asdict(self)
+
+
+def quantise_bundle(
+    source: Bundle,
+    images: Mapping[str, Path],
+    out: Path,
+    *,
+    setting: QuantSetting,
+    float_nodes: Collection[str] = (),
+    progress: Progress | None = None,
+) -> QuantReport:
+    """Write a copy of a bundle with INT8 files for CPUs.
+
+    Args:
+        source: with float32 files; INT8 files that it has are replaced.
+        images: to measure ranges on, by SHA-256; recorded, so that nothing is later judged on them.
+        out: folder to create.
+        setting: how to quantise.
+        float_nodes: networks to leave in float.
+        progress: told (what, done, total).
+
+    Raises:
+        UsageError: ``out`` exists, or an unknown network.
+        InputError: an image cannot be read, or a range is not finite.
+    """
+    manifest = source.manifest
+    if unknown := set(float_nodes) - {node.name for node in manifest.nodes}:
+        names = ", ".join(node.name for node in manifest.nodes)
+        raise UsageError(f"no network {min(unknown)!r} in {source.path}; it has {names}")
+    if out.exists():
+        raise UsageError(f"{out} exists; name another folder or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
+        folder = Path(made) / "bundle"
+        _copy(source, folder)
+        with Chain(manifest, list(images.values()), progress) as chain:
+            for node in manifest.nodes:
+                content = source.read(node.files["fp32"])
+                if node.name not in float_nodes:
+                    signed = quantise(
+                        onnx.load_from_string(content),
+                        lambda node=node: chain.feeds(node),  # type: ignore[misc]
+                        answers=manifest.results.names(),
+                        setting=setting,
+                        data_digest=chain.digest,
+                        cache=cache_folder() / "ranges",
+                    )
+                    content = to_unsigned(signed).SerializeToString(deterministic=True)
+                    (folder / _file(node.name)).write_bytes(content)
+                chain.append(node, content)
+        quantised = _with_int8(manifest, float_nodes)
+        (folder / CASCADE).write_text(quantised.to_json())
+        tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
+        (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
+        (folder / CALIBRATION).write_text(_record(images, setting, float_nodes))
+        write_hashes(folder)
+        bundle = Bundle(folder)
+        with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "int8") as cascade:
+            (folder / CASES_INT8).write_bytes(_answers(cascade, bundle))
+        write_hashes(folder)
+        shutil.move(folder, out)
+        return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
+
+
+def _answers(cascade: Cascade, bundle: Bundle) -> bytes:
+    """What the INT8 networks say of the images of the golden cases."""
+    with np.load(io.BytesIO(bundle.read(CASES)), allow_pickle=False) as archive:
+        images_NSS3 = archive["images"]
+    given = [cascade.run(image_SS3) for image_SS3 in images_NSS3]
+    names = cascade.manifest.results.names()
+    return pack_cases(
+        images_NSS3, {name: np.concatenate([g[name] for g in given]) for name in names}
+    )
+
+
+def _copy(source: Bundle, folder: Path) -> None:
+    """Every file but those that are written anew."""
+    stale = {f for node in source.manifest.nodes for k, f in node.files.items() if "int8" in k}
+    kept = {node.files["fp32"] for node in source.manifest.nodes}
+    for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - (stale - kept):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(source.read(name))
+
+
+def _with_int8(manifest: Manifest, float_nodes: Collection[str]) -> Manifest:
+    nodes = tuple(
+        replace(
+            node,
+            files={
+                **{kind: file for kind, file in node.files.items() if "int8" not in kind},
+                "int8.cpu": node.files["fp32"] if node.name in float_nodes else _file(node.name),
+            },
+        )
+        for node in manifest.nodes
+    )
+    dtypes = {
+        name: {
+            **{kind: dtype for kind, dtype in kinds.items() if "int8" not in kind},
+            "int8.cpu": "uint8" if name == IMAGE else "float32",
+        }
+        for name, kinds in manifest.dtypes.items()
+    }
+    return replace(manifest, nodes=nodes, dtypes=dtypes)  # type: ignore[arg-type]
+
+
+def _record(images: Mapping[str, Path], setting: QuantSetting, float_nodes: Collection[str]) -> str:
+    record = {
+        "images": list(images),
+        **asdict(setting),
+        "float_nodes": sorted(float_nodes),
+        "versions": {package: version(package) for package in ("onnx", "onnxruntime")},
+    }
+    return json.dumps(record, indent=1) + "\n"
+
+
+def _json(bundle: Bundle, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(bundle.read(name)))
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{bundle.path}: {name} is no JSON object ({error})") from error
+
+
+def _sizes(bundle: Bundle, kind: str) -> dict[str, int]:
+    return {n.name: bundle.files[n.files[kind]].size for n in bundle.manifest.nodes}
+
+
+def _file(node: str) -> str:
+    return f"{node}.int8.cpu.onnx"

@@ -1,0 +1,18 @@
+"""Images to calibrate on, and a bundle with INT8 files."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from ckd.train.data.synthetic import dermoscopy
+
+
+@pytest.fixture(scope="session")
+def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 60 small generated dermoscopy images."""
+    folder = tmp_path_factory.mktemp("lesions")
+    for seed in range(60):
+        image_HWC = dermoscopy(seed=seed, side_px=48).image_HWC
+        cv2.imwrite(str(folder / f"{seed:03d}.png"), image_HWC[..., ::-1])
+    return folder

@@ -1,0 +1,241 @@
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from ckd.calibration import cli, quantize  # noqa: E402
+from ckd.calibration.images import CalibrationImages, calibration_images  # noqa: E402
+from ckd.calibration.int8_bundle import quantise_bundle  # noqa: E402
+from ckd.calibration.quantize import QuantSetting  # noqa: E402
+from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
+from ckd.contract.errors import InputError, UsageError  # noqa: E402
+from ckd.contract.preprocess import network_image, read_rgb  # noqa: E402
+from ckd.runtime import Cascade  # noqa: E402
+from ckd.runtime.acceptance import run_acceptance  # noqa: E402
+
+MINMAX = QuantSetting(method="minmax")
+
+
+@pytest.fixture(scope="module")
+def usable(lesions: Path, tiny_bundle: Path) -> CalibrationImages:
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        return calibration_images(lesions, cascade, limit=200)
+
+
+@pytest.fixture(scope="module")
+def quantised(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("int8") / "bundle"
+    quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=MINMAX)
+    return out
+
+
+def test_int8_answers_are_near_those_of_float32(
+    quantised: Path, tiny_bundle: Path, lesions: Path
+) -> None:
+    Bundle(quantised).verify()
+    image = network_image(read_rgb(lesions / "000.png"), 32)
+    with (
+        Cascade.load(tiny_bundle, "onnxruntime") as exact,
+        Cascade.load(quantised, "onnxruntime", precision="int8") as coarse,
+    ):
+        expected, given = exact.run(image), coarse.run(image)
+    assert coarse.precision == "int8"
+    for name in ("coarse_logits", "mask_logits", "logits"):
+        error = np.abs(given[name] - expected[name])
+        assert error.max() > 0, f"{name} is not computed in INT8"
+        assert error.mean() < 0.2 * np.abs(expected[name]).mean() + 0.05, name
+
+
+def test_backends_agree_on_an_int8_bundle(quantised: Path, lesions: Path) -> None:
+    pytest.importorskip("openvino")
+    image = network_image(read_rgb(lesions / "001.png"), 32)
+    given = []
+    for backend in ("onnxruntime", "openvino"):
+        with Cascade.load(quantised, backend, precision="int8") as cascade:
+            given.append(cascade.run(image))
+    # Not the fine mask: a decoder of random weights makes one step of a grid a step of the answer.
+    for name in ("coarse_logits", "gate1", "logits", "g0", "h1"):
+        np.testing.assert_allclose(given[0][name], given[1][name], atol=0.3 * given[0][name].std())
+
+
+def test_every_network_is_calibrated_on_what_the_ones_before_make_of_the_images(
+    usable: CalibrationImages,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: dict[str, np.ndarray] = {}
+    kept = quantize._measure
+
+    def spy(model: "ModelProto", feeds, method):  # type: ignore[no-untyped-def]
+        listed = list(feeds)
+        for name, values in listed[0].items():
+            seen.setdefault(name, values)
+        return kept(model, listed, method)
+
+    monkeypatch.setattr(quantize, "_measure", spy)
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "bundle"
+    quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=MINMAX)
+    image = network_image(read_rgb(next(iter(usable.paths.values()))), 32)
+    with (
+        Cascade.load(out, "onnxruntime", precision="int8") as coarse,
+        Cascade.load(tiny_bundle, "onnxruntime") as exact,
+    ):
+        given, expected = coarse.run(image), exact.run(image)
+    for name in ("gate1", "mean4", "h2"):
+        np.testing.assert_array_equal(seen[name], given[name])
+        assert (given[name] != expected[name]).any()
+
+
+def test_known_ranges_are_not_measured_again(
+    usable: CalibrationImages,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = Bundle(tiny_bundle)
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+    quantise_bundle(source, usable.paths, tmp_path / "one", setting=MINMAX)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(quantize, "_measure", refuse)
+    quantise_bundle(source, usable.paths, tmp_path / "two", setting=MINMAX)
+    assert Bundle(tmp_path / "one").files == Bundle(tmp_path / "two").files
+    fewer = dict(list(usable.paths.items())[:50])
+    with pytest.raises(AssertionError, match="measured again"):
+        quantise_bundle(source, fewer, tmp_path / "three", setting=MINMAX)
+
+
+def test_a_network_can_be_left_in_float(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    quantise_bundle(
+        Bundle(tiny_bundle), usable.paths, out, setting=MINMAX, float_nodes=("cls", "rootseg")
+    )
+    made = Bundle(out)
+    files = {node.name: node.files["int8.cpu"] for node in made.manifest.nodes}
+    assert files["cls"] == "cls.fp32.onnx"
+    assert files["seg_encoder"] == "seg_encoder.int8.cpu.onnx"
+    assert "cls.int8.cpu.onnx" not in made.files
+    record = json.loads(made.read("calibration.json"))
+    assert record["float_nodes"] == ["cls", "rootseg"]
+    assert record["images"] == list(usable.paths)
+    # And it can be quantised anew: what INT8 files it had are replaced.
+    again = tmp_path / "again"
+    quantise_bundle(made, usable.paths, again, setting=MINMAX, float_nodes=("seg_encoder",))
+    assert "seg_encoder.int8.cpu.onnx" not in Bundle(again).files
+    Bundle(again).verify()
+
+
+def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -> None:
+    with Cascade.load(quantised, "onnxruntime", precision="int8") as cascade:
+        assert all(case.passed for case in run_acceptance(cascade, Bundle(quantised)))
+    # The files of another network under the same names.
+    foreign = tmp_path / "foreign"
+    shutil.copytree(quantised, foreign)
+    model = onnx.load(foreign / "cls.int8.cpu.onnx")
+    for constant in model.graph.initializer:
+        if constant.name == "network.fc.bias":
+            values = onnx.numpy_helper.to_array(constant) + np.array([4, 0, 0], np.float32)
+            constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
+    onnx.save(model, foreign / "cls.int8.cpu.onnx")
+    write_hashes(foreign)
+    with Cascade.load(foreign, "onnxruntime", precision="int8") as cascade:
+        assert not all(case.passed for case in run_acceptance(cascade, Bundle(foreign)))
+
+
+def test_a_tensor_that_is_not_finite_is_named(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(tiny_bundle / "seg_encoder.fp32.onnx")
+    for constant in model.graph.initializer:
+        if constant.name.endswith("weight"):
+            values = onnx.numpy_helper.to_array(constant).copy()
+            values.flat[0] = np.nan
+            constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
+            break
+    feed = {"image": np.full((1, 32, 32, 3), 9, np.uint8)}
+    with pytest.raises(InputError, match=r"tensor .* not finite"):
+        quantize.quantise(
+            model, lambda: [feed], answers=(), setting=MINMAX, data_digest="", cache=tmp_path
+        )
+
+
+def test_images_that_cannot_serve_are_left_out_and_named(
+    lesions: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(lesions, folder)
+    shutil.copy(folder / "000.png", folder / "copy.png")
+    (folder / "cut.png").write_bytes((folder / "000.png").read_bytes()[:200])
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        found = calibration_images(folder, cascade, limit=200)
+        why = {path.name: reason for path, reason in found.unusable.items()}
+        assert "same content as 000.png" in why["copy.png"]
+        assert "cut.png" in why["cut.png"]
+        assert len(found.paths) == 60
+        with pytest.raises(InputError, match="40 usable images, expected at least 50"):
+            calibration_images(lesions, cascade, limit=40)
+        for seed in range(40):
+            (folder / f"bad{seed}.png").write_bytes(b"no image")
+        with pytest.raises(InputError, match=r"42 of 102 images cannot be calibrated on"):
+            calibration_images(folder, cascade, limit=200)
+
+
+def test_images_without_a_lesion_are_left_out(
+    lesions: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        kept = cascade.predict
+
+        def blind(path: Path):  # type: ignore[no-untyped-def]
+            finding = kept(path)
+            if path.name < "005":
+                assert finding.mask_HW is not None
+                finding.mask_HW[:] = False
+            return finding
+
+        monkeypatch.setattr(cascade, "predict", blind)
+        found = calibration_images(lesions, cascade, limit=200)
+    assert set(found.unusable.values()) == {"no lesion is outlined in it"}
+    assert len(found.unusable) == 5
+
+
+def test_wrong_use_is_refused(usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path) -> None:
+    source = Bundle(tiny_bundle)
+    with pytest.raises(UsageError, match="exists"):
+        quantise_bundle(source, usable.paths, tmp_path, setting=MINMAX)
+    with pytest.raises(UsageError, match="no network 'clss'"):
+        quantise_bundle(
+            source, usable.paths, tmp_path / "out", setting=MINMAX, float_nodes=("clss",)
+        )
+
+
+def test_command(
+    lesions: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    call = ["quantize", str(lesions), "--bundle", str(tiny_bundle), "--out", str(out)]
+    cli.cli([*call, "--float", "cls", "--method", "minmax"], standalone_mode=False)
+    table = capsys.readouterr().out
+    assert "calibrated on 60 images" in table
+    assert "cls" in table
+    assert "in float" in table
+    assert Bundle(out).manifest.precisions() == ("fp32", "int8.cpu")
+    with pytest.raises(UsageError, match="--method best: expected minmax, percentile, entropy"):
+        cli.cli([*call, "--method", "best"], standalone_mode=False)
