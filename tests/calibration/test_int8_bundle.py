@@ -14,8 +14,7 @@ pytest.importorskip("onnxruntime")
 
 from ckd.calibration import cli, quantize  # noqa: E402
 from ckd.calibration.images import CalibrationImages, calibration_images  # noqa: E402
-from ckd.calibration.int8_bundle import quantise_bundle  # noqa: E402
-from ckd.calibration.quantize import QuantSetting  # noqa: E402
+from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle  # noqa: E402
 from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
 from ckd.contract.errors import InputError, UsageError  # noqa: E402
 from ckd.contract.preprocess import network_image, read_rgb  # noqa: E402
@@ -23,6 +22,10 @@ from ckd.runtime import Cascade  # noqa: E402
 from ckd.runtime.acceptance import run_acceptance  # noqa: E402
 
 MINMAX = QuantSetting(method="minmax")
+
+
+def _keeping(*float_parts: str) -> QuantSetting:
+    return QuantSetting(method="minmax", keep_float=float_parts)
 
 
 @pytest.fixture(scope="module")
@@ -124,20 +127,18 @@ def test_a_network_can_be_left_in_float(
     usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
-    quantise_bundle(
-        Bundle(tiny_bundle), usable.paths, out, setting=MINMAX, float_nodes=("cls", "rootseg")
-    )
+    quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=_keeping("cls", "rootseg"))
     made = Bundle(out)
     files = {node.name: node.files["int8.cpu"] for node in made.manifest.nodes}
     assert files["cls"] == "cls.fp32.onnx"
     assert files["seg_encoder"] == "seg_encoder.int8.cpu.onnx"
     assert "cls.int8.cpu.onnx" not in made.files
     record = json.loads(made.read("calibration.json"))
-    assert record["float_nodes"] == ["cls", "rootseg"]
+    assert record["keep_float"] == ["cls", "rootseg"]
     assert record["images"] == list(usable.paths)
     # And it can be quantised anew: what INT8 files it had are replaced.
     again = tmp_path / "again"
-    quantise_bundle(made, usable.paths, again, setting=MINMAX, float_nodes=("seg_encoder",))
+    quantise_bundle(made, usable.paths, again, setting=_keeping("seg_encoder"))
     assert "seg_encoder.int8.cpu.onnx" not in Bundle(again).files
     Bundle(again).verify()
 
@@ -159,6 +160,18 @@ def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -
         assert not all(case.passed for case in run_acceptance(cascade, Bundle(foreign)))
 
 
+def test_part_of_a_network_can_be_left_in_float(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    kept = "seg_decoder/blocks.0"
+    quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=_keeping(kept))
+    model = onnx.load(out / "seg_decoder.int8.cpu.onnx")
+    weights = {i.name for i in model.graph.initializer}
+    assert "network.blocks.0.first.0.weight" in weights
+    assert "network.blocks.1.first.0.weight_quantized" in weights
+
+
 def test_a_tensor_that_is_not_finite_is_named(
     usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -172,7 +185,7 @@ def test_a_tensor_that_is_not_finite_is_named(
     feed = {"image": np.full((1, 32, 32, 3), 9, np.uint8)}
     with pytest.raises(InputError, match=r"tensor .* not finite"):
         quantize.quantise(
-            model, lambda: [feed], answers=(), setting=MINMAX, data_digest="", cache=tmp_path
+            model, [], lambda: [feed], method="minmax", data_digest="", cache=tmp_path
         )
 
 
@@ -221,9 +234,10 @@ def test_wrong_use_is_refused(usable: CalibrationImages, tiny_bundle: Path, tmp_
     with pytest.raises(UsageError, match="exists"):
         quantise_bundle(source, usable.paths, tmp_path, setting=MINMAX)
     with pytest.raises(UsageError, match="no network 'clss'"):
-        quantise_bundle(
-            source, usable.paths, tmp_path / "out", setting=MINMAX, float_nodes=("clss",)
-        )
+        quantise_bundle(source, usable.paths, tmp_path / "out", setting=_keeping("clss"))
+    with pytest.raises(UsageError, match="cls has no part 'stem'; it has "):
+        quantise_bundle(source, usable.paths, tmp_path / "out", setting=_keeping("cls/stem"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_command(

@@ -35,8 +35,8 @@ class Chain(Closing):
         self.manifest, self.images = manifest, images
         self._tell = progress or (lambda what, done, total: None)
         self._backend = open_backend("onnxruntime", "cpu", None)
-        self._specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
-        self._buffers = {name: self._backend.allocate(s) for name, s in self._specs.items()}
+        self.specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
+        self._buffers = {name: self._backend.allocate(s) for name, s in self.specs.items()}
         self._engines: list[Engine] = []
         self._digest = hashlib.sha256()
         for path in images:
@@ -63,7 +63,7 @@ class Chain(Closing):
 
     def append(self, node: NodeSpec, onnx: bytes) -> None:
         """Let a network, as it will be shipped, run before the ones to come."""
-        engine = self._backend.load(node, onnx, self._specs, "fp32")
+        engine = self._backend.load(node, onnx, self.specs, "fp32")
         engine.bind(self._buffers)
         self._engines.append(engine)
         self._digest.update(onnx)

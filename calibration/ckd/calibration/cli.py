@@ -2,13 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ckd.contract import console
+from ckd.contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from ckd.calibration import quantize
+    from ckd.contract.bundle import Bundle
 
 cli = console.app("Measure a bundle on images, and give it INT8 files.")
 
@@ -17,6 +22,9 @@ BundlePath = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle folder or zip; default: the embedded one.")
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Use so many images at most.")]
+Method = Annotated[
+    str, typer.Option("--method", help="Of choosing ranges: minmax, percentile or entropy.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -52,12 +60,14 @@ def quantize_command(
     out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
     bundle: BundlePath = None,
     limit: Limit = 200,
-    method: Annotated[
-        str, typer.Option(help="Of choosing ranges: minmax, percentile or entropy.")
-    ] = "percentile",
+    method: Method = "percentile",
     keep_float: Annotated[
         list[str] | None,
-        typer.Option("--float", help="A network to leave in float; can be repeated."),
+        typer.Option(
+            "--float",
+            help="A network, or network/part as `sensitivity` lists them, to leave in float; "
+            "can be repeated.",
+        ),
     ] = None,
     residual_adds: Annotated[
         bool,
@@ -66,35 +76,24 @@ def quantize_command(
     as_json: Json = False,
 ) -> None:
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
-    from typing import get_args
+    from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 
-    from ckd.calibration.images import calibration_images
-    from ckd.calibration.int8_bundle import quantise_bundle
-    from ckd.calibration.quantize import Method, QuantSetting
-    from ckd.contract.bundle import Bundle
-    from ckd.contract.errors import UsageError
-    from ckd.runtime import Cascade
-    from ckd.runtime.cascade import embedded_bundle
-
-    if method not in get_args(Method):
-        raise UsageError(f"--method {method}: expected {', '.join(get_args(Method))}")
-    source = Bundle(bundle or embedded_bundle())
-    with Cascade.load(source.path, "onnxruntime") as cascade:
-        usable = calibration_images(images, cascade, limit, console.progress_bar("images"))
-    for path, why in usable.unusable.items():
-        print(f"left out: {path}: {why}", file=sys.stderr)
+    source, usable = _prepare(images, bundle, limit)
     report = quantise_bundle(
         source,
-        usable.paths,
+        usable,
         out,
-        setting=QuantSetting(method=method, residual_adds=residual_adds),  # type: ignore[arg-type]
-        float_nodes=keep_float or (),
+        setting=QuantSetting(
+            method=_method(method),
+            residual_adds=residual_adds,
+            keep_float=tuple(keep_float or ()),
+        ),
         progress=_steps(len(source.manifest.nodes)),
     )
     if as_json:
         print(json.dumps(report.as_dict()))
         return
-    print(f"{out}: calibrated on {len(usable.paths)} images")
+    print(f"{out}: calibrated on {len(usable)} images")
     print(f"{'network':<16}{'float32':>12}{'INT8':>12}")
     for name, size in report.bytes_fp32.items():
         small = report.bytes_int8[name]
@@ -102,9 +101,75 @@ def quantize_command(
         print(f"{name:<16}{size / 1e6:>9.2f} MB{text:>12}")
 
 
+@cli.command("sensitivity")
+def sensitivity_command(
+    images: Images,
+    bundle: BundlePath = None,
+    limit: Limit = 200,
+    method: Method = "percentile",
+    compared: Annotated[
+        int, typer.Option(min=1, help="Answer so many of the images for every part.")
+    ] = 32,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = Path(
+        "runs/sensitivity"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Quantise one part after another, and show what each does to the answers."""
+    from ckd.calibration.int8_bundle import QuantSetting
+    from ckd.calibration.plots import plot_sensitivity
+    from ckd.calibration.sensitivity import measure_sensitivity
+
+    source, usable = _prepare(images, bundle, limit)
+    effects = measure_sensitivity(
+        source,
+        usable,
+        QuantSetting(method=_method(method)),
+        compared,
+        _steps(len(source.manifest.nodes) + 1),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    record = [effect.as_dict() for effect in effects]
+    (out / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
+    plot_sensitivity(effects, out / "sensitivity.png", source.manifest.name)
+    if as_json:
+        print(json.dumps(record))
+        return
+    print(f"{'':<9}{'INT8 in':<34}{'probability':>12}{'mask':>8}{'worst mask':>12}")
+    for effect in effects:
+        figures = (effect.probability_shift, effect.mask_change, effect.worst_mask_change)
+        shift, mask, worst = ("" if f is None else f"{f:.3f}" for f in figures)
+        print(f"{effect.kind:<9}{effect.name:<34}{shift:>12}{mask:>8}{worst:>12}")
+    print(f"plot in {out / 'sensitivity.png'}", file=sys.stderr)
+
+
 def main() -> None:
     """Entry point of `ckd-calibrate`."""
     console.run(cli)
+
+
+def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", Mapping[str, Path]]:
+    """The bundle, and the images that can serve; the others are named on stderr."""
+    from ckd.calibration.images import calibration_images
+    from ckd.contract.bundle import Bundle
+    from ckd.runtime import Cascade
+    from ckd.runtime.cascade import embedded_bundle
+
+    source = Bundle(bundle or embedded_bundle())
+    with Cascade.load(source.path, "onnxruntime") as cascade:
+        found = calibration_images(images, cascade, limit, console.progress_bar("images"))
+    for path, why in found.unusable.items():
+        print(f"left out: {path}: {why}", file=sys.stderr)
+    return source, found.paths
+
+
+def _method(name: str) -> "quantize.Method":
+    from ckd.calibration.quantize import METHODS
+
+    for method in METHODS:
+        if method == name:
+            return method
+    raise UsageError(f"--method {name}: expected {', '.join(METHODS)}")
 
 
 def _steps(num_networks: int) -> Callable[[str, int, int], None]:

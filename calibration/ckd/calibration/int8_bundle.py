@@ -15,10 +15,11 @@ import onnx
 
 from ckd.calibration.chain import Chain, Progress
 from ckd.calibration.cpu_file import to_unsigned
-from ckd.calibration.quantize import QuantSetting, quantise
+from ckd.calibration.placement import layer_groups, quantised_layers
+from ckd.calibration.quantize import Method, quantise
 from ckd.contract.bundle import CASCADE, HASHES, Bundle, write_hashes
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
 from ckd.runtime.acceptance import CASES, CASES_INT8, TOLERANCES, Tolerance, pack_cases
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
@@ -29,6 +30,21 @@ CALIBRATION: Final = "calibration.json"
 #: and a step of a coarse grid taken the other way moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
 ACCEPTANCE: Final = Tolerance(mask_jaccard=0.90, probability=0.10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantSetting:
+    """How a bundle is quantised.
+
+    Attributes:
+        method: of choosing ranges, see `quantise`.
+        residual_adds: see `quantised_layers`.
+        keep_float: networks, and "network/part" of them, to leave in float; see `layer_groups`.
+    """
+
+    method: Method = "percentile"
+    residual_adds: bool = True
+    keep_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,6 @@ def quantise_bundle(
     out: Path,
     *,
     setting: QuantSetting,
-    float_nodes: Collection[str] = (),
     progress: Progress | None = None,
 ) -> QuantReport:
     """Write a copy of a bundle with INT8 files for CPUs.
@@ -59,19 +74,16 @@ def quantise_bundle(
         images: to measure ranges on, by SHA-256; recorded, so that nothing is later judged on them.
         out: folder to create.
         setting: how to quantise.
-        float_nodes: networks to leave in float.
         progress: told (what, done, total).
 
     Raises:
         UsageError: ``out`` exists, or an unknown network.
         InputError: an image cannot be read, or a range is not finite.
     """
-    manifest = source.manifest
-    if unknown := set(float_nodes) - {node.name for node in manifest.nodes}:
-        names = ", ".join(node.name for node in manifest.nodes)
-        raise UsageError(f"no network {min(unknown)!r} in {source.path}; it has {names}")
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
+    manifest = source.manifest
+    plan = {node.name: planned_layers(source, node, setting) for node in manifest.nodes}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
         folder = Path(made) / "bundle"
@@ -79,23 +91,23 @@ def quantise_bundle(
         with Chain(manifest, list(images.values()), progress) as chain:
             for node in manifest.nodes:
                 content = source.read(node.files["fp32"])
-                if node.name not in float_nodes:
+                if layers := plan[node.name]:
                     signed = quantise(
                         onnx.load_from_string(content),
+                        layers,
                         lambda node=node: chain.feeds(node),  # type: ignore[misc]
-                        answers=manifest.results.names(),
-                        setting=setting,
+                        method=setting.method,
                         data_digest=chain.digest,
                         cache=cache_folder() / "ranges",
                     )
                     content = to_unsigned(signed).SerializeToString(deterministic=True)
                     (folder / _file(node.name)).write_bytes(content)
                 chain.append(node, content)
-        quantised = _with_int8(manifest, float_nodes)
+        quantised = _with_int8(manifest, {name for name, layers in plan.items() if layers})
         (folder / CASCADE).write_text(quantised.to_json())
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
         (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
-        (folder / CALIBRATION).write_text(_record(images, setting, float_nodes))
+        (folder / CALIBRATION).write_text(_record(images, setting))
         write_hashes(folder)
         bundle = Bundle(folder)
         with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "int8") as cascade:
@@ -103,6 +115,28 @@ def quantise_bundle(
         write_hashes(folder)
         shutil.move(folder, out)
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
+
+
+def planned_layers(source: Bundle, node: NodeSpec, setting: QuantSetting) -> list[str]:
+    """Names of the layers of a network that a setting quantises; none: it stays in float.
+
+    Raises:
+        UsageError: the setting names a network or part that is not there.
+    """
+    names = [n.name for n in source.manifest.nodes]
+    for kept in setting.keep_float:
+        if kept.partition("/")[0] not in names:
+            raise UsageError(f"no network {kept!r} in {source.path}; it has {', '.join(names)}")
+    if node.name in setting.keep_float:
+        return []
+    model = onnx.load_from_string(source.read(node.files["fp32"]))
+    layers = quantised_layers(model, set(source.manifest.results.names()), setting.residual_adds)
+    groups = layer_groups(model, layers)
+    for kept in setting.keep_float:
+        network, _, part = kept.partition("/")
+        if network == node.name and groups.pop(part, None) is None:
+            raise UsageError(f"{network} has no part {part!r}; it has {', '.join(groups)}")
+    return [layer for layer in layers if any(layer in group for group in groups.values())]
 
 
 def _answers(cascade: Cascade, bundle: Bundle) -> bytes:
@@ -125,13 +159,13 @@ def _copy(source: Bundle, folder: Path) -> None:
         (folder / name).write_bytes(source.read(name))
 
 
-def _with_int8(manifest: Manifest, float_nodes: Collection[str]) -> Manifest:
+def _with_int8(manifest: Manifest, changed: Collection[str]) -> Manifest:
     nodes = tuple(
         replace(
             node,
             files={
                 **{kind: file for kind, file in node.files.items() if "int8" not in kind},
-                "int8.cpu": node.files["fp32"] if node.name in float_nodes else _file(node.name),
+                "int8.cpu": _file(node.name) if node.name in changed else node.files["fp32"],
             },
         )
         for node in manifest.nodes
@@ -146,14 +180,9 @@ def _with_int8(manifest: Manifest, float_nodes: Collection[str]) -> Manifest:
     return replace(manifest, nodes=nodes, dtypes=dtypes)  # type: ignore[arg-type]
 
 
-def _record(images: Mapping[str, Path], setting: QuantSetting, float_nodes: Collection[str]) -> str:
-    record = {
-        "images": list(images),
-        **asdict(setting),
-        "float_nodes": sorted(float_nodes),
-        "versions": {package: version(package) for package in ("onnx", "onnxruntime")},
-    }
-    return json.dumps(record, indent=1) + "\n"
+def _record(images: Mapping[str, Path], setting: QuantSetting) -> str:
+    versions = {package: version(package) for package in ("onnx", "onnxruntime")}
+    return json.dumps({**asdict(setting), "images": list(images), "versions": versions}) + "\n"
 
 
 def _json(bundle: Bundle, name: str) -> dict[str, Any]:

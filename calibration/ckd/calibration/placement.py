@@ -59,6 +59,30 @@ def quantised_layers(
     return [node.name for node in graph.node if node.name in names]
 
 
+def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, list[str]]:
+    """Layers by the part of the network that their weights belong to, in the order of the graph.
+
+    A part is what the weight's name says up to its first number: "encoder.stages.2", "blocks.0". A
+    sum belongs to the layer before it.
+    """
+    weights = {i.name for i in model.graph.initializer}
+    groups: dict[str, list[str]] = {}
+    current = "other"
+    for node in model.graph.node:
+        if node.name in layers:
+            named = [name for name in node.input[1:2] if name in weights]
+            current = _part_of(named[0]) if named else current
+            groups.setdefault(current, []).append(node.name)
+    return groups
+
+
+def _part_of(weight: str) -> str:
+    parts = weight.split(".")[:-1]
+    parts = parts[1:] if parts[:1] == ["network"] else parts  # the exporter's wrapper
+    numbered = next((at for at, part in enumerate(parts) if part.isdigit()), len(parts))
+    return ".".join(parts[: numbered + 1]) or "other"
+
+
 def _is_residual(
     node: NodeProto, made: Collection[str], shapes: dict[str, tuple[int, ...]]
 ) -> bool:

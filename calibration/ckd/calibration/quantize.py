@@ -12,13 +12,13 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -35,11 +35,11 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from ckd.calibration.cpu_file import drop_unused_constants
-from ckd.calibration.placement import LAYERS, quantised_layers
+from ckd.calibration.placement import LAYERS
 from ckd.contract.errors import InputError
 
 Method = Literal["minmax", "percentile", "entropy"]
-_METHODS: Final = {
+METHODS: Final[Mapping[Method, CalibrationMethod]] = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
@@ -51,51 +51,35 @@ IMAGES_AT_ONCE: Final = 8
 Feeds = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuantSetting:
-    """How a network is quantised.
-
-    Attributes:
-        method: "minmax" takes the extremes, "percentile" cuts off the outermost 0.001 %, "entropy"
-            the threshold that loses least information (Kullback-Leibler).
-        residual_adds: see `quantised_layers`.
-    """
-
-    method: Method = "percentile"
-    residual_adds: bool = True
-
-
 def quantise(
     model: onnx.ModelProto,
+    layers: Iterable[str],
     feeds: Callable[[], Iterable[Feeds]],
     *,
-    answers: Iterable[str],
-    setting: QuantSetting,
+    method: Method,
     data_digest: str,
     cache: Path,
-    float_layers: Iterable[str] = (),
 ) -> onnx.ModelProto:
     """The network with Q/DQ pairs.
 
     Args:
         model: in float32.
+        layers: names of the ONNX nodes to quantise, see `quantised_layers`.
         feeds: gives the network's inputs, image by image; not called if the ranges are known.
-        answers: tensors of the cascade that are answers; the layers that make them stay in float.
-        setting: how.
+        method: "minmax" takes the extremes, "percentile" cuts off the outermost 0.001 %, "entropy"
+            the threshold that loses least information (Kullback-Leibler).
         data_digest: of the images and of everything before this network, so that ranges measured
             on other data are not taken for these.
         cache: folder in which ranges are kept.
-        float_layers: names of nodes to leave in float beside those of `quantised_layers`.
 
     Raises:
         InputError: a range is not finite, or there are no images.
     """
-    layers = quantised_layers(model, set(answers), setting.residual_adds)
     key = hashlib.sha256(model.SerializeToString(deterministic=True))
-    key.update(json.dumps([data_digest, asdict(setting), onnx.__version__]).encode())
+    key.update(json.dumps([data_digest, method, onnxruntime.__version__]).encode())
     ranges = cache / f"{key.hexdigest()[:32]}.json"
     if not ranges.is_file():
-        measured = _measure(model, feeds(), _METHODS[setting.method])
+        measured = _measure(model, feeds(), METHODS[method])
         save_tensors_data(measured, ranges)
     else:
         measured = load_tensors_data(ranges)
@@ -108,11 +92,11 @@ def quantise(
             written,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=kinds,
-            nodes_to_quantize=sorted(set(layers) - set(float_layers)),
+            nodes_to_quantize=sorted(layers),
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=_METHODS[setting.method],
+            calibrate_method=METHODS[method],
             calibration_cache_path=ranges,
             extra_options={
                 "ActivationSymmetric": True,

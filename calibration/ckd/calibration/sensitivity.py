@@ -1,0 +1,170 @@
+"""How much the answers change when one part of a cascade loses precision and the rest keeps it.
+
+Needs no truth: every answer is compared with that of the float32 cascade on the same image.
+
+Suffixes: N images, K labels, h w a mask at network size.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ckd.calibration.chain import Chain
+from ckd.calibration.cpu_file import to_unsigned
+from ckd.calibration.int8_bundle import QuantSetting, planned_layers
+from ckd.calibration.placement import layer_groups
+from ckd.calibration.quantize import quantise
+from ckd.contract.bundle import Bundle
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.manifest import IMAGE, NodeSpec
+from ckd.contract.preprocess import logit, network_image, read_rgb, softmax
+from ckd.runtime.backends import open_backend
+from ckd.runtime.cascade import Cascade
+from ckd.runtime.choice import cache_folder
+
+Kind = Literal["network", "part", "edge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What INT8 in one place does to the answers, over all images.
+
+    Attributes:
+        kind: a whole network, a part of its layers, or a tensor between two networks.
+        name: "network", "network/part" or the tensor's name.
+        probability_shift: mean over images of the largest change of any class, if there are any.
+        mask_change: 1 - mean Jaccard of the masks (fine; coarse if there is no other).
+        worst_mask_change: of the image that suffers most.
+    """
+
+    kind: Kind
+    name: str
+    probability_shift: float | None
+    mask_change: float | None
+    worst_mask_change: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, ready for JSON."""
+        return asdict(self)
+
+
+def measure_sensitivity(
+    source: Bundle,
+    images: Mapping[str, Path],
+    setting: QuantSetting,
+    num_compared: int = 32,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Effect]:
+    """The effect of every network, part and edge.
+
+    Args:
+        source: with float32 files.
+        images: to measure ranges on, by SHA-256.
+        setting: how to quantise; what it keeps in float is left out.
+        num_compared: so many of the images are answered anew for every effect.
+        progress: told (what, done, total).
+    """
+    tell = progress or (lambda what, done, total: None)
+    paths = list(images.values())
+    side = source.manifest.image_size
+    compared = [network_image(read_rgb(path), side) for path in paths[:num_compared]]
+    with (
+        Cascade(source, open_backend("onnxruntime", "cpu", None), "fp32") as cascade,
+        Chain(source.manifest, paths, progress) as chain,
+    ):
+        exact = [_answer(cascade, image) for image in compared]
+        found = []
+        wanted = list(_variants(source, setting, chain))
+        edges = sorted(set(source.manifest.shapes) - {IMAGE, *source.manifest.results.names()})
+        total = len(wanted) + len(edges)
+        for done, (kind, name, node, content) in enumerate(wanted, start=1):
+            kept = cascade.engines[node.name]
+            replaced = cascade.backend.load(node, content, chain.specs, "fp32")
+            replaced.bind(cascade.buffers)
+            cascade.engines[node.name] = replaced
+            found.append(_effect(kind, name, exact, [_answer(cascade, i) for i in compared]))
+            cascade.engines[node.name] = kept
+            replaced.close()
+            tell("answers", done, total)
+        for done, edge in enumerate(edges, start=len(wanted) + 1):
+            found.append(
+                _effect("edge", edge, exact, [_answer(cascade, i, edge) for i in compared])
+            )
+            tell("answers", done, total)
+    return found
+
+
+def _variants(
+    source: Bundle, setting: QuantSetting, chain: Chain
+) -> Iterator[tuple[Kind, str, NodeSpec, bytes]]:
+    """Every network with all of its layers in INT8, and with those of one part."""
+    for node in source.manifest.nodes:
+        content = source.read(node.files["fp32"])
+        layers = planned_layers(source, node, setting)
+        model = onnx.load_from_string(content)
+        parts = layer_groups(model, layers)
+        wanted: dict[str, Sequence[str]] = {node.name: layers} if layers else {}
+        wanted |= {f"{node.name}/{part}": group for part, group in parts.items()}
+        for name, group in wanted.items():
+            signed = quantise(
+                model,
+                group,
+                lambda node=node: chain.feeds(node),  # type: ignore[misc]
+                method=setting.method,
+                data_digest=chain.digest,
+                cache=cache_folder() / "ranges",
+            )
+            kind: Kind = "part" if "/" in name else "network"
+            yield kind, name, node, to_unsigned(signed).SerializeToString()
+        chain.append(node, content)  # the others keep their precision
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    probabilities_K: NDArray[np.float32] | None
+    mask_hw: NDArray[np.bool_] | None
+
+
+def _answer(cascade: Cascade, image_SS3: NDArray[np.uint8], rounded: str | None = None) -> _Answer:
+    """The answer to an image, with one tensor rounded to 8 bits on its way."""
+    cascade.buffers[IMAGE].write(image_SS3[None])
+    for engine in cascade.engines.values():
+        engine.enqueue()
+        if rounded is not None and rounded in {spec.name for spec in engine.outputs}:
+            buffer = cascade.buffers[rounded]
+            buffer.write(round_to_int8(buffer.read()))
+    results = cascade.manifest.results
+    probabilities = mask = None
+    if results.class_logits is not None:
+        probabilities = softmax(np.array(cascade.buffers[results.class_logits].read()[0]))
+    if (name := results.mask_logits or results.coarse_logits) is not None:
+        cut = logit(cascade.manifest.thresholds.get("mask", 0.5))
+        mask = cascade.buffers[name].read()[0, 0] > cut
+    return _Answer(probabilities, mask)
+
+
+def round_to_int8(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """To the symmetric grid of 255 steps that reaches the tensor's own largest number."""
+    step = max(float(np.abs(values).max()) / 127, float(np.finfo(np.float32).tiny))
+    return (np.round(values / step) * step).astype(np.float32)
+
+
+def _effect(kind: Kind, name: str, exact: Sequence[_Answer], given: Sequence[_Answer]) -> Effect:
+    shifts, changes = [], []
+    for one, other in zip(exact, given, strict=True):
+        if one.probabilities_K is not None and other.probabilities_K is not None:
+            shifts.append(float(np.abs(one.probabilities_K - other.probabilities_K).max()))
+        if one.mask_hw is not None and other.mask_hw is not None:
+            changes.append(1.0 - confusion_from_masks(one.mask_hw, other.mask_hw).jaccard)
+    return Effect(
+        kind=kind,
+        name=name,
+        probability_shift=float(np.mean(shifts)) if shifts else None,
+        mask_change=float(np.mean(changes)) if changes else None,
+        worst_mask_change=max(changes) if changes else None,
+    )
