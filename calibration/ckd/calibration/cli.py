@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -88,7 +88,7 @@ def quantize_command(
             residual_adds=residual_adds,
             keep_float=tuple(keep_float or ()),
         ),
-        progress=_steps(len(source.manifest.nodes)),
+        progress=_bars(),
     )
     if as_json:
         print(json.dumps(report.as_dict()))
@@ -126,7 +126,7 @@ def sensitivity_command(
         usable,
         QuantSetting(method=_method(method)),
         compared,
-        _steps(len(source.manifest.nodes) + 1),
+        _bars(),
     )
     out.mkdir(parents=True, exist_ok=True)
     record = [effect.as_dict() for effect in effects]
@@ -141,6 +141,52 @@ def sensitivity_command(
         shift, mask, worst = ("" if f is None else f"{f:.3f}" for f in figures)
         print(f"{effect.kind:<9}{effect.name:<34}{shift:>12}{mask:>8}{worst:>12}")
     print(f"plot in {out / 'sensitivity.png'}", file=sys.stderr)
+
+
+@cli.command("budget")
+def budget_command(
+    images: Images,
+    data: Annotated[Path, typer.Option(help="Data set whose images judge what INT8 costs.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
+    split: Annotated[Literal["val", "test"], typer.Option(help="Of the data set.")] = "val",
+    bundle: BundlePath = None,
+    limit: Limit = 200,
+    method: Method = "percentile",
+    jaccard: Annotated[float, typer.Option(help="Loss of mean Jaccard allowed.")] = 0.005,
+    auc: Annotated[float, typer.Option(help="Loss of each task's AUC allowed.")] = 0.005,
+    flips: Annotated[float, typer.Option(help="Share of decisions that may change.")] = 0.01,
+    melanoma_flips: Annotated[int, typer.Option(help="Of melanomas, so many.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Search what INT8 makes faster within a budget, and write that bundle; exit 4 if nothing."""
+    from ckd.calibration.budget import Trial, search
+    from ckd.calibration.cost import Budget
+    from ckd.calibration.int8_bundle import QuantSetting
+    from ckd.train.data.layouts import read_split
+
+    samples = read_split(data, split)
+    source, usable = _prepare(images, bundle, limit)
+
+    def tell(trial: Trial) -> None:
+        tried = ", ".join(trial.int8)
+        tried += f" (float: {', '.join(trial.keep_float)})" if trial.keep_float else ""
+        came = "; ".join(trial.misses) or "within the budget"
+        print(f"{tried}: {trial.speed_up:.2f}x as fast, {came}", file=sys.stderr)
+
+    found = search(
+        source,
+        usable,
+        samples,
+        out,
+        budget=Budget(jaccard=jaccard, auc=auc, flips=flips, melanoma_flips=melanoma_flips),
+        setting=QuantSetting(method=_method(method)),
+        tell=tell,
+        progress=_bars(),
+    )
+    if as_json:
+        print(json.dumps(found.as_dict()))
+        return
+    print(f"{out}: INT8 in {', '.join(found.int8)}, {found.speed_up:.2f} times as fast as float32")
 
 
 def main() -> None:
@@ -172,17 +218,16 @@ def _method(name: str) -> "quantize.Method":
     raise UsageError(f"--method {name}: expected {', '.join(METHODS)}")
 
 
-def _steps(num_networks: int) -> Callable[[str, int, int], None]:
-    """One bar over all networks; each is told of anew, from its first image to its last."""
-    tell = console.progress_bar("ranges")
-    seen: list[str] = []
+def _bars() -> Callable[[str, int, int], None]:
+    """A bar for each thing that is done, told (what, done, total) from 1 on."""
+    bars: dict[str, Callable[[int, int], None]] = {}
 
-    def step(what: str, done: int, total: int) -> None:
-        if what not in seen:
-            seen.append(what)
-        tell((len(seen) - 1) * total + done, num_networks * total)
+    def tell(what: str, done: int, total: int) -> None:
+        if done == 1:
+            bars[what] = console.progress_bar(what)
+        bars[what](done, total)
 
-    return step
+    return tell
 
 
 if __name__ == "__main__":

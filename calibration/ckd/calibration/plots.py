@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from ckd.calibration.sensitivity import Effect
 
@@ -24,6 +25,8 @@ def plot_sensitivity(effects: Sequence[Effect], path: Path, title: str) -> None:
         colours = [_COLOURS[effect.kind] for effect in effects]
         axis.barh(range(len(effects)), [value or 0.0 for value in values], color=colours)
         axis.set_xlabel(name)
+        axis.margins(y=0.01)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(effects)), [effect.name for effect in effects], fontsize=7)
     axes[0].invert_yaxis()

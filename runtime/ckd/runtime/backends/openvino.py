@@ -41,8 +41,10 @@ class OpenVinoBackend:
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.num_threads,
         }
-        if precision in _HINTS:
-            settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
+        # A network that stays in float in an INT8 cascade does so because it is sensitive.
+        kept = precision == "int8" and node.files["int8.cpu"] == node.files["fp32"]
+        if hint := _HINTS.get("fp32" if kept else precision):
+            settings["INFERENCE_PRECISION_HINT"] = hint
         file = io.BytesIO(onnx)  # the model reads its weights from it until it is compiled
         try:
             compiled = self._core.compile_model(self._core.read_model(file), "CPU", settings)

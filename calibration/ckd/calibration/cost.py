@@ -1,0 +1,177 @@
+"""What lower precision costs in clinical terms, on images whose truth is known.
+
+Suffixes: N images, K classes, H rows, W columns.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.calibration.skin_tone import tone_of, typology_angle
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.manifest import Manifest
+from ckd.contract.preprocess import read_rgb
+from ckd.contract.ranking import roc_auc
+from ckd.runtime.cascade import Cascade
+from ckd.train.data.masks import read_mask
+from ckd.train.data.samples import Sample, SampleSet
+
+#: Groups of fewer images say more about chance than about precision.
+MIN_GROUP = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most that lower precision may cost.
+
+    Attributes:
+        jaccard: loss of the mean Jaccard index of the masks.
+        auc: loss of the AUC of each task.
+        flips: share of the images on which a task's decision at its threshold changes.
+        melanoma_flips: number of melanomas on which the decision for melanoma changes.
+        group_factor: no group (class, lesion size, skin tone) loses more Jaccard than this many
+            times what all images may lose on average.
+    """
+
+    jaccard: float = 0.005
+    auc: float = 0.005
+    flips: float = 0.01
+    melanoma_flips: int = 0
+    group_factor: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What was lost against float32 on the same images; negative where something was gained."""
+
+    jaccard: float | None
+    auc: Mapping[str, float]
+    flips: float
+    melanoma_flips: int
+    groups: Mapping[str, float] = field(default_factory=dict)
+
+    def misses(self, budget: Budget) -> list[str]:
+        """What is over the budget, in words; empty if nothing is."""
+        found = []
+        if self.jaccard is not None and self.jaccard > budget.jaccard:
+            found.append(f"Jaccard -{self.jaccard:.4f}")
+        found += [f"AUC {k} -{v:.4f}" for k, v in self.auc.items() if v > budget.auc]
+        if self.flips > budget.flips:
+            found.append(f"decisions changed {self.flips:.1%}")
+        if self.melanoma_flips > budget.melanoma_flips:
+            found.append(f"melanoma decisions changed {self.melanoma_flips}")
+        limit = budget.group_factor * budget.jaccard
+        found += [f"Jaccard of {k} -{v:.4f}" for k, v in self.groups.items() if v > limit]
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a cascade said of a set of images; None where it classifies nothing."""
+
+    probabilities_NK: NDArray[np.float64] | None
+    jaccards_N: NDArray[np.float64]  # nan where an image has no mask
+
+
+def answer(
+    cascade: Cascade, samples: SampleSet, progress: Callable[[int, int], None] | None = None
+) -> Answers:
+    """Run every image, and score its mask at the size of the image.
+
+    Raises:
+        InputError: an image or mask cannot be read.
+    """
+    probabilities, jaccards = [], []
+    for done, sample in enumerate(samples.samples, start=1):
+        image_HWC = read_rgb(sample.image)
+        finding = cascade.predict(image_HWC)
+        mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
+        probabilities.append(list(finding.probabilities.values()))
+        jaccards.append(np.nan)
+        if sample.mask is not None and mask_HW is not None:
+            truth_HW = read_mask(sample.mask, image_HWC.shape)
+            jaccards[-1] = confusion_from_masks(mask_HW, truth_HW).jaccard
+        if progress is not None:
+            progress(done, len(samples))
+    has_classes = bool(cascade.manifest.labels) and bool(probabilities[0])
+    return Answers(
+        np.array(probabilities, np.float64) if has_classes else None,
+        np.array(jaccards, np.float64),
+    )
+
+
+def cost_of(
+    given: Answers,
+    exact: Answers,
+    samples: SampleSet,
+    manifest: Manifest,
+    groups: Mapping[str, Sequence[int]],
+) -> Cost:
+    """Compare two sets of answers; ``groups`` are indices of images, see `groups_of`."""
+    losses_N = exact.jaccards_N - given.jaccards_N
+    auc: dict[str, float] = {}
+    flips = melanoma_flips = 0
+    if given.probabilities_NK is not None and exact.probabilities_NK is not None:
+        labels_N = np.array([-1 if s.label is None else s.label for s in samples.samples])
+        changed_N = np.zeros(len(samples), bool)
+        for task in manifest.tasks:
+            k, cut = manifest.labels.index(task), manifest.thresholds.get(task, 0.5)
+            one_N, other_N = exact.probabilities_NK[:, k], given.probabilities_NK[:, k]
+            flipped_N = (one_N >= cut) != (other_N >= cut)
+            changed_N |= flipped_N
+            known, positive = labels_N >= 0, labels_N == k
+            if positive.any() and (known & ~positive).any():
+                auc[task] = roc_auc(one_N[known], positive[known]) - roc_auc(
+                    other_N[known], positive[known]
+                )
+            if task == "MEL":
+                melanoma_flips = int(np.count_nonzero(flipped_N & positive))
+        flips = int(np.count_nonzero(changed_N))
+    return Cost(
+        jaccard=_mean(losses_N),
+        auc=auc,
+        flips=flips / len(samples),
+        melanoma_flips=melanoma_flips,
+        groups={name: loss for name, i in groups.items() if (loss := _mean(losses_N[list(i)]))},
+    )
+
+
+def groups_of(samples: SampleSet) -> dict[str, list[int]]:
+    """Indices of the images of each class, third of lesion sizes and skin tone, the small left out.
+
+    Raises:
+        InputError: an image or mask cannot be read.
+    """
+    groups: dict[str, list[int]] = {}
+    areas: dict[int, float] = {}
+    for index, sample in enumerate(samples.samples):
+        if sample.label is not None:
+            groups.setdefault(samples.labels[sample.label], []).append(index)
+        if sample.mask is not None:
+            areas[index], tone = _area_and_tone(sample)
+            if tone is not None:
+                groups.setdefault(tone, []).append(index)
+    by_size = sorted(areas, key=lambda index: areas[index])
+    for name, part in zip(("small", "middle", "large"), np.array_split(by_size, 3), strict=True):
+        groups[f"{name} lesions"] = [int(index) for index in part]
+    return {name: found for name, found in groups.items() if len(found) >= MIN_GROUP}
+
+
+def _area_and_tone(sample: Sample) -> tuple[float, str | None]:
+    assert sample.mask is not None
+    image_HWC = read_rgb(sample.image)
+    truth_HW = read_mask(sample.mask, image_HWC.shape)
+    angle = typology_angle(image_HWC, truth_HW)
+    return float(truth_HW.mean()), None if angle is None else tone_of(angle)
+
+
+def _mean(losses_N: NDArray[np.float64]) -> float | None:
+    known = losses_N[~np.isnan(losses_N)]
+    return float(known.mean()) if known.size else None

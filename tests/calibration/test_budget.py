@@ -1,0 +1,125 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from ckd.calibration import budget as budget_module
+from ckd.calibration import cli
+from ckd.calibration.budget import Trial, search
+from ckd.calibration.cost import Budget
+from ckd.calibration.int8_bundle import QuantSetting
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import GateFailed, InputError
+from ckd.runtime import Cascade
+from ckd.train.data.layouts import read_split
+from ckd.train.data.samples import SampleSet
+from ckd.train.data.synthetic import write_isic2017
+
+MINMAX = QuantSetting(method="minmax")
+ANYTHING = Budget(jaccard=1, auc=1, flips=1, melanoma_flips=99)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_isic2017(folder, num_train=0, num_val=12, side_px=48, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def samples(data: Path) -> SampleSet:
+    return read_split(data, "val")
+
+
+@pytest.fixture
+def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """INT8 takes half the time but for the classifier: nothing here may hang on a real clock."""
+
+    def node_ms(cascade: Cascade) -> dict[str, float]:
+        int8 = cascade.precision == "int8"
+        return {name: 1.0 if int8 and name != "cls" else 2.0 for name in cascade.engines}
+
+    monkeypatch.setattr(budget_module, "node_ms", node_ms)
+    monkeypatch.setattr(budget_module, "installed", lambda: ("onnxruntime",))
+
+
+def _search(
+    tiny_bundle: Path, lesions: Path, samples: SampleSet, out: Path, budget: Budget
+) -> tuple[Trial, list[Trial]]:
+    images = {path.name: path for path in sorted(lesions.iterdir())[:10]}
+    tried: list[Trial] = []
+    found = search(
+        Bundle(tiny_bundle), images, samples, out, budget=budget, setting=MINMAX, tell=tried.append
+    )
+    return found, tried
+
+
+@pytest.mark.usefixtures("fast_int8")
+def test_what_is_not_faster_stays_in_float(
+    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found, tried = _search(tiny_bundle, lesions, samples, out, ANYTHING)
+    assert found.int8 == ("rootseg", "seg_encoder", "seg_decoder")
+    assert found.speed_up == 2.0
+    refused = next(trial for trial in tried if trial.int8 == ("cls",))
+    assert refused.misses == ("only 1.00 times as fast as float32 here",)
+    made = Bundle(out)
+    made.verify()
+    files = {node.name: node.files["int8.cpu"] for node in made.manifest.nodes}
+    assert files["cls"] == "cls.fp32.onnx"
+    assert files["rootseg"] == "rootseg.int8.cpu.onnx"
+    record = json.loads(made.read("calibration.json"))
+    assert record["accepted"]["costs"]["onnxruntime"]["flips"] == found.costs["onnxruntime"].flips
+    assert record["measured_on"].startswith("12 images of ")
+    card = made.read("model_card.md").decode()
+    assert "## What INT8 costs" in card
+    assert "In INT8: rootseg, seg_encoder, seg_decoder." in card
+
+
+@pytest.mark.usefixtures("fast_int8")
+def test_sensitive_parts_go_back_to_float_before_a_network_does(
+    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path
+) -> None:
+    images = {path.name: path for path in sorted(lesions.iterdir())[:10]}
+    tried: list[Trial] = []
+    with pytest.raises(GateFailed, match="nothing in INT8 is both"):
+        search(
+            Bundle(tiny_bundle), images, samples, tmp_path / "out",
+            budget=Budget(jaccard=-1), setting=MINMAX, tell=tried.append,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+    decoder = [trial.keep_float for trial in tried if trial.int8 == ("seg_decoder",)]
+    assert decoder[0] == ()
+    assert [len(parts) for parts in decoder] == sorted({len(parts) for parts in decoder})
+    assert all(part.startswith("seg_decoder/") for parts in decoder for part in parts)
+
+
+def test_images_to_judge_by_are_not_calibrated_on(
+    tiny_bundle: Path, samples: SampleSet, tmp_path: Path
+) -> None:
+    import hashlib
+
+    stolen = tmp_path / "renamed.jpg"
+    shutil.copy(samples.samples[0].image, stolen)
+    images = {hashlib.sha256(stolen.read_bytes()).hexdigest(): stolen}
+    with pytest.raises(InputError, match=r"renamed\.jpg is ISIC_\d+\.jpg of the images to judge"):
+        search(
+            Bundle(tiny_bundle), images, samples, tmp_path / "out", budget=ANYTHING, setting=MINMAX
+        )
+
+
+@pytest.mark.usefixtures("fast_int8")
+def test_command(
+    tiny_bundle: Path, lesions: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["budget", str(lesions), "--data", str(data), "--bundle", str(tiny_bundle)]
+    loose = ["--jaccard=1", "--auc=1", "--flips=1", "--melanoma-flips=99", "--method=minmax"]
+    cli.cli([*call, *loose, "--out", str(tmp_path / "out")], standalone_mode=False)
+    captured = capsys.readouterr()
+    assert "INT8 in rootseg, seg_encoder, seg_decoder, 2.00 times" in captured.out
+    assert "cls: 1.00x as fast, only 1.00 times" in captured.err

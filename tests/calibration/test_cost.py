@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckd.calibration.cost import Answers, Budget, Cost, answer, cost_of, groups_of
+from ckd.calibration.skin_tone import tone_of, typology_angle
+from ckd.contract.bundle import Bundle
+from ckd.contract.manifest import Manifest
+from ckd.runtime import Cascade
+from ckd.train.data.layouts import read_split
+from ckd.train.data.samples import Sample, SampleSet
+from ckd.train.data.synthetic import write_isic2017
+
+
+@pytest.fixture(scope="module")
+def manifest(tiny_bundle: Path) -> Manifest:
+    return Bundle(tiny_bundle).manifest
+
+
+def _samples(labels: list[int]) -> SampleSet:
+    made = tuple(Sample(str(i), Path(f"{i}.jpg"), label=label) for i, label in enumerate(labels))
+    return SampleSet("made", "val", ("MEL", "SBK", "NEV"), made)
+
+
+def _answers(mel: list[float], jaccards: list[float]) -> Answers:
+    probabilities = [[p, 0.6 * (1 - p), 0.4 * (1 - p)] for p in mel]
+    return Answers(np.array(probabilities), np.array(jaccards))
+
+
+def test_cost_counts_what_was_lost(manifest: Manifest) -> None:
+    samples = _samples([0, 0, 1, 2])
+    exact = _answers([0.9, 0.6, 0.2, 0.1], [0.8, 0.8, 0.6, np.nan])
+    given = _answers([0.9, 0.15, 0.2, 0.1], [0.8, 0.7, 0.7, np.nan])
+    cost = cost_of(given, exact, samples, manifest, {"MEL": [0, 1], "others": [2, 3], "none": [3]})
+    assert cost.jaccard == pytest.approx(0.0)
+    # Of four pairs of melanoma and other, one is the wrong way round now.
+    assert cost.auc["MEL"] == pytest.approx(0.25)
+    assert cost.flips == 0.25
+    assert cost.melanoma_flips == 1
+    assert cost.groups == {"MEL": pytest.approx(0.05), "others": pytest.approx(-0.1)}
+
+
+def test_a_decision_is_made_at_the_declared_threshold(manifest: Manifest) -> None:
+    samples = _samples([0, 1])
+    exact = _answers([0.52, 0.1], [1, 1])
+    given = _answers([0.48, 0.1], [1, 1])
+    assert cost_of(given, exact, samples, manifest, {}).melanoma_flips == 1
+    same = _answers([0.98, 0.1], [1, 1])
+    assert cost_of(same, exact, samples, manifest, {}).flips == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"jaccard": 0.006}, "Jaccard -0.0060"),
+        ({"auc": {"MEL": 0.0, "SBK": 0.02}}, "AUC SBK -0.0200"),
+        ({"flips": 0.02}, "decisions changed 2.0%"),
+        ({"melanoma_flips": 1}, "melanoma decisions changed 1"),
+        ({"groups": {"tan skin": 0.011}}, "Jaccard of tan skin -0.0110"),
+    ],
+)
+def test_every_limit_of_the_budget_is_held(changed: dict[str, object], said: str) -> None:
+    within = {"jaccard": 0.004, "auc": {"MEL": 0.004}, "flips": 0.01, "melanoma_flips": 0}
+    assert Cost(**within).misses(Budget()) == []  # type: ignore[arg-type]
+    assert Cost(**{**within, **changed}).misses(Budget()) == [said]  # type: ignore[arg-type]
+
+
+def test_gains_and_systems_without_masks_are_no_miss() -> None:
+    cost = Cost(jaccard=None, auc={"MEL": -0.1}, flips=0.0, melanoma_flips=0)
+    assert cost.misses(Budget()) == []
+
+
+def test_answers_and_groups_of_a_data_set(tiny_bundle: Path, tmp_path: Path) -> None:
+    write_isic2017(tmp_path, num_train=0, num_val=36, side_px=48, seed=1)
+    samples = read_split(tmp_path, "val")
+    groups = groups_of(samples)
+    for size in ("small", "middle", "large"):
+        assert len(groups[f"{size} lesions"]) == 12
+    assert all(len(found) >= 10 for found in groups.values())
+    told: list[tuple[int, int]] = []
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        found = answer(cascade, samples, lambda *step: told.append(step))
+    assert found.probabilities_NK is not None
+    assert found.probabilities_NK.shape == (36, 3)
+    assert ((found.jaccards_N >= 0) & (found.jaccards_N <= 1)).all()
+    assert told[-1] == (36, 36)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        ((245, 225, 210), "very light skin"),
+        ((205, 160, 125), "intermediate skin"),
+        ((110, 70, 45), "dark skin"),
+    ],
+)
+def test_skin_tone_is_that_of_the_skin_around_the_lesion(
+    rgb: tuple[int, int, int], name: str
+) -> None:
+    image_HWC = np.zeros((80, 100, 3), np.uint8)
+    image_HWC[:, 10:] = rgb  # a black rim on the left
+    lesion_HW = np.zeros((80, 100), bool)
+    lesion_HW[30:50, 40:60] = True
+    image_HWC[lesion_HW] = (60, 20, 10)
+    angle = typology_angle(image_HWC, lesion_HW)
+    assert angle is not None
+    assert tone_of(angle) == name
+
+
+def test_no_skin_no_tone() -> None:
+    image_HWC = np.full((64, 64, 3), 200, np.uint8)
+    assert typology_angle(image_HWC, np.ones((64, 64), bool)) is None
+    assert typology_angle(np.zeros_like(image_HWC), np.zeros((64, 64), bool)) is None
