@@ -16,6 +16,7 @@ from typing import Final
 
 from ckd.contract.version import ckd_version
 from ckd.runtime.backends import usable_cores
+from ckd.runtime.cpu import cpu_flags, cpu_name
 
 #: Instructions that decide how fast a convolution or matrix product can be.
 FLAGS: Final = (
@@ -79,14 +80,13 @@ class Conditions:
 
 def machine() -> Machine:
     """Describe this machine."""
-    cpuinfo = _cpuinfo(Path("/proc/cpuinfo").read_text())
-    present = set(f"{cpuinfo.get('flags', '')} {cpuinfo.get('Features', '')}".split())
+    present = cpu_flags()
     return Machine(
-        cpu=_cpu_name(cpuinfo),
+        cpu=cpu_name(),
         cores=usable_cores(),
         cpu_flags=tuple(flag for flag in FLAGS if flag in present),
         virtual="hypervisor" in present,
-        governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=_governor(),
         memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         system=_system(),
         python=platform.python_version(),
@@ -136,21 +136,6 @@ def _without_folders(argument: str) -> str:
     return PurePath(argument).name if "/" in argument else argument
 
 
-def _cpuinfo(text: str) -> dict[str, str]:
-    """The first core's entries of /proc/cpuinfo."""
-    entries = (line.partition(":") for line in text.split("\n\n", 1)[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in entries}
-
-
-def _cpu_name(cpuinfo: Mapping[str, str]) -> str:
-    if "model name" not in cpuinfo:  # ARM: the board says more than the core
-        return _text("/proc/device-tree/model") or platform.machine()
-    name = cpuinfo["model name"]
-    if "cpu family" in cpuinfo and "model" in cpuinfo:  # clouds blank the name's number
-        name += f" (family {cpuinfo['cpu family']}, model {cpuinfo['model']})"
-    return name
-
-
 def _system() -> str:
     # What follows the first dash of a kernel release is often the name of who built it.
     kernel = f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}"
@@ -170,8 +155,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _text(path: str) -> str | None:
+def _governor() -> str | None:
     try:
-        return Path(path).read_text().strip("\0\n ")
+        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
     except OSError:
         return None

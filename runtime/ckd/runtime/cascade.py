@@ -3,6 +3,7 @@
 Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
+import logging
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,9 @@ from ckd.contract.results import Finding
 from ckd.runtime.backends import Backend, DeviceBuffer, Engine, open_backend
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
+from ckd.runtime.cpu import lacks_int8_instructions
+
+_log = logging.getLogger(__name__)
 
 
 class Cascade(Closing):
@@ -52,6 +56,8 @@ class Cascade(Closing):
                 f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
+        if precision == "int8" and lacks_int8_instructions():
+            _log.warning("this processor has no instructions for INT8 (VNNI): right, but slow")
         self.manifest: Manifest = manifest
         self.backend = backend
         self.precision = precision

@@ -18,6 +18,7 @@ from typing import Final
 
 from ckd.contract.errors import CkdError
 from ckd.runtime.backends import BACKENDS, installed, usable_cores
+from ckd.runtime.cpu import cpu_name
 
 #: Choices kept; a machine that makes more is trying bundles out.
 MAX_REMEMBERED: Final = 64
@@ -83,17 +84,6 @@ def cache_folder() -> Path:
     return Path(base) / "ckd"
 
 
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"
-
-
 def _key(bundle: str, precision: str, num_threads: int | None) -> str:
     versions = []
     for name in installed():
@@ -102,7 +92,7 @@ def _key(bundle: str, precision: str, num_threads: int | None) -> str:
         except importlib.metadata.PackageNotFoundError:
             versions.append(name)  # under another name, as onnxruntime-gpu is
     threads = num_threads or usable_cores()
-    facts = [bundle, precision, threads, platform.machine(), cpu_model(), *versions]
+    facts = [bundle, precision, threads, platform.machine(), cpu_name(), *versions]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

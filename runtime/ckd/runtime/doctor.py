@@ -17,7 +17,8 @@ from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import BACKENDS, installed, usable_cores
 from ckd.runtime.cascade import Cascade, embedded_bundle
-from ckd.runtime.choice import best_of, cache_folder, cpu_model, remembered
+from ckd.runtime.choice import best_of, cache_folder, remembered
+from ckd.runtime.cpu import cpu_name, lacks_int8_instructions
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -38,10 +39,12 @@ def examine(bundle: Path | None = None) -> list[Check]:
     """Look at the software, then load a bundle, repeat its acceptance cases and time it."""
     checks = [
         Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
-        Check("cores", "ok", f"{usable_cores()} usable, {cpu_model()}"),
+        Check("cores", "ok", f"{usable_cores()} usable, {cpu_name()}"),
         Check("ckd", "ok", ckd_version()),
         Check("numpy, opencv", "ok", f"{np.__version__}, {cv2.__version__}"),
     ]
+    if lacks_int8_instructions():
+        checks.append(Check("int8", "note", "no instructions for it (VNNI): right, but slow"))
     for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
         found = build_feature(feature)
         checks.append(

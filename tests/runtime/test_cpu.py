@@ -1,0 +1,65 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from ckd.contract.bundle import write_hashes
+from ckd.runtime import Cascade, cpu
+
+X86 = "processor\t: 0\nmodel name\t: Fast One\ncpu family\t: 6\nmodel\t\t: 143\nflags\t\t: {}\n\n"
+
+
+@pytest.fixture
+def cpuinfo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Stands for /proc/cpuinfo; not there until written."""
+    path = tmp_path / "cpuinfo"
+    read = Path.read_text
+
+    def read_text(self: Path, *args: str, **kwargs: str) -> str:
+        return read(path if str(self) == "/proc/cpuinfo" else self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return path
+
+
+def test_x86(cpuinfo: Path) -> None:
+    cpuinfo.write_text(X86.format("avx2 avx512_vnni") + X86.format("of another core"))
+    assert cpu.cpu_name() == "Fast One (family 6, model 143)"
+    assert cpu.cpu_flags() == {"avx2", "avx512_vnni"}
+    assert not cpu.lacks_int8_instructions()
+
+
+def test_arm_has_features_and_no_name(cpuinfo: Path) -> None:
+    cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp\n\n")
+    assert cpu.cpu_flags() == {"fp", "asimd", "asimddp"}
+    assert not cpu.lacks_int8_instructions()
+    assert cpu.cpu_name()
+
+
+def test_a_system_that_tells_nothing_is_not_warned_of(cpuinfo: Path) -> None:
+    assert not cpuinfo.exists()
+    assert cpu.cpu_flags() == frozenset()
+    assert not cpu.lacks_int8_instructions()
+    assert cpu.cpu_name()
+
+
+def test_int8_without_instructions_for_it_is_warned_of(
+    cpuinfo: Path, caplog: pytest.LogCaptureFixture, tiny_bundle: Path, bundle_copy: Path
+) -> None:
+    cpuinfo.write_text(X86.format("avx avx2"))
+    assert cpu.lacks_int8_instructions()
+    cascade_json = bundle_copy / "cascade.json"
+    text = cascade_json.read_text()
+    for node in ("rootseg", "cls", "seg_encoder", "seg_decoder"):
+        file = f'"fp32": "{node}.fp32.onnx"'
+        assert file in text
+        text = text.replace(file, f'{file}, "int8.cpu": "{node}.fp32.onnx"')
+    text = text.replace('"fp32": "float32"', '"fp32": "float32", "int8.cpu": "float32"')
+    text = text.replace('"fp32": "uint8"', '"fp32": "uint8", "int8.cpu": "uint8"')
+    cascade_json.write_text(text)
+    write_hashes(bundle_copy)
+    with caplog.at_level(logging.WARNING), Cascade.load(bundle_copy, precision="int8"):
+        assert "no instructions for INT8" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), Cascade.load(tiny_bundle):
+        assert not caplog.text
