@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,11 +41,22 @@ def make_tiny_system() -> "Callable[[], System]":
         pytest.importorskip(package)
     # So small that threads only wait for each other: ten times slower on a busy machine.
     pytest.importorskip("torch").set_num_threads(1)
-    # By path: tests are no package, and their folder is not on the import path.
-    spec = importlib.util.spec_from_file_location("tiny_bundle", _HERE / "tiny_bundle.py")
+    make: Callable[[], System] = _module("tiny_bundle").tiny_system
+    return make
+
+
+@pytest.fixture(scope="session")
+def quantized_graphs() -> ModuleType:
+    """`tests/quantized_graphs.py`: tiny INT8 graphs, whole and broken."""
+    pytest.importorskip("onnx")
+    return _module("quantized_graphs")
+
+
+def _module(name: str) -> ModuleType:
+    """By path: tests are no package, and their folder is not on the import path."""
+    spec = importlib.util.spec_from_file_location(name, _HERE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    make: Callable[[], System] = module.tiny_system
-    return make
+    return module

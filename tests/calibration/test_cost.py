@@ -80,7 +80,7 @@ def test_answers_and_groups_of_a_data_set(tiny_bundle: Path, tmp_path: Path) -> 
     assert all(len(found) >= 10 for found in groups.values())
     told: list[tuple[int, int]] = []
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = answer(cascade, samples, lambda *step: told.append(step))
+        found = answer(cascade.predict, samples, lambda *step: told.append(step))
     assert found.probabilities_NK is not None
     assert found.probabilities_NK.shape == (36, 3)
     assert ((found.jaccards_N >= 0) & (found.jaccards_N <= 1)).all()

@@ -21,10 +21,11 @@ from ckd.benchmarks.report import Kind
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import mask_from_logits, network_image, softmax
+from ckd.contract.results import Finding
 from ckd.runtime.cascade import Cascade
 
 #: Contenders whose logits differ by more than this part of the largest are not the same networks.
-SAME_NETWORKS: Final[Mapping[str, float]] = {"fp32": 0.05, "bf16": 0.25}
+SAME_NETWORKS: Final[Mapping[str, float]] = {"fp32": 0.05, "bf16": 0.25, "int8": 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,24 +88,47 @@ class Whole:
 
     def __call__(self) -> None:
         """One turn."""
-        image_SSC = network_image(self.frame_HWC, self.manifest.image_size)
+        self.predict(self.frame_HWC)
+
+    def predict(self, image_HWC: NDArray[np.uint8]) -> Finding:
+        """As `Cascade.predict`, without its figures of quality."""
+        image_SSC = network_image(image_HWC, self.manifest.image_size)
         start = time.perf_counter()
         self.tensors = self.infer(image_SSC)
         self.networks_ms.append(1e3 * (time.perf_counter() - start))
-        results, (height, width) = self.manifest.results, self.frame_HWC.shape[:2]
-        threshold = self.manifest.thresholds.get("mask", 0.5)
+        results = self.manifest.results
+        probabilities: dict[str, float] = {}
         if results.class_logits is not None:
-            softmax(self.tensors[results.class_logits][0])
+            values = softmax(self.tensors[results.class_logits][0])
+            probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
         side = self.manifest.image_size
-        for name, aligned_to_px in (
-            (results.mask_logits, None),
-            (results.coarse_logits, side if results.coarse_align_corners else None),
-        ):
-            if name is not None:
-                logits_hw = self.tensors[name][0, 0]
-                mask_from_logits(
-                    logits_hw, height, width, threshold=threshold, aligned_to_px=aligned_to_px
-                )
+        return Finding(
+            mask_HW=self._mask(results.mask_logits, None, image_HWC),
+            coarse_mask_HW=self._mask(
+                results.coarse_logits, side if results.coarse_align_corners else None, image_HWC
+            ),
+            probabilities=probabilities,
+            quality={},
+            timings_ms={"total": self.networks_ms[-1]},
+            bundle=self.manifest.name,
+            backend="",
+            precision="",
+        )
+
+    def _mask(
+        self, name: str | None, aligned_to_px: int | None, image_HWC: NDArray[np.uint8]
+    ) -> NDArray[np.bool_] | None:
+        if name is None:
+            return None
+        height, width = image_HWC.shape[:2]
+        threshold = self.manifest.thresholds.get("mask", 0.5)
+        return mask_from_logits(
+            self.tensors[name][0, 0],
+            height,
+            width,
+            threshold=threshold,
+            aligned_to_px=aligned_to_px,
+        )
 
     def logits(self) -> Mapping[str, NDArray[Any]]:
         """Every result of the last call, by name."""

@@ -139,7 +139,7 @@ class _Bench:
         self.exact_ms: dict[str, dict[str, float]] = {}
         for backend in installed():
             with Cascade(source, open_backend(backend, "cpu", None), "fp32") as cascade:
-                self.exact[backend] = answer(cascade, samples, self._told("float32"))
+                self.exact[backend] = answer(cascade.predict, samples, self._told("float32"))
                 self.exact_ms[backend] = node_ms(cascade)
 
     def trial(self, int8: Mapping[str, Sequence[str]], out: Path | None = None) -> Trial:
@@ -154,7 +154,7 @@ class _Bench:
             costs, taken_ms = {}, {}
             for backend in self.exact:
                 with Cascade(Bundle(made), open_backend(backend, "cpu", None), "int8") as cascade:
-                    given = answer(cascade, self.samples, self._told("INT8"))
+                    given = answer(cascade.predict, self.samples, self._told("INT8"))
                     taken_ms[backend] = node_ms(cascade)
                 costs[backend] = cost_of(
                     given, self.exact[backend], self.samples, self.source.manifest, self.groups

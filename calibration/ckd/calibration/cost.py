@@ -15,7 +15,7 @@ from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import read_rgb
 from ckd.contract.ranking import roc_auc
-from ckd.runtime.cascade import Cascade
+from ckd.contract.results import Finding
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet
 
@@ -81,9 +81,11 @@ class Answers:
 
 
 def answer(
-    cascade: Cascade, samples: SampleSet, progress: Callable[[int, int], None] | None = None
+    predict: Callable[[NDArray[np.uint8]], Finding],
+    samples: SampleSet,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Answers:
-    """Run every image, and score its mask at the size of the image.
+    """Let something predict every image, and score its masks at the size of the images.
 
     Raises:
         InputError: an image or mask cannot be read.
@@ -91,7 +93,7 @@ def answer(
     probabilities, jaccards = [], []
     for done, sample in enumerate(samples.samples, start=1):
         image_HWC = read_rgb(sample.image)
-        finding = cascade.predict(image_HWC)
+        finding = predict(image_HWC)
         mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
         probabilities.append(list(finding.probabilities.values()))
         jaccards.append(np.nan)
@@ -100,11 +102,8 @@ def answer(
             jaccards[-1] = confusion_from_masks(mask_HW, truth_HW).jaccard
         if progress is not None:
             progress(done, len(samples))
-    has_classes = bool(cascade.manifest.labels) and bool(probabilities[0])
-    return Answers(
-        np.array(probabilities, np.float64) if has_classes else None,
-        np.array(jaccards, np.float64),
-    )
+    has_classes = all(len(found) for found in probabilities)
+    return Answers(np.array(probabilities) if has_classes else None, np.array(jaccards))
 
 
 def cost_of(

@@ -4,6 +4,9 @@ ONNX Runtime fuses convolution, activation and quantisation into one INT8 kernel
 the type's smallest number: unsigned with zero point 0 after a Relu. Scales stay, so the grid stays:
 a signed q becomes q + 128 under zero point 128, and after a Relu, which leaves q >= 0, q itself
 under zero point 0. There the grid even reaches on to 255; nothing that was exact is clipped.
+
+OpenVINO 2026.4 takes the signed form too, but computes it wrongly where a layer reads a quantised
+concatenation (an error of one standard deviation in a network of five nodes); this form rightly.
 """
 
 import numpy as np

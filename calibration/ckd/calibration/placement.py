@@ -2,9 +2,7 @@
 
 Left in float are:
 
-* layers that read the image. Three or four channels gain nothing, and OpenVINO 2026.4 computes a
-  quantised convolution over the concatenation of image and coarse mask wrongly (melanoma AUC 0.67
-  for 0.86 on the ISIC 2017 validation images; ONNX Runtime is right with the same file);
+* layers that read the image: with three or four channels there is nothing to gain;
 * layers whose output leaves the network as logits, where every step of a coarse grid is a step of
   the answer;
 * layers on 1x1 maps (squeeze and excitation), which cost nothing;

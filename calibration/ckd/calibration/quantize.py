@@ -35,6 +35,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from ckd.calibration.cpu_file import drop_unused_constants
+from ckd.calibration.lint import check_quantized
 from ckd.calibration.placement import LAYERS
 from ckd.contract.errors import InputError
 
@@ -63,7 +64,7 @@ def quantise(
     """The network with Q/DQ pairs.
 
     Args:
-        model: in float32.
+        model: in float32 or half precision; the latter at opset 19, the first whose Q/DQ takes it.
         layers: names of the ONNX nodes to quantise, see `quantised_layers`.
         feeds: gives the network's inputs, image by image; not called if the ranges are known.
         method: "minmax" takes the extremes, "percentile" cuts off the outermost 0.001 %, "entropy"
@@ -74,6 +75,7 @@ def quantise(
 
     Raises:
         InputError: a range is not finite, or there are no images.
+        GateFailed: what came out is not what TensorRT takes.
     """
     key = hashlib.sha256(model.SerializeToString(deterministic=True))
     key.update(json.dumps([data_digest, method, onnxruntime.__version__]).encode())
@@ -107,6 +109,7 @@ def quantise(
         )
         quantised = onnx.load(written)
     drop_unused_constants(quantised)
+    check_quantized(quantised)
     return quantised
 
 
