@@ -13,7 +13,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 Constants = dict[str, NDArray[Any]]
 
-OPSET = 18  # of the files that `ckd.export.onnx` writes
+OPSET = 18  # of the float32 files that `ckd.export.onnx` writes
 C_IN, C_OUT, SIDE_PX = 4, 8, 8
 
 SCALE = np.array(0.05, np.float32)

@@ -162,7 +162,7 @@ def test_exporting_prints_nothing(
 
 @pytest.fixture
 def another_opset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_module, "OPSET", 19)
+    monkeypatch.setattr(onnx_module, "OPSET", {"fp32": 19})
     export = torch.onnx.export
 
     def writes_18(*arguments: Any, **settings: Any) -> Any:

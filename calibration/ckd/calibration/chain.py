@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
@@ -47,8 +46,8 @@ class Chain(Closing):
         """SHA-256 of the images and of every network so far."""
         return self._digest.hexdigest()
 
-    def feeds(self, node: NodeSpec) -> Iterator[Mapping[str, NDArray[Any]]]:
-        """The inputs of the next network, image by image.
+    def feeds(self, node: NodeSpec, kind: str = "fp32") -> Iterator[Mapping[str, NDArray[Any]]]:
+        """The inputs of the next network, image by image, in the types of a kind of its files.
 
         Raises:
             InputError: an image cannot be read.
@@ -58,7 +57,10 @@ class Chain(Closing):
             self._buffers[IMAGE].write(small_HWC[None])
             for engine in self._engines:
                 engine.enqueue()
-            yield {name: np.array(self._buffers[name].read()) for name in node.inputs}
+            yield {
+                name: self._buffers[name].read().astype(self.manifest.spec(name, kind).dtype)
+                for name in node.inputs
+            }
             self._tell(f"ranges of {node.name}", done, len(self.images))
 
     def append(self, node: NodeSpec, onnx: bytes) -> None:

@@ -19,13 +19,15 @@ from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.quantize import Method, quantise
 from ckd.contract.bundle import CASCADE, HASHES, Bundle, write_hashes
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
+from ckd.contract.manifest import Manifest, NodeSpec
 from ckd.runtime.acceptance import CASES, CASES_INT8, TOLERANCES, Tolerance, pack_cases
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.choice import cache_folder
 
 CALIBRATION: Final = "calibration.json"
+#: Kind of the float file -> kind of the INT8 file made of it, see `FileKind`.
+_FILES: Final[Mapping[str, str]] = {"fp32": "int8.cpu", "fp16": "int8"}
 #: Between engines that run the same INT8 files: one may compute what is left in float in bfloat16,
 #: and a step of a coarse grid taken the other way moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
@@ -67,7 +69,7 @@ def quantise_bundle(
     setting: QuantSetting,
     progress: Progress | None = None,
 ) -> QuantReport:
-    """Write a copy of a bundle with INT8 files for CPUs.
+    """Write a copy of a bundle with INT8 files: for CPUs, and where it has FP16 for TensorRT.
 
     Args:
         source: with float32 files; INT8 files that it has are replaced.
@@ -90,19 +92,23 @@ def quantise_bundle(
         _copy(source, folder)
         with Chain(manifest, list(images.values()), progress) as chain:
             for node in manifest.nodes:
-                content = source.read(node.files["fp32"])
-                if layers := plan[node.name]:
+                kept = source.read(node.files["fp32"])
+                for kind, name in _FILES.items():
+                    if kind not in manifest.precisions() or not plan[node.name]:
+                        continue
                     signed = quantise(
-                        onnx.load_from_string(content),
-                        layers,
-                        lambda node=node: chain.feeds(node),  # type: ignore[misc]
+                        onnx.load_from_string(source.read(node.files[kind])),
+                        planned_layers(source, node, setting, kind),
+                        lambda node=node, kind=kind: chain.feeds(node, kind),  # type: ignore[misc]
                         method=setting.method,
                         data_digest=chain.digest,
                         cache=cache_folder() / "ranges",
                     )
-                    content = to_unsigned(signed).SerializeToString(deterministic=True)
-                    (folder / _file(node.name)).write_bytes(content)
-                chain.append(node, content)
+                    made = to_unsigned(signed) if kind == "fp32" else signed
+                    content = made.SerializeToString(deterministic=True)
+                    (folder / f"{node.name}.{name}.onnx").write_bytes(content)
+                    kept = content if kind == "fp32" else kept
+                chain.append(node, kept)
         quantised = _with_int8(manifest, {name for name, layers in plan.items() if layers})
         (folder / CASCADE).write_text(quantised.to_json())
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
@@ -117,8 +123,12 @@ def quantise_bundle(
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
 
 
-def planned_layers(source: Bundle, node: NodeSpec, setting: QuantSetting) -> list[str]:
+def planned_layers(
+    source: Bundle, node: NodeSpec, setting: QuantSetting, kind: str = "fp32"
+) -> list[str]:
     """Names of the layers of a network that a setting quantises; none: it stays in float.
+
+    ``kind`` is that of the file they are named in.
 
     Raises:
         UsageError: the setting names a network or part that is not there.
@@ -129,7 +139,7 @@ def planned_layers(source: Bundle, node: NodeSpec, setting: QuantSetting) -> lis
             raise UsageError(f"no network {kept!r} in {source.path}; it has {', '.join(names)}")
     if node.name in setting.keep_float:
         return []
-    model = onnx.load_from_string(source.read(node.files["fp32"]))
+    model = onnx.load_from_string(source.read(node.files[kind]))
     layers = quantised_layers(model, set(source.manifest.results.names()), setting.residual_adds)
     groups = layer_groups(model, layers)
     for kept in setting.keep_float:
@@ -160,24 +170,24 @@ def _copy(source: Bundle, folder: Path) -> None:
 
 
 def _with_int8(manifest: Manifest, changed: Collection[str]) -> Manifest:
+    """The INT8 file of a network that stays in float is its float one."""
+    files = {kind: name for kind, name in _FILES.items() if kind in manifest.precisions()}
     nodes = tuple(
         replace(
             node,
-            files={
-                **{kind: file for kind, file in node.files.items() if "int8" not in kind},
-                "int8.cpu": _file(node.name) if node.name in changed else node.files["fp32"],
+            files={kind: file for kind, file in node.files.items() if kind in files}
+            | {
+                name: f"{node.name}.{name}.onnx" if node.name in changed else node.files[kind]
+                for kind, name in files.items()
             },
         )
         for node in manifest.nodes
     )
     dtypes = {
-        name: {
-            **{kind: dtype for kind, dtype in kinds.items() if "int8" not in kind},
-            "int8.cpu": "uint8" if name == IMAGE else "float32",
-        }
-        for name, kinds in manifest.dtypes.items()
+        tensor: {kind: of[kind] for kind in files} | {files[kind]: of[kind] for kind in files}
+        for tensor, of in manifest.dtypes.items()
     }
-    return replace(manifest, nodes=nodes, dtypes=dtypes)  # type: ignore[arg-type]
+    return replace(manifest, nodes=nodes, dtypes=dtypes)
 
 
 def _record(images: Mapping[str, Path], setting: QuantSetting) -> str:
@@ -194,7 +204,3 @@ def _json(bundle: Bundle, name: str) -> dict[str, Any]:
 
 def _sizes(bundle: Bundle, kind: str) -> dict[str, int]:
     return {n.name: bundle.files[n.files[kind]].size for n in bundle.manifest.nodes}
-
-
-def _file(node: str) -> str:
-    return f"{node}.int8.cpu.onnx"

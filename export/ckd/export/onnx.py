@@ -1,7 +1,6 @@
 """One node of a system to one ONNX file.
 
-Every file is opset 18 (the widest that TensorRT 10.3 to 11, TensorRT-RTX, ONNX Runtime and OpenVINO
-share), has static shapes for a batch of one, and holds its weights itself: one file, one hash.
+Every file has static shapes for a batch of one and holds its weights itself: one file, one hash.
 """
 
 import contextlib
@@ -22,8 +21,9 @@ from ckd.contract.manifest import IMAGE
 from ckd.train.networks.image_input import ImageInput
 from ckd.train.systems.graph import Node, System, tensor_shapes
 
-OPSET = 18
-
+#: Of a file's precision. 18 is read by TensorRT 10.3+, ONNX Runtime and OpenVINO alike; 19 is the
+#: first whose QuantizeLinear takes half precision, which INT8 files for a GPU are made of.
+OPSET: Final[Mapping[str, int]] = {"fp32": 18, "fp16": 19}
 
 #: Precision of a file -> type of its weights and of what crosses between the networks.
 TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {"fp32": torch.float32, "fp16": torch.float16}
@@ -88,7 +88,7 @@ def export_onnx(node: Node, system: System, path: Path, precision: str = "fp32")
             str(path),
             input_names=list(node.inputs),
             output_names=list(node.outputs),
-            opset_version=OPSET,
+            opset_version=OPSET[precision],
             dynamo=True,
             external_data=False,
             optimize=True,
@@ -106,8 +106,10 @@ def export_onnx(node: Node, system: System, path: Path, precision: str = "fp32")
         )
     # Asked for an opset it cannot convert to, the exporter logs and writes another one.
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    if opset != OPSET:
-        raise EngineError(f"{node.name}: the exporter wrote opset {opset}, expected {OPSET}")
+    if opset != OPSET[precision]:
+        raise EngineError(
+            f"{node.name}: the exporter wrote opset {opset}, expected {OPSET[precision]}"
+        )
 
 
 def _strip(model: onnx.ModelProto) -> None:
