@@ -7,9 +7,8 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from ckd.calibration import budget as budget_module
-from ckd.calibration import cli
-from ckd.calibration.budget import Trial, search
+from ckd.calibration import cli, trials
+from ckd.calibration.budget import search
 from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting
 from ckd.contract.bundle import Bundle
@@ -43,8 +42,8 @@ def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
         int8 = cascade.precision == "int8"
         return {name: 1.0 if int8 and name != "cls" else 2.0 for name in cascade.engines}
 
-    monkeypatch.setattr(budget_module, "node_ms", node_ms)
-    monkeypatch.setattr(budget_module, "installed", lambda: ("onnxruntime",))
+    monkeypatch.setattr(trials, "node_ms", node_ms)
+    monkeypatch.setattr(trials, "installed", lambda: ("onnxruntime",))
 
 
 def _search(

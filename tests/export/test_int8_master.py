@@ -60,6 +60,14 @@ def test_master_and_cpu_files_lie_side_by_side(quantised: Path) -> None:
     verify_bundle(quantised)
 
 
+def test_they_can_be_left_out(quantised: Path, tmp_path: Path) -> None:
+    setting = QuantSetting(method="minmax", tensorrt=False)
+    images = {path.name: path for path in quantised.parent.glob("*.png")}
+    quantise_bundle(Bundle(quantised), images, tmp_path / "cpu", setting=setting)
+    assert Bundle(tmp_path / "cpu").manifest.precisions() == ("fp32", "fp16", "int8.cpu")
+    assert not list((tmp_path / "cpu").glob("*.int8.onnx"))
+
+
 @pytest.mark.parametrize("name", ["rootseg", "seg_encoder", "seg_decoder"])
 def test_master_computes_what_the_cpu_file_computes(quantised: Path, name: str) -> None:
     node = next(n for n in Bundle(quantised).manifest.nodes if n.name == name)

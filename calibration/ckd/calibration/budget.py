@@ -9,58 +9,16 @@ What passes is written; nothing else is.
 """
 
 import hashlib
-import json
-import statistics
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
 
-from ckd.calibration.cost import Answers, Budget, Cost, answer, cost_of, groups_of
-from ckd.calibration.int8_bundle import CALIBRATION, QuantSetting, quantise_bundle
+from ckd.calibration.cost import Budget
+from ckd.calibration.int8_bundle import QuantSetting
 from ckd.calibration.sensitivity import Effect, measure_sensitivity
-from ckd.contract.bundle import Bundle, write_hashes
-from ckd.contract.errors import GateFailed, InputError
-from ckd.runtime.backends import installed, open_backend
-from ckd.runtime.cascade import Cascade
+from ckd.calibration.trials import WORTH_IT, Bench, Trial
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.train.data.samples import SampleSet
-
-#: INT8 must take at most this share of the float32 time, or it is not worth what it costs.
-WORTH_IT: Final = 0.9
-_RUNS: Final = 15
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One choice of what is in INT8, and how it came out.
-
-    Attributes:
-        int8: networks in INT8.
-        keep_float: as in `QuantSetting`.
-        costs: by backend.
-        speed_up: float32 time over INT8 time of the networks in INT8, each on the backend that is
-            fastest with it.
-        misses: why it was not taken; empty if nothing speaks against it.
-    """
-
-    int8: tuple[str, ...]
-    keep_float: tuple[str, ...]
-    costs: Mapping[str, Cost]
-    speed_up: float
-    misses: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """By name, ready for JSON."""
-        return {
-            "int8": self.int8,
-            "keep_float": self.keep_float,
-            "speed_up": round(self.speed_up, 3),
-            "costs": {backend: cost.as_dict() for backend, cost in self.costs.items()},
-            "misses": self.misses,
-        }
 
 
 def search(
@@ -91,8 +49,10 @@ def search(
         UsageError: ``out`` exists.
         GateFailed: nothing in INT8 is both faster and within the budget.
     """
+    if out.exists():
+        raise UsageError(f"{out} exists; name another folder or remove it")
     _check_apart(images, samples)
-    bench = _Bench(source, images, samples, budget, setting, progress)
+    bench = Bench(source, images, samples, budget, setting, progress)
     names = [node.name for node in source.manifest.nodes]
     taken: dict[str, Trial] = {}
     effects: list[Effect] = []
@@ -118,118 +78,6 @@ def search(
         f"nothing in INT8 is both {1 / WORTH_IT:.2f} times faster here and within the budget on "
         f"{len(samples)} images of {samples.name}; nothing was written"
     )
-
-
-class _Bench:
-    """Makes a bundle for a choice, and measures its cost and speed against float32."""
-
-    def __init__(
-        self,
-        source: Bundle,
-        images: Mapping[str, Path],
-        samples: SampleSet,
-        budget: Budget,
-        setting: QuantSetting,
-        progress: Callable[[str, int, int], None] | None,
-    ) -> None:
-        self.source, self.images, self.samples = source, images, samples
-        self.budget, self.setting, self.progress = budget, setting, progress
-        self.groups = groups_of(samples)
-        self.exact: dict[str, Answers] = {}
-        self.exact_ms: dict[str, dict[str, float]] = {}
-        for backend in installed():
-            with Cascade(source, open_backend(backend, "cpu", None), "fp32") as cascade:
-                self.exact[backend] = answer(cascade.predict, samples, self._told("float32"))
-                self.exact_ms[backend] = node_ms(cascade)
-
-    def trial(self, int8: Mapping[str, Sequence[str]], out: Path | None = None) -> Trial:
-        """Try networks in INT8, each with parts of it in float; write the bundle if it passes."""
-        names = [node.name for node in self.source.manifest.nodes]
-        kept = tuple(name for name in names if name not in int8)
-        parts = tuple(dict.fromkeys(part for given in int8.values() for part in given))
-        setting = replace(self.setting, keep_float=(*self.setting.keep_float, *kept, *parts))
-        with _room(out) as folder:
-            made = folder / "bundle"
-            quantise_bundle(self.source, self.images, made, setting=setting, progress=self.progress)
-            costs, taken_ms = {}, {}
-            for backend in self.exact:
-                with Cascade(Bundle(made), open_backend(backend, "cpu", None), "int8") as cascade:
-                    given = answer(cascade.predict, self.samples, self._told("INT8"))
-                    taken_ms[backend] = node_ms(cascade)
-                costs[backend] = cost_of(
-                    given, self.exact[backend], self.samples, self.source.manifest, self.groups
-                )
-            speed_up = _fastest(self.exact_ms, int8) / _fastest(taken_ms, int8)
-            misses = [
-                f"{backend}: {miss}"
-                for backend, cost in costs.items()
-                for miss in cost.misses(self.budget)
-            ]
-            if speed_up * WORTH_IT <= 1.0:
-                misses.append(f"only {speed_up:.2f} times as fast as float32 here")
-            found = Trial(
-                int8=tuple(int8),
-                keep_float=parts,
-                costs=costs,
-                speed_up=speed_up,
-                misses=tuple(misses),
-            )
-            if out is not None and not misses:
-                self._record(made, found)
-                made.rename(out)
-        return found
-
-    def _record(self, bundle: Path, found: Trial) -> None:
-        """The cost goes with the bundle: for programs, and into the model card."""
-        record = json.loads((bundle / CALIBRATION).read_text())
-        record["measured_on"] = f"{len(self.samples)} images of {self.samples.name}"
-        record["budget"], record["accepted"] = asdict(self.budget), found.as_dict()
-        (bundle / CALIBRATION).write_text(json.dumps(record) + "\n")
-        with (bundle / "model_card.md").open("a") as card:
-            card.write(_card(found, record["measured_on"]))
-        write_hashes(bundle)
-
-    def _told(self, what: str) -> Callable[[int, int], None] | None:
-        progress = self.progress
-        return None if progress is None else lambda done, total: progress(what, done, total)
-
-
-def node_ms(cascade: Cascade) -> dict[str, float]:
-    """Median time of every network for one image in milliseconds, after a warm-up."""
-    cascade.warmup()
-    taken: dict[str, list[float]] = {name: [] for name in cascade.engines}
-    for _ in range(_RUNS):
-        for name, engine in cascade.engines.items():
-            start = time.perf_counter()
-            engine.enqueue()
-            taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def _card(trial: Trial, images: str) -> str:
-    """What INT8 costs, in the words of a model card."""
-    lines = [
-        "",
-        "## What INT8 costs",
-        "",
-        f"In INT8: {', '.join(trial.int8)}"
-        + (f", except {', '.join(trial.keep_float)}." if trial.keep_float else "."),
-        f"Lost against float32 on {images}:",
-        "",
-        "| backend | Jaccard | AUC | decisions changed | of melanomas |",
-        "|---|---|---|---|---|",
-    ]
-    for backend, cost in trial.costs.items():
-        auc = ", ".join(f"{task} {loss:.4f}" for task, loss in cost.auc.items())
-        jaccard = "-" if cost.jaccard is None else f"{cost.jaccard:.4f}"
-        lines.append(
-            f"| {backend} | {jaccard} | {auc} | {cost.flips:.1%} | {cost.melanoma_flips} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _fastest(by_backend: Mapping[str, Mapping[str, float]], names: Mapping[str, object]) -> float:
-    return min(sum(times[name] for name in names) for times in by_backend.values())
 
 
 def _worst_parts(effects: Sequence[Effect], network: str) -> Iterator[tuple[str, ...]]:
@@ -259,13 +107,3 @@ def _check_apart(images: Mapping[str, Path], samples: SampleSet) -> None:
                 f"{images[digest]} is {sample.image.name} of the images to judge by; calibrate on "
                 "others, such as training images"
             )
-
-
-@contextmanager
-def _room(out: Path | None) -> Iterator[Path]:
-    """A folder for a trial, on the disk of its destination if it has one."""
-    parent = None if out is None else out.parent
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".trial-") as folder:
-        yield Path(folder)

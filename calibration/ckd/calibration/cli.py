@@ -25,6 +25,12 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="Use so many images a
 Method = Annotated[
     str, typer.Option("--method", help="Of choosing ranges: minmax, percentile or entropy.")
 ]
+TensorRt = Annotated[
+    bool,
+    typer.Option(
+        "--tensorrt/--no-tensorrt", help="Also files for TensorRT, if the bundle has FP16 ones."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -73,6 +79,7 @@ def quantize_command(
         bool,
         typer.Option(help="Quantise the sums of residual blocks too; ONNX Runtime is faster so."),
     ] = True,
+    tensorrt: TensorRt = True,
     as_json: Json = False,
 ) -> None:
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
@@ -87,6 +94,7 @@ def quantize_command(
             method=_method(method),
             residual_adds=residual_adds,
             keep_float=tuple(keep_float or ()),
+            tensorrt=tensorrt,
         ),
         progress=_bars(),
     )
@@ -156,12 +164,14 @@ def budget_command(
     auc: Annotated[float, typer.Option(help="Loss of each task's AUC allowed.")] = 0.005,
     flips: Annotated[float, typer.Option(help="Share of decisions that may change.")] = 0.01,
     melanoma_flips: Annotated[int, typer.Option(help="Of melanomas, so many.")] = 0,
+    tensorrt: TensorRt = True,
     as_json: Json = False,
 ) -> None:
     """Search what INT8 makes faster within a budget, and write that bundle; exit 4 if nothing."""
-    from ckd.calibration.budget import Trial, search
+    from ckd.calibration.budget import search
     from ckd.calibration.cost import Budget
     from ckd.calibration.int8_bundle import QuantSetting
+    from ckd.calibration.trials import Trial
     from ckd.train.data.layouts import read_split
 
     samples = read_split(data, split)
@@ -179,7 +189,7 @@ def budget_command(
         samples,
         out,
         budget=Budget(jaccard=jaccard, auc=auc, flips=flips, melanoma_flips=melanoma_flips),
-        setting=QuantSetting(method=_method(method)),
+        setting=QuantSetting(method=_method(method), tensorrt=tensorrt),
         tell=tell,
         progress=_bars(),
     )

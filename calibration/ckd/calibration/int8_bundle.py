@@ -26,8 +26,6 @@ from ckd.runtime.cascade import Cascade
 from ckd.runtime.choice import cache_folder
 
 CALIBRATION: Final = "calibration.json"
-#: Kind of the float file -> kind of the INT8 file made of it, see `FileKind`.
-_FILES: Final[Mapping[str, str]] = {"fp32": "int8.cpu", "fp16": "int8"}
 #: Between engines that run the same INT8 files: one may compute what is left in float in bfloat16,
 #: and a step of a coarse grid taken the other way moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
@@ -42,11 +40,18 @@ class QuantSetting:
         method: of choosing ranges, see `quantise`.
         residual_adds: see `quantised_layers`.
         keep_float: networks, and "network/part" of them, to leave in float; see `layer_groups`.
+        tensorrt: also make files for TensorRT, if the bundle has FP16 ones.
     """
 
     method: Method = "percentile"
     residual_adds: bool = True
     keep_float: tuple[str, ...] = ()
+    tensorrt: bool = True
+
+    def files(self, manifest: Manifest) -> Mapping[str, str]:
+        """Kind of the float file -> kind of the INT8 file to make of it."""
+        wanted = {"fp32": "int8.cpu"} | ({"fp16": "int8"} if self.tensorrt else {})
+        return {kind: made for kind, made in wanted.items() if kind in manifest.precisions()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ def quantise_bundle(
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
     manifest = source.manifest
+    files = setting.files(manifest)
     plan = {node.name: planned_layers(source, node, setting) for node in manifest.nodes}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
@@ -93,9 +99,7 @@ def quantise_bundle(
         with Chain(manifest, list(images.values()), progress) as chain:
             for node in manifest.nodes:
                 kept = source.read(node.files["fp32"])
-                for kind, name in _FILES.items():
-                    if kind not in manifest.precisions() or not plan[node.name]:
-                        continue
+                for kind, name in files.items() if plan[node.name] else ():
                     signed = quantise(
                         onnx.load_from_string(source.read(node.files[kind])),
                         planned_layers(source, node, setting, kind),
@@ -109,7 +113,7 @@ def quantise_bundle(
                     (folder / f"{node.name}.{name}.onnx").write_bytes(content)
                     kept = content if kind == "fp32" else kept
                 chain.append(node, kept)
-        quantised = _with_int8(manifest, {name for name, layers in plan.items() if layers})
+        quantised = _with_int8(manifest, files, {name for name, layers in plan.items() if layers})
         (folder / CASCADE).write_text(quantised.to_json())
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
         (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
@@ -162,32 +166,32 @@ def _answers(cascade: Cascade, bundle: Bundle) -> bytes:
 
 def _copy(source: Bundle, folder: Path) -> None:
     """Every file but those that are written anew."""
-    stale = {f for node in source.manifest.nodes for k, f in node.files.items() if "int8" in k}
-    kept = {node.files["fp32"] for node in source.manifest.nodes}
-    for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - (stale - kept):
+    files = [item for node in source.manifest.nodes for item in node.files.items()]
+    kept = {file for kind, file in files if not kind.startswith("int8")}
+    stale = {file for _, file in files} - kept  # a network in float has its float file as INT8 one
+    for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - stale:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(source.read(name))
 
 
-def _with_int8(manifest: Manifest, changed: Collection[str]) -> Manifest:
+def _with_int8(manifest: Manifest, files: Mapping[str, str], changed: Collection[str]) -> Manifest:
     """The INT8 file of a network that stays in float is its float one."""
-    files = {kind: name for kind, name in _FILES.items() if kind in manifest.precisions()}
-    nodes = tuple(
-        replace(
-            node,
-            files={kind: file for kind, file in node.files.items() if kind in files}
-            | {
-                name: f"{node.name}.{name}.onnx" if node.name in changed else node.files[kind]
-                for kind, name in files.items()
-            },
-        )
-        for node in manifest.nodes
-    )
+
+    def of_float(by_kind: Mapping[str, Any]) -> dict[str, Any]:
+        return {kind: what for kind, what in by_kind.items() if not kind.startswith("int8")}
+
+    nodes = []
+    for node in manifest.nodes:
+        named = {
+            made: f"{node.name}.{made}.onnx" if node.name in changed else node.files[kind]
+            for kind, made in files.items()
+        }
+        nodes.append(replace(node, files=of_float(node.files) | named))
     dtypes = {
-        tensor: {kind: of[kind] for kind in files} | {files[kind]: of[kind] for kind in files}
+        tensor: of_float(of) | {made: of[kind] for kind, made in files.items()}
         for tensor, of in manifest.dtypes.items()
     }
-    return replace(manifest, nodes=nodes, dtypes=dtypes)
+    return replace(manifest, nodes=tuple(nodes), dtypes=dtypes)
 
 
 def _record(images: Mapping[str, Path], setting: QuantSetting) -> str:
