@@ -11,6 +11,7 @@ from ckd.calibration import cli, trials
 from ckd.calibration.budget import search
 from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting
+from ckd.calibration.trials import Trial
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed, InputError
 from ckd.runtime import Cascade
