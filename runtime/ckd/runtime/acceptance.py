@@ -3,7 +3,7 @@
 Whatever runs a bundle (another backend, an engine built on this device) must repeat the recorded
 answers within the recorded tolerances before its own answers are worth anything.
 
-Suffixes: N cases, S network side in pixels, h w a logits map.
+Suffixes: N cases, S network side in pixels.
 """
 
 import io
@@ -19,7 +19,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
 from ckd.contract.manifest import IMAGE
-from ckd.contract.preprocess import logit, softmax
+from ckd.contract.preprocess import mask_from_logits, softmax
 from ckd.runtime.cascade import Cascade
 
 CASES: Final = "acceptance/cases.npz"
@@ -113,12 +113,21 @@ def _compare(
 ) -> CaseResult:
     results = cascade.manifest.results
     overlaps: dict[str, float] = {}
-    cut = logit(cascade.manifest.thresholds.get("mask", 0.5))
+    side, cut = cascade.manifest.image_size, cascade.manifest.thresholds.get("mask", 0.5)
     for name in (results.mask_logits, results.coarse_logits):
         if name is not None:
-            overlaps[name] = confusion_from_masks(
-                given[name][0] > cut, recorded[name] > cut
-            ).jaccard
+            aligned = name == results.coarse_logits and results.coarse_align_corners
+            one, other = (
+                mask_from_logits(
+                    logits[0].astype(np.float32),
+                    side,
+                    side,
+                    threshold=cut,
+                    aligned_to_px=side if aligned else None,
+                )
+                for logits in (given[name][0], recorded[name])
+            )
+            overlaps[name] = confusion_from_masks(one, other).jaccard
     error = None
     if (name := results.class_logits) is not None:
         shift = softmax(given[name][0]) - softmax(recorded[name].astype(np.float32))
