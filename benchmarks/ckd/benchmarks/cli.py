@@ -93,6 +93,73 @@ def latency_command(
     print(report.to_json() if as_json else report.to_markdown(), end="")
 
 
+@cli.command("compare")
+def compare_command(
+    run: Annotated[Path | None, typer.Option(help="Run folder of `ckd-train fit`.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle of that run; default: exported anew, FP32 only.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Compare a recipe's networks with untrained weights instead.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of images that INT8 files are made by.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data set whose validation images judge the accuracy.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Timed calls of every entrant.")] = 50,
+    warmup: Annotated[int, typer.Option(min=0, help="Calls before these that do not count.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write compare.json, compare.md and compare.png here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Time every backend and precision, PyTorch, and what one would build by hand, in one run."""
+    from ckd.benchmarks.compare import compare
+    from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
+    from ckd.benchmarks.machine import public_command
+    from ckd.benchmarks.subjects import export_run, int8_bundle, untrained_run
+    from ckd.runtime.sources.images import images_below
+    from ckd.train.data.layouts import read_split
+
+    if (run is None) == (recipe is None):
+        raise UsageError("give either --run or --recipe")
+    images = [] if calibration is None else images_below(calibration)[:100]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = "trained"
+        if recipe is not None:
+            _say(f"building {recipe} with untrained weights")
+            run, weights = untrained_run(recipe, folder / "run"), "untrained"
+        assert run is not None
+        _say("exporting the networks, and one fused graph of them")
+        made, fused = export_run(run, folder, bundle)
+        if bundle is None and images:
+            _say("quantising")
+            made = int8_bundle(made, images, folder / "int8")
+        _say("measuring")
+        found = compare(
+            made,
+            run,
+            fused,
+            threads=threads or usable_cores(),
+            warmup=warmup,
+            runs=runs,
+            weights=weights,
+            command=public_command("ckd-bench", sys.argv[1:]),
+            calibration=images,
+            samples=None if data is None else read_split(data, "val"),
+            progress=console.progress_bar("calls"),
+        )
+    if out is not None:
+        _say(f"wrote {', '.join(write_comparison(found, out))} to {out}")
+    print(to_json(found) if as_json else to_markdown(found), end="")
+
+
 def main() -> None:
     """Entry point of `ckd-bench`."""
     console.run(cli)

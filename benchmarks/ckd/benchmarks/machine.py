@@ -26,7 +26,7 @@ FLAGS: Final = (
 )  # fmt: skip
 PACKAGES: Final = (
     "numpy", "opencv-python-headless", "opencv-python", "pillow",
-    "onnxruntime", "onnxruntime-gpu", "torch",
+    "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "torch",
 )  # fmt: skip
 
 

@@ -3,13 +3,17 @@
 Needs the extra [export].
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
+from ckd.contract.bundle import Bundle
 from ckd.contract.labels import ISIC2017
 from ckd.export.bundle import write_bundle
 from ckd.export.folds import folded
@@ -72,6 +76,13 @@ def export_run(run: Path, folder: Path, bundle: Path | None) -> tuple[Path, Path
     fused = folder / "fused.onnx"
     export_onnx(whole.nodes[0], whole, fused)
     return bundle, fused
+
+
+def int8_bundle(bundle: Path, images: Sequence[Path], out: Path) -> Path:
+    """The bundle with every network in INT8, whatever that costs."""
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in images}
+    quantise_bundle(Bundle(bundle), digests, out, setting=QuantSetting(method="minmax"))
+    return out
 
 
 def _write_run(recipe: Recipe, system: System, out: Path) -> None:

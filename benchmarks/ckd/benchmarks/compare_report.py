@@ -1,0 +1,99 @@
+"""A comparison written as JSON, as a table, and as a picture of latency against accuracy lost."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ckd.benchmarks.compare import REFERENCE, Comparison, Entrant
+from ckd.calibration.cost import Cost
+
+_COLOURS = {"ckd": "#0b6e7f", "peer": "#c8792f"}
+
+
+def to_json(found: Comparison) -> str:
+    """Everything, times in milliseconds."""
+    return json.dumps({"schema": 1, "measured": "compare", **asdict(found)}, indent=1) + "\n"
+
+
+def to_markdown(found: Comparison) -> str:
+    """A table for people, with the machine and what disturbed the measurement."""
+    lines = [
+        f"# {found.bundle.partition('@')[0]}: backends and precisions",
+        "",
+        "Medians, one 1920x1080 frame; all in turn in one run. Times PyTorch: median of the ratios "
+        "of neighbouring calls, networks alone and whole frame.",
+        "",
+        "| | networks | whole frame | p90 | times PyTorch | frame | Jaccard lost | AUC lost | "
+        "decisions changed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(entrant) for entrant in found.entrants]
+    data = f" Accuracy against PyTorch on {found.data}." if found.data else ""
+    one = found.entrants[0].frame
+    lines += [
+        "",
+        f"Weights: {found.weights}.{data} {found.machine.cpu}, {found.threads} threads; "
+        f"{one.runs} turns after {one.warmup} for warm-up. Other processes used "
+        f"{found.conditions.other_cores:.2f} cores. {found.conditions.date}.",
+        "",
+        f"`{found.conditions.command}`",
+        "",
+        ", ".join(f"{name} {version}" for name, version in found.machine.versions.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_comparison(found: Comparison, folder: Path) -> list[str]:
+    """Write ``compare.json``, ``compare.md`` and ``compare.png``; their names are returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "compare.json").write_text(to_json(found), encoding="utf-8")
+    (folder / "compare.md").write_text(to_markdown(found), encoding="utf-8")
+    _picture(found).savefig(folder / "compare.png", dpi=150, metadata={"Software": None})
+    return ["compare.json", "compare.md", "compare.png"]
+
+
+def _row(entrant: Entrant) -> str:
+    cells = [
+        entrant.name,
+        f"{entrant.networks.p50_ms:.1f} ms",
+        f"{entrant.frame.p50_ms:.1f} ms",
+        f"{entrant.frame.p90_ms:.1f} ms",
+        f"{entrant.networks_speedup.median:.2f}x",
+        f"{entrant.frame_speedup.median:.2f}x",
+        *_lost(entrant.cost),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _lost(cost: Cost | None) -> list[str]:
+    if cost is None:
+        return ["", "", ""]
+    auc = ", ".join(f"{task} {loss:.4f}" for task, loss in cost.auc.items())
+    return ["-" if cost.jaccard is None else f"{cost.jaccard:.4f}", auc, f"{cost.flips:.1%}"]
+
+
+def _picture(found: Comparison) -> Figure:
+    """Latency against Jaccard lost, or bars of latency where no accuracy was measured."""
+    figure = Figure((9.0, 5.0), layout="constrained")
+    axes = figure.subplots()
+    colours = [_COLOURS["ckd" if e.name.startswith("ckd") else "peer"] for e in found.entrants]
+    frame_ms = [entrant.frame.p50_ms for entrant in found.entrants]
+    lost = [e.cost.jaccard if e.cost is not None else None for e in found.entrants]
+    if all(loss is not None for loss in lost):
+        axes.scatter(frame_ms, [loss or 0.0 for loss in lost], c=colours, s=50, zorder=3)
+        for entrant, x, y in zip(found.entrants, frame_ms, lost, strict=True):
+            axes.annotate(
+                entrant.name, (x, y or 0.0), (6, 5), textcoords="offset points", fontsize=8
+            )
+        axes.set_xscale("log")
+        axes.set_ylabel(f"Jaccard lost against {REFERENCE}")
+        axes.axhline(0.0, color="#999999", linewidth=0.8)
+    else:
+        axes.barh([entrant.name for entrant in found.entrants], frame_ms, color=colours)
+        axes.invert_yaxis()
+    axes.set_xlabel("one 1920x1080 frame, ms (median)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{found.bundle.partition('@')[0]} on {found.machine.cpu}", fontsize=10)
+    return figure

@@ -1,0 +1,102 @@
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ckd.benchmarks.compare import REFERENCE, Comparison, compare
+from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
+from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
+from ckd.contract.bundle import Bundle
+from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.export.bundle import write_bundle
+from ckd.export.onnx import export_onnx
+from ckd.train.data.layouts import read_split
+from ckd.train.data.synthetic import write_isic2017
+from ckd.train.systems.graph import Node, System
+
+
+class Whole(nn.Module):
+    """Classes and a mask, of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.mask = nn.Conv2d(8, 1, 1)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.relu(self.second(torch.relu(self.first(image))))
+        return self.head(x.mean((2, 3))), self.mask(x)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    folder = tmp_path_factory.mktemp("compare")
+    torch.manual_seed(0)
+    labels = ("MEL", "SBK", "NEV")
+    system = System(
+        "toy",
+        (Node("whole", Whole(), (IMAGE,), ("logits", "mask_logits")),),
+        labels,
+        ("MEL", "SBK"),
+        32,
+        ResultSpec("logits", "mask_logits"),
+    ).eval()
+    write_bundle(system, folder / "float", name="toy", provenance={})
+    export_onnx(system.nodes[0], system, folder / "fused.onnx")
+    write_isic2017(folder / "data", num_train=4, num_val=10, side_px=48)
+    images = sorted((folder / "data").rglob("*Training_Data/*.jpg"))
+    quantise_bundle(
+        Bundle(folder / "float"),
+        {path.name: path for path in images},
+        folder / "int8",
+        setting=QuantSetting(method="minmax"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        run_folder = SimpleNamespace(load_run=lambda run: (None, system))
+        patch.setitem(sys.modules, "ckd.train.run_folder", run_folder)
+        return compare(
+            folder / "int8", Path("a-run"), folder / "fused.onnx", threads=1, warmup=1, runs=3,
+            weights="untrained", command="ckd-bench compare", calibration=images,
+            samples=read_split(folder / "data", "val"),
+        )  # fmt: skip
+
+
+def test_every_backend_and_precision_runs_beside_its_peers(comparison: Comparison) -> None:
+    names = [entrant.name for entrant in comparison.entrants]
+    assert names[:2] == [REFERENCE, "ONNX Runtime, fused graph FP32"]
+    assert {"ckd, onnxruntime FP32", "ckd, onnxruntime INT8"} <= set(names)
+    for entrant in comparison.entrants:
+        assert entrant.frame.runs == entrant.networks.runs == 3
+        assert entrant.networks.min_ms < entrant.frame.min_ms
+    reference = comparison.entrants[0]
+    assert reference.networks_speedup.median == reference.frame_speedup.median == 1.0
+
+
+def test_accuracy_is_compared_with_pytorch(comparison: Comparison) -> None:
+    costs = {entrant.name: entrant.cost for entrant in comparison.entrants}
+    for name in (REFERENCE, "ONNX Runtime, fused graph FP32", "ckd, onnxruntime FP32"):
+        cost = costs[name]
+        assert cost is not None
+        assert cost.jaccard == pytest.approx(0.0, abs=1e-3)
+        assert cost.flips == 0.0
+    assert costs["ckd, onnxruntime INT8"] is not None
+
+
+def test_report_names_machine_command_and_every_entrant(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    assert write_comparison(comparison, tmp_path) == ["compare.json", "compare.md", "compare.png"]
+    text = to_markdown(comparison)
+    assert comparison.machine.cpu in text
+    assert "`ckd-bench compare`" in text
+    assert all(f"| {entrant.name} |" in text for entrant in comparison.entrants)
+    tree = json.loads(to_json(comparison))
+    assert tree["measured"] == "compare"
+    assert len(tree["entrants"]) == len(comparison.entrants)
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
