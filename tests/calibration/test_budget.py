@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,10 @@ def samples(data: Path) -> SampleSet:
 def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """INT8 takes half the time but for the classifier: nothing here may hang on a real clock."""
 
-    def node_ms(cascade: Cascade) -> dict[str, float]:
-        int8 = cascade.precision == "int8"
-        return {name: 1.0 if int8 and name != "cls" else 2.0 for name in cascade.engines}
+    def node_ms(exact: Cascade, coarse: Cascade) -> list[dict[str, float]]:
+        assert (exact.precision, coarse.precision) == ("fp32", "int8")
+        int8_ms = {name: 2.0 if name == "cls" else 1.0 for name in coarse.engines}
+        return [dict.fromkeys(exact.engines, 2.0), int8_ms]
 
     monkeypatch.setattr(trials, "node_ms", node_ms)
     monkeypatch.setattr(trials, "installed", lambda: ("onnxruntime",))
@@ -95,8 +97,39 @@ def test_sensitive_parts_go_back_to_float_before_a_network_does(
     assert list(tmp_path.iterdir()) == []
     decoder = [trial.keep_float for trial in tried if trial.int8 == ("seg_decoder",)]
     assert decoder[0] == ()
-    assert [len(parts) for parts in decoder] == sorted({len(parts) for parts in decoder})
+    assert [len(parts) for parts in decoder] == [0, 1, 2, 4]
     assert all(part.startswith("seg_decoder/") for parts in decoder for part in parts)
+
+
+def test_judges_without_masks_or_a_class_are_refused(
+    tiny_bundle: Path, samples: SampleSet, tmp_path: Path
+) -> None:
+    def judge(kept: SampleSet) -> None:
+        search(Bundle(tiny_bundle), {}, kept, tmp_path / "out", budget=ANYTHING, setting=MINMAX)
+
+    with pytest.raises(InputError, match="no val image is labelled MEL"):
+        judge(samples.only(lambda sample: sample.label != samples.labels.index("MEL")))
+    bare = tuple(replace(sample, mask=None) for sample in samples.samples)
+    with pytest.raises(InputError, match="no masks"):
+        judge(replace(samples, samples=bare))
+    with pytest.raises(InputError, match="images of SCC, but the system only knows"):
+        judge(replace(samples, labels=("SCC", *samples.labels[1:])))
+
+
+def test_classes_of_another_order_are_judged_as_what_they_are(
+    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path, fast_int8: None
+) -> None:
+    order = ("NEV", "MEL", "SBK")
+    turned = tuple(
+        replace(s, label=None if s.label is None else order.index(samples.labels[s.label]))
+        for s in samples.samples
+    )
+    one, _ = _search(tiny_bundle, lesions, samples, tmp_path / "one", ANYTHING)
+    other, _ = _search(
+        tiny_bundle, lesions, replace(samples, labels=order, samples=turned), tmp_path / "two",
+        ANYTHING,
+    )  # fmt: skip
+    assert one.costs == other.costs
 
 
 def test_images_to_judge_by_are_not_calibrated_on(

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,13 @@ if TYPE_CHECKING:
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+from onnxruntime.quantization.calibrate import TensorsData  # noqa: E402
+
 from ckd.calibration import cli, quantize  # noqa: E402
+from ckd.calibration.chain import Chain  # noqa: E402
 from ckd.calibration.images import CalibrationImages, calibration_images  # noqa: E402
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle  # noqa: E402
+from ckd.calibration.quantize import Method  # noqa: E402
 from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
 from ckd.contract.errors import InputError, UsageError  # noqa: E402
 from ckd.contract.preprocess import network_image, read_rgb  # noqa: E402
@@ -172,21 +177,72 @@ def test_part_of_a_network_can_be_left_in_float(
     assert "network.blocks.1.first.0.weight_quantized" in weights
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
 def test_a_tensor_that_is_not_finite_is_named(
-    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
+    tiny_bundle: Path, tmp_path: Path, method: Method, bad: float
+) -> None:
+    model = onnx.load(tiny_bundle / "seg_decoder.fp32.onnx")
+    shapes = Bundle(tiny_bundle).manifest.shapes
+    inputs = [i.name for i in model.graph.input]
+    rng = np.random.default_rng(0)
+    feeds = [
+        {name: rng.normal(size=shapes[name]).astype(np.float32) for name in inputs}
+        for _ in range(12)
+    ]
+    feeds[10]["h1"][0, 0, 0, 0] = bad  # in the second batch
+    with pytest.raises(InputError, match=r"tensor \S+ is not finite on an image"):
+        quantize.quantise(model, [], lambda: feeds, method=method, data_digest="", cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_ranges_are_measured_anew(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+    source = Bundle(tiny_bundle)
+    quantise_bundle(source, usable.paths, tmp_path / "one", setting=MINMAX)
+    for number, path in enumerate(sorted((tmp_path / "cache" / "ranges").iterdir())):
+        path.write_text(["{}", '{"data": {', ""][number % 3])
+    quantise_bundle(source, usable.paths, tmp_path / "two", setting=MINMAX)
+    assert Bundle(tmp_path / "one").files == Bundle(tmp_path / "two").files
+
+
+def test_other_images_networks_or_methods_have_other_ranges(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = onnx.load(tiny_bundle / "seg_encoder.fp32.onnx")
-    for constant in model.graph.initializer:
-        if constant.name.endswith("weight"):
-            values = onnx.numpy_helper.to_array(constant).copy()
-            values.flat[0] = np.nan
-            constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
-            break
     feed = {"image": np.full((1, 32, 32, 3), 9, np.uint8)}
-    with pytest.raises(InputError, match=r"tensor .* not finite"):
+    measured: list[str] = []
+    kept = quantize._measure
+
+    def measure(
+        model: "ModelProto", feeds: Iterable[quantize.Feeds], method: Method
+    ) -> TensorsData:
+        measured.append(method)
+        return kept(model, feeds, method)
+
+    monkeypatch.setattr(quantize, "_measure", measure)
+
+    def quantise(method: Method, digest: str) -> None:
         quantize.quantise(
-            model, [], lambda: [feed], method="minmax", data_digest="", cache=tmp_path
+            model, [], lambda: [feed], method=method, data_digest=digest, cache=tmp_path
         )
+
+    calls: list[tuple[Method, str, int]] = [
+        ("minmax", "a", 1),
+        ("minmax", "a", 1),
+        ("minmax", "b", 2),
+        ("percentile", "a", 3),
+    ]
+    for method, digest, count in calls:
+        quantise(method, digest)
+        assert len(measured) == count
+    with Chain(Bundle(tiny_bundle).manifest, []) as chain:
+        before = chain.digest
+        node = Bundle(tiny_bundle).manifest.nodes[0]
+        chain.append(node, Bundle(tiny_bundle).read(node.files["fp32"]))
+        assert chain.digest != before
 
 
 def test_images_that_cannot_serve_are_left_out_and_named(

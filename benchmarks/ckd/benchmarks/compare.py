@@ -8,6 +8,7 @@ Suffixes: S side of the network's input.
 """
 
 import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import network_image, read_rgb
 from ckd.runtime.backends import installed, open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.train.data.samples import SampleSet
+from ckd.train.data.samples import SampleSet, numbered_as
 
 #: What all others are measured against, in time and in accuracy.
 REFERENCE = "PyTorch eager FP32"
@@ -167,9 +168,10 @@ def open_nncf(fused: Path, manifest: Manifest, threads: int, calibration: Sequen
 
     images = [network_image(read_rgb(path), manifest.image_size) for path in calibration]
     core = ov.Core()
-    model = nncf.quantize(
-        core.read_model(fused), nncf.Dataset(images, lambda image_SSC: {IMAGE: image_SSC[None]})
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # it draws its progress there
+        model = nncf.quantize(
+            core.read_model(fused), nncf.Dataset(images, lambda image_SSC: {IMAGE: image_SSC[None]})
+        )
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     compiled = core.compile_model(model, "CPU", settings)
     names = manifest.results.names()
@@ -184,6 +186,7 @@ def open_nncf(fused: Path, manifest: Manifest, threads: int, calibration: Sequen
 def _costs(
     racing: Mapping[str, Chain | Whole], samples: SampleSet, manifest: Manifest
 ) -> dict[str, Cost]:
+    samples = numbered_as(manifest.labels, samples)
     groups = groups_of(samples)
     given = {
         name: answer(step.predict if isinstance(step, Whole) else step.cascade.predict, samples)

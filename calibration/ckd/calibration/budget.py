@@ -3,7 +3,8 @@
 1. Every network alone in INT8. One that is not faster here stays in float.
 2. In one that costs too much, its most sensitive parts go back to float: the worst one, the two
    worst, the four worst. If that does not help, or takes the gain, the network stays in float.
-3. All that is left, together. While that costs too much, the network that cost most goes.
+3. All that is left, together. While that costs too much, the network that used up most of its
+   budget alone goes; while it is too slow, the one that gained least.
 
 What passes is written; nothing else is.
 """
@@ -13,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ckd.calibration.cost import Budget
-from ckd.calibration.int8_bundle import QuantSetting
+from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.sensitivity import Effect, measure_sensitivity
 from ckd.calibration.trials import WORTH_IT, Bench, Trial
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed, InputError, UsageError
-from ckd.train.data.samples import SampleSet
+from ckd.contract.manifest import Manifest
+from ckd.train.data.samples import SampleSet, numbered_as
 
 
 def search(
@@ -45,18 +47,23 @@ def search(
         progress: told (what, done, total).
 
     Raises:
-        InputError: an image is in both sets, or cannot be read.
+        InputError: an image is in both sets or cannot be read, or ``samples`` lack masks or classes
+            that the cascade answers with.
         UsageError: ``out`` exists.
         GateFailed: nothing in INT8 is both faster and within the budget.
     """
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
+    samples = numbered_as(source.manifest.labels, samples)
+    _check_judges(samples, source.manifest)
     _check_apart(images, samples)
     bench = Bench(source, images, samples, budget, setting, progress)
-    names = [node.name for node in source.manifest.nodes]
     taken: dict[str, Trial] = {}
     effects: list[Effect] = []
-    for name in (n for n in names if n not in setting.keep_float):
+    for node in source.manifest.nodes:
+        name = node.name
+        if not planned_layers(source, node, setting):
+            continue
         trial = bench.trial({name: ()})
         tell(trial)
         if trial.misses and trial.speed_up * WORTH_IT > 1.0:
@@ -73,7 +80,12 @@ def search(
         tell(whole)
         if not whole.misses:
             return whole
-        del taken[max(taken, key=lambda name: _share(taken[name], budget))]
+        too_slow = whole.speed_up * WORTH_IT <= 1.0
+        del taken[
+            min(taken, key=lambda name: taken[name].speed_up)
+            if too_slow
+            else max(taken, key=lambda name: _share(taken[name], budget))
+        ]
     raise GateFailed(
         f"nothing in INT8 is both {1 / WORTH_IT:.2f} times faster here and within the budget on "
         f"{len(samples)} images of {samples.name}; nothing was written"
@@ -90,12 +102,22 @@ def _worst_parts(effects: Sequence[Effect], network: str) -> Iterator[tuple[str,
 
 
 def _share(trial: Trial, budget: Budget) -> float:
-    """The largest share of the budget that a trial uses up on any backend."""
-    shares = [0.0]
-    for cost in trial.costs.values():
-        shares += [(cost.jaccard or 0.0) / budget.jaccard, cost.flips / budget.flips]
-        shares += [loss / budget.auc for loss in cost.auc.values()]
-    return max(shares)
+    return max(cost.largest_share(budget) for cost in trial.costs.values())
+
+
+def _check_judges(samples: SampleSet, manifest: Manifest) -> None:
+    """A limit on what cannot be measured would always be kept."""
+    results = manifest.results
+    if (results.mask_logits or results.coarse_logits) and not len(samples.with_masks()):
+        raise InputError(f"{samples.name}: no masks, so what INT8 costs them cannot be told")
+    if results.class_logits is None:
+        return
+    there = {manifest.labels[s.label] for s in samples.samples if s.label is not None}
+    if missing := [task for task in manifest.tasks if task not in there]:
+        raise InputError(
+            f"{samples.name}: no {samples.split} image is labelled {missing[0]}, so what INT8 "
+            "costs its diagnosis cannot be told"
+        )
 
 
 def _check_apart(images: Mapping[str, Path], samples: SampleSet) -> None:

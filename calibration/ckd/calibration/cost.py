@@ -3,6 +3,7 @@
 Suffixes: N images, K classes, H rows, W columns.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -53,19 +54,32 @@ class Cost:
     melanoma_flips: int
     groups: Mapping[str, float] = field(default_factory=dict)
 
+    def uses(self, budget: Budget) -> dict[str, tuple[float, float]]:
+        """What was lost and what may be, by what it is called."""
+        found = {}
+        if self.jaccard is not None:
+            found["Jaccard lost"] = (self.jaccard, budget.jaccard)
+        found |= {f"AUC lost, {task}": (loss, budget.auc) for task, loss in self.auc.items()}
+        found["decisions changed"] = (self.flips, budget.flips)
+        found["melanoma decisions changed"] = (float(self.melanoma_flips), budget.melanoma_flips)
+        limit = budget.group_factor * budget.jaccard
+        found |= {f"Jaccard lost, {name}": (loss, limit) for name, loss in self.groups.items()}
+        return found
+
     def misses(self, budget: Budget) -> list[str]:
         """What is over the budget, in words; empty if nothing is."""
-        found = []
-        if self.jaccard is not None and self.jaccard > budget.jaccard:
-            found.append(f"Jaccard -{self.jaccard:.4f}")
-        found += [f"AUC {k} -{v:.4f}" for k, v in self.auc.items() if v > budget.auc]
-        if self.flips > budget.flips:
-            found.append(f"decisions changed {self.flips:.1%}")
-        if self.melanoma_flips > budget.melanoma_flips:
-            found.append(f"melanoma decisions changed {self.melanoma_flips}")
-        limit = budget.group_factor * budget.jaccard
-        found += [f"Jaccard of {k} -{v:.4f}" for k, v in self.groups.items() if v > limit]
-        return found
+        return [
+            f"{what} {lost:.3g} over {limit:g}"
+            for what, (lost, limit) in self.uses(budget).items()
+            if not lost <= limit  # also where it is not a number
+        ]
+
+    def largest_share(self, budget: Budget) -> float:
+        """The largest part of any limit that is used up; infinite where nothing may be lost."""
+        return max(
+            max(lost, 0.0) / limit if limit > 0 else (math.inf if lost > limit else 0.0)
+            for lost, limit in self.uses(budget).values()
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -138,7 +152,11 @@ def cost_of(
         auc=auc,
         flips=flips / len(samples),
         melanoma_flips=melanoma_flips,
-        groups={name: loss for name, i in groups.items() if (loss := _mean(losses_N[list(i)]))},
+        groups={
+            name: loss
+            for name, i in groups.items()
+            if (loss := _mean(losses_N[list(i)])) is not None
+        },
     )
 
 

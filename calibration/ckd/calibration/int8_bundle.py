@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from ckd.calibration.chain import Chain, Progress
 from ckd.calibration.cpu_file import to_unsigned
@@ -26,6 +28,8 @@ from ckd.runtime.cascade import Cascade
 from ckd.runtime.choice import cache_folder
 
 CALIBRATION: Final = "calibration.json"
+#: Begins the part of a model card that holds for one choice of INT8 only.
+COST_TITLE: Final = "## What INT8 costs"
 #: Between engines that run the same INT8 files: one may compute what is left in float in bfloat16,
 #: and a step of a coarse grid taken the other way moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
@@ -78,7 +82,7 @@ def quantise_bundle(
 
     Args:
         source: with float32 files; INT8 files that it has are replaced.
-        images: to measure ranges on, by SHA-256; recorded, so that nothing is later judged on them.
+        images: to measure ranges on, by SHA-256; recorded, so that anyone can check what they were.
         out: folder to create.
         setting: how to quantise.
         progress: told (what, done, total).
@@ -90,12 +94,15 @@ def quantise_bundle(
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
     manifest = source.manifest
+    golden_NSS3 = _golden_images(source)
     files = setting.files(manifest)
     plan = {node.name: planned_layers(source, node, setting) for node in manifest.nodes}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as made:
-        folder = Path(made) / "bundle"
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
+        folder = Path(room) / "bundle"
         _copy(source, folder)
+        if (card := folder / "model_card.md").is_file():
+            card.write_text(without_cost(card.read_text()))
         with Chain(manifest, list(images.values()), progress) as chain:
             for node in manifest.nodes:
                 kept = source.read(node.files["fp32"])
@@ -121,10 +128,15 @@ def quantise_bundle(
         write_hashes(folder)
         bundle = Bundle(folder)
         with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "int8") as cascade:
-            (folder / CASES_INT8).write_bytes(_answers(cascade, bundle))
+            (folder / CASES_INT8).write_bytes(_answers(cascade, golden_NSS3))
         write_hashes(folder)
         shutil.move(folder, out)
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
+
+
+def without_cost(card: str) -> str:
+    """A model card without what it says of other INT8 files."""
+    return card.partition(f"\n{COST_TITLE}\n")[0].rstrip() + "\n"
 
 
 def planned_layers(
@@ -153,10 +165,25 @@ def planned_layers(
     return [layer for layer in layers if any(layer in group for group in groups.values())]
 
 
-def _answers(cascade: Cascade, bundle: Bundle) -> bytes:
+def _golden_images(bundle: Bundle) -> NDArray[np.uint8]:
+    """Images of the golden cases, [N, S, S, 3] uint8 RGB.
+
+    Raises:
+        BundleError: they cannot be read, or do not fit the cascade.
+    """
+    side = bundle.manifest.image_size
+    try:
+        with np.load(io.BytesIO(bundle.read(CASES)), allow_pickle=False) as archive:
+            images_NSS3 = np.asarray(archive["images"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
+    if images_NSS3.shape[1:] != (side, side, 3) or images_NSS3.dtype != np.uint8:
+        raise BundleError(f"{bundle.path}: acceptance cases are not of the network's size")
+    return images_NSS3
+
+
+def _answers(cascade: Cascade, images_NSS3: NDArray[np.uint8]) -> bytes:
     """What the INT8 networks say of the images of the golden cases."""
-    with np.load(io.BytesIO(bundle.read(CASES)), allow_pickle=False) as archive:
-        images_NSS3 = archive["images"]
     given = [cascade.run(image_SS3) for image_SS3 in images_NSS3]
     names = cascade.manifest.results.names()
     return pack_cases(

@@ -5,7 +5,7 @@ Left in float are:
 * layers that read the image: with three or four channels there is nothing to gain;
 * layers whose output leaves the network as logits, where every step of a coarse grid is a step of
   the answer;
-* layers on 1x1 maps (squeeze and excitation), which cost nothing;
+* layers on 1x1 maps (squeeze and excitation) and on vectors, which cost nothing;
 * additions and products with a constant, such as ``1 + gate``: TensorRT refuses them.
 """
 

@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.calibrate import (
+    TensorData,
     TensorsData,
     create_calibrator,
     load_tensors_data,
@@ -38,6 +39,7 @@ from ckd.calibration.cpu_file import drop_unused_constants
 from ckd.calibration.lint import check_quantized
 from ckd.calibration.placement import LAYERS
 from ckd.contract.errors import InputError
+from ckd.contract.version import ckd_version
 
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: Final[Mapping[Method, CalibrationMethod]] = {
@@ -74,18 +76,15 @@ def quantise(
         cache: folder in which ranges are kept.
 
     Raises:
-        InputError: a range is not finite, or there are no images.
+        InputError: a tensor is not finite on an image, or there are no images.
         GateFailed: what came out is not what TensorRT takes.
     """
     key = hashlib.sha256(model.SerializeToString(deterministic=True))
-    key.update(json.dumps([data_digest, method, onnxruntime.__version__]).encode())
+    key.update(json.dumps([data_digest, method, onnxruntime.__version__, ckd_version()]).encode())
     ranges = cache / f"{key.hexdigest()[:32]}.json"
-    if not ranges.is_file():
-        measured = _measure(model, feeds(), METHODS[method])
+    if (measured := _known(ranges)) is None:
+        measured = _measure(model, feeds(), method)
         save_tensors_data(measured, ranges)
-    else:
-        measured = load_tensors_data(ranges)
-    _check_finite(measured)
     kinds = sorted({*LAYERS, "Add"})
     with tempfile.TemporaryDirectory() as folder, _quiet():
         written = Path(folder) / "int8.onnx"
@@ -113,9 +112,7 @@ def quantise(
     return quantised
 
 
-def _measure(
-    model: onnx.ModelProto, feeds: Iterable[Feeds], method: CalibrationMethod
-) -> TensorsData:
+def _measure(model: onnx.ModelProto, feeds: Iterable[Feeds], method: Method) -> TensorsData:
     """Ranges of the inputs and outputs of all layers and sums."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "float.onnx"
@@ -124,9 +121,10 @@ def _measure(
             path,
             sorted({*LAYERS, "Add"}),
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=method,
+            calibrate_method=METHODS[method],
             extra_options={"symmetric": True},
         )
+        calibrator.infer_session = _Checked(calibrator.infer_session)
         images = iter(feeds)
         batches = iter(lambda: list(islice(images, IMAGES_AT_ONCE)), [])
         empty = True
@@ -136,17 +134,55 @@ def _measure(
         if empty:
             raise InputError("no images to measure ranges on")
         measured = calibrator.compute_data()
-    assert isinstance(measured, TensorsData)
-    return measured
+    half = _half_tensors(model)
+
+    def limit(name: str, value: Any) -> NDArray[Any]:
+        return np.asarray(value, np.float16 if name in half else np.float32)
+
+    # Without the histograms, and in the type of the tensor, which the scales take over.
+    limits = {
+        name: TensorData(lowest=limit(name, low), highest=limit(name, high))
+        for name, found in measured.items()
+        for low, high in [found.range_value]
+    }
+    return TensorsData(METHODS[method], limits)
 
 
-def _check_finite(ranges: TensorsData) -> None:
-    for name, found in ranges.items():
-        low, high = (float(np.asarray(value).item()) for value in found.range_value)
-        if not np.isfinite([low, high]).all():
-            raise InputError(
-                f"tensor {name} ranges from {low} to {high}: not finite on these images"
-            )
+def _half_tensors(model: onnx.ModelProto) -> set[str]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    half = onnx.TensorProto.FLOAT16
+    return {value.name for value in values if value.type.tensor_type.elem_type == half}
+
+
+def _known(path: Path) -> TensorsData | None:
+    """Ranges measured before; None if there are none, or what is there cannot be understood."""
+    try:
+        return load_tensors_data(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class _Checked:
+    """A session whose outputs are finite, and single precision: what the calibrators can count.
+
+    They would pass over a value that is not a number, and NumPy bins no half precision.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+
+    def run(self, names: Any, feed: Feeds) -> list[NDArray[Any]]:
+        """As the session's; `InputError` where a tensor is not finite."""
+        given = self._session.run(names, feed)
+        for output, values in zip(self.get_outputs(), given, strict=True):
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"tensor {output.name} is not finite on an image to calibrate by; the network "
+                    "or the image is damaged"
+                )
+        return [values.astype(np.float32) for values in given]
 
 
 @contextlib.contextmanager

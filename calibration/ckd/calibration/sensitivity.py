@@ -79,10 +79,12 @@ def measure_sensitivity(
     ):
         exact = [_answer(cascade, image) for image in compared]
         found = []
-        wanted = list(_variants(source, setting, chain))
-        edges = sorted(set(source.manifest.shapes) - {IMAGE, *source.manifest.results.names()})
-        total = len(wanted) + len(edges)
-        for done, (kind, name, node, content) in enumerate(wanted, start=1):
+        edges = sorted({name for node in source.manifest.nodes for name in node.inputs} - {IMAGE})
+        plan = [(node, *_parts(source, node, setting)) for node in source.manifest.nodes]
+        num_variants = sum(len(wanted) for _, _, wanted in plan)
+        total = num_variants + len(edges)
+        variants = _variants(source, plan, setting, chain)
+        for done, (kind, name, node, content) in enumerate(variants, start=1):
             kept = cascade.engines[node.name]
             replaced = cascade.backend.load(node, content, chain.specs, "fp32")
             replaced.bind(cascade.buffers)
@@ -91,7 +93,7 @@ def measure_sensitivity(
             cascade.engines[node.name] = kept
             replaced.close()
             tell("answers", done, total)
-        for done, edge in enumerate(edges, start=len(wanted) + 1):
+        for done, edge in enumerate(edges, start=num_variants + 1):
             found.append(
                 _effect("edge", edge, exact, [_answer(cascade, i, edge) for i in compared])
             )
@@ -99,17 +101,25 @@ def measure_sensitivity(
     return found
 
 
+def _parts(
+    source: Bundle, node: NodeSpec, setting: QuantSetting
+) -> tuple[onnx.ModelProto, dict[str, Sequence[str]]]:
+    """A network, and the layers to quantise at a time: all of them, and those of each part."""
+    layers = planned_layers(source, node, setting)
+    model = onnx.load_from_string(source.read(node.files["fp32"]))
+    wanted: dict[str, Sequence[str]] = {node.name: layers} if layers else {}
+    groups = layer_groups(model, layers)
+    return model, wanted | {f"{node.name}/{part}": group for part, group in groups.items()}
+
+
 def _variants(
-    source: Bundle, setting: QuantSetting, chain: Chain
+    source: Bundle,
+    plan: Sequence[tuple[NodeSpec, onnx.ModelProto, Mapping[str, Sequence[str]]]],
+    setting: QuantSetting,
+    chain: Chain,
 ) -> Iterator[tuple[Kind, str, NodeSpec, bytes]]:
-    """Every network with all of its layers in INT8, and with those of one part."""
-    for node in source.manifest.nodes:
-        content = source.read(node.files["fp32"])
-        layers = planned_layers(source, node, setting)
-        model = onnx.load_from_string(content)
-        parts = layer_groups(model, layers)
-        wanted: dict[str, Sequence[str]] = {node.name: layers} if layers else {}
-        wanted |= {f"{node.name}/{part}": group for part, group in parts.items()}
+    """One after the other: all of them at once would be many times the bundle."""
+    for node, model, wanted in plan:
         for name, group in wanted.items():
             signed = quantise(
                 model,
@@ -121,7 +131,7 @@ def _variants(
             )
             kind: Kind = "part" if "/" in name else "network"
             yield kind, name, node, to_unsigned(signed).SerializeToString()
-        chain.append(node, content)  # the others keep their precision
+        chain.append(node, source.read(node.files["fp32"]))  # the others keep their precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,10 @@ class Cascade(Closing):
                 f"it has {', '.join(manifest.precisions())}"
             )
         if precision == "int8" and lacks_int8_instructions():
-            _log.warning("this processor has no instructions for INT8 (VNNI): right, but slow")
+            _log.warning(
+                "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
+                "`ckd-export verify` repeats the acceptance cases"
+            )
         self.manifest: Manifest = manifest
         self.backend = backend
         self.precision = precision

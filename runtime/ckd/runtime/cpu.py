@@ -26,9 +26,9 @@ def cpu_flags() -> frozenset[str]:
 
 
 def lacks_int8_instructions() -> bool:
-    """Whether INT8 convolutions run without instructions of their own here: right, but slow.
+    """Whether INT8 convolutions run without instructions of their own here.
 
-    x86 before VNNI also adds products pairwise in 16 bits, which can saturate.
+    They are slow then, and x86 before VNNI adds products pairwise in 16 bits, which can saturate.
     """
     flags = cpu_flags()
     return bool(flags) and not flags.intersection(_INT8_FLAGS)

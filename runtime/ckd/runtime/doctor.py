@@ -44,7 +44,9 @@ def examine(bundle: Path | None = None) -> list[Check]:
         Check("numpy, opencv", "ok", f"{np.__version__}, {cv2.__version__}"),
     ]
     if lacks_int8_instructions():
-        checks.append(Check("int8", "note", "no instructions for it (VNNI): right, but slow"))
+        checks.append(
+            Check("int8", "note", "no instructions for it (VNNI): slow, and sums may saturate")
+        )
     for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
         found = build_feature(feature)
         checks.append(

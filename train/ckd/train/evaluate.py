@@ -4,13 +4,12 @@ Every record names its views: scores of "1" and of "paper" are not comparable (`
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from ckd.contract.errors import InputError, UsageError
+from ckd.contract.errors import UsageError
 from ckd.train.config import Augmentation, Recipe
-from ckd.train.data.samples import Sample, SampleSet
+from ckd.train.data.samples import Sample, SampleSet, numbered_as
 from ckd.train.evaluation import Evaluation, summarised
 from ckd.train.evaluation_folder import outlined, worst, write_folder
 from ckd.train.scoring import ImageScore, score_image
@@ -41,7 +40,7 @@ def evaluate(
     """
     if views not in get_args(Views):
         raise UsageError(f"views {views!r}: expected one of {', '.join(get_args(Views))}")
-    samples = _numbered_as(system.labels, samples)
+    samples = numbered_as(system.labels, samples)
     settings = next(
         (s.augmentation for s in recipe.stages if s.output == system.results.class_logits),
         Augmentation(),
@@ -70,23 +69,3 @@ def evaluate(
     evaluation = summarised(recipe, system, samples, views, images)
     write_folder(evaluation, pictures, out)
     return evaluation
-
-
-def _numbered_as(labels: tuple[str, ...], samples: SampleSet) -> SampleSet:
-    """The samples with their labels numbered as the system's are: the order differs by data set.
-
-    A class that the system does not know does no harm as long as no image is of it.
-    """
-    if not len(samples):
-        raise InputError(f"{samples.name}: no {samples.split} images to evaluate on")
-    used = {samples.labels[s.label] for s in samples.samples if s.label is not None}
-    if unknown := sorted(used - set(labels)):
-        raise InputError(
-            f"{samples.name}: holds images of {', '.join(unknown)}, but the system only knows "
-            f"{', '.join(labels)}; evaluate it on data with these labels"
-        )
-    numbered = (
-        s if s.label is None else replace(s, label=labels.index(samples.labels[s.label]))
-        for s in samples.samples
-    )
-    return replace(samples, labels=labels, samples=tuple(numbered))

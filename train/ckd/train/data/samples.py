@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ckd.contract.errors import InputError
+
 Split = Literal["train", "val", "test"]
 
 #: Official scorer: mask pixels above this belong to the lesion.
@@ -51,3 +53,26 @@ class SampleSet:
         """Samples per class, in the order of ``labels``."""
         counts = Counter(sample.label for sample in self.samples)
         return tuple(counts[index] for index in range(len(self.labels)))
+
+
+def numbered_as(labels: tuple[str, ...], samples: SampleSet) -> SampleSet:
+    """The samples with their labels numbered as the system's are: the order differs by data set.
+
+    A class that the system does not know does no harm as long as no image is of it.
+
+    Raises:
+        InputError: an image is of an unknown class, or there are no images.
+    """
+    if not len(samples):
+        raise InputError(f"{samples.name}: no {samples.split} images to evaluate on")
+    used = {samples.labels[s.label] for s in samples.samples if s.label is not None}
+    if unknown := sorted(used - set(labels)):
+        raise InputError(
+            f"{samples.name}: holds images of {', '.join(unknown)}, but the system only knows "
+            f"{', '.join(labels)}; evaluate it on data with these labels"
+        )
+    numbered = (
+        s if s.label is None else replace(s, label=labels.index(samples.labels[s.label]))
+        for s in samples.samples
+    )
+    return replace(samples, labels=labels, samples=tuple(numbered))
