@@ -52,6 +52,7 @@ def test_int8_answers_are_near_those_of_float32(
     quantised: Path, tiny_bundle: Path, lesions: Path
 ) -> None:
     Bundle(quantised).verify()
+    assert "- Precisions: fp32, int8.cpu\n" in (quantised / "model_card.md").read_text()
     image = network_image(read_rgb(lesions / "000.png"), 32)
     with (
         Cascade.load(tiny_bundle, "onnxruntime") as exact,

@@ -101,8 +101,6 @@ def quantise_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
         _copy(source, folder)
-        if (card := folder / "model_card.md").is_file():
-            card.write_text(without_cost(card.read_text()))
         with Chain(manifest, list(images.values()), progress) as chain:
             for node in manifest.nodes:
                 kept = source.read(node.files["fp32"])
@@ -122,6 +120,10 @@ def quantise_bundle(
                 chain.append(node, kept)
         quantised = _with_int8(manifest, files, {name for name, layers in plan.items() if layers})
         (folder / CASCADE).write_text(quantised.to_json())
+        if (card := folder / "model_card.md").is_file():
+            before, after = (", ".join(m.precisions()) for m in (manifest, quantised))
+            text = without_cost(card.read_text())
+            card.write_text(text.replace(f"- Precisions: {before}\n", f"- Precisions: {after}\n"))
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
         (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
         (folder / CALIBRATION).write_text(_record(images, setting))
