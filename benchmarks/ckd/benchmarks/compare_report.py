@@ -76,7 +76,7 @@ def _lost(cost: Cost | None) -> list[str]:
 
 def _picture(found: Comparison) -> Figure:
     """Latency against Jaccard lost, or bars of latency where no accuracy was measured."""
-    figure = Figure((9.0, 5.0), layout="constrained")
+    figure = Figure((9.0, 6.0), layout="constrained")
     axes = figure.subplots()
     colours = [_COLOURS["ckd" if e.name.startswith("ckd") else "peer"] for e in found.entrants]
     frame_ms = [entrant.frame.p50_ms for entrant in found.entrants]
@@ -85,9 +85,15 @@ def _picture(found: Comparison) -> Figure:
         axes.scatter(frame_ms, [loss or 0.0 for loss in lost], c=colours, s=50, zorder=3)
         for entrant, x, y in zip(found.entrants, frame_ms, lost, strict=True):
             axes.annotate(
-                entrant.name, (x, y or 0.0), (6, 5), textcoords="offset points", fontsize=8
+                entrant.name,
+                (x, y or 0.0),
+                (5, 5),
+                textcoords="offset points",
+                fontsize=8,
+                rotation=40,  # several lose nothing at all, side by side
             )
-        axes.set_xscale("log")
+        axes.set_xlim(0.0, 1.25 * max(frame_ms))
+        axes.margins(y=0.35)
         axes.set_ylabel(f"Jaccard lost against {REFERENCE}")
         axes.axhline(0.0, color="#999999", linewidth=0.8)
     else:
