@@ -2,15 +2,18 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ckd.benchmarks.compare import REFERENCE, Comparison, compare
+from ckd.benchmarks.compare import REFERENCE, Comparison, _check_same, compare
 from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
+from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
@@ -100,3 +103,20 @@ def test_report_names_machine_command_and_every_entrant(
     assert tree["measured"] == "compare"
     assert len(tree["entrants"]) == len(comparison.entrants)
     assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+def test_another_network_is_no_entrant() -> None:
+    class Step:
+        def __init__(self, *values: float) -> None:
+            self.values = values
+
+        def __call__(self) -> None:
+            pass
+
+        def logits(self) -> dict[str, np.ndarray[Any, Any]]:
+            return {"logits": np.array(self.values)}
+
+    same = {REFERENCE: Step(1.0, -2.0), "ckd FP32": Step(1.001, -2.0), "ckd INT8": Step(0.0, -1.0)}
+    _check_same(same)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="ckd FP32: logits differ"):
+        _check_same({**same, "ckd FP32": Step(1.5, -2.0)})  # type: ignore[dict-item]

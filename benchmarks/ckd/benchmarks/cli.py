@@ -4,6 +4,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -129,6 +130,8 @@ def compare_command(
     if (run is None) == (recipe is None):
         raise UsageError("give either --run or --recipe")
     images = [] if calibration is None else images_below(calibration)[:100]
+    if images and find_spec("nncf") is None:
+        _say("without NNCF: `pip install --group peers` in the folder of this project adds it")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = "trained"

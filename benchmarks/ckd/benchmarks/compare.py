@@ -11,6 +11,7 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.benchmarks.contenders import Chain, Infer, Whole, frame, open_contender
+from ckd.benchmarks.contenders import (
+    SAME_NETWORKS,
+    Chain,
+    Infer,
+    Whole,
+    frame,
+    open_contender,
+)
 from ckd.benchmarks.machine import Conditions, Machine, activity, conditions, machine
 from ckd.benchmarks.measure import (
     Latency,
@@ -30,6 +38,7 @@ from ckd.benchmarks.measure import (
 )
 from ckd.calibration.cost import Cost, answer, cost_of, groups_of
 from ckd.contract.bundle import Bundle
+from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import network_image, read_rgb
 from ckd.runtime.backends import installed, open_backend
@@ -100,6 +109,9 @@ def compare(
         calibration: images for NNCF to quantise by; it is left out without, or if not installed.
         samples: images with truth, to tell the accuracy that is lost.
         progress: told after every call.
+
+    Raises:
+        UsageError: the entrants do not run the same networks.
     """
     before = activity()
     opened = Bundle(bundle)
@@ -108,6 +120,7 @@ def compare(
         stack.callback(cv2.setNumThreads, cv2.getNumThreads())
         cv2.setNumThreads(threads)
         racing = _open_all(opened, run, fused, threads, calibration, frame_HWC, stack)
+        _check_same(racing)
         costs = {} if samples is None else _costs(racing, samples, opened.manifest)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
     networks_ms = {name: np.array(step.networks_ms[-runs:]) for name, step in racing.items()}
@@ -148,10 +161,9 @@ def _open_all(
         REFERENCE: Whole(pytorch, manifest, frame_HWC),
         "ONNX Runtime, fused graph FP32": Whole(onnxruntime, manifest, frame_HWC),
     }
-    if "openvino" in installed() and calibration:
-        with contextlib.suppress(ModuleNotFoundError):
-            peer = open_nncf(fused, manifest, threads, calibration)
-            racing["OpenVINO, fused graph by NNCF INT8"] = Whole(peer, manifest, frame_HWC)
+    if "openvino" in installed() and calibration and find_spec("nncf"):
+        peer = open_nncf(fused, manifest, threads, calibration)
+        racing["OpenVINO, fused graph by NNCF INT8"] = Whole(peer, manifest, frame_HWC)
     for name in installed():
         backend = open_backend(name, "cpu", threads)
         for precision, files in backend.precisions.items():
@@ -181,6 +193,21 @@ def open_nncf(fused: Path, manifest: Manifest, threads: int, calibration: Sequen
         return {name: found[name] for name in names}
 
     return infer
+
+
+def _check_same(racing: Mapping[str, Chain | Whole]) -> None:
+    """Run each once; `UsageError` if one in FP32 answers so that it must be another network."""
+    expected: Mapping[str, NDArray[Any]] = {}
+    for name, step in racing.items():
+        step()
+        given = step.logits()
+        expected = expected or {key: values.copy() for key, values in given.items()}
+        errors = [np.abs(given[key] - e).max() / np.abs(e).max() for key, e in expected.items()]
+        if name.endswith("FP32") and not max(errors) <= SAME_NETWORKS["fp32"]:
+            raise UsageError(
+                f"{name}: logits differ from PyTorch's by {max(errors):.2g} of the largest; give "
+                "the run that the bundle was exported from"
+            )
 
 
 def _costs(

@@ -12,7 +12,6 @@ from ckd.contract import console
 from ckd.contract.errors import UsageError
 
 if TYPE_CHECKING:
-    from ckd.calibration import quantize
     from ckd.contract.bundle import Bundle
 
 cli = console.app("Measure a bundle on images, and give it INT8 files.")
@@ -22,8 +21,8 @@ BundlePath = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle folder or zip; default: the embedded one.")
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Use so many images at most.")]
-Method = Annotated[
-    str, typer.Option("--method", help="Of choosing ranges: minmax, percentile or entropy.")
+MethodName = Annotated[
+    Literal["minmax", "percentile", "entropy"], typer.Option("--method", help="Of choosing ranges.")
 ]
 TensorRt = Annotated[
     bool,
@@ -66,7 +65,7 @@ def quantize_command(
     out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
     bundle: BundlePath = None,
     limit: Limit = 200,
-    method: Method = "percentile",
+    method: MethodName = "percentile",
     keep_float: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,13 +84,14 @@ def quantize_command(
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
     from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 
+    _check_new(out)
     source, usable = _prepare(images, bundle, limit)
     report = quantise_bundle(
         source,
         usable,
         out,
         setting=QuantSetting(
-            method=_method(method),
+            method=method,
             residual_adds=residual_adds,
             keep_float=tuple(keep_float or ()),
             tensorrt=tensorrt,
@@ -114,7 +114,7 @@ def sensitivity_command(
     images: Images,
     bundle: BundlePath = None,
     limit: Limit = 200,
-    method: Method = "percentile",
+    method: MethodName = "percentile",
     compared: Annotated[
         int, typer.Option(min=1, help="Answer so many of the images for every part.")
     ] = 32,
@@ -132,7 +132,7 @@ def sensitivity_command(
     effects = measure_sensitivity(
         source,
         usable,
-        QuantSetting(method=_method(method)),
+        QuantSetting(method=method),
         compared,
         _bars(),
     )
@@ -159,7 +159,7 @@ def budget_command(
     split: Annotated[Literal["val", "test"], typer.Option(help="Of the data set.")] = "val",
     bundle: BundlePath = None,
     limit: Limit = 200,
-    method: Method = "percentile",
+    method: MethodName = "percentile",
     jaccard: Annotated[float, typer.Option(min=0, help="Loss of mean Jaccard allowed.")] = 0.005,
     auc: Annotated[float, typer.Option(min=0, help="Loss of each task's AUC allowed.")] = 0.005,
     flips: Annotated[float, typer.Option(min=0, help="Share of decisions that may change.")] = 0.01,
@@ -174,6 +174,7 @@ def budget_command(
     from ckd.calibration.trials import Trial
     from ckd.train.data.layouts import read_split
 
+    _check_new(out)
     samples = read_split(data, split)
     source, usable = _prepare(images, bundle, limit)
 
@@ -189,7 +190,7 @@ def budget_command(
         samples,
         out,
         budget=Budget(jaccard=jaccard, auc=auc, flips=flips, melanoma_flips=melanoma_flips),
-        setting=QuantSetting(method=_method(method), tensorrt=tensorrt),
+        setting=QuantSetting(method=method, tensorrt=tensorrt),
         tell=tell,
         progress=_bars(),
     )
@@ -219,13 +220,10 @@ def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", M
     return source, found.paths
 
 
-def _method(name: str) -> "quantize.Method":
-    from ckd.calibration.quantize import METHODS
-
-    for method in METHODS:
-        if method == name:
-            return method
-    raise UsageError(f"--method {name}: expected {', '.join(METHODS)}")
+def _check_new(out: Path) -> None:
+    """Before hours are spent on what could not be written."""
+    if out.exists():
+        raise UsageError(f"{out} exists; name another folder or remove it")
 
 
 def _bars() -> Callable[[str, int, int], None]:
