@@ -366,7 +366,7 @@ def test_without_a_name_the_embedded_bundle_is_loaded() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp64", ""])
 def test_a_precision_that_the_backend_lacks_is_refused(tiny_bundle: Path, precision: str) -> None:
-    expected = f"onnxruntime does not compute in {precision}; expected fp32, fp16$"
+    expected = f"onnxruntime does not compute in {precision}; expected fp32, fp16, int8$"
     with pytest.raises(UsageError, match=expected):
         Cascade.load(tiny_bundle, precision=precision)
     with pytest.raises(UsageError, match=expected):
