@@ -37,7 +37,7 @@ tolerating_the_oracle = pytest.mark.filterwarnings("ignore:The inplace keyword i
 #: ISIC 2017 test set: positives and negatives of each task.
 SIZES = {"MEL": (117, 483), "SBK": (90, 510)}
 
-#: models.md 1.7, CKDNet: task, counts tp/fn/tn/fp, printed ACC, SEN, SPC and precision.
+#: As published for CKDNet: task, counts tp/fn/tn/fp, printed ACC, SEN, SPC and precision.
 CKDNET = [
     ("MEL", (82, 35, 447, 36), ".8817", ".7009", ".9255", ".6949"),
     ("SBK", (62, 28, 492, 18), ".9233", ".6889", ".9647", ".7750"),
@@ -45,7 +45,7 @@ CKDNET = [
     ("SBK", (65, 25, 483, 27), ".9133", ".7222", ".9471", ".7065"),
 ]
 
-#: models.md 2.3, CLNet's Table 1: model, task, ACC, SEN, SPC in percent as printed.
+#: CLNet's Table 1: model, task, ACC, SEN, SPC in percent as printed.
 CLNET = [
     ("ResNet50", "MEL", "81.33", "52.99", "88.20"),
     ("ResNet50", "SBK", "88.67", "53.33", "94.90"),

@@ -36,7 +36,7 @@ from ckd.runtime.cli import cli
 COMMAND = Path(sys.executable).with_name("ckd-run")
 LABELS = ("MEL", "SBK", "NEV")
 NODES = ("rootseg", "cls", "seg_encoder", "seg_decoder")
-#: What architecture.md promises of every line of --json.
+#: What is promised of every line of --json.
 KEYS = {
     "image",
     "size_hw",

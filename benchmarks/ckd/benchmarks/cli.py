@@ -98,7 +98,10 @@ def latency_command(
 def compare_command(
     run: Annotated[Path | None, typer.Option(help="Run folder of `ckd-train fit`.")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle of that run; default: exported anew, FP32 only.")
+        Path | None,
+        typer.Option(
+            help="Bundle of that run; default: made anew, with --calibration in INT8 too."
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Compare a recipe's networks with untrained weights instead.")
