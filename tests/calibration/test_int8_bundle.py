@@ -209,6 +209,15 @@ def test_damaged_ranges_are_measured_anew(
     assert Bundle(tmp_path / "one").files == Bundle(tmp_path / "two").files
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "file"))
+    quantise_bundle(Bundle(tiny_bundle), usable.paths, tmp_path / "out", setting=MINMAX)
+    Bundle(tmp_path / "out").verify()
+
+
 def test_other_images_networks_or_methods_have_other_ranges(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

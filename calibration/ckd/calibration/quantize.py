@@ -53,6 +53,8 @@ IMAGES_AT_ONCE: Final = 8
 
 Feeds = Mapping[str, NDArray[Any]]
 
+_log = logging.getLogger(__name__)
+
 
 def quantise(
     model: onnx.ModelProto,
@@ -81,13 +83,17 @@ def quantise(
     """
     key = hashlib.sha256(model.SerializeToString(deterministic=True))
     key.update(json.dumps([data_digest, method, onnxruntime.__version__, ckd_version()]).encode())
-    ranges = cache / f"{key.hexdigest()[:32]}.json"
-    if (measured := _known(ranges)) is None:
+    remembered = cache / f"{key.hexdigest()[:32]}.json"
+    if (measured := _known(remembered)) is None:
         measured = _measure(model, feeds(), method)
-        save_tensors_data(measured, ranges)
+        try:
+            save_tensors_data(measured, remembered)
+        except OSError as error:  # a full or read-only disk: they are measured again next time
+            _log.info("ranges cannot be remembered: %s", error)
     kinds = sorted({*LAYERS, "Add"})
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        written = Path(folder) / "int8.onnx"
+        written, ranges = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
+        save_tensors_data(measured, ranges)
         quantize_static(
             model,
             written,
