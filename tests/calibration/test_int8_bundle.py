@@ -248,7 +248,7 @@ def test_other_images_networks_or_methods_have_other_ranges(
     for method, digest, count in calls:
         quantise(method, digest)
         assert len(measured) == count
-    with Chain(Bundle(tiny_bundle).manifest, []) as chain:
+    with Chain(Bundle(tiny_bundle).manifest, {}) as chain:
         before = chain.digest
         node = Bundle(tiny_bundle).manifest.nodes[0]
         chain.append(node, Bundle(tiny_bundle).read(node.files["fp32"]))

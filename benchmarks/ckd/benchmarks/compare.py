@@ -25,6 +25,7 @@ from ckd.benchmarks.contenders import (
     Infer,
     Whole,
     frame,
+    logit_error,
     open_contender,
 )
 from ckd.benchmarks.machine import Conditions, Machine, activity, conditions, machine
@@ -202,10 +203,10 @@ def _check_same(racing: Mapping[str, Chain | Whole]) -> None:
         step()
         given = step.logits()
         expected = expected or {key: values.copy() for key, values in given.items()}
-        errors = [np.abs(given[key] - e).max() / np.abs(e).max() for key, e in expected.items()]
-        if name.endswith("FP32") and not max(errors) <= SAME_NETWORKS["fp32"]:
+        error = logit_error(given, expected)
+        if name.endswith("FP32") and not error <= SAME_NETWORKS["fp32"]:
             raise UsageError(
-                f"{name}: logits differ from PyTorch's by {max(errors):.2g} of the largest; give "
+                f"{name}: logits differ from PyTorch's by {error:.2g} of the largest; give "
                 "the run that the bundle was exported from"
             )
 

@@ -195,6 +195,14 @@ def _open_pytorch(
     return infer
 
 
+def logit_error(given: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> float:
+    """The largest difference, as a part of the largest expected logit of its tensor."""
+    return max(
+        float(np.abs(given[name] - logits).max() / max(np.abs(logits).max(), 1e-6))
+        for name, logits in expected.items()
+    )
+
+
 def compare(racing: Mapping[Kind, Chain | Whole], precision: str) -> dict[Kind, float]:
     """Run each once; `UsageError` if the answers show that the networks are not the same."""
     errors: dict[Kind, float] = {}
@@ -205,10 +213,7 @@ def compare(racing: Mapping[Kind, Chain | Whole], precision: str) -> dict[Kind, 
             expected = given
         if kind == "jpeg":  # another image, if only a little
             continue
-        errors[kind] = max(
-            float(np.abs(given[name] - logits).max() / max(np.abs(logits).max(), 1e-6))
-            for name, logits in expected.items()
-        )
+        errors[kind] = logit_error(given, expected)
         if not errors[kind] <= SAME_NETWORKS[precision]:  # also where it is not a number
             raise UsageError(
                 f"{kind}: logits differ from the bundle's by {errors[kind]:.2g} of the largest; "

@@ -17,8 +17,8 @@ from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.sensitivity import Effect, measure_sensitivity
 from ckd.calibration.trials import WORTH_IT, Bench, Trial
-from ckd.contract.bundle import Bundle
-from ckd.contract.errors import GateFailed, InputError, UsageError
+from ckd.contract.bundle import Bundle, check_new
+from ckd.contract.errors import GateFailed, InputError
 from ckd.contract.manifest import Manifest
 from ckd.train.data.samples import SampleSet, numbered_as
 
@@ -52,8 +52,7 @@ def search(
         UsageError: ``out`` exists.
         GateFailed: nothing in INT8 is both faster and within the budget.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists; name another folder or remove it")
+    check_new(out)
     samples = numbered_as(source.manifest.labels, samples)
     _check_judges(samples, source.manifest)
     _check_apart(images, samples)
@@ -66,12 +65,12 @@ def search(
             continue
         trial = bench.trial({name: ()})
         tell(trial)
-        if trial.misses and trial.speed_up * WORTH_IT > 1.0:
+        if trial.misses and trial.is_faster:
             effects = effects or measure_sensitivity(source, images, setting, progress=progress)
             for parts in _worst_parts(effects, name):
                 trial = bench.trial({name: parts})
                 tell(trial)
-                if not trial.misses or trial.speed_up * WORTH_IT <= 1.0:
+                if not trial.misses or not trial.is_faster:
                     break
         if not trial.misses:
             taken[name] = trial
@@ -80,12 +79,10 @@ def search(
         tell(whole)
         if not whole.misses:
             return whole
-        too_slow = whole.speed_up * WORTH_IT <= 1.0
-        del taken[
-            min(taken, key=lambda name: taken[name].speed_up)
-            if too_slow
-            else max(taken, key=lambda name: _share(taken[name], budget))
-        ]
+        if whole.is_faster:
+            del taken[max(taken, key=lambda name: _share(taken[name], budget))]
+        else:
+            del taken[min(taken, key=lambda name: taken[name].speed_up)]
     raise GateFailed(
         f"nothing in INT8 is both {1 / WORTH_IT:.2f} times faster here and within the budget on "
         f"{len(samples)} images of {samples.name}; nothing was written"

@@ -5,15 +5,18 @@ their rounding and not on the exact tensors it will never see.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 from numpy.typing import NDArray
 
+from ckd.calibration.quantize import Method, quantise
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
 from ckd.contract.preprocess import network_image, read_rgb
 from ckd.runtime.backends import Engine, open_backend
+from ckd.runtime.choice import cache_folder
 from ckd.runtime.closing import Closing
 
 Progress = Callable[[str, int, int], None]
@@ -24,22 +27,23 @@ class Chain(Closing):
 
     Args:
         manifest: of the float32 cascade; names, order and shapes are its.
-        images: files, read anew for every network: tensors of all images would not fit into memory.
+        images: files by SHA-256, read anew for every network: tensors of all images would not fit
+            into memory.
         progress: told (what, done, total).
     """
 
     def __init__(
-        self, manifest: Manifest, images: Sequence[Path], progress: Progress | None = None
+        self, manifest: Manifest, images: Mapping[str, Path], progress: Progress | None = None
     ) -> None:
-        self.manifest, self.images = manifest, images
+        self.manifest, self.images = manifest, tuple(images.values())
         self._tell = progress or (lambda what, done, total: None)
         self._backend = open_backend("onnxruntime", "cpu", None)
         self.specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
         self._buffers = {name: self._backend.allocate(s) for name, s in self.specs.items()}
         self._engines: list[Engine] = []
         self._digest = hashlib.sha256()
-        for path in images:
-            self._digest.update(path.read_bytes())
+        for digest in images:
+            self._digest.update(digest.encode())
 
     @property
     def digest(self) -> str:
@@ -63,12 +67,30 @@ class Chain(Closing):
             }
             self._tell(f"ranges of {node.name}", done, len(self.images))
 
-    def append(self, node: NodeSpec, onnx: bytes) -> None:
+    def quantise(
+        self,
+        node: NodeSpec,
+        model: onnx.ModelProto,
+        layers: Iterable[str],
+        method: Method,
+        kind: str = "fp32",
+    ) -> onnx.ModelProto:
+        """The next network, whose file of a kind is ``model``, with Q/DQ pairs; see `quantise`."""
+        return quantise(
+            model,
+            layers,
+            lambda: self.feeds(node, kind),
+            method=method,
+            data_digest=self.digest,
+            cache=cache_folder() / "ranges",
+        )
+
+    def append(self, node: NodeSpec, content: bytes) -> None:
         """Let a network, as it will be shipped, run before the ones to come."""
-        engine = self._backend.load(node, onnx, self.specs, "fp32")
+        engine = self._backend.load(node, content, self.specs, "fp32")
         engine.bind(self._buffers)
         self._engines.append(engine)
-        self._digest.update(onnx)
+        self._digest.update(content)
 
     def close(self) -> None:
         """Release every engine."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ckd.contract import console
-from ckd.contract.errors import UsageError
 
 if TYPE_CHECKING:
     from ckd.contract.bundle import Bundle
@@ -83,8 +82,9 @@ def quantize_command(
 ) -> None:
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
     from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
+    from ckd.contract.bundle import check_new
 
-    _check_new(out)
+    check_new(out)  # before anything is measured
     source, usable = _prepare(images, bundle, limit)
     report = quantise_bundle(
         source,
@@ -172,9 +172,10 @@ def budget_command(
     from ckd.calibration.cost import Budget
     from ckd.calibration.int8_bundle import QuantSetting
     from ckd.calibration.trials import Trial
+    from ckd.contract.bundle import check_new
     from ckd.train.data.layouts import read_split
 
-    _check_new(out)
+    check_new(out)  # before anything is measured
     samples = read_split(data, split)
     source, usable = _prepare(images, bundle, limit)
 
@@ -218,12 +219,6 @@ def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", M
     for path, why in found.unusable.items():
         print(f"left out: {path}: {why}", file=sys.stderr)
     return source, found.paths
-
-
-def _check_new(out: Path) -> None:
-    """Before hours are spent on what could not be written."""
-    if out.exists():
-        raise UsageError(f"{out} exists; name another folder or remove it")
 
 
 def _bars() -> Callable[[str, int, int], None]:

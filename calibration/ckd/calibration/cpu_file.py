@@ -31,8 +31,7 @@ def to_unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
     zero_points: dict[int, str] = {}
 
     def zero_point(value: int) -> str:
-        name = zero_points.setdefault(value, f"zero_point_uint8_{value}")
-        return name
+        return zero_points.setdefault(value, f"zero_point_uint8_{value}")
 
     for node in graph.node:
         if node.op_type == "QuantizeLinear":

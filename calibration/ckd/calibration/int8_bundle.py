@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from ckd.calibration.chain import Chain, Progress
 from ckd.calibration.cpu_file import to_unsigned
 from ckd.calibration.placement import layer_groups, quantised_layers
-from ckd.calibration.quantize import Method, quantise
-from ckd.contract.bundle import CASCADE, HASHES, Bundle, write_hashes
+from ckd.calibration.quantize import Method
+from ckd.contract.bundle import CASCADE, HASHES, Bundle, check_new, write_hashes
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.manifest import Manifest, NodeSpec
 from ckd.runtime.acceptance import CASES, CASES_INT8, TOLERANCES, Tolerance, pack_cases
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.runtime.choice import cache_folder
 
 CALIBRATION: Final = "calibration.json"
 #: Begins the part of a model card that holds for one choice of INT8 only.
@@ -91,34 +90,33 @@ def quantise_bundle(
         UsageError: ``out`` exists, or an unknown network.
         InputError: an image cannot be read, or a range is not finite.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists; name another folder or remove it")
+    check_new(out)
     manifest = source.manifest
     golden_NSS3 = _golden_images(source)
     files = setting.files(manifest)
-    plan = {node.name: planned_layers(source, node, setting) for node in manifest.nodes}
+    plan = {
+        (node.name, kind): planned_layers(source, node, setting, kind)
+        for node in manifest.nodes
+        for kind in files
+    }
+    changed = {name for (name, _), layers in plan.items() if layers}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
         _copy(source, folder)
-        with Chain(manifest, list(images.values()), progress) as chain:
+        with Chain(manifest, images, progress) as chain:
             for node in manifest.nodes:
                 kept = source.read(node.files["fp32"])
-                for kind, name in files.items() if plan[node.name] else ():
-                    signed = quantise(
-                        onnx.load_from_string(source.read(node.files[kind])),
-                        planned_layers(source, node, setting, kind),
-                        lambda node=node, kind=kind: chain.feeds(node, kind),  # type: ignore[misc]
-                        method=setting.method,
-                        data_digest=chain.digest,
-                        cache=cache_folder() / "ranges",
-                    )
+                for kind, name in files.items() if node.name in changed else ():
+                    model = onnx.load_from_string(source.read(node.files[kind]))
+                    layers = plan[node.name, kind]
+                    signed = chain.quantise(node, model, layers, setting.method, kind)
                     made = to_unsigned(signed) if kind == "fp32" else signed
                     content = made.SerializeToString(deterministic=True)
                     (folder / f"{node.name}.{name}.onnx").write_bytes(content)
                     kept = content if kind == "fp32" else kept
                 chain.append(node, kept)
-        quantised = _with_int8(manifest, files, {name for name, layers in plan.items() if layers})
+        quantised = _with_int8(manifest, files, changed)
         (folder / CASCADE).write_text(quantised.to_json())
         if (card := folder / "model_card.md").is_file():
             before, after = (", ".join(m.precisions()) for m in (manifest, quantised))

@@ -18,14 +18,12 @@ from ckd.calibration.chain import Chain
 from ckd.calibration.cpu_file import to_unsigned
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
-from ckd.calibration.quantize import quantise
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.manifest import IMAGE, NodeSpec
 from ckd.contract.preprocess import logit, network_image, read_rgb, softmax
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.runtime.choice import cache_folder
 
 Kind = Literal["network", "part", "edge"]
 
@@ -75,7 +73,7 @@ def measure_sensitivity(
     compared = [network_image(read_rgb(path), side) for path in paths[:num_compared]]
     with (
         Cascade(source, open_backend("onnxruntime", "cpu", None), "fp32") as cascade,
-        Chain(source.manifest, paths, progress) as chain,
+        Chain(source.manifest, images, progress) as chain,
     ):
         exact = [_answer(cascade, image) for image in compared]
         found = []
@@ -121,14 +119,7 @@ def _variants(
     """One after the other: all of them at once would be many times the bundle."""
     for node, model, wanted in plan:
         for name, group in wanted.items():
-            signed = quantise(
-                model,
-                group,
-                lambda node=node: chain.feeds(node),  # type: ignore[misc]
-                method=setting.method,
-                data_digest=chain.digest,
-                cache=cache_folder() / "ranges",
-            )
+            signed = chain.quantise(node, model, group, setting.method)
             kind: Kind = "part" if "/" in name else "network"
             yield kind, name, node, to_unsigned(signed).SerializeToString()
         chain.append(node, source.read(node.files["fp32"]))  # the others keep their precision

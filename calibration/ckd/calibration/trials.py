@@ -47,6 +47,11 @@ class Trial:
     speed_up: float
     misses: tuple[str, ...]
 
+    @property
+    def is_faster(self) -> bool:
+        """By enough to be worth what it costs."""
+        return self.speed_up * WORTH_IT > 1.0
+
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
         return {

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ckd.contract.bundle import CASCADE, Bundle, write_hashes
+from ckd.contract.bundle import CASCADE, Bundle, check_new, write_hashes
 from ckd.contract.errors import GateFailed, UsageError
 from ckd.contract.labels import headline_tasks
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
@@ -81,8 +81,7 @@ def write_bundle(
         raise UsageError(f"unknown precision {unknown[0]!r}; expected {', '.join(TORCH_DTYPES)}")
     if "fp32" not in precisions:
         raise UsageError("a bundle holds fp32 files, which every backend takes; add fp32")
-    if out.exists():
-        raise UsageError(f"{out} exists; name another folder or remove it")
+    check_new(out)
     tell = progress or (lambda what, step, steps: None)
     system.eval()
     deployed = folded(system)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from ckd.contract.errors import BundleError
+from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.manifest import Manifest, manifest_from_json
 
 CASCADE: Final = "cascade.json"
@@ -146,6 +146,12 @@ def _file_record(record: Mapping[str, object]) -> FileRecord:
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{sha256!r} is no SHA-256")
     return FileRecord(size, sha256)
+
+
+def check_new(out: Path) -> None:
+    """Raise `UsageError` if there is anything where a bundle is to be made."""
+    if out.exists():
+        raise UsageError(f"{out} exists; name another folder or remove it")
 
 
 def write_hashes(folder: Path) -> None:
