@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Bundle
+from ckd.contract.bundle import Bundle, Content
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, NodeSpec
 from ckd.contract.tensors import TensorSpec
@@ -44,7 +44,7 @@ def load(backend: Backend, bundle: Bundle, index: int) -> tuple[Engine, dict[str
     manifest = bundle.manifest
     node = manifest.nodes[index]
     specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
-    engine = backend.load(node, bundle.read(node.files["fp32"]), specs, "fp32")
+    engine = backend.load(node, bundle.content(node.files["fp32"]), specs, "fp32")
     buffers = {name: backend.allocate(specs[name]) for name in (*node.inputs, *node.outputs)}
     return engine, buffers
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_loaded_is_one_line_and_keeps_its_cause(
 ) -> None:
     node = bundle.manifest.nodes[0]
     with pytest.raises(EngineError, match=r"^cannot load rootseg: ") as caught:
-        backend.load(node, b"no network", {}, "fp32")
+        backend.load(node, Content.of(b"no network"), {}, "fp32")
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is not None
 
@@ -186,4 +186,4 @@ def test_a_network_of_unknown_shape_or_type_is_refused(
     node = NodeSpec("odd", ("x",), ("y",), {"fp32": "odd.onnx"})
     specs = {name: TensorSpec(name, (1, 2)) for name in ("x", "y")}
     with pytest.raises(EngineError, match=r"^x: .* is no static tensor of a known type"):
-        backend.load(node, model.SerializeToString(), specs, "fp32")
+        backend.load(node, Content.of(model.SerializeToString()), specs, "fp32")

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ckd.contract.bundle import Bundle, write_hashes
+from ckd.contract.bundle import Bundle, Content, write_hashes
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import (
     BundleError,
@@ -538,8 +538,9 @@ class FakeBackend:
         self.closed: list[str] = []
 
     def load(
-        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec], precision: str
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> Engine:
+        onnx.read()
         if self.fails_at == f"load {node.name}":
             raise self.error
         return FakeEngine(self.closed, node.name, self.fails_at)

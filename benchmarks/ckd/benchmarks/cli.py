@@ -41,9 +41,7 @@ def latency_command(
     backend: Annotated[
         str, typer.Option(help="Of the chain: onnxruntime, openvino, or auto.")
     ] = "onnxruntime",
-    precision: Annotated[
-        str, typer.Option(help="Of the chain: fp32, or bf16 with openvino.")
-    ] = "fp32",
+    precision: Annotated[str, typer.Option(help="Of the chain, as in `ckd-run`.")] = "fp32",
     out: Annotated[
         Path | None, typer.Option(help="Write latency.json, latency.md and latency.png here.")
     ] = None,
@@ -62,7 +60,7 @@ def latency_command(
     setting = ChainSetting(backend=backend, precision=precision, threads=threads or usable_cores())
     with ExitStack() as stack:
         if recipe is not None or run is not None:
-            from ckd.benchmarks.subjects import export_run, untrained_run  # needs [export]
+            from ckd.benchmarks.subjects import export_fused, export_run, untrained_run
 
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             if recipe is not None:
@@ -72,7 +70,8 @@ def latency_command(
                 weights = "trained"
             assert run is not None
             _say("exporting the networks, and one fused graph of them")
-            bundle, fused = export_run(run, folder, bundle)
+            bundle = bundle or export_run(run, folder)
+            fused = export_fused(run, folder, folds=True)
         _say("measuring")
         report = latency(
             bundle,
@@ -126,7 +125,7 @@ def compare_command(
     from ckd.benchmarks.compare import compare
     from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
     from ckd.benchmarks.machine import public_command
-    from ckd.benchmarks.subjects import export_run, int8_bundle, untrained_run
+    from ckd.benchmarks.subjects import export_fused, export_run, int8_bundle, untrained_run
     from ckd.runtime.sources.images import images_below
     from ckd.train.data.layouts import read_split
 
@@ -143,7 +142,8 @@ def compare_command(
             run, weights = untrained_run(recipe, folder / "run"), "untrained"
         assert run is not None
         _say("exporting the networks, and one fused graph of them")
-        made, fused = export_run(run, folder, bundle)
+        made = bundle or export_run(run, folder)
+        fused = export_fused(run, folder, folds=False)
         if bundle is None and images:
             _say("quantising")
             made = int8_bundle(made, images, folder / "int8")

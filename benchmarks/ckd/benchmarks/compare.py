@@ -1,8 +1,8 @@
 """Every way to run one system on this CPU, in turn in one run: how fast, and what it loses.
 
-Entrants are the bundle on every installed backend in every precision that it has, PyTorch, one
-fused graph on ONNX Runtime, and the same graph quantised by NNCF as its documentation has it: what
-an engineer would build by hand.
+Entrants are the bundle on every installed backend in every precision that it has, PyTorch, and what
+an engineer would build by hand: one graph of the whole cascade as PyTorch exports it, on ONNX
+Runtime, and quantised by NNCF with its default settings on OpenVINO.
 
 Suffixes: S side of the network's input.
 """
@@ -101,7 +101,7 @@ def compare(
     Args:
         bundle: of the run, with whatever precisions it has.
         run: folder of `ckd-train fit`.
-        fused: ONNX file of the whole cascade.
+        fused: ONNX file of the whole cascade, without our folds.
         threads: of every entrant.
         warmup: turns that do not count.
         runs: turns that count.

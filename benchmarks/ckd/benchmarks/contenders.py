@@ -25,7 +25,12 @@ from ckd.contract.results import Finding
 from ckd.runtime.cascade import Cascade
 
 #: Contenders whose logits differ by more than this part of the largest are not the same networks.
-SAME_NETWORKS: Final[Mapping[str, float]] = {"fp32": 0.05, "bf16": 0.25, "int8": 0.5}
+SAME_NETWORKS: Final[Mapping[str, float]] = {
+    "fp32": 0.05,
+    "bf16": 0.25,
+    "int8": 0.5,
+    "int8-bf16": 0.5,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,21 +61,27 @@ def calibrate_batch_norm(system: System, num_images: int = NUM_CALIBRATION) -> N
         module.momentum = momentum
 
 
-def export_run(run: Path, folder: Path, bundle: Path | None) -> tuple[Path, Path]:
-    """A bundle of a run, unless there is one, and one ONNX file of its whole cascade.
+def export_run(run: Path, folder: Path) -> Path:
+    """A bundle of a run.
 
     Raises:
         GateFailed: the exported chain disagrees with PyTorch.
     """
     recipe, system = load_run(run)
-    if bundle is None:
-        bundle = folder / recipe.name
-        write_bundle(system, bundle, name=recipe.name, provenance={"purpose": "benchmark"})
-    whole = folded(system).merged([node.name for node in system.nodes], "fused")
+    bundle = folder / recipe.name
+    write_bundle(system, bundle, name=recipe.name, provenance={"purpose": "benchmark"})
+    return bundle
+
+
+def export_fused(run: Path, folder: Path, *, folds: bool) -> Path:
+    """One ONNX file of a run's whole cascade: with the bundle's folds, or as PyTorch exports it."""
+    _, system = load_run(run)
+    system = folded(system) if folds else system
+    whole = system.merged([node.name for node in system.nodes], "fused")
     whole.eval()  # a new module is in training mode, and exported so it would be another network
     fused = folder / "fused.onnx"
     export_onnx(whole.nodes[0], whole, fused)
-    return bundle, fused
+    return fused
 
 
 def int8_bundle(bundle: Path, images: Sequence[Path], out: Path) -> Path:

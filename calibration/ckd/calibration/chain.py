@@ -13,10 +13,11 @@ import onnx
 from numpy.typing import NDArray
 
 from ckd.calibration.quantize import Method, quantise
+from ckd.contract.bundle import Content
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
 from ckd.contract.preprocess import network_image, read_rgb
 from ckd.runtime.backends import Engine, open_backend
-from ckd.runtime.choice import cache_folder
+from ckd.runtime.cache import cache_folder
 from ckd.runtime.closing import Closing
 
 Progress = Callable[[str, int, int], None]
@@ -87,7 +88,7 @@ class Chain(Closing):
 
     def append(self, node: NodeSpec, content: bytes) -> None:
         """Let a network, as it will be shipped, run before the ones to come."""
-        engine = self._backend.load(node, content, self.specs, "fp32")
+        engine = self._backend.load(node, Content.of(content), self.specs, "fp32")
         engine.bind(self._buffers)
         self._engines.append(engine)
         self._digest.update(content)

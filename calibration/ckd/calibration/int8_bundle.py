@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ckd.calibration.chain import Chain, Progress
-from ckd.calibration.cpu_file import to_unsigned
+from ckd.calibration.cpu_file import non_negative_tensors, to_unsigned
 from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.quantize import Method
 from ckd.contract.bundle import CASCADE, HASHES, Bundle, check_new, write_hashes
@@ -104,18 +104,21 @@ def quantise_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
         _copy(source, folder)
+        non_negative: set[str] = set()  # tensors between the networks
         with Chain(manifest, images, progress) as chain:
             for node in manifest.nodes:
                 kept = source.read(node.files["fp32"])
+                exact = onnx.load_from_string(kept).graph
                 for kind, name in files.items() if node.name in changed else ():
                     model = onnx.load_from_string(source.read(node.files[kind]))
                     layers = plan[node.name, kind]
                     signed = chain.quantise(node, model, layers, setting.method, kind)
-                    made = to_unsigned(signed) if kind == "fp32" else signed
+                    made = to_unsigned(signed, non_negative) if kind == "fp32" else signed
                     content = made.SerializeToString(deterministic=True)
                     (folder / f"{node.name}.{name}.onnx").write_bytes(content)
                     kept = content if kind == "fp32" else kept
                 chain.append(node, kept)
+                non_negative |= {*node.outputs} & non_negative_tensors(exact, non_negative)
         quantised = _with_int8(manifest, files, changed)
         (folder / CASCADE).write_text(quantised.to_json())
         if (card := folder / "model_card.md").is_file():

@@ -18,7 +18,7 @@ from ckd.calibration.chain import Chain
 from ckd.calibration.cpu_file import to_unsigned
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
-from ckd.contract.bundle import Bundle
+from ckd.contract.bundle import Bundle, Content
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.manifest import IMAGE, NodeSpec
 from ckd.contract.preprocess import logit, network_image, read_rgb, softmax
@@ -84,7 +84,7 @@ def measure_sensitivity(
         variants = _variants(source, plan, setting, chain)
         for done, (kind, name, node, content) in enumerate(variants, start=1):
             kept = cascade.engines[node.name]
-            replaced = cascade.backend.load(node, content, chain.specs, "fp32")
+            replaced = cascade.backend.load(node, Content.of(content), chain.specs, "fp32")
             replaced.bind(cascade.buffers)
             cascade.engines[node.name] = replaced
             found.append(_effect(kind, name, exact, [_answer(cascade, i) for i in compared]))

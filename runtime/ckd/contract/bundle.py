@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -33,6 +33,19 @@ class FileRecord:
 
     size: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file known by its SHA-256, and read only if it is needed."""
+
+    sha256: str
+    read: Callable[[], bytes]
+
+    @classmethod
+    def of(cls, content: bytes) -> "Content":
+        """What is already in memory."""
+        return cls(hashlib.sha256(content).hexdigest(), lambda: content)
 
 
 class Bundle:
@@ -84,6 +97,10 @@ class Bundle:
                 "copy or export the bundle again"
             )
         return content
+
+    def content(self, name: str) -> Content:
+        """A file to be read later, as `read` does; `BundleError` if it is not listed."""
+        return Content(self._record(name).sha256, lambda: self.read(name))
 
     def verify(self) -> None:
         """Read every file; `BundleError` names the first that is missing, changed or not listed."""

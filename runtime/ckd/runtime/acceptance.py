@@ -66,13 +66,14 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
     Raises:
         BundleError: the bundle has no readable cases, or none for the cascade's precision.
     """
-    packed = bundle.read(CASES_INT8 if cascade.precision == "int8" else CASES)
+    in_int8 = cascade.precision.startswith("int8")
+    packed = bundle.read(CASES_INT8 if in_int8 else CASES)
     tolerances = bundle.read(TOLERANCES)
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
             images_NSS3 = archive["images"]
             recorded = {name: archive[name] for name in cascade.manifest.results.names()}
-        limits = json.loads(tolerances)[cascade.precision]
+        limits = json.loads(tolerances)["int8" if in_int8 else cascade.precision]
         tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
         _check_shapes(cascade, images_NSS3, recorded)
     except Exception as error:  # NumPy's reader raises whatever the bytes lead to

@@ -56,7 +56,7 @@ class Cascade(Closing):
                 f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
-        if precision == "int8" and lacks_int8_instructions():
+        if precision.startswith("int8") and lacks_int8_instructions():
             _log.warning(
                 "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
                 "`ckd-export verify` repeats the acceptance cases"
@@ -69,7 +69,7 @@ class Cascade(Closing):
         self.engines: dict[str, Engine] = {}
         try:
             for node in manifest.nodes:
-                onnx = bundle.read(node.files[files])
+                onnx = bundle.content(node.files[files])
                 self.engines[node.name] = backend.load(node, onnx, specs, precision)
             self.buffers: Mapping[str, DeviceBuffer] = {
                 name: backend.allocate(spec) for name, spec in specs.items()
@@ -95,7 +95,8 @@ class Cascade(Closing):
             bundle: folder or zip file.
             backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
             device: "auto" or "cpu".
-            precision: "auto" takes FP32; "bf16" runs the same files in bfloat16 (OpenVINO).
+            precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
+                INT8 leaves in float (both OpenVINO).
             num_threads: CPU threads; all available cores by default.
 
         Raises:

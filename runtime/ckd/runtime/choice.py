@@ -9,15 +9,13 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from ckd.contract.errors import CkdError
 from ckd.runtime.backends import BACKENDS, installed, usable_cores
+from ckd.runtime.cache import cache_folder, replace_file
 from ckd.runtime.cpu import cpu_name
 
 #: Choices kept; a machine that makes more is trying bundles out.
@@ -76,14 +74,6 @@ def remembered(bundle: str, precision: str, num_threads: int | None) -> dict[str
     return {name: float(ms) for name, ms in found.items()}
 
 
-def cache_folder() -> Path:
-    """Where `ckd` keeps what it found out about this machine."""
-    if "CKD_CACHE" in os.environ:
-        return Path(os.environ["CKD_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ckd"
-
-
 def _key(bundle: str, precision: str, num_threads: int | None) -> str:
     versions = []
     for name in installed():
@@ -105,13 +95,11 @@ def _load() -> dict[str, object]:
 
 
 def _remember(key: str, taken_ms: Mapping[str, float]) -> None:
-    """Atomically, so that two processes at once leave one of their two files, never half of one."""
     kept = [item for item in _load().items() if item[0] != key][-(MAX_REMEMBERED - 1) :]
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-            json.dump({**dict(kept), key: dict(taken_ms)}, file, indent=1)
-        Path(file.name).replace(folder / "backends.json")
+        record = {**dict(kept), key: dict(taken_ms)}
+        replace_file(folder / "backends.json", json.dumps(record, indent=1).encode())
     except OSError as error:
         _log.info("the choice of a backend cannot be remembered: %s", error)

@@ -16,8 +16,9 @@ from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import BACKENDS, installed, usable_cores
+from ckd.runtime.cache import cache_folder
 from ckd.runtime.cascade import Cascade, embedded_bundle
-from ckd.runtime.choice import best_of, cache_folder, remembered
+from ckd.runtime.choice import best_of, remembered
 from ckd.runtime.cpu import cpu_name, lacks_int8_instructions
 from ckd.runtime.sources.opencv import build_feature
 

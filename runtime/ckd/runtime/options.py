@@ -25,7 +25,8 @@ PrecisionName = Annotated[
     typer.Option(
         "--precision",
         envvar="CKD_PRECISION",
-        help="auto (fp32), int8 or fp16 (onnxruntime) if the bundle has it, or bf16 (openvino).",
+        help="auto (fp32), int8 or fp16 (onnxruntime) if the bundle has it; bf16 or int8-bf16 "
+        "(openvino).",
     ),
 ]
 Threads = Annotated[

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.bundle import Content
 from ckd.contract.errors import BundleError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import TensorSpec
@@ -66,9 +67,14 @@ class Backend(Protocol):
     precisions: Mapping[str, str]
 
     def load(
-        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec], precision: str
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> Engine:
-        """Load a node; ``specs`` says what the manifest promises of each of its tensors."""
+        """Load a node; ``specs`` says what the manifest promises of each of its tensors.
+
+        Raises:
+            EngineError: the file is no network that this backend can run.
+            BundleError: the file is missing, was changed, or is not what the manifest promises.
+        """
 
     def allocate(self, spec: TensorSpec) -> DeviceBuffer:
         """A buffer for one tensor."""

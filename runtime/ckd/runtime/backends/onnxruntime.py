@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 
 import onnxruntime as ort
 
+from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
@@ -29,7 +30,7 @@ class OnnxRuntimeBackend:
         self.num_threads = num_threads or usable_cores()
 
     def load(
-        self, node: NodeSpec, onnx: bytes, specs: Mapping[str, TensorSpec], precision: str
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OnnxRuntimeEngine":
         """Load a node and check its inputs and outputs against the manifest."""
         options = ort.SessionOptions()
@@ -42,8 +43,9 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # Initialisers are copied into kernels' own layout; keeping both doubles the memory.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        content = onnx.read()
         try:
-            session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EngineError(f"cannot load {node.name}: {first_line(error)}") from error
         return OnnxRuntimeEngine(node, session, specs)

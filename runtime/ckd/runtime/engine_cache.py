@@ -1,0 +1,185 @@
+"""Engines built on this machine, kept for the next start.
+
+An engine holds only for the machine, the versions and the settings that it was built with: its
+key has all of them, and a file whose key differs, or whose content is damaged, is built again.
+Files lie in ``engines`` of the cache folder, each with what it is in a JSON file beside it.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+
+from ckd.runtime.cache import cache_folder, replace_file
+
+#: All engines together; those used longest ago make room.
+LIMIT_BYTES: Final = 8 << 30
+_LOCK_POLL_S: Final = 0.1
+
+#: Everything that an engine depends on: content of the network, versions, device, settings.
+EngineKey = Mapping[str, str | int]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One engine in the cache."""
+
+    path: Path
+    key: EngineKey
+    size: int
+    sha256: str
+    used_s: float  # when it was last used, seconds since 1970
+
+
+class EngineCache:
+    """A folder of engines.
+
+    Args:
+        folder: by default ``engines`` in the cache folder.
+        limit_bytes: of all engines together.
+    """
+
+    def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.folder = folder or cache_folder() / "engines"
+        self.limit_bytes = limit_bytes
+
+    def fetch(self, key: EngineKey, build: Callable[[], bytes]) -> "mmap.mmap | bytes":
+        """The engine of a key, mapped into memory; built if it is not there or not whole.
+
+        Two processes that ask at once build it once. Where the folder cannot be written, it is
+        built and not kept. Pages of the map can be given back: they are read again when needed.
+
+        Raises:
+            Whatever ``build`` raises.
+        """
+        path = self.path(key)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(path.with_suffix(".lock"))
+            _acquire(lock, path)
+        except OSError as error:
+            _log.info("engines cannot be kept in %s: %s", self.folder, error)
+            return build()
+        try:
+            if (found := self._read(path, key)) is not None:
+                return found
+            content = build()
+            try:
+                self._write(path, key, content)
+                self._make_room(keep=path)
+                return _mapped(path)
+            except OSError as error:
+                _log.info("an engine cannot be kept: %s", error)
+                return content
+        finally:
+            lock.release()
+
+    def path(self, key: EngineKey) -> Path:
+        """Where the engine of a key lies, or would."""
+        facts = json.dumps(dict(key), sort_keys=True)
+        return self.folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.engine"
+
+    def drop(self, key: EngineKey) -> None:
+        """Remove an engine, if it is there."""
+        self._remove(self.path(key))
+
+    def entries(self) -> list[Entry]:
+        """All engines, the one used last first."""
+        found = [_entry(path) for path in self.folder.glob("*.engine")]
+        return sorted((e for e in found if e is not None), key=lambda entry: -entry.used_s)
+
+    def prune(self, limit_bytes: int = 0) -> int:
+        """Remove those used longest ago until so many bytes are left; returns bytes freed."""
+        freed, left = 0, 0
+        for entry in self.entries():
+            left += entry.size
+            if left > limit_bytes:
+                self._remove(entry.path)
+                freed += entry.size
+        for path in self.folder.glob("*.engine"):  # nobody knows what these are
+            if _entry(path) is None:
+                freed += path.stat().st_size
+                self._remove(path)
+        return freed
+
+    def _read(self, path: Path, key: EngineKey) -> mmap.mmap | None:
+        entry = _entry(path)
+        if entry is None:
+            if path.exists():
+                _log.warning("%s has no record of what it is; building it again", path)
+            return None
+        if dict(entry.key) != dict(key):
+            _log.warning("%s is another engine; building it again", path)
+            return None
+        content = _mapped(path) if path.stat().st_size == entry.size else None
+        if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
+            _log.warning("%s is damaged; building it again", path)
+            return None
+        with contextlib.suppress(OSError):  # a read-only folder
+            os.utime(path)
+        return content
+
+    def _write(self, path: Path, key: EngineKey, content: bytes) -> None:
+        """The engine, then its record: without one it counts as not there."""
+        _record_path(path).unlink(missing_ok=True)
+        replace_file(path, content)
+        record = {
+            "key": dict(key),
+            "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        replace_file(_record_path(path), json.dumps(record, indent=1).encode())
+
+    def _make_room(self, keep: Path) -> None:
+        left = 0
+        for entry in self.entries():
+            left += entry.size
+            if left > self.limit_bytes and entry.path != keep:
+                self._remove(entry.path)
+
+    def _remove(self, path: Path) -> None:
+        """A process that has it mapped keeps it; the lock file stays, others may wait for it."""
+        _record_path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _entry(path: Path) -> Entry | None:
+    """None if the record beside it is missing or not understood."""
+    try:
+        record: dict[str, Any] = json.loads(_record_path(path).read_text())
+        return Entry(
+            path=path,
+            key=dict(record["key"]),
+            size=int(record["size"]),
+            sha256=str(record["sha256"]),
+            used_s=path.stat().st_mtime,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _log.info("waiting for another process that builds %s", path.name)
+        lock.acquire(poll_interval=_LOCK_POLL_S)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:  # private: OpenVINO wants memory that could be written
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
