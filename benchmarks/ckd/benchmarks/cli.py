@@ -126,12 +126,16 @@ def compare_command(
     from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
     from ckd.benchmarks.machine import public_command
     from ckd.benchmarks.subjects import export_fused, export_run, int8_bundle, untrained_run
+    from ckd.calibration.images import by_digest, check_apart, spread
     from ckd.runtime.sources.images import images_below
     from ckd.train.data.layouts import read_split
 
     if (run is None) == (recipe is None):
         raise UsageError("give either --run or --recipe")
-    images = [] if calibration is None else images_below(calibration)[:100]
+    samples = None if data is None else read_split(data, "val")
+    images = {} if calibration is None else by_digest(spread(images_below(calibration), 100))
+    if samples is not None:
+        check_apart(images, samples)
     if images and find_spec("nncf") is None:
         _say("without NNCF: `pip install --group peers` in the folder of this project adds it")
     with tempfile.TemporaryDirectory() as name:
@@ -157,8 +161,8 @@ def compare_command(
             runs=runs,
             weights=weights,
             command=public_command("ckd-bench", sys.argv[1:]),
-            calibration=images,
-            samples=None if data is None else read_split(data, "val"),
+            calibration=list(images.values()),
+            samples=samples,
             progress=console.progress_bar("calls"),
         )
     if out is not None:

@@ -3,9 +3,8 @@
 Needs the extra [export].
 """
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +83,9 @@ def export_fused(run: Path, folder: Path, *, folds: bool) -> Path:
     return fused
 
 
-def int8_bundle(bundle: Path, images: Sequence[Path], out: Path) -> Path:
-    """The bundle with every network in INT8, whatever that costs."""
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in images}
-    quantise_bundle(Bundle(bundle), digests, out, setting=QuantSetting(method="minmax"))
+def int8_bundle(bundle: Path, images: Mapping[str, Path], out: Path) -> Path:
+    """The bundle with every network in INT8, whatever that costs; images by SHA-256."""
+    quantise_bundle(Bundle(bundle), images, out, setting=QuantSetting(method="minmax"))
     return out
 
 

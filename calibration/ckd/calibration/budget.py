@@ -9,11 +9,11 @@
 What passes is written; nothing else is.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ckd.calibration.cost import Budget
+from ckd.calibration.images import check_apart
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.sensitivity import Effect, measure_sensitivity
 from ckd.calibration.trials import WORTH_IT, Bench, Trial
@@ -55,7 +55,7 @@ def search(
     check_new(out)
     samples = numbered_as(source.manifest.labels, samples)
     _check_judges(samples, source.manifest)
-    _check_apart(images, samples)
+    check_apart(images, samples)
     bench = Bench(source, images, samples, budget, setting, progress)
     taken: dict[str, Trial] = {}
     effects: list[Effect] = []
@@ -115,14 +115,3 @@ def _check_judges(samples: SampleSet, manifest: Manifest) -> None:
             f"{samples.name}: no {samples.split} image is labelled {missing[0]}, so what INT8 "
             "costs its diagnosis cannot be told"
         )
-
-
-def _check_apart(images: Mapping[str, Path], samples: SampleSet) -> None:
-    """Ranges fitted to the images that judge them would flatter INT8."""
-    for sample in samples.samples:
-        digest = hashlib.sha256(sample.image.read_bytes()).hexdigest()
-        if digest in images:
-            raise InputError(
-                f"{images[digest]} is {sample.image.name} of the images to judge by; calibrate on "
-                "others, such as training images"
-            )

@@ -19,7 +19,7 @@ Images = Annotated[Path, typer.Argument(help="Folder of images like those of the
 BundlePath = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle folder or zip; default: the embedded one.")
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Use so many images at most.")]
+Limit = Annotated[int, typer.Option("--limit", min=50, help="Use so many images at most.")]
 MethodName = Annotated[
     Literal["minmax", "percentile", "entropy"], typer.Option("--method", help="Of choosing ranges.")
 ]
@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 def ranges_command(
     images: Images,
     bundle: BundlePath = None,
-    limit: Limit = 500,
+    limit: Annotated[int, typer.Option(min=1, help="Use so many images at most.")] = 500,
     as_json: Json = False,
 ) -> None:
     """Measure the range of every tensor between the networks, and its room in half precision."""

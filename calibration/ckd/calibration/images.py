@@ -1,13 +1,14 @@
 """The images that ranges are measured on, and why some of them cannot serve."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import InputError
 from ckd.runtime import Cascade
 from ckd.runtime.sources.images import images_below
+from ckd.train.data.samples import SampleSet
 
 #: Fewer images leave the ranges to chance: a rare kind of lesion is then clipped.
 MIN_IMAGES = 50
@@ -45,7 +46,7 @@ def calibration_images(
     Raises:
         InputError: no such folder, too few images, or too many of them unusable.
     """
-    chosen = list(_spread(images_below(folder), limit))
+    chosen = spread(images_below(folder), limit)
     paths: dict[str, Path] = {}
     unusable: dict[Path, str] = {}
     for done, path in enumerate(chosen, start=1):
@@ -77,7 +78,22 @@ def calibration_images(
     return CalibrationImages(paths, unusable)
 
 
-def _spread(found: list[Path], limit: int) -> Iterator[Path]:
+def spread(found: Sequence[Path], limit: int) -> list[Path]:
     """Every n-th, so that a sorted folder gives more than its first patients."""
     count = min(limit, len(found))
-    return (found[index * len(found) // count] for index in range(count))
+    return [found[index * len(found) // count] for index in range(count)]
+
+
+def by_digest(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by the SHA-256 of their content."""
+    return {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in files}
+
+
+def check_apart(images: Mapping[str, Path], samples: SampleSet) -> None:
+    """`InputError` if an image (by SHA-256) is a sample: judged on it, INT8 would look too good."""
+    for digest, judge in by_digest([sample.image for sample in samples.samples]).items():
+        if digest in images:
+            raise InputError(
+                f"{images[digest]} is {judge.name} of the images to judge by; calibrate on others, "
+                "such as training images"
+            )

@@ -78,34 +78,40 @@ class OpenVinoBackend:
             return exported.getvalue()
 
         try:
-            content = self._cache.fetch(key, build)
+            exported = _Exported(self._cache.fetch(key, build))
             try:
-                loaded = self._imported(content, settings)
+                compiled = self._core.import_model(exported.tensor, "CPU", dict(settings))
             except RuntimeError as error:
                 _log.warning("%s is compiled again: %s", node.name, first_line(error))
                 self._cache.drop(key)
-                loaded = self._imported(self._cache.fetch(key, build), settings)
+                exported = _Exported(self._cache.fetch(key, build))
+                compiled = self._core.import_model(exported.tensor, "CPU", dict(settings))
         except CkdError:
             raise
         except Exception as error:
             raise EngineError(f"cannot load {node.name}: {first_line(error)}") from error
-        return OpenVinoEngine(node, *loaded, specs)
-
-    def _imported(
-        self, content: mmap.mmap | bytes, settings: _Settings
-    ) -> tuple[ov.CompiledModel, ov.Tensor]:
-        """A compiled network, and the memory that it goes on reading."""
-        mapped = isinstance(content, mmap.mmap)
-        memory = np.frombuffer(content if mapped else bytearray(content), np.uint8)
-        tensor = ov.Tensor(memory, shared_memory=True)
-        compiled = self._core.import_model(tensor, "CPU", dict(settings))
-        if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            content.madvise(mmap.MADV_DONTNEED)  # read from the file again, should they be needed
-        return compiled, tensor
+        exported.give_back_pages()
+        return OpenVinoEngine(node, compiled, exported, specs)
 
     def allocate(self, spec: TensorSpec) -> "OpenVinoBuffer":
         """Host memory, wrapped once for every request that uses it."""
         return OpenVinoBuffer(spec)
+
+
+class _Exported:
+    """A compiled network as OpenVINO writes it; an imported one goes on reading its weights."""
+
+    def __init__(self, content: mmap.mmap | bytes) -> None:
+        self._content = content if isinstance(content, mmap.mmap) else bytearray(content)
+        if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_NOHUGEPAGE"):
+            # Else each bias that is read keeps 2 MB of laid-out weights around it in memory.
+            self._content.madvise(mmap.MADV_NOHUGEPAGE)
+        self.tensor = ov.Tensor(np.frombuffer(self._content, np.uint8), shared_memory=True)
+
+    def give_back_pages(self) -> None:
+        """Free the memory of a mapped file; what is needed again is read from it again."""
+        if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self._content.madvise(mmap.MADV_DONTNEED)
 
 
 class OpenVinoBuffer(HostBuffer):
@@ -123,23 +129,26 @@ class OpenVinoEngine:
         self,
         node: NodeSpec,
         compiled: ov.CompiledModel,
-        memory: ov.Tensor,
+        exported: _Exported,
         specs: Mapping[str, TensorSpec],
     ) -> None:
         self.name = node.name
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
         self.outputs = tuple(_spec(port) for port in compiled.outputs)
         check_promise(node, self.inputs, self.outputs, specs)
-        self._memory: ov.Tensor | None = memory  # must outlive the request
+        self._exported: _Exported | None = exported  # must outlive the request
         self._request: ov.InferRequest | None = compiled.create_infer_request()
         self._buffers: tuple[DeviceBuffer, ...] = ()
 
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
         """Point inputs and outputs at the buffers of their names."""
         assert self._request is not None
+        assert self._exported is not None
         self._buffers = tuple(buffers[spec.name] for spec in (*self.inputs, *self.outputs))
         for buffer in self._buffers:
             self._request.set_tensor(buffer.spec.name, cast(OpenVinoBuffer, buffer).tensor)
+        self.enqueue()  # the first run lays out the weights of some kernels
+        self._exported.give_back_pages()
 
     def enqueue(self) -> None:
         """Run; results are in the bound buffers on return."""
@@ -152,7 +161,7 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Free the request and the compiled network."""
-        self._request, self._memory, self._buffers = None, None, ()
+        self._request, self._exported, self._buffers = None, None, ()
 
 
 def _spec(port: Any) -> TensorSpec:
