@@ -33,6 +33,7 @@ from ckd.contract.results import Finding
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import Cascade
 from ckd.runtime.backends import DeviceBuffer, Engine
+from ckd.runtime.backends.host import HostRunner
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeBuffer
 from ckd.runtime.cascade import embedded_bundle
 
@@ -519,7 +520,7 @@ class FakeEngine:
         if self.fails_at == f"bind {self.name}":
             raise EngineError("cannot bind")
 
-    def enqueue(self) -> None:
+    def enqueue(self, stream: int = 0) -> None:
         raise AssertionError("not to be run")
 
     def close(self) -> None:
@@ -550,6 +551,9 @@ class FakeBackend:
             raise self.error
         return OnnxRuntimeBuffer(spec)
 
+    def runner(self, *given: Any) -> HostRunner:
+        return HostRunner(*given)
+
 
 @pytest.mark.parametrize(
     ("fails_at", "error", "closed"),
@@ -567,7 +571,7 @@ def test_what_fails_half_way_closes_what_was_opened(
     backend = FakeBackend(fails_at, error)
     with pytest.raises(type(error)):
         Cascade(Bundle(tiny_bundle), backend, "fp32")
-    assert backend.closed == closed
+    assert backend.closed == closed[::-1]  # last opened, first closed
 
 
 def test_a_file_changed_after_opening_closes_what_was_opened(bundle_copy: Path) -> None:

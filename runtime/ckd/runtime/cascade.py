@@ -7,6 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import (
     check_rgb,
     mask_from_logits,
@@ -26,7 +27,7 @@ from ckd.contract.preprocess import (
     softmax,
 )
 from ckd.contract.results import Finding
-from ckd.runtime.backends import Backend, DeviceBuffer, Engine, open_backend
+from ckd.runtime.backends import Backend, DeviceBuffer, Engine, Results, Runner, open_backend
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
@@ -67,15 +68,20 @@ class Cascade(Closing):
         self.bundle_id = f"{manifest.name}@{bundle.digest()[:12]}"
         specs = {name: manifest.spec(name, files) for name in manifest.shapes}
         self.engines: dict[str, Engine] = {}
+        self._release = ExitStack()
         try:
             for node in manifest.nodes:
                 onnx = bundle.content(node.files[files])
-                self.engines[node.name] = backend.load(node, onnx, specs, precision)
+                engine = backend.load(node, onnx, specs, precision)
+                self._release.callback(engine.close)
+                self.engines[node.name] = engine
             self.buffers: Mapping[str, DeviceBuffer] = {
                 name: backend.allocate(spec) for name, spec in specs.items()
             }
             for engine in self.engines.values():
                 engine.bind(self.buffers)
+            self._runner: Runner = backend.runner(manifest, self.engines, self.buffers)
+            self._release.callback(self._runner.close)
         except BaseException:
             self.close()
             raise
@@ -159,12 +165,8 @@ class Cascade(Closing):
             before = now
 
         small_HWC = network_image(image_HWC, self.manifest.image_size)
-        self.buffers[IMAGE].write(small_HWC[None])
-        lap("preprocess")
-        for name, engine in self.engines.items():
-            engine.enqueue()
-            lap(name)
-        fine, coarse, probabilities, quality = self._answers(*image_HWC.shape[:2])
+        logits = self._runner.run(small_HWC[None], lap)
+        fine, coarse, probabilities, quality = self._answers(logits, *image_HWC.shape[:2])
         lap("postprocess")
         timings_ms["total"] = 1e3 * (time.perf_counter() - start)
         return Finding(
@@ -187,22 +189,15 @@ class Cascade(Closing):
 
         For parity checks and calibration; `predict` is for answers.
         """
-        self.buffers[IMAGE].write(small_HWC[None])
-        for engine in self.engines.values():
-            engine.enqueue()
+        self._runner.run(small_HWC[None], lambda what: None)
         return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
-
-    def _logits(self, name: str) -> NDArray[np.float32]:
-        """A map of logits [h, w]; OpenCV resizes no float16."""
-        return np.asarray(self.buffers[name].read()[0, 0], dtype=np.float32)
 
     def close(self) -> None:
         """Release every engine; the cascade cannot be used afterwards."""
-        for engine in self.engines.values():
-            engine.close()
+        self._release.close()
 
     def _answers(
-        self, height: int, width: int
+        self, logits: Results, height: int, width: int
     ) -> tuple[
         NDArray[np.bool_] | None, NDArray[np.bool_] | None, dict[str, float], dict[str, float]
     ]:
@@ -212,17 +207,17 @@ class Cascade(Closing):
         probabilities: dict[str, float] = {}
         quality: dict[str, float] = {}
         if results.class_logits is not None:
-            values = softmax(self.buffers[results.class_logits].read()[0])
+            values = softmax(logits[results.class_logits][0])
             probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
         if results.mask_logits is not None:
-            logits = self._logits(results.mask_logits)
-            fine = mask_from_logits(logits, height, width, threshold=threshold)
+            fine_hw = _map(logits[results.mask_logits])
+            fine = mask_from_logits(fine_hw, height, width, threshold=threshold)
             quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
         if results.coarse_logits is not None:
-            logits = self._logits(results.coarse_logits)
+            coarse_hw = _map(logits[results.coarse_logits])
             side = self.manifest.image_size
             coarse = mask_from_logits(
-                logits,
+                coarse_hw,
                 height,
                 width,
                 threshold=threshold,
@@ -234,6 +229,11 @@ class Cascade(Closing):
             overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
             quality["mask_agreement"] = overlap.jaccard
         return fine, coarse, probabilities, quality
+
+
+def _map(logits_11hw: NDArray[Any]) -> NDArray[np.float32]:
+    """Without the axes of one; OpenCV resizes no float16."""
+    return np.asarray(logits_11hw[0, 0], dtype=np.float32)
 
 
 def embedded_bundle() -> Path:

@@ -5,7 +5,7 @@ Vendor packages are imported only inside the module of the one backend that need
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import BundleError, EnvironmentUnusable, UsageError
-from ckd.contract.manifest import NodeSpec
+from ckd.contract.manifest import Manifest, NodeSpec
 from ckd.contract.tensors import TensorSpec
 
 #: Backend -> (package that must be importable, how to install it from a clone of this project);
@@ -22,6 +22,9 @@ BACKENDS: Final = {
     "onnxruntime": ("onnxruntime", "pip install '.[cpu]'"),
     "openvino": ("openvino", "pip install '.[openvino]'"),
 }
+
+#: Answers of one frame by tensor name.
+Results = Mapping[str, NDArray[Any]]
 
 
 class DeviceBuffer(Protocol):
@@ -48,11 +51,28 @@ class Engine(Protocol):
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
         """Fix where inputs are read and outputs are written; called once."""
 
-    def enqueue(self) -> None:
-        """Start one run. Allocates nothing; on a CPU the run is finished on return."""
+    def enqueue(self, stream: int = 0) -> None:
+        """Start one run on a CUDA stream; allocates nothing. On a CPU it is finished on return."""
 
     def close(self) -> None:
         """Release the engine; calling it twice is fine."""
+
+
+class Runner(Protocol):
+    """Takes a frame through all engines of a cascade, in whatever order and overlap it sees fit."""
+
+    def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Results:
+        """The answers to one image, [1, S, S, 3], by tensor name; valid until the next run.
+
+        ``lap`` is told what has just ended: "preprocess" once the image is where the engines read
+        it, then every node, or "networks" where they cannot be told apart.
+
+        Raises:
+            EngineError: an engine failed.
+        """
+
+    def close(self) -> None:
+        """Release what is the runner's own; calling it twice is fine."""
 
 
 class Backend(Protocol):
@@ -78,6 +98,14 @@ class Backend(Protocol):
 
     def allocate(self, spec: TensorSpec) -> DeviceBuffer:
         """A buffer for one tensor."""
+
+    def runner(
+        self,
+        manifest: Manifest,
+        engines: Mapping[str, Engine],
+        buffers: Mapping[str, DeviceBuffer],
+    ) -> Runner:
+        """For engines that are bound to these buffers."""
 
 
 def installed() -> tuple[str, ...]:
@@ -129,23 +157,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-class HostBuffer:
-    """A tensor in host memory; a CPU backend adds its own handle over the same array."""
-
-    def __init__(self, spec: TensorSpec) -> None:
-        self.spec = spec
-        self.array: NDArray[Any] = np.zeros(spec.shape, spec.dtype)
-
-    def write(self, array: NDArray[Any]) -> None:
-        """Copy in; `EngineError` on another shape or type."""
-        self.spec.check(array)
-        self.array[...] = array
-
-    def read(self) -> NDArray[Any]:
-        """The shared memory itself, not a copy."""
-        return self.array
 
 
 def check_promise(

@@ -7,9 +7,16 @@ import onnxruntime as ort
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
-from ckd.contract.manifest import NodeSpec
+from ckd.contract.manifest import Manifest, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import DeviceBuffer, HostBuffer, check_promise, first_line, usable_cores
+from ckd.runtime.backends import (
+    DeviceBuffer,
+    Engine,
+    check_promise,
+    first_line,
+    usable_cores,
+)
+from ckd.runtime.backends.host import HostBuffer, HostRunner
 
 _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(uint8)": "uint8",
@@ -54,6 +61,15 @@ class OnnxRuntimeBackend:
         """Host memory, wrapped once for every session that uses it."""
         return OnnxRuntimeBuffer(spec)
 
+    def runner(
+        self,
+        manifest: Manifest,
+        engines: Mapping[str, Engine],
+        buffers: Mapping[str, DeviceBuffer],
+    ) -> HostRunner:
+        """One engine after another."""
+        return HostRunner(manifest, engines, buffers)
+
 
 class OnnxRuntimeBuffer(HostBuffer):
     """A NumPy array and the OrtValue over the same memory."""
@@ -84,7 +100,7 @@ class OnnxRuntimeEngine:
         for spec in self.outputs:
             self._binding.bind_ortvalue_output(spec.name, _value(buffers[spec.name]))
 
-    def enqueue(self) -> None:
+    def enqueue(self, stream: int = 0) -> None:
         """Run; results are in the bound buffers on return."""
         if self._session is None:
             raise EngineError(f"{self.name} is closed")

@@ -15,9 +15,16 @@ import openvino as ov
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import CkdError, EngineError
-from ckd.contract.manifest import NodeSpec
+from ckd.contract.manifest import Manifest, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import DeviceBuffer, HostBuffer, check_promise, first_line, usable_cores
+from ckd.runtime.backends import (
+    DeviceBuffer,
+    Engine,
+    check_promise,
+    first_line,
+    usable_cores,
+)
+from ckd.runtime.backends.host import HostBuffer, HostRunner
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
 _DTYPES: Final[Mapping[str, DType]] = {"u8": "uint8", "f32": "float32", "f16": "float16"}
@@ -97,6 +104,15 @@ class OpenVinoBackend:
         """Host memory, wrapped once for every request that uses it."""
         return OpenVinoBuffer(spec)
 
+    def runner(
+        self,
+        manifest: Manifest,
+        engines: Mapping[str, Engine],
+        buffers: Mapping[str, DeviceBuffer],
+    ) -> HostRunner:
+        """One engine after another."""
+        return HostRunner(manifest, engines, buffers)
+
 
 class _Exported:
     """A compiled network as OpenVINO writes it; an imported one goes on reading its weights."""
@@ -150,7 +166,7 @@ class OpenVinoEngine:
         self.enqueue()  # the first run lays out the weights of some kernels
         self._exported.give_back_pages()
 
-    def enqueue(self) -> None:
+    def enqueue(self, stream: int = 0) -> None:
         """Run; results are in the bound buffers on return."""
         if self._request is None:
             raise EngineError(f"{self.name} is closed")

@@ -1,0 +1,53 @@
+"""What the CPU backends share: buffers in host memory, and one engine after another."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.tensors import TensorSpec
+from ckd.runtime.backends import DeviceBuffer, Engine, Results
+
+
+class HostBuffer:
+    """A tensor in host memory; a CPU backend adds its own handle over the same array."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self.array: NDArray[Any] = np.zeros(spec.shape, spec.dtype)
+
+    def write(self, array: NDArray[Any]) -> None:
+        """Copy in; `EngineError` on another shape or type."""
+        self.spec.check(array)
+        self.array[...] = array
+
+    def read(self) -> NDArray[Any]:
+        """The shared memory itself, not a copy."""
+        return self.array
+
+
+class HostRunner:
+    """One engine after another, each with all cores."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engines: Mapping[str, Engine],
+        buffers: Mapping[str, DeviceBuffer],
+    ) -> None:
+        self._engines, self._image = engines, buffers[IMAGE]
+        self._results = {name: buffers[name] for name in manifest.results.names()}
+
+    def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Results:
+        """See `ckd.runtime.backends.Runner`."""
+        self._image.write(image)
+        lap("preprocess")
+        for name, engine in self._engines.items():
+            engine.enqueue()
+            lap(name)
+        return {name: buffer.read() for name, buffer in self._results.items()}
+
+    def close(self) -> None:
+        """Nothing is its own."""
