@@ -3,7 +3,7 @@
 Whatever runs a bundle (another backend, an engine built on this device) must repeat the recorded
 answers within the recorded tolerances before its own answers are worth anything.
 
-Suffixes: N cases, S network side in pixels.
+Suffixes: N cases, K labels, S network side in pixels.
 """
 
 import io
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import mask_from_logits, softmax
 from ckd.runtime.cascade import Cascade
 
@@ -39,13 +39,22 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one golden case came out; None where the system gives no such answer."""
+    """How one golden case came out; None where the system gives no such answer.
+
+    Attributes:
+        tensor_errors: of each answer, the largest difference in standard deviations of what was
+            recorded.
+        decision_flips: labels that are on the other side of their threshold, and one more if
+            another label has the largest probability.
+    """
 
     case: int
     mask_jaccard: float | None
     coarse_jaccard: float | None
     probability_error: float | None
     passed: bool
+    tensor_errors: Mapping[str, float]
+    decision_flips: int
 
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -129,15 +138,31 @@ def _compare(
                 for logits in (given[name][0], recorded[name])
             )
             overlaps[name] = confusion_from_masks(one, other).jaccard
-    error = None
+    error, flips = None, 0
     if (name := results.class_logits) is not None:
-        shift = softmax(given[name][0]) - softmax(recorded[name].astype(np.float32))
-        error = float(np.abs(shift).max())
+        one_K, other_K = softmax(given[name][0]), softmax(recorded[name].astype(np.float32))
+        error = float(np.abs(one_K - other_K).max())
+        flips = _decision_flips(cascade.manifest, one_K, other_K)
     return CaseResult(
         case=index,
         mask_jaccard=overlaps.get(results.mask_logits or ""),
         coarse_jaccard=overlaps.get(results.coarse_logits or ""),
         probability_error=error,
         passed=all(o >= tolerance.mask_jaccard for o in overlaps.values())
-        and (error is None or error <= tolerance.probability),
+        and (error is None or error <= tolerance.probability)
+        and all(np.isfinite(given[name]).all() for name in recorded),
+        tensor_errors={name: _error(given[name][0], recorded[name]) for name in recorded},
+        decision_flips=flips,
     )
+
+
+def _error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
+    expected = recorded.astype(np.float32)
+    largest = np.abs(given.astype(np.float32) - expected).max()
+    return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))
+
+
+def _decision_flips(manifest: Manifest, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
+    cuts_K = np.array([manifest.thresholds.get(label, 0.5) for label in manifest.labels])
+    flips = int(np.count_nonzero((one_K > cuts_K) != (other_K > cuts_K)))
+    return flips + int(one_K.argmax() != other_K.argmax())

@@ -27,7 +27,15 @@ from ckd.contract.preprocess import (
     softmax,
 )
 from ckd.contract.results import Finding
-from ckd.runtime.backends import Backend, DeviceBuffer, Engine, Results, Runner, open_backend
+from ckd.runtime.backends import (
+    Backend,
+    DeviceBuffer,
+    Engine,
+    Results,
+    Runner,
+    chosen_device,
+    open_backend,
+)
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
@@ -100,28 +108,39 @@ class Cascade(Closing):
         Args:
             bundle: folder or zip file.
             backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
-            device: "auto" or "cpu".
+            device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where TensorRT and a
+                device are there.
             precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
                 INT8 leaves in float (both OpenVINO).
             num_threads: CPU threads; all available cores by default.
 
+        Engines that were built on this machine first repeat the bundle's acceptance cases, see
+        `ckd.runtime.certificate`.
+
         Raises:
             BundleError: the bundle is incomplete, altered or not understood.
-            EnvironmentUnusable: no backend is installed.
+            EnvironmentUnusable: no backend is installed, or no GPU answers.
             EngineError: a network cannot be loaded.
+            GateFailed: engines built here answer otherwise than recorded.
             UsageError: an unknown name, or a precision that the bundle lacks.
         """
+        from ckd.runtime.certificate import certify  # which runs cascades
+
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
+        device = chosen_device(backend, device)
+
         def load(name: str) -> "Cascade":
-            return cls(opened, open_backend(name, device, num_threads), chosen)
+            cascade = cls(opened, open_backend(name, device, num_threads), chosen)
+            certify(cascade, opened)
+            return cascade
 
         def measure_ms(name: str) -> float:
             with load(name) as cascade:
                 return cascade.measure_ms()
 
-        if backend == "auto":
+        if backend == "auto" and device == "cpu":
             backend = fastest_backend(opened.digest(), chosen, num_threads, measure_ms)
         return load(backend)
 
