@@ -1,10 +1,11 @@
 """The TensorRT backend on a TensorRT of its own, see `fake_tensorrt`: no GPU, real subprocesses."""
 
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from ckd.contract import console
 from ckd.contract.bundle import Content
 from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
 from ckd.contract.manifest import NodeSpec
@@ -228,6 +230,20 @@ def test_without_a_driver_no_runtime_is_made(
     assert fake.calls == []
 
 
+def test_a_tensorrt_that_cannot_start_says_why(
+    fake: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runtime(log: Any) -> None:
+        log.log(fake.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("factory function returned nullptr")
+
+    monkeypatch.setattr(fake, "Runtime", runtime)
+    with pytest.raises(
+        EnvironmentUnusable, match=r"^tensorrt 10.9.0 cannot start: CUDA init.* 35$"
+    ):
+        TensorRtBackend(gpu())
+
+
 def test_the_device_is_named_by_its_number() -> None:
     assert TensorRtBackend(gpu()).device == "cuda:2"
 
@@ -309,6 +325,41 @@ def test_a_build_that_fails_is_one_line_and_leaves_nothing(do: str, said: str) -
 def test_a_network_of_open_shape_is_not_built() -> None:
     with pytest.raises(EngineError, match=r"image: UINT8\[-1, 8, 8, 3\] is no static tensor"):
         load(network(inputs=[["image", [-1, 8, 8, 3], "UINT8"]]))
+
+
+@pytest.mark.parametrize("do", ["succeed", "refuse", "be killed"])
+def test_progress_is_shown_and_its_bar_taken_down(monkeypatch: pytest.MonkeyPatch, do: str) -> None:
+    shown: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(
+        console, "progress_bar", lambda what: lambda done, total: shown.append((what, done, total))
+    )
+    with contextlib.suppress(EngineError):
+        load(network(do=do))
+    assert shown == [("build cls (fp16)", 50, 100), ("build cls (fp16)", 100, 100)]
+
+
+def test_an_interrupted_build_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endless.py").write_text(
+        f"import os, time, json\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "print(json.dumps({'progress': 0.1}), flush=True)\ntime.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "endless")
+
+    def bar(what: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            if done < total:
+                raise KeyboardInterrupt
+
+        return tell
+
+    monkeypatch.setattr(console, "progress_bar", bar)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine("cls", "fp16", b"{}")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_builder_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,8 @@ class Cascade(Closing):
                 f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
-        if precision.startswith("int8") and lacks_int8_instructions():
+        on_cpu = backend.device == "cpu"
+        if on_cpu and precision.startswith("int8") and lacks_int8_instructions():
             _log.warning(
                 "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
                 "`ckd-export verify` repeats the acceptance cases"

@@ -34,6 +34,8 @@ class TensorRtBackend:
 
     Attributes:
         machine: what the engines are good for; `ckd.runtime.certificate` makes them prove it.
+        tensorrt: which there is.
+        log: what it said of late.
 
     Args:
         cuda: the device; its context must be current whenever engines are loaded or run.
@@ -46,18 +48,21 @@ class TensorRtBackend:
     precisions: Mapping[str, str] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
 
     def __init__(self, cuda: Cuda) -> None:
-        self._tensorrt = import_tensorrt()
+        self.tensorrt = import_tensorrt()
         # Without a driver the runtime of TensorRT ends the process, even when it is let go.
         if (why := why_no_gpu()) is not None:
             raise EnvironmentUnusable(f"TensorRT needs a GPU: {why}")
         self._cuda = cuda
         self.device = f"cuda:{cuda.index}"
-        self._kept = KeptEngines(self._tensorrt, cuda)
+        self._kept = KeptEngines(self.tensorrt, cuda)
         self.machine: Machine = self._kept.machine
-        self._log = self._tensorrt.log()
-        self._runtime = self._tensorrt.trt.Runtime(self._log)
-        if self._runtime is None:
-            raise EnvironmentUnusable(f"TensorRT cannot start: {worst_line(self._log.lines)}")
+        self.log = self.tensorrt.log()
+        try:
+            self._runtime = self.tensorrt.trt.Runtime(self.log)
+        except Exception as error:  # which says only that there is none
+            raise EnvironmentUnusable(
+                f"{self.tensorrt.name} cannot start: {worst_line(self.log.lines)}"
+            ) from error
 
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
@@ -72,18 +77,18 @@ class TensorRtBackend:
             _log.warning(
                 "the kept engine of %s cannot be loaded (%s); building it again",
                 node.name,
-                worst_line(self._log.lines),
+                worst_line(self.log.lines),
             )
             self._kept.drop(node, onnx, specs, precision)
             kept = self._kept.fetch(node, onnx, specs, precision)
             engine = self._deserialize(node, kept)
         if engine is None:
             raise EngineError(
-                f"cannot load {node.name}: {worst_line(self._log.lines)}; "
-                f"{self._tensorrt.name} may not support {self.machine['gpu']}: try "
+                f"cannot load {node.name}: {worst_line(self.log.lines)}; "
+                f"{self.tensorrt.name} may not support {self.machine['gpu']}: try "
                 "`--backend onnxruntime`, or `--device cpu`"
             )
-        return TensorRtEngine(node, self._tensorrt, engine, specs, kept, self._log)
+        return TensorRtEngine(node, self, engine, specs, kept)
 
     def allocate(self, spec: TensorSpec) -> "CudaBuffer":
         """Device memory."""
@@ -104,10 +109,10 @@ class TensorRtBackend:
 
     def _deserialize(self, node: NodeSpec, kept: Kept) -> Any:
         """TensorRT's engine; None if it takes it not."""
-        self._log.clear()
+        self.log.clear()
         engine = self._runtime.deserialize_cuda_engine(kept.content)
-        if engine is None and memory_ran_out(worst_line(self._log.lines)):
-            raise _no_memory(node.name, self._log)
+        if engine is None and memory_ran_out(worst_line(self.log.lines)):
+            raise _no_memory(node.name, self.log)
         return engine
 
 
@@ -126,23 +131,23 @@ class TensorRtEngine:
     def __init__(
         self,
         node: NodeSpec,
-        tensorrt: TensorRt,
+        backend: TensorRtBackend,
         engine: Any,
         specs: Mapping[str, TensorSpec],
         kept: Kept,
-        log: Log,
     ) -> None:
         self.name = node.name
         self.kept, self.sha256 = kept, kept.sha256
-        self.inputs, self.outputs = _tensors(tensorrt, engine, node)
+        self.inputs, self.outputs = _tensors(backend.tensorrt, engine, node)
         check_promise(node, self.inputs, self.outputs, specs)
-        self._log = log
+        self._log = backend.log
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise _no_memory(node.name, log)
-        self._engine = engine  # must outlive its context
-        self._buffers: tuple[DeviceBuffer, ...] = ()  # likewise
-        log.clear()
+            raise _no_memory(node.name, self._log)
+        # All of these must outlive the context; the backend has the runtime.
+        self._backend, self._engine = backend, engine
+        self._buffers: tuple[DeviceBuffer, ...] = ()
+        self._log.clear()
 
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
         """Give TensorRT the addresses of its inputs and outputs, once."""

@@ -95,12 +95,13 @@ def _failure(code: int, outcome: Mapping[str, Any], log: Path) -> str:
 
 
 def _environment(ours: Mapping[str, str], device_index: int) -> dict[str, str]:
-    """Of the builder, for which the chosen GPU is the only one.
+    """Of the builder: the chosen GPU is the only one, and nothing is imported from where we are.
 
-    TensorRT builds on whichever is current; the first one is anyway.
+    TensorRT builds on whichever GPU is current; the first one is anyway.
     """
+    ours = {**ours, "PYTHONSAFEPATH": "1"}
     if device_index == 0:
-        return dict(ours)
+        return ours
     visible = ours.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else []
     chosen = names[device_index] if device_index < len(names) else str(device_index)
