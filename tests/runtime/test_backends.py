@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,38 +81,60 @@ def test_a_request_that_cannot_be_met_is_refused() -> None:
 # Which device
 
 
+class OneGpu:
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def properties(self) -> object:
+        return SimpleNamespace(compute_capability=(9, 0))
+
+
 class Gpu:
     """A GPU backend that was opened, and on what."""
 
-    def __init__(self, cuda: str) -> None:
-        self.device = cuda
+    name = "tensorrt"
+
+    def __init__(self, cuda: OneGpu) -> None:
+        self.device = cuda.device
+
+
+class GpuOfOnnxRuntime(Gpu):
+    name = "onnxruntime"
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets up a machine with or without a GPU and TensorRT."""
 
-    def set_up(*, gpu: bool, tensorrt: bool = True, onnxruntime: bool = True) -> None:
+    def set_up(
+        *,
+        gpu: bool,
+        tensorrt: bool = True,
+        onnxruntime: bool = True,
+        capabilities: tuple[str, ...] | None = None,
+    ) -> None:
         def why() -> str | None:
             return None if gpu else "there is no driver"
 
-        def open_cuda(device: str) -> str:
+        def open_cuda(device: str) -> OneGpu:
             if not gpu:
                 raise EnvironmentUnusable("there is no driver")
-            return device
+            return OneGpu(device)
 
         from ckd.runtime.backends import tensorrt as trt_backend
 
         monkeypatch.setattr(trt_backend, "TensorRtBackend", Gpu)
         for name, content in (
             ("cuda.bindings", {"why_unusable": why, "open_cuda": open_cuda}),
-            ("backends.onnxruntime_cuda", {"OnnxRuntimeCudaBackend": Gpu}),
+            ("backends.onnxruntime_cuda", {"OnnxRuntimeCudaBackend": GpuOfOnnxRuntime}),
         ):
             module = ModuleType(f"ckd.runtime.{name}")
             vars(module).update(content)
             monkeypatch.setitem(sys.modules, module.__name__, module)
         fake = ModuleType("tensorrt")
         fake.__spec__ = ModuleSpec("tensorrt", None)
+        if capabilities is not None:
+            vars(fake)["ComputeCapability"] = SimpleNamespace(**dict.fromkeys(capabilities, 0))
         monkeypatch.setitem(sys.modules, "tensorrt", fake if tensorrt else None)
         for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
             monkeypatch.setitem(sys.modules, name, None)
@@ -167,6 +189,18 @@ def test_backends_are_opened_on_the_gpu_that_was_named(
         opened = open_backend(name, device, None)
         assert isinstance(opened, Gpu)
         assert opened.device == device
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "taken"),
+    [(None, "tensorrt"), (("SM89", "SM90"), "tensorrt"), (("SM89", "SM120"), "onnxruntime")],
+)
+def test_auto_takes_no_tensorrt_that_is_for_other_gpus(
+    machine: Callable[..., None], capabilities: tuple[str, ...] | None, taken: str
+) -> None:
+    machine(gpu=True, capabilities=capabilities)
+    assert open_backend("auto", "cuda", None).name == taken
+    assert open_backend("tensorrt", "cuda", None).name == "tensorrt"  # it was asked for
 
 
 @pytest.mark.parametrize(

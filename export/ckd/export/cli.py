@@ -121,9 +121,7 @@ def engine(
         str | None,
         typer.Option(help="As in fp32,fp16; default: all that the bundle has for TensorRT."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(envvar="CKD_DEVICE", help="GPU to build on: auto, cuda or cuda:N.")
-    ] = "auto",
+    device: Annotated[str, typer.Option(help="GPU to build on: auto, cuda or cuda:N.")] = "auto",
     show: Annotated[
         bool, typer.Option("--list", help="Show the engines that are kept on this machine.")
     ] = False,

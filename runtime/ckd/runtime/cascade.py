@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import (
     check_rgb,
@@ -110,7 +110,7 @@ class Cascade(Closing):
             bundle: folder or zip file.
             backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
             device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where TensorRT and a
-                device are there.
+                device are there, and the CPU if they cannot run this bundle in this precision.
             precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
                 INT8 leaves in float (both OpenVINO).
             num_threads: CPU threads; all available cores by default.
@@ -130,20 +130,28 @@ class Cascade(Closing):
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
-        device = chosen_device(backend, device)
-
-        def load(name: str) -> "Cascade":
+        def load(name: str, device: str) -> "Cascade":
             cascade = cls(opened, open_backend(name, device, num_threads), chosen)
             certify(cascade, opened)
             return cascade
 
         def measure_ms(name: str) -> float:
-            with load(name) as cascade:
+            with load(name, "cpu") as cascade:
                 return cascade.measure_ms()
 
-        if backend == "auto" and device == "cpu":
-            backend = fastest_backend(opened.digest(), chosen, num_threads, measure_ms)
-        return load(backend)
+        found = chosen_device(backend, device)
+        if backend != "auto":
+            return load(backend, found)
+        if found != "cpu":
+            try:
+                return load(backend, found)
+            except (EngineError, EnvironmentUnusable, UsageError) as error:
+                if device != "auto":
+                    raise
+                # That it failed is news; that a GPU is not for this, or has no bf16, is none.
+                level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
+                _log.log(level, "%s; taking the CPU", error)
+        return load(fastest_backend(opened.digest(), chosen, num_threads, measure_ms), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that the first real one does not pay for lazy initialisation."""

@@ -203,21 +203,19 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
 
 def _open_gpu_backend(name: str, device: str) -> Backend:
     """What is not installed is said first: without it a device is of no use."""
-    if name == "auto":
-        name = "tensorrt" if has_tensorrt() else "onnxruntime"
-    if name == "tensorrt":
-        from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
+    from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
+    from ckd.runtime.cuda.bindings import open_cuda
 
-        import_tensorrt()
+    tensorrt = None
+    if name == "tensorrt" or (name == "auto" and has_tensorrt()):
+        tensorrt = import_tensorrt()
     elif not importlib.util.find_spec("onnxruntime"):
         raise EnvironmentUnusable(
             "neither TensorRT nor ONNX Runtime is installed for the GPU; in the folder of this "
             "project: `pip install '.[cuda]'`"
         )
-    from ckd.runtime.cuda.bindings import open_cuda
-
     cuda = open_cuda(device)
-    if name == "tensorrt":
+    if tensorrt is not None and (name == "tensorrt" or tensorrt.is_made_for(cuda.properties())):
         from ckd.runtime.backends.tensorrt import TensorRtBackend
 
         return TensorRtBackend(cuda)

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from ckd.contract.errors import EnvironmentUnusable
 from ckd.contract.tensors import DType, TensorSpec
 from ckd.runtime.backends import TENSORRT_MODULES, TENSORRT_REMEDY, first_line
+from ckd.runtime.cuda.api import DeviceProperties
 
 #: What TensorRT says, in one way or another, when memory is what it lacks. That no kernel fits is
 #: nearly always that none fits into what is left.
@@ -60,6 +61,14 @@ class TensorRt:
     def builds_ahead(self) -> bool:
         """Whether it builds for GPUs that are not there, as TensorRT-RTX does."""
         return hasattr(self.trt, "ComputeCapability")
+
+    def is_made_for(self, gpu: DeviceProperties) -> bool:
+        """False if it names the GPUs it is for, and this is none: TensorRT-RTX on an H100.
+
+        It may run there all the same; who asks for it by name can try.
+        """
+        capability = "SM" + "".join(map(str, gpu.compute_capability))
+        return not self.builds_ahead or hasattr(self.trt.ComputeCapability, capability)
 
     def log(self) -> Any:
         """A logger for TensorRT that is also a `Log`; it must outlive what it is given to."""
