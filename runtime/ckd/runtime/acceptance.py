@@ -3,7 +3,7 @@
 Whatever runs a bundle (another backend, an engine built on this device) must repeat the recorded
 answers within the recorded tolerances before its own answers are worth anything.
 
-Suffixes: N cases, S network side in pixels.
+Suffixes: N cases, K labels, S network side in pixels.
 """
 
 import io
@@ -19,7 +19,7 @@ from ckd.contract.answers import answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.manifest import IMAGE, Manifest
 from ckd.runtime.cascade import Cascade
 
 CASES: Final = "acceptance/cases.npz"
@@ -39,13 +39,22 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one golden case came out; None where the system gives no such answer."""
+    """How one golden case came out; None where the system gives no such answer.
+
+    Attributes:
+        tensor_errors: of each answer, the largest difference in standard deviations of what was
+            recorded.
+        decision_flips: labels that are on the other side of their threshold, and one more if
+            another label has the largest probability.
+    """
 
     case: int
     mask_jaccard: float | None
     coarse_jaccard: float | None
     probability_error: float | None
     passed: bool
+    tensor_errors: Mapping[str, float]
+    decision_flips: int
 
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -132,15 +141,19 @@ def _compare(
     there = answers_from_logits(manifest, {k: v[None] for k, v in recorded.items()}, side, side)
     fine = _overlap(here.mask_HW, there.mask_HW)
     coarse = _overlap(here.coarse_mask_HW, there.coarse_mask_HW)
-    shift = np.subtract([*here.probabilities.values()], [*there.probabilities.values()])
-    error = float(np.abs(shift).max()) if shift.size else None
+    one_K = np.array([*here.probabilities.values()])
+    other_K = np.array([*there.probabilities.values()])
+    error = float(np.abs(one_K - other_K).max()) if one_K.size else None
     return CaseResult(
         case=index,
         mask_jaccard=fine,
         coarse_jaccard=coarse,
         probability_error=error,
         passed=all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
-        and (error is None or error <= tolerance.probability),  # not if it is not a number
+        and (error is None or error <= tolerance.probability)
+        and all(np.isfinite(given[name]).all() for name in recorded),
+        tensor_errors={name: _error(given[name][0], recorded[name]) for name in recorded},
+        decision_flips=_decision_flips(manifest, one_K, other_K) if one_K.size else 0,
     )
 
 
@@ -148,3 +161,15 @@ def _overlap(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> 
     if one is None or other is None:
         return None
     return confusion_from_masks(one, other).jaccard
+
+
+def _error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
+    expected = recorded.astype(np.float32)
+    largest = np.abs(given.astype(np.float32) - expected).max()
+    return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))
+
+
+def _decision_flips(manifest: Manifest, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
+    cuts_K = np.array([manifest.thresholds.get(label, 0.5) for label in manifest.labels])
+    flips = int(np.count_nonzero((one_K >= cuts_K) != (other_K >= cuts_K)))
+    return flips + int(one_K.argmax() != other_K.argmax())

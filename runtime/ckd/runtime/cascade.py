@@ -18,11 +18,18 @@ from numpy.typing import NDArray
 from ckd.contract.answers import Answers, answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
-from ckd.runtime.backends import Backend, DeviceBuffer, Engine, Runner, open_backend
+from ckd.runtime.backends import (
+    Backend,
+    DeviceBuffer,
+    Engine,
+    Runner,
+    chosen_device,
+    open_backend,
+)
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
@@ -52,7 +59,8 @@ class Cascade(Closing):
                 f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
-        if precision.startswith("int8") and lacks_int8_instructions():
+        on_cpu = backend.device == "cpu"
+        if on_cpu and precision.startswith("int8") and lacks_int8_instructions():
             _log.warning(
                 "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
                 "`ckd-export verify` repeats the acceptance cases"
@@ -95,30 +103,49 @@ class Cascade(Closing):
         Args:
             bundle: folder or zip file.
             backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
-            device: "auto" or "cpu".
+            device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where TensorRT and a
+                device are there, and the CPU if they cannot run this bundle in this precision.
             precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
                 INT8 leaves in float (both OpenVINO).
             num_threads: CPU threads; all available cores by default.
 
+        Engines that were built on this machine first repeat the bundle's acceptance cases, see
+        `ckd.runtime.certificate`.
+
         Raises:
             BundleError: the bundle is incomplete, altered or not understood.
-            EnvironmentUnusable: no backend is installed.
+            EnvironmentUnusable: no backend is installed, or no GPU answers.
             EngineError: a network cannot be loaded.
+            GateFailed: engines built here answer otherwise than recorded.
             UsageError: an unknown name, or a precision that the bundle lacks.
         """
+        from ckd.runtime.certificate import certify  # which runs cascades
+
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
-        def load(name: str) -> "Cascade":
-            return cls(opened, open_backend(name, device, num_threads), chosen)
+        def load(name: str, device: str) -> "Cascade":
+            cascade = cls(opened, open_backend(name, device, num_threads), chosen)
+            certify(cascade, opened)
+            return cascade
 
         def measure_ms(name: str) -> float:
-            with load(name) as cascade:
+            with load(name, "cpu") as cascade:
                 return cascade.measure_ms()
 
-        if backend == "auto":
-            backend = fastest_backend(opened.digest(), chosen, num_threads, measure_ms)
-        return load(backend)
+        found = chosen_device(backend, device)
+        if backend != "auto":
+            return load(backend, found)
+        if found != "cpu":
+            try:
+                return load(backend, found)
+            except (EngineError, EnvironmentUnusable, UsageError) as error:
+                if device != "auto":
+                    raise
+                # That it failed is news; that a GPU is not for this, or has no bf16, is none.
+                level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
+                _log.log(level, "%s; taking the CPU", error)
+        return load(fastest_backend(opened.digest(), chosen, num_threads, measure_ms), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
