@@ -2,7 +2,8 @@
 
 import ctypes
 import sys
-from types import ModuleType, SimpleNamespace
+from collections.abc import Mapping
+from types import ModuleType
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_this_machine_without_a_driver_says_so() -> None:
     pytest.importorskip(MODULE)
     why = why_unusable()
     assert why is not None
-    assert why.startswith("no NVIDIA driver here: libcuda does not load")
+    assert why.startswith("no NVIDIA driver here (libcuda does not load)")
     assert "--gpus all" in why
     with pytest.raises(EnvironmentUnusable) as raised:
         open_cuda()
@@ -47,6 +48,7 @@ def test_without_cuda_bindings_it_is_said_how_to_install_them(
     [
         # As cuda-bindings 12 does without libcuda.
         ({"cuInit": RuntimeError("Failed to dlopen libcuda.so.1")}, "--gpus all"),
+        ({"cuInit": ValueError("12345 is not a valid CUresult")}, "CUDA does not start: 12345"),
         ({"cuInit": (999,)}, "CUDA does not start: 999"),
         ({"cuDriverGetVersion": (1, None)}, "cannot ask the CUDA driver: 1"),
         ({"cuDriverGetVersion": (0, 12090)}, "offers CUDA 12.9, .* are for 13.5; update .*==12"),
@@ -58,7 +60,7 @@ def test_whatever_the_driver_says_is_one_clear_answer(
     monkeypatch: pytest.MonkeyPatch, driver: dict[str, object], expected: str
 ) -> None:
     answers = {"cuInit": (0,), "cuDriverGetVersion": (0, 13000), "cuDeviceGetCount": (0, 1)}
-    monkeypatch.setitem(sys.modules, MODULE, module(answers | driver))
+    monkeypatch.setitem(sys.modules, MODULE, module({**answers, **driver}))
     why = why_unusable()
     assert why is not None
     with pytest.raises(Exception, match=expected) as raised:
@@ -72,7 +74,7 @@ def test_a_minor_version_behind_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) 
     assert why_unusable() is None
 
 
-def module(answers: dict[str, object]) -> ModuleType:
+def module(answers: Mapping[str, object]) -> ModuleType:
     """A `cuda.bindings.driver` whose functions answer so, or raise."""
 
     def function(answer: object) -> object:
@@ -83,10 +85,7 @@ def module(answers: dict[str, object]) -> ModuleType:
 
         return call
 
-    made: object = SimpleNamespace(
-        CUDA_VERSION=13050, **{name: function(answer) for name, answer in answers.items()}
-    )
-    assert isinstance(made, SimpleNamespace)
     driver = ModuleType(MODULE)
-    driver.__dict__.update(made.__dict__)
+    functions = {name: function(answer) for name, answer in answers.items()}
+    driver.__dict__.update(functions, CUDA_VERSION=13050)
     return driver

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ckd.contract.errors import CkdError, EngineError, EnvironmentUnusable, UsageError
 from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.cuda.driver import load_driver, num_devices
-from ckd.runtime.cuda.errors import CONTEXT_LOST, OUT_OF_MEMORY, checked, describe
+from ckd.runtime.cuda.errors import CONTEXT_LOST, DESTROYED, OUT_OF_MEMORY, checked, describe
 
 _WITHOUT_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
@@ -235,7 +235,10 @@ class CudaBindings:
         self._release(self.driver.cuModuleUnload, module, "a module")
 
     def _is_current(self) -> bool:
-        current = self._checked(self.driver.cuCtxGetCurrent(), "look for the context on")
+        """Whether work goes to the context; one that was lost to an error still counts."""
+        error, current = self.driver.cuCtxGetCurrent()
+        if int(error):
+            return False
         if not int(current):
             if self.is_primary:  # a thread that has not used CUDA yet
                 self._checked(self.driver.cuCtxSetCurrent(self._context), "use")
@@ -243,23 +246,21 @@ class CudaBindings:
         if int(current) != int(self._context):
             return False
         error, number = self.driver.cuCtxGetId(current)
-        return not int(error) and number == self._context_id
+        return number == self._context_id if not int(error) else int(error) not in DESTROYED
 
     def _release(self, function: Any, handle: int, what: str) -> None:
         """Free a handle; one that is 0 or whose context is gone needs nothing."""
         if not handle:
             return
-        elsewhere = not self._is_current()
-        if elsewhere:
-            if not self.is_primary:
-                return
-            # Another context is current here, but the primary one is held and cannot be gone.
-            self._checked(self.driver.cuCtxPushCurrent(self._context), "go back to")
-        try:
+        if self._is_current():
             (error,) = function(handle)
-        finally:
-            if elsewhere:
-                self._checked(self.driver.cuCtxPopCurrent(), "leave")
+        elif self.is_primary:  # held since it was opened, while another one is current here
+            (error,) = self.driver.cuCtxPushCurrent(self._context)
+            if not int(error):
+                (error,) = function(handle)
+                self.driver.cuCtxPopCurrent()
+        else:
+            return
         if int(error) not in CONTEXT_LOST:
             self._checked((error,), f"release {what} on")
 

@@ -22,11 +22,13 @@ def num_devices(driver: Any) -> int:
     """At least one; `EnvironmentUnusable` if there is none, or the driver is missing or too old."""
     try:
         (failed,) = driver.cuInit(0)
-    except Exception as error:  # each version of cuda-bindings raises something else
+    except RuntimeError as error:  # cuda-bindings on their way to libcuda
         raise EnvironmentUnusable(
-            f"no NVIDIA driver here: libcuda does not load ({error}); install the driver, or start "
-            "the container with `--gpus all` (`--runtime nvidia` on a Jetson)"
+            "no NVIDIA driver here (libcuda does not load); install it, or start the container "
+            "with `--gpus all` (`--runtime nvidia` on a Jetson)"
         ) from error
+    except Exception as error:  # an error code that these bindings do not know yet
+        raise EnvironmentUnusable(f"CUDA does not start: {error}; see `nvidia-smi`") from error
     if int(failed):
         raise EnvironmentUnusable(describe(failed, "CUDA does not start"))
     version = int(checked(driver.cuDriverGetVersion(), "cannot ask the CUDA driver"))

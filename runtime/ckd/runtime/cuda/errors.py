@@ -7,9 +7,12 @@ from ckd.contract.errors import EngineError
 
 OUT_OF_MEMORY: Final = 2
 
+#: There is no such context any more.
+DESTROYED: Final = frozenset({201, 709})
+
 #: After these nothing in the context can be used or needs to be freed: it is gone, or lost to an
 #: error of a kernel.
-CONTEXT_LOST: Final = frozenset({4, 201, 214, 226, 700, 702, 709, 710, *range(714, 722)})
+CONTEXT_LOST: Final = DESTROYED | {4, 214, 226, 700, 702, 710, *range(714, 722)}
 
 _RESTART: Final = (
     "nothing in this context can be used any more; restart the process, and if it happens again "
