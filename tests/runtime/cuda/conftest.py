@@ -38,13 +38,13 @@ def build_with_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
 
 @pytest.fixture(scope="session")
 def on_fake_driver(build_with_kernel: Callable[..., Path]) -> Callable[..., str]:
-    """Runs Python code in a process whose libcuda is `fake_libcuda.c`; gives what it prints.
+    """Runs Python code in a process whose libcuda is `fake_libcuda.cpp`; gives what it prints.
 
     cuda-bindings are the real ones: what they refuse, they refuse here. The process has `cuda`
     (the module `ckd.runtime.cuda.bindings`), `fake` (the library, by ctypes) and `np`.
     """
     pytest.importorskip("cuda.bindings.driver")
-    folder = build_with_kernel("libcuda.so.1", "fake_libcuda.c").parent
+    folder = build_with_kernel("libcuda.so.1", "fake_libcuda.cpp").parent
 
     def run(code: str, **settings: object) -> str:
         start = """

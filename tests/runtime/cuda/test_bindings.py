@@ -211,6 +211,21 @@ def test_primary_memory_is_freed_while_another_context_is_current(on_fake_driver
     assert printed == "1048576 2"  # the second context is still the current one
 
 
+def test_in_a_context_that_an_error_has_lost_freeing_is_still_tried(on_fake_driver: Run) -> None:
+    printed = on_fake_driver("""
+        device = cuda.open_cuda()
+        memory, other = device.allocate(10), device.allocate(10)
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxGetId:700", 1)
+        device.free(memory)
+        print(device.free_bytes())
+        fake.fake_create(0)
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxPushCurrent:709", 1)
+        device.free(other)
+        print(device.driver.cuMemGetInfo()[1])
+    """)
+    assert printed.split() == ["1048566", "1048566"]
+
+
 def test_what_a_kernel_broke_is_said_once(on_fake_driver: Run) -> None:
     """Freeing after it is silent: the memory is lost with the context."""
     printed = on_fake_driver(

@@ -75,7 +75,12 @@ API cuCtxSetCurrent(Context *context)
     if (!context) --depth;
     return 0;
 }
-API cuCtxPushCurrent(Context *context) { stack[depth++] = context; return 0; }
+API cuCtxPushCurrent(Context *context)
+{
+    FAIL_IF_ASKED("cuCtxPushCurrent");
+    stack[depth++] = context;
+    return 0;
+}
 API cuCtxPopCurrent(Context **context) { *context = current(); --depth; return 0; }
 API cuCtxGetDevice(int *device)
 {
@@ -83,7 +88,12 @@ API cuCtxGetDevice(int *device)
     *device = current()->device;
     return 0;
 }
-API cuCtxGetId(Context *context, uint64_t *id) { *id = context->id; return 0; }
+API cuCtxGetId(Context *context, uint64_t *id)
+{
+    FAIL_IF_ASKED("cuCtxGetId");
+    *id = context->id;
+    return 0;
+}
 
 // What an application does; reached by ctypes. A new one takes the address of the last destroyed.
 API fake_create(int device) { cuCtxPushCurrent(make_context(device)); return 0; }
