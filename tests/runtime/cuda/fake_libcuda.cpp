@@ -168,13 +168,13 @@ API cuStreamDestroy(Stream *stream) { delete stream; return 0; }
 API cuStreamSynchronize(Stream *stream)
 {
     FAIL_IF_ASKED("cuStreamSynchronize");
-    return stream->context == current() ? 0 : INVALID_HANDLE;
+    return !stream || stream->context == current() ? 0 : INVALID_HANDLE;
 }
 API fake_stream_flags(Stream *stream) { return (int)stream->flags; }
 
 API cuMemcpyAsync(uint64_t to, uint64_t source, size_t bytes, Stream *stream)
 {
-    if (!stream->capturing) {
+    if (!stream || !stream->capturing) {  // 0 is the default stream
         memcpy((void *)to, (const void *)source, bytes);
         return 0;
     }

@@ -20,10 +20,11 @@ def test_the_device_says_what_it_is(on_fake_driver: Run) -> None:
     ]
 
 
-def test_memory_goes_there_and_back(on_fake_driver: Run) -> None:
-    printed = on_fake_driver("""
+@pytest.mark.parametrize("stream", ["device.create_stream()", "0"])
+def test_memory_goes_there_and_back(on_fake_driver: Run, stream: str) -> None:
+    printed = on_fake_driver(f"""
         device = cuda.open_cuda("cuda:0")
-        stream = device.create_stream()
+        stream = {stream}
         there, pinned = device.allocate(1000), device.allocate_pinned(1000)
         array = device.host_array(pinned, (5, 50), "float32")
         array[...] = np.arange(250).reshape(5, 50)
