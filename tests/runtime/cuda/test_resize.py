@@ -145,8 +145,14 @@ def test_it_is_launched_as_the_driver_wants_it(on_fake_driver: Callable[..., str
             resizer.close()
             resizer.close()
         print(fake.fake_modules())
+        try:
+            resizer(image.ctypes.data, height, width, small.ctypes.data, stream)
+        except EngineError as error:
+            print(error)
     """)
-    assert printed.splitlines() == ["True 1"] * 3 + ["0"]
+    assert printed.splitlines() == [
+        *["True 1"] * 3, "0", "the resizer is closed; load the cascade again",
+    ]  # fmt: skip
 
 
 def test_what_fails_is_one_clear_error(on_fake_driver: Callable[..., str]) -> None:

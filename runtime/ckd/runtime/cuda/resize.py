@@ -60,8 +60,10 @@ class Resizer:
 
         Raises:
             InputError: an image too small or too large, as for `ckd.contract.preprocess`.
-            EngineError: the kernel cannot be launched.
+            EngineError: the kernel cannot be launched, or was closed.
         """
+        if not self._module:
+            raise EngineError("the resizer is closed; load the cascade again")
         if min(height, width) < MIN_SIDE_PX or height * width > MAX_PIXELS:
             raise InputError(
                 f"image: {width}x{height} pixels; expected at least {MIN_SIDE_PX}x{MIN_SIDE_PX} "
