@@ -203,9 +203,8 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
 
 def _open_gpu_backend(name: str, device: str) -> Backend:
     """What is not installed is said first: without it a device is of no use."""
-    from ckd.runtime.cuda.bindings import open_cuda
-
     from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
+    from ckd.runtime.cuda.bindings import open_cuda
 
     tensorrt = None
     if name == "tensorrt" or (name == "auto" and has_tensorrt()):
