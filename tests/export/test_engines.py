@@ -298,7 +298,7 @@ class InItsPlace(OnnxRuntimeBackend):
     ) -> Any:
         engine: Any = super().load(node, onnx, specs, precision)
         engine.sha256 = onnx.sha256
-        engine.kept = Kept(node.name, precision, b"plan", onnx.sha256, Path(node.name), 12.0)
+        engine.kept = Kept(node.name, precision, None, 4, onnx.sha256, Path(node.name), 12.0)
         bind, enqueue = engine.bind, engine.enqueue
 
         def bind_and_keep(buffers: Any) -> None:
