@@ -15,23 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.answers import Answers, answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import Manifest
-from ckd.contract.preprocess import (
-    check_rgb,
-    mask_from_logits,
-    network_image,
-    read_rgb,
-    softmax,
-)
+from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
 from ckd.runtime.backends import (
     Backend,
     DeviceBuffer,
     Engine,
-    Results,
     Runner,
     chosen_device,
     open_backend,
@@ -194,13 +188,14 @@ class Cascade(Closing):
 
         small_HWC = network_image(image_HWC, self.manifest.image_size)
         logits = self._runner.run(small_HWC[None], lap)
-        fine, coarse, probabilities, quality = self._answers(logits, *image_HWC.shape[:2])
+        answers = answers_from_logits(self.manifest, logits, *image_HWC.shape[:2])
+        quality = _quality(answers, self.manifest.image_size)
         lap("postprocess")
         timings_ms["total"] = 1e3 * (time.perf_counter() - start)
         return Finding(
-            mask_HW=fine,
-            coarse_mask_HW=coarse,
-            probabilities=probabilities,
+            mask_HW=answers.mask_HW,
+            coarse_mask_HW=answers.coarse_mask_HW,
+            probabilities=answers.probabilities,
             quality=quality,
             timings_ms=timings_ms,
             bundle=self.bundle_id,
@@ -224,44 +219,19 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self._release.close()
 
-    def _answers(
-        self, logits: Results, height: int, width: int
-    ) -> tuple[
-        NDArray[np.bool_] | None, NDArray[np.bool_] | None, dict[str, float], dict[str, float]
-    ]:
-        """Masks in image pixels, probabilities by label, and what speaks for or against them."""
-        results, threshold = self.manifest.results, self.manifest.thresholds.get("mask", 0.5)
-        fine = coarse = None
-        probabilities: dict[str, float] = {}
-        quality: dict[str, float] = {}
-        if results.class_logits is not None:
-            values = softmax(logits[results.class_logits][0])
-            probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
-        if results.mask_logits is not None:
-            fine_hw = _map(logits[results.mask_logits])
-            fine = mask_from_logits(fine_hw, height, width, threshold=threshold)
-            quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
-        if results.coarse_logits is not None:
-            coarse_hw = _map(logits[results.coarse_logits])
-            side = self.manifest.image_size
-            coarse = mask_from_logits(
-                coarse_hw,
-                height,
-                width,
-                threshold=threshold,
-                aligned_to_px=side if results.coarse_align_corners else None,
-            )
-        if fine is not None and coarse is not None and fine.any():
-            # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
-            step = max(1, min(height, width) // self.manifest.image_size)
-            overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
-            quality["mask_agreement"] = overlap.jaccard
-        return fine, coarse, probabilities, quality
 
-
-def _map(logits_11hw: NDArray[Any]) -> NDArray[np.float32]:
-    """Without the axes of one; OpenCV resizes no float16."""
-    return np.asarray(logits_11hw[0, 0], dtype=np.float32)
+def _quality(answers: Answers, image_size: int) -> dict[str, float]:
+    """What speaks for or against the answers."""
+    quality: dict[str, float] = {}
+    fine, coarse = answers.mask_HW, answers.coarse_mask_HW
+    if fine is not None:
+        quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
+    if fine is not None and coarse is not None and fine.any():
+        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+        step = max(1, min(fine.shape) // image_size)
+        overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
+        quality["mask_agreement"] = overlap.jaccard
+    return quality
 
 
 def embedded_bundle() -> Path:
