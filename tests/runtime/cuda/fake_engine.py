@@ -46,7 +46,7 @@ class FakeEngine:
         self.fails_from: int | None = None
         self.synchronizes = False
         self.num_enqueued = self.num_run = 0
-        self._cuda, self._function = cuda, function
+        self._cuda, self.function = cuda, function
         self._addresses: dict[str, int] = {}
         self._scratch = 0
 
@@ -63,7 +63,7 @@ class FakeEngine:
         made: Tensors = {}
 
         def start() -> None:
-            made.update(self._function({s.name: self._view(s).copy() for s in self.inputs}))
+            made.update(self.function({s.name: self._view(s).copy() for s in self.inputs}))
             for spec in self.outputs:
                 self._cuda.bytes_at(self._addresses[spec.name], spec.num_bytes)[:] = _UNFINISHED
 

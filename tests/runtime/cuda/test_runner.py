@@ -21,9 +21,9 @@ NUM_BYTES = SIDE * SIDE * 3
 
 def on_device(cuda: RecordingCuda, image: NDArray[np.uint8], stream: int) -> DeviceImage:
     """An image that is still on its way in a stream of somebody else."""
-    pinned, address = cuda.allocate_pinned(NUM_BYTES), cuda.allocate(NUM_BYTES)
+    pinned, address = cuda.allocate_pinned(image.nbytes), cuda.allocate(image.nbytes)
     cuda.host_array(pinned, image.shape, "uint8")[...] = image
-    cuda.copy(address, pinned, NUM_BYTES, stream)
+    cuda.copy(address, pinned, image.nbytes, stream)
     return DeviceImage(address, SIDE, SIDE, None, stream, cuda.index)
 
 
@@ -113,6 +113,23 @@ def test_engines_that_are_tied_to_a_stream_all_get_that_one(seed: int) -> None:
     assert rig.cuda.leaks() == ["a stream"]  # which is the caller's
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_larger_image_on_the_device_is_resized_there(seed: int) -> None:
+    rig = Rig(RecordingCuda(seed))
+    runner = rig.runner()
+
+    def cut(source: int, height: int, width: int, to: int, stream: int) -> None:
+        assert (height, width) == (SIDE + 2, SIDE)
+        rig.cuda.copy(to, source, NUM_BYTES, stream)
+
+    for image in images(3):
+        given = on_device(rig.cuda, np.pad(image[0], ((0, 2), (0, 0), (0, 0))), 0)
+        answers = runner.run_device(dataclasses.replace(given, height=SIDE + 2), cut)
+        rig.check({name: buffer.read() for name, buffer in answers.items()}, image)
+        answers = runner.run_device(on_device(rig.cuda, image, 0), cut)  # which needs no resizing
+        rig.check({name: buffer.read() for name, buffer in answers.items()}, image)
+
+
 # Cost
 
 
@@ -179,7 +196,7 @@ def test_an_image_of_another_shape_or_type_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"height": 5}, "expected 4x4 pixels, got 5x4; resize"),
+        ({"height": 5}, "expected 4x4 pixels, got 5x4; pass"),
         ({"device_index": 1}, "on cuda:1, the engines are on cuda:0; copy"),
     ],
 )

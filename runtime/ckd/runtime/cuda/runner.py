@@ -22,6 +22,9 @@ from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.pipeline import overlapped
 from ckd.runtime.cuda.replay import Replay
 
+#: Address, height and width of an image, address of the resized one, and the stream to do it in.
+Resize = Callable[[int, int, int, int, int], None]
+
 
 class CudaRunner:
     """See `ckd.runtime.backends.Runner`; for one thread at a time.
@@ -81,18 +84,24 @@ class CudaRunner:
         lap("networks")
         return self._frame.answers
 
-    def run_device(self, image: DeviceImage) -> Mapping[str, CudaBuffer]:
+    def run_device(
+        self, image: DeviceImage, resize: Resize | None = None
+    ) -> Mapping[str, CudaBuffer]:
         """The answers to one image that is on the device already; nothing crosses the bus.
 
         Everything is over on return, so any stream may read the answers, until the next run.
+
+        Args:
+            image: of the networks' size, or of any with ``resize``.
+            resize: brings it to the networks' size, such as `ckd.runtime.cuda.resize.Resizer`.
 
         Raises:
             InputError: the image has not the networks' size, or is on another device.
             EngineError: an engine failed.
         """
         self._chain.check_open()
-        self._check(image)
-        self._finish(lambda: self._enqueue_from(image))
+        self._check(image, resize is not None)
+        self._finish(lambda: self._enqueue_from(image, resize))
         return self._results
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Results]:
@@ -111,12 +120,15 @@ class CudaRunner:
         self._frame.gather(stream)
         self._frame.fetch(stream)
 
-    def _enqueue_from(self, image: DeviceImage) -> None:
+    def _enqueue_from(self, image: DeviceImage, resize: Resize | None) -> None:
         """The copy is not part of the graph: every image may lie elsewhere."""
-        stream = self._chain.stream
+        stream, to = self._chain.stream, self._image.address
         self._cuda.record(self._ready, image.stream)
         self._cuda.wait(stream, self._ready)
-        self._cuda.copy(self._image.address, image.address, self._image.spec.num_bytes, stream)
+        if self._has_network_size(image):
+            self._cuda.copy(to, image.address, self._image.spec.num_bytes, stream)
+        elif resize is not None:
+            resize(image.address, image.height, image.width, to, stream)
         self._engines_only.enqueue()
 
     def _finish(self, enqueue: Callable[[], None]) -> None:
@@ -128,15 +140,18 @@ class CudaRunner:
             self._chain.drain()
             raise
 
-    def _check(self, image: DeviceImage) -> None:
-        _, height, width, _ = self._image.spec.shape
-        if (image.height, image.width) != (height, width):
+    def _check(self, image: DeviceImage, is_resized: bool) -> None:
+        if not is_resized and not self._has_network_size(image):
+            _, height, width, _ = self._image.spec.shape
             raise InputError(
                 f"image: expected {height}x{width} pixels, got {image.height}x{image.width}; "
-                "resize it on the device first (ckd.runtime.cuda.resize)"
+                "pass a ckd.runtime.cuda.resize.Resizer to have it resized on the device"
             )
         if image.device_index not in (None, self._cuda.index):
             raise InputError(
                 f"image: it is on cuda:{image.device_index}, the engines are on "
                 f"cuda:{self._cuda.index}; copy it there first"
             )
+
+    def _has_network_size(self, image: DeviceImage) -> bool:
+        return (image.height, image.width) == self._image.spec.shape[1:3]
