@@ -6,7 +6,8 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 import logging
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -16,18 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import Manifest
-from ckd.contract.preprocess import (
-    check_rgb,
-    mask_from_logits,
-    network_image,
-    read_rgb,
-    softmax,
-)
+from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
-from ckd.runtime.backends import Backend, DeviceBuffer, Engine, Results, Runner, open_backend
+from ckd.runtime.answers import answers_from_logits
+from ckd.runtime.backends import (
+    Backend,
+    DeviceBuffer,
+    Engine,
+    OverlappingRunner,
+    Results,
+    Runner,
+    open_backend,
+)
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
@@ -68,6 +71,7 @@ class Cascade(Closing):
         self.bundle_id = f"{manifest.name}@{bundle.digest()[:12]}"
         specs = {name: manifest.spec(name, files) for name in manifest.shapes}
         self.engines: dict[str, Engine] = {}
+        self.buffers: dict[str, DeviceBuffer] = {}
         self._release = ExitStack()
         try:
             for node in manifest.nodes:
@@ -75,9 +79,9 @@ class Cascade(Closing):
                 engine = backend.load(node, onnx, specs, precision)
                 self._release.callback(engine.close)
                 self.engines[node.name] = engine
-            self.buffers: Mapping[str, DeviceBuffer] = {
-                name: backend.allocate(spec) for name, spec in specs.items()
-            }
+            for name, spec in specs.items():
+                self.buffers[name] = backend.allocate(spec)
+                self._release.callback(self.buffers[name].close)
             for engine in self.engines.values():
                 engine.bind(self.buffers)
             self._runner: Runner = backend.runner(manifest, self.engines, self.buffers)
@@ -135,11 +139,11 @@ class Cascade(Closing):
     def measure_ms(self, runs: int = 7) -> float:
         """Median time of the networks for one image, after a warm-up."""
         self.warmup()
+        image_1SS3 = np.full(self.manifest.shapes[IMAGE], 128, np.uint8)
         taken_ms = []
         for _ in range(runs):
             start = time.perf_counter()
-            for engine in self.engines.values():
-                engine.enqueue()
+            self._runner.run(image_1SS3, lambda step: None)
             taken_ms.append(1e3 * (time.perf_counter() - start))
         return statistics.median(taken_ms)
 
@@ -153,36 +157,40 @@ class Cascade(Closing):
             InputError: the file or array is not an image that can be analysed.
             EngineError: an engine failed.
         """
-        image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
-        check_rgb(image_HWC)
-        start = before = time.perf_counter()
-        timings_ms: dict[str, float] = {}
-
-        def lap(step: str) -> None:
-            nonlocal before
-            now = time.perf_counter()
-            timings_ms[step] = 1e3 * (now - before)
-            before = now
-
+        image_HWC = _opened(image)
+        watch = _Stopwatch()
         small_HWC = network_image(image_HWC, self.manifest.image_size)
-        logits = self._runner.run(small_HWC[None], lap)
-        fine, coarse, probabilities, quality = self._answers(logits, *image_HWC.shape[:2])
-        lap("postprocess")
-        timings_ms["total"] = 1e3 * (time.perf_counter() - start)
-        return Finding(
-            mask_HW=fine,
-            coarse_mask_HW=coarse,
-            probabilities=probabilities,
-            quality=quality,
-            timings_ms=timings_ms,
-            bundle=self.bundle_id,
-            backend=self.backend.name,
-            precision=self.precision,
-        )
+        logits = self._runner.run(small_HWC[None], watch.lap)
+        return self._finding(logits, image_HWC.shape[:2], watch)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
-        """Analyse images one by one as they come; nothing runs until the result is iterated."""
+        """Analyse images one by one as they come; nothing runs until the result is iterated.
+
+        On a GPU frames overlap: the next image is taken and prepared before a finding is given.
+        That is for files; with a camera `predict` gives each finding a frame earlier.
+        """
+        if isinstance(self._runner, OverlappingRunner):
+            return self._overlapped(self._runner, images)
         return map(self.predict, images)
+
+    def _overlapped(
+        self, runner: OverlappingRunner, images: Iterable[NDArray[np.uint8]]
+    ) -> Iterator[Finding]:
+        under_way: deque[tuple[tuple[int, int], _Stopwatch]] = deque()
+
+        def prepared() -> Iterator[NDArray[np.uint8]]:
+            for image in images:
+                image_HWC = _opened(image)
+                watch = _Stopwatch()
+                small_HWC = network_image(image_HWC, self.manifest.image_size)
+                watch.lap("preprocess")
+                under_way.append((image_HWC.shape[:2], watch))
+                yield small_HWC[None]
+
+        for logits in runner.stream(prepared()):
+            size_hw, watch = under_way.popleft()
+            watch.lap("networks")  # and what was done meanwhile
+            yield self._finding(logits, size_hw, watch)
 
     def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Every tensor of the graph for an image already at network size, copied out.
@@ -196,44 +204,43 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self._release.close()
 
-    def _answers(
-        self, logits: Results, height: int, width: int
-    ) -> tuple[
-        NDArray[np.bool_] | None, NDArray[np.bool_] | None, dict[str, float], dict[str, float]
-    ]:
-        """Masks in image pixels, probabilities by label, and what speaks for or against them."""
-        results, threshold = self.manifest.results, self.manifest.thresholds.get("mask", 0.5)
-        fine = coarse = None
-        probabilities: dict[str, float] = {}
-        quality: dict[str, float] = {}
-        if results.class_logits is not None:
-            values = softmax(logits[results.class_logits][0])
-            probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
-        if results.mask_logits is not None:
-            fine_hw = _map(logits[results.mask_logits])
-            fine = mask_from_logits(fine_hw, height, width, threshold=threshold)
-            quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
-        if results.coarse_logits is not None:
-            coarse_hw = _map(logits[results.coarse_logits])
-            side = self.manifest.image_size
-            coarse = mask_from_logits(
-                coarse_hw,
-                height,
-                width,
-                threshold=threshold,
-                aligned_to_px=side if results.coarse_align_corners else None,
-            )
-        if fine is not None and coarse is not None and fine.any():
-            # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
-            step = max(1, min(height, width) // self.manifest.image_size)
-            overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
-            quality["mask_agreement"] = overlap.jaccard
-        return fine, coarse, probabilities, quality
+    def _finding(self, logits: Results, size_hw: tuple[int, int], watch: "_Stopwatch") -> Finding:
+        answers = answers_from_logits(self.manifest, logits, *size_hw)
+        watch.lap("postprocess")
+        return Finding(
+            mask_HW=answers.mask_HW,
+            coarse_mask_HW=answers.coarse_mask_HW,
+            probabilities=answers.probabilities,
+            quality=answers.quality,
+            timings_ms=watch.timings_ms(),
+            bundle=self.bundle_id,
+            backend=self.backend.name,
+            precision=self.precision,
+        )
 
 
-def _map(logits_11hw: NDArray[Any]) -> NDArray[np.float32]:
-    """Without the axes of one; OpenCV resizes no float16."""
-    return np.asarray(logits_11hw[0, 0], dtype=np.float32)
+class _Stopwatch:
+    """What the steps of one image take, beginning now."""
+
+    def __init__(self) -> None:
+        self._start = self._before = time.perf_counter()
+        self._laps_ms: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        """A step is over."""
+        now = time.perf_counter()
+        self._laps_ms[step] = 1e3 * (now - self._before)
+        self._before = now
+
+    def timings_ms(self) -> dict[str, float]:
+        """Of every step and in total."""
+        return {**self._laps_ms, "total": 1e3 * (time.perf_counter() - self._start)}
+
+
+def _opened(image: NDArray[np.uint8] | Path | str) -> NDArray[np.uint8]:
+    image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
+    check_rgb(image_HWC)
+    return image_HWC
 
 
 def embedded_bundle() -> Path:
