@@ -74,6 +74,7 @@ class RecordingCuda:
         self._graphs: dict[int, Graph] = {}
         self._captures: list[Capture] = []
         self._num_handles = 0
+        self._misused: list[str] = []
         self._ended_by: str | None = None
 
     # For tests
@@ -102,6 +103,7 @@ class RecordingCuda:
             found.append(f"{len(allocation.data)} bytes of {allocation.kind} memory")
         for allocation in self._memory.written_after_release():
             found.append(f"released {allocation.kind} memory was written")
+        found.extend(self._misused)
         found.extend("a stream" for handle in self._streams if handle != _DEFAULT_STREAM)
         found.extend("an event" for _ in self._events)
         found.extend("a graph" for _ in self._graphs)
@@ -332,9 +334,10 @@ class RecordingCuda:
         if self._captures:
             raise CaptureError(f"STREAM_CAPTURE_UNSUPPORTED: {what} while work is recorded")
 
-    @staticmethod
-    def _find(things: dict[int, _Thing], handle: int) -> _Thing:
+    def _find(self, things: dict[int, _Thing], handle: int) -> _Thing:
         if handle not in things:
+            # CUDA may crash; an error alone might be suppressed by whoever expects another.
+            self._misused.append(f"handle {handle:#x} was used, which there is not")
             raise Fault(f"INVALID_HANDLE: {handle:#x}")
         return things[handle]
 

@@ -11,7 +11,7 @@ from tests.runtime.cuda.fake import RecordingCuda
 
 from ckd.contract.errors import InputError
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.cuda.arrays import device_image
+from ckd.runtime.cuda.arrays import _tensor_in, device_image
 from ckd.runtime.cuda.memory import CudaBuffer
 
 ADDRESS = 0x7F00_0000_1000
@@ -114,6 +114,22 @@ def test_memory_that_cuda_manages_is_on_the_device_too() -> None:
     assert device_image(Packed(np.zeros((20, 30, 3), np.uint8), kind=13)).height == 20
 
 
+def test_what_a_library_hands_out_lives_as_long_as_the_image() -> None:
+    class Copying(Packed):
+        def __dlpack__(self, stream: int | None = None) -> object:
+            made = self.array.copy()
+            self.watched = weakref.ref(made)
+            return made.__dlpack__()
+
+    packed = Copying(np.zeros((20, 30, 3), np.uint8))
+    image = device_image(packed)
+    gc.collect()
+    assert packed.watched() is not None
+    del image
+    gc.collect()
+    assert packed.watched() is None
+
+
 def test_an_array_lives_as_long_as_its_image() -> None:
     pixels = np.zeros((20, 30, 3), np.uint8)
     watched = weakref.ref(pixels)
@@ -124,6 +140,18 @@ def test_an_array_lives_as_long_as_its_image() -> None:
     del image
     gc.collect()
     assert watched() is None
+
+
+def test_an_offset_into_the_memory_is_counted_in() -> None:
+    class Offset(Packed):
+        def __dlpack__(self, stream: int | None = None) -> object:
+            capsule = self.array.__dlpack__()
+            tensor = _tensor_in(capsule)
+            tensor.byte_offset = 90
+            return capsule
+
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    assert device_image(Offset(pixels)).address == pixels.ctypes.data + 90
 
 
 def test_dlpack_comes_before_the_array_interface() -> None:

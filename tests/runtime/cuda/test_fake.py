@@ -256,6 +256,14 @@ def test_what_is_not_given_back_is_reported() -> None:
     assert desk.cuda.leaks() == ["released host memory was written"]
 
 
+def test_handles_that_are_used_after_their_end_are_reported() -> None:
+    desk = Desk(RecordingCuda())
+    desk.close()
+    with pytest.raises(EngineError, match="INVALID_HANDLE"):
+        desk.cuda.synchronize(desk.one)
+    assert desk.cuda.leaks() == [f"handle {desk.one:#x} was used, which there is not"]
+
+
 def test_memory_given_back_too_early_is_reported() -> None:
     desk = Desk(RecordingCuda(eagerness=0.0))
     desk.send(desk.one)

@@ -360,3 +360,16 @@ def test_a_stream_of_a_closed_cascade_says_so(seed: int) -> None:
     with pytest.raises(EngineError, match="has been closed"):
         next(answers)
     assert end_of(rig, runner) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_cascade_may_be_closed_before_a_stream_of_it(seed: int) -> None:
+    rig = Rig(RecordingCuda(seed))
+    runner = rig.runner()
+    answers = runner.stream(images(COUNT))
+    next(answers)
+    runner.close()
+    rig.close()
+    del answers
+    gc.collect()
+    assert rig.cuda.leaks() == []

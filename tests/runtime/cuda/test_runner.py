@@ -85,6 +85,13 @@ def test_images_on_the_device_give_the_same_answers_there(seed: int) -> None:
         assert answers == {name: rig.buffers[name] for name in ("mask", "coarse")}
         rig.check({name: buffer.read() for name, buffer in answers.items()}, image)
     assert rig.cuda.num_launches == 3
+    runner.close()
+    rig.close()
+    assert set(rig.cuda.leaks()) == {
+        "48 bytes of device memory",  # the images
+        "48 bytes of host memory",
+        "a stream",
+    }
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -262,6 +269,33 @@ def test_a_frame_that_is_refused_half_way_leaves_nothing_under_way(seed: int, no
     for image in (two, one, two):
         rig.check(runner.run(image, no_lap), image)
     assert rig.cuda.num_launches == 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("node", CKDNET)
+def test_a_frame_that_is_refused_half_way_is_over_when_all_is_released(
+    seed: int, node: str
+) -> None:
+    rig = Rig(RecordingCuda(seed))
+    runner = rig.runner()
+    rig.engines[node].refuses_from = 0
+    with pytest.raises(EngineError, match="refuses"):
+        runner.run(images(1)[0], no_lap)
+    runner.close()
+    rig.close()
+    assert rig.cuda.leaks() == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_device_image_that_was_refused_is_read_no_more(seed: int) -> None:
+    rig = Rig(RecordingCuda(seed))
+    runner = rig.runner()
+    given = on_device(rig.cuda, images(1)[0], 0)
+    rig.engines["cls"].refuses_from = 0
+    with pytest.raises(EngineError, match="refuses"):
+        runner.run_device(given)
+    rig.cuda.free(given.address)
+    assert not any("under way" in leak for leak in rig.cuda.leaks())
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -100,8 +100,8 @@ def _from_dlpack(array: Any) -> DeviceImage:
     _check(shape, _dtype_name(tensor), strides, int(tensor.data or 0))
     address = tensor.data + tensor.byte_offset
     height, width, _ = shape
-    # The capsule is not used up: it releases the array when it is collected.
-    return DeviceImage(address, height, width, (array, capsule), device_index=int(index))
+    # The capsule owns the array; as it is not used up, it lets go when it is collected.
+    return DeviceImage(address, height, width, capsule, device_index=int(index))
 
 
 def _check(shape: Sequence[int], dtype: str, strides_B: Sequence[int] | None, address: int) -> None:

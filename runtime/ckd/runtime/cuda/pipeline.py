@@ -62,7 +62,6 @@ def overlapped(
                 slot.submit(next(source))
             except Exception as error:
                 end = error
-                chain.drain()  # of what there is of the frame
             if under_way is not None:
                 yield under_way.collect()
             under_way = slot

@@ -30,7 +30,6 @@ class Replay:
         Raises:
             EngineError: it was refused, and some may be under way: drain the chain.
         """
-        self._chain.check_open()
         if not self._graph and self._chain.can_be_captured:
             self._capture()
         if self._graph:
@@ -39,9 +38,8 @@ class Replay:
             self._work()
 
     def close(self) -> None:
-        """Release the graph, of which no launch may be under way; calling it twice is fine."""
-        graph, self._graph = self._graph, 0
-        self._cuda.destroy_graph(graph)
+        """Release the graph, of which no launch may be under way, for good."""
+        self._cuda.destroy_graph(self._graph)
 
     def _capture(self) -> None:
         """Record the work; if that fails, nothing was done and it stays in pieces."""
