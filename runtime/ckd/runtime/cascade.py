@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.answers import Answers, answers_from_logits
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import UsageError
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
-from ckd.runtime.answers import answers_from_logits
 from ckd.runtime.backends import (
     Backend,
     DeviceBuffer,
@@ -29,11 +30,13 @@ from ckd.runtime.backends import (
     OverlappingRunner,
     Results,
     Runner,
+    chosen_device,
     open_backend,
 )
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
+from ckd.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,8 @@ class Cascade(Closing):
                 f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
-        if precision.startswith("int8") and lacks_int8_instructions():
+        on_cpu = backend.device == "cpu"
+        if on_cpu and precision.startswith("int8") and lacks_int8_instructions():
             _log.warning(
                 "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
                 "`ckd-export verify` repeats the acceptance cases"
@@ -104,30 +108,49 @@ class Cascade(Closing):
         Args:
             bundle: folder or zip file.
             backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
-            device: "auto" or "cpu".
+            device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where TensorRT and a
+                device are there, and the CPU if they cannot run this bundle in this precision.
             precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
                 INT8 leaves in float (both OpenVINO).
             num_threads: CPU threads; all available cores by default.
 
+        Engines that were built on this machine first repeat the bundle's acceptance cases, see
+        `ckd.runtime.certificate`.
+
         Raises:
             BundleError: the bundle is incomplete, altered or not understood.
-            EnvironmentUnusable: no backend is installed.
+            EnvironmentUnusable: no backend is installed, or no GPU answers.
             EngineError: a network cannot be loaded.
+            GateFailed: engines built here answer otherwise than recorded.
             UsageError: an unknown name, or a precision that the bundle lacks.
         """
+        from ckd.runtime.certificate import certify  # which runs cascades
+
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
-        def load(name: str) -> "Cascade":
-            return cls(opened, open_backend(name, device, num_threads), chosen)
+        def load(name: str, device: str) -> "Cascade":
+            cascade = cls(opened, open_backend(name, device, num_threads), chosen)
+            certify(cascade, opened)
+            return cascade
 
         def measure_ms(name: str) -> float:
-            with load(name) as cascade:
+            with load(name, "cpu") as cascade:
                 return cascade.measure_ms()
 
-        if backend == "auto":
-            backend = fastest_backend(opened.digest(), chosen, num_threads, measure_ms)
-        return load(backend)
+        found = chosen_device(backend, device)
+        if backend != "auto":
+            return load(backend, found)
+        if found != "cpu":
+            try:
+                return load(backend, found)
+            except (EngineError, EnvironmentUnusable, UsageError) as error:
+                if device != "auto":
+                    raise
+                # That it failed is news; that a GPU is not for this, or has no bf16, is none.
+                level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
+                _log.log(level, "%s; taking the CPU", error)
+        return load(fastest_backend(opened.digest(), chosen, num_threads, measure_ms), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
@@ -158,7 +181,7 @@ class Cascade(Closing):
             EngineError: an engine failed.
         """
         image_HWC = _opened(image)
-        watch = _Stopwatch()
+        watch = Stopwatch()
         small_HWC = network_image(image_HWC, self.manifest.image_size)
         logits = self._runner.run(small_HWC[None], watch.lap)
         return self._finding(logits, image_HWC.shape[:2], watch)
@@ -173,25 +196,6 @@ class Cascade(Closing):
             return self._overlapped(self._runner, images)
         return map(self.predict, images)
 
-    def _overlapped(
-        self, runner: OverlappingRunner, images: Iterable[NDArray[np.uint8]]
-    ) -> Iterator[Finding]:
-        under_way: deque[tuple[tuple[int, int], _Stopwatch]] = deque()
-
-        def prepared() -> Iterator[NDArray[np.uint8]]:
-            for image in images:
-                image_HWC = _opened(image)
-                watch = _Stopwatch()
-                small_HWC = network_image(image_HWC, self.manifest.image_size)
-                watch.lap("preprocess")
-                under_way.append((image_HWC.shape[:2], watch))
-                yield small_HWC[None]
-
-        for logits in runner.stream(prepared()):
-            size_hw, watch = under_way.popleft()
-            watch.lap("networks")  # and what was done meanwhile
-            yield self._finding(logits, size_hw, watch)
-
     def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Every tensor of the graph for an image already at network size, copied out.
 
@@ -204,14 +208,34 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self._release.close()
 
-    def _finding(self, logits: Results, size_hw: tuple[int, int], watch: "_Stopwatch") -> Finding:
+    def _overlapped(
+        self, runner: OverlappingRunner, images: Iterable[NDArray[np.uint8]]
+    ) -> Iterator[Finding]:
+        under_way: deque[tuple[tuple[int, int], Stopwatch]] = deque()
+
+        def prepared() -> Iterator[NDArray[np.uint8]]:
+            for image in images:
+                image_HWC = _opened(image)
+                watch = Stopwatch()
+                small_HWC = network_image(image_HWC, self.manifest.image_size)
+                watch.lap("preprocess")
+                under_way.append((image_HWC.shape[:2], watch))
+                yield small_HWC[None]
+
+        for logits in runner.stream(prepared()):
+            size_hw, watch = under_way.popleft()
+            watch.lap("networks")  # and what was done for the next image meanwhile
+            yield self._finding(logits, size_hw, watch)
+
+    def _finding(self, logits: Results, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
         answers = answers_from_logits(self.manifest, logits, *size_hw)
+        quality = _quality(answers, self.manifest.image_size)
         watch.lap("postprocess")
         return Finding(
             mask_HW=answers.mask_HW,
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
-            quality=answers.quality,
+            quality=quality,
             timings_ms=watch.timings_ms(),
             bundle=self.bundle_id,
             backend=self.backend.name,
@@ -219,28 +243,24 @@ class Cascade(Closing):
         )
 
 
-class _Stopwatch:
-    """What the steps of one image take, beginning now."""
-
-    def __init__(self) -> None:
-        self._start = self._before = time.perf_counter()
-        self._laps_ms: dict[str, float] = {}
-
-    def lap(self, step: str) -> None:
-        """A step is over."""
-        now = time.perf_counter()
-        self._laps_ms[step] = 1e3 * (now - self._before)
-        self._before = now
-
-    def timings_ms(self) -> dict[str, float]:
-        """Of every step and in total."""
-        return {**self._laps_ms, "total": 1e3 * (time.perf_counter() - self._start)}
-
-
 def _opened(image: NDArray[np.uint8] | Path | str) -> NDArray[np.uint8]:
     image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
     check_rgb(image_HWC)
     return image_HWC
+
+
+def _quality(answers: Answers, image_size: int) -> dict[str, float]:
+    """What speaks for or against the answers."""
+    quality: dict[str, float] = {}
+    fine, coarse = answers.mask_HW, answers.coarse_mask_HW
+    if fine is not None:
+        quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
+    if fine is not None and coarse is not None and fine.any():
+        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+        step = max(1, min(fine.shape) // image_size)
+        overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
+        quality["mask_agreement"] = overlap.jaccard
+    return quality
 
 
 def embedded_bundle() -> Path:
