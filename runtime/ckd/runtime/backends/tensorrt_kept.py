@@ -42,7 +42,7 @@ class Kept:
 
     network: str
     precision: str
-    content: mmap.mmap | bytes | None
+    content: mmap.mmap | bytes | memoryview | None
     num_bytes: int
     sha256: str
     path: Path
