@@ -144,6 +144,7 @@ class EngineCache:
         """The engine, then its record: without one it counts as not there."""
         _record_path(path).unlink(missing_ok=True)
         replace_file(path, content)
+        _forget_pages(path)
         record = {
             "key": dict(key),
             "size": len(content),
@@ -189,6 +190,17 @@ def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
     except filelock.Timeout:
         _log.info("waiting for another process that builds %s", path.name)
         lock.acquire(poll_interval=_LOCK_POLL_S)
+
+
+def _forget_pages(path: Path) -> None:
+    """Let the kernel read the file anew from the disk.
+
+    What was written at once stays in memory in large pieces, and comes into a map in these: each
+    number that is read would keep all its neighbourhood in a process's memory.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _mapped(path: Path) -> mmap.mmap:

@@ -7,7 +7,9 @@ itself is set here: FP32 stays FP32 unless bf16 was asked for, and one request h
 import io
 import logging
 import mmap
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
@@ -79,8 +81,11 @@ class OpenVinoBackend:
         }
 
         def build() -> memoryview:
-            file = io.BytesIO(onnx.read())  # must outlive the model, which reads weights from it
-            model = self._core.read_model(file)
+            # From a file it is read piece by piece; from memory it would be copied twice.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "network.onnx"
+                path.write_bytes(onnx.read())
+                model = self._core.read_model(path)
             exported: io.BytesIO = self._core.compile_model(model, "CPU", settings).export_model()
             return exported.getbuffer()
 
