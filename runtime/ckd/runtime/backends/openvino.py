@@ -78,11 +78,11 @@ class OpenVinoBackend:
             **settings,
         }
 
-        def build() -> bytes:
+        def build() -> memoryview:
             file = io.BytesIO(onnx.read())  # must outlive the model, which reads weights from it
             model = self._core.read_model(file)
             exported: io.BytesIO = self._core.compile_model(model, "CPU", settings).export_model()
-            return exported.getvalue()
+            return exported.getbuffer()
 
         try:
             exported = _Exported(self._cache.fetch(key, build))
@@ -117,7 +117,7 @@ class OpenVinoBackend:
 class _Exported:
     """A compiled network as OpenVINO writes it; an imported one goes on reading its weights."""
 
-    def __init__(self, content: mmap.mmap | bytes) -> None:
+    def __init__(self, content: mmap.mmap | bytes | memoryview) -> None:
         self._content = content if isinstance(content, mmap.mmap) else bytearray(content)
         if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_NOHUGEPAGE"):
             # Else each bias that is read keeps 2 MB of laid-out weights around it in memory.
