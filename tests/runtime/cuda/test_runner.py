@@ -416,6 +416,28 @@ def test_a_graph_that_does_not_fit_is_done_without() -> None:
     assert rig.cuda.leaks() == []
 
 
+def test_an_interrupted_recording_is_ended() -> None:
+    rig = Rig(RecordingCuda())
+    runner = rig.runner()
+    one, two = images(2)
+    runner.run(one, no_lap)
+    enqueue, engine = rig.engines["cls"].enqueue, rig.engines["cls"]
+
+    def interrupted(stream: int = 0) -> None:
+        enqueue(stream)
+        engine.enqueue = enqueue  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    engine.enqueue = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(two, no_lap)
+    rig.check(runner.run(two, no_lap), two)
+    assert rig.cuda.num_launches == 1  # recorded again
+    runner.close()
+    rig.close()
+    assert rig.cuda.leaks() == []
+
+
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, EngineError])
 def test_an_interrupted_frame_is_waited_for_before_anything_is_released(
     interrupt: type[BaseException], monkeypatch: pytest.MonkeyPatch
