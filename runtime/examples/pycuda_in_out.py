@@ -42,9 +42,8 @@ def analyse(cascade: Cascade, image_HWC: GPUArray) -> tuple[GPUArray, GPUArray]:
 
     They are the cascade's own memory, which its next run overwrites and its end releases.
     """
-    results = cascade.manifest.results
-    found = cascade.run_device(image_HWC)  # type: ignore[attr-defined]
-    return as_gpuarray(found[results.mask_logits]), as_gpuarray(found[results.class_logits])
+    found = cascade.run_device(image_HWC)  # names as in cascade.manifest.results
+    return as_gpuarray(found["mask_logits"]), as_gpuarray(found["logits"])
 
 
 def as_gpuarray(buffer: Any) -> GPUArray:

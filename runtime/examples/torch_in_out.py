@@ -21,10 +21,9 @@ def analyse(cascade: Cascade, image_HWC: torch.Tensor) -> tuple[torch.Tensor, to
     They are copies: what `run_device` gives is the cascade's own memory, which its next run
     overwrites and its end releases.
     """
-    results = cascade.manifest.results
-    found = cascade.run_device(image_HWC)  # type: ignore[attr-defined]
-    mask = from_dlpack(found[results.mask_logits])
-    classes = from_dlpack(found[results.class_logits])
+    found = cascade.run_device(image_HWC)  # names as in cascade.manifest.results
+    mask = from_dlpack(found["mask_logits"])
+    classes = from_dlpack(found["logits"])
     return mask[0, 0].clone(), classes[0].clone()
 
 

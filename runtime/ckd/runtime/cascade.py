@@ -7,7 +7,7 @@ import logging
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -26,8 +26,8 @@ from ckd.contract.results import Finding
 from ckd.runtime.backends import (
     Backend,
     DeviceBuffer,
+    DeviceRunner,
     Engine,
-    OverlappingRunner,
     Results,
     Runner,
     chosen_device,
@@ -193,9 +193,35 @@ class Cascade(Closing):
         On a GPU frames overlap: the next image is taken and prepared before a finding is given.
         That is for files; with a camera `predict` gives each finding a frame earlier.
         """
-        if isinstance(self._runner, OverlappingRunner):
+        if isinstance(self._runner, DeviceRunner):
             return self._overlapped(self._runner, images)
         return map(self.predict, images)
+
+    def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
+        """The logits of an image that is on the GPU already, left there: nothing crosses the bus.
+
+        Args:
+            image: an array of PyCUDA, CuPy, Numba or torch (anything with DLPack or
+                ``__cuda_array_interface__``), uint8 RGB [H, W, 3] without gaps. If it has not the
+                networks' size it is resized on the GPU, which needs NVRTC.
+
+        Returns:
+            By tensor name (see ``manifest.results``); each can be taken by those libraries the same
+            way. It is the cascade's own memory: the next run overwrites it, `close` releases it.
+            Work that reads it in a stream of its own must be over before that.
+
+        Raises:
+            InputError: it is no such array, or is on another device.
+            EnvironmentUnusable: it has to be resized, and there is no NVRTC.
+            EngineError: an engine failed.
+            UsageError: this cascade runs on the CPU.
+        """
+        if not isinstance(self._runner, DeviceRunner):
+            raise UsageError(
+                f"this cascade runs on the {self.backend.device}, which takes no device arrays: "
+                "load it with device='cuda', or give a NumPy array to predict"
+            )
+        return self._runner.run_device(image)
 
     def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Every tensor of the graph for an image already at network size, copied out.
@@ -210,7 +236,7 @@ class Cascade(Closing):
         self._release.close()
 
     def _overlapped(
-        self, runner: OverlappingRunner, images: Iterable[NDArray[np.uint8]]
+        self, runner: DeviceRunner, images: Iterable[NDArray[np.uint8]]
     ) -> Iterator[Finding]:
         under_way: deque[tuple[tuple[int, int], Stopwatch]] = deque()
 

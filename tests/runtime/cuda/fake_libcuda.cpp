@@ -187,7 +187,7 @@ API cuEventCreate(Event **event, unsigned flags) { *event = new Event{current(),
 API cuEventDestroy(Event *event) { delete event; return 0; }
 API cuEventRecord(Event *event, Stream *stream)
 {
-    if (event->context != stream->context) return INVALID_HANDLE;
+    if (stream && event->context != stream->context) return INVALID_HANDLE;  // 0: the default one
     event->recorded = 1;
     return 0;
 }

@@ -14,10 +14,12 @@ from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.cuda.fake_engine import FakeCudaBackend, Function, Tensors
 
 from ckd.contract.bundle import Bundle, Content
-from ckd.contract.errors import EngineError, InputError
+from ckd.contract.errors import EngineError, InputError, UsageError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.results import Finding
+from ckd.contract.tensors import TensorSpec
 from ckd.runtime import Cascade
+from ckd.runtime.cuda.memory import CudaBuffer
 
 COUNT = 5
 SEEDS = range(6)  # each runs real networks
@@ -142,6 +144,29 @@ def test_every_tensor_can_be_read(
     assert set(given) == set(wanted)
     for name, values in wanted.items():
         np.testing.assert_array_equal(given[name], values, err_msg=name)
+
+
+def test_an_image_on_the_device_gives_logits_there(
+    tiny_bundle: Path, function_of: Callable[[NodeSpec, Content], Function]
+) -> None:
+    cuda = RecordingCuda()
+    small = np.full((32, 32, 3), 99, np.uint8)
+    given = CudaBuffer(TensorSpec("photograph", small.shape, "uint8"), cuda)
+    given.write(small)
+    with (
+        Cascade(Bundle(tiny_bundle), FakeCudaBackend(cuda, function_of), "fp32") as cascade,
+        Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as plain,
+    ):
+        wanted = plain.run(small)
+        for _ in range(3):
+            logits = cascade.run_device(given)
+            assert set(logits) == set(cascade.manifest.results.names())
+            for name, buffer in logits.items():
+                np.testing.assert_array_equal(buffer.read(), wanted[name], err_msg=name)
+        with pytest.raises(UsageError, match="runs on the cpu, which takes no device arrays"):
+            plain.run_device(given)
+    given.close()
+    assert cuda.leaks() == []
 
 
 def test_memory_that_ends_while_loading_leaves_nothing(

@@ -89,14 +89,22 @@ class Runner(Protocol):
 
 
 @runtime_checkable
-class OverlappingRunner(Runner, Protocol):
-    """One that computes a frame while it copies others."""
+class DeviceRunner(Runner, Protocol):
+    """One on a GPU: it computes a frame while it copies others, and takes images from there."""
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Results]:
         """The answers to many images, [1, S, S, 3] each, in order.
 
         The next image is taken before answers are given; they are valid until the next ones are
         asked for. What is raised, by ``images`` or an engine, comes after the answers before it.
+        """
+
+    def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
+        """The answers, on the device, to an image that is there already; valid until the next run.
+
+        Raises:
+            InputError: it is no device array, not uint8[H, W, 3], or on another device.
+            EngineError: an engine failed.
         """
 
 

@@ -45,14 +45,14 @@ class Replay:
         """Record the work; if that fails, nothing was done and it stays in pieces."""
         stream = self._chain.stream
         try:
-            self._cuda.begin_capture(stream)
             try:
+                self._cuda.begin_capture(stream)
                 self._work()
+                self._graph = self._cuda.end_capture(stream)
             except BaseException:
                 # Streams record until the end is called, even of what can no longer be used.
                 with contextlib.suppress(EngineError):
                     self._cuda.destroy_graph(self._cuda.end_capture(stream))
                 raise
-            self._graph = self._cuda.end_capture(stream)
         except EngineError as error:
             self._chain.give_up_capture(error)

@@ -14,7 +14,7 @@ from ckd.contract.errors import InputError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.runtime.backends import DeviceBuffer, Engine, Results
 from ckd.runtime.cuda.api import Cuda
-from ckd.runtime.cuda.arrays import DeviceImage
+from ckd.runtime.cuda.arrays import DeviceImage, device_image
 from ckd.runtime.cuda.chain import EngineChain
 from ckd.runtime.cuda.frame import FrameMemory
 from ckd.runtime.cuda.held import Held
@@ -22,7 +22,7 @@ from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.pipeline import overlapped
 from ckd.runtime.cuda.replay import Replay
 
-#: Address, height and width of an image, address of the resized one, and the stream to do it in.
+#: Address, height and width of an image, where to put it at network size, and in which stream.
 Resize = Callable[[int, int, int, int, int], None]
 
 
@@ -54,6 +54,7 @@ class CudaRunner:
         self._image = cast(CudaBuffer, buffers[IMAGE])
         names = dict.fromkeys(manifest.results.names())
         self._results = {name: cast(CudaBuffer, buffers[name]) for name in names}
+        self._resize: Resize | None = None
         self._held = held = Held(cuda)
         try:
             self._chain = EngineChain(cuda, manifest, engines, one_stream=one_stream)
@@ -84,24 +85,29 @@ class CudaRunner:
         lap("networks")
         return self._frame.answers
 
-    def run_device(
-        self, image: DeviceImage, resize: Resize | None = None
-    ) -> Mapping[str, CudaBuffer]:
+    def run_device(self, image: object) -> Mapping[str, CudaBuffer]:
         """The answers to one image that is on the device already; nothing crosses the bus.
 
         Everything is over on return, so any stream may read the answers, until the next run.
 
         Args:
-            image: of the networks' size, or of any with ``resize``.
-            resize: brings it to the networks' size, such as `ckd.runtime.cuda.resize.Resizer`.
+            image: a device array (see `ckd.runtime.cuda.arrays`) or a `DeviceImage`; if it has not
+                the networks' size it is resized.
 
         Raises:
-            InputError: the image has not the networks' size, or is on another device.
+            InputError: it is no image, too small or too large, or on another device.
+            EnvironmentUnusable: it has to be resized, and there is no NVRTC.
             EngineError: an engine failed.
         """
         self._chain.check_open()
-        self._check(image, resize is not None)
-        self._finish(lambda: self._enqueue_from(image, resize))
+        given = image if isinstance(image, DeviceImage) else device_image(image)
+        if given.device_index not in (None, self._cuda.index):
+            raise InputError(
+                f"image: it is on cuda:{given.device_index}, the engines are on "
+                f"cuda:{self._cuda.index}; copy it there first"
+            )
+        bring = self._copy if self._has_network_size(given) else self._resizer()
+        self._finish(lambda: self._enqueue_from(given, bring))
         return self._results
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Results]:
@@ -120,16 +126,28 @@ class CudaRunner:
         self._frame.gather(stream)
         self._frame.fetch(stream)
 
-    def _enqueue_from(self, image: DeviceImage, resize: Resize | None) -> None:
-        """The copy is not part of the graph: every image may lie elsewhere."""
-        stream, to = self._chain.stream, self._image.address
+    def _enqueue_from(self, image: DeviceImage, bring: Resize) -> None:
+        """Bringing the image is not part of the graph: every image may lie elsewhere."""
+        stream = self._chain.stream
         self._cuda.record(self._ready, image.stream)
         self._cuda.wait(stream, self._ready)
-        if self._has_network_size(image):
-            self._cuda.copy(to, image.address, self._image.spec.num_bytes, stream)
-        elif resize is not None:
-            resize(image.address, image.height, image.width, to, stream)
+        bring(image.address, image.height, image.width, self._image.address, stream)
         self._engines_only.enqueue()
+
+    def _copy(self, source: int, height: int, width: int, to: int, stream: int) -> None:
+        self._cuda.copy(to, source, self._image.spec.num_bytes, stream)
+
+    def _resizer(self) -> Resize:
+        """Made when the first image needs it: compiling takes a while, and NVRTC is optional."""
+        if self._resize is None:
+            from ckd.runtime.cuda.bindings import CudaBindings
+            from ckd.runtime.cuda.resize import Resizer
+
+            side_px = self._image.spec.shape[1]
+            resizer = Resizer(cast(CudaBindings, self._cuda), side_px)
+            self._held.callback(resizer.close)
+            self._resize = resizer
+        return self._resize
 
     def _finish(self, enqueue: Callable[[], None]) -> None:
         """Put work into the streams and wait for it; whatever happens, none is left under way."""
@@ -139,19 +157,6 @@ class CudaRunner:
         except BaseException:
             self._chain.drain()
             raise
-
-    def _check(self, image: DeviceImage, is_resized: bool) -> None:
-        if not is_resized and not self._has_network_size(image):
-            _, height, width, _ = self._image.spec.shape
-            raise InputError(
-                f"image: expected {height}x{width} pixels, got {image.height}x{image.width}; "
-                "pass a ckd.runtime.cuda.resize.Resizer to have it resized on the device"
-            )
-        if image.device_index not in (None, self._cuda.index):
-            raise InputError(
-                f"image: it is on cuda:{image.device_index}, the engines are on "
-                f"cuda:{self._cuda.index}; copy it there first"
-            )
 
     def _has_network_size(self, image: DeviceImage) -> bool:
         return (image.height, image.width) == self._image.spec.shape[1:3]
