@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ckd.benchmarks.gpu_cli import gpu_command
 from ckd.contract import console
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import usable_cores
@@ -168,6 +169,9 @@ def compare_command(
     if out is not None:
         _say(f"wrote {', '.join(write_comparison(found, out))} to {out}")
     print(to_json(found) if as_json else to_markdown(found), end="")
+
+
+cli.command("gpu")(gpu_command)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ class OnnxRuntimeCudaBackend:
             with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
                 ort.preload_dlls()
         self.cuda = cuda
-        self.device = f"cuda:{getattr(cuda, 'index', 0)}"
+        self.device = f"cuda:{cuda.index}"
         self._stream = _SharedStream(cuda)
 
     def load(

@@ -27,7 +27,12 @@ class Cuda(Protocol):
 
     Everything that fails raises `EngineError` with CUDA's name of the error and what to do about
     it. Freeing what is 0, or what a destroyed context took along, is fine.
+
+    Attributes:
+        index: of the device, as in "cuda:0".
     """
+
+    index: int
 
     def properties(self) -> DeviceProperties:
         """Of the device."""
