@@ -9,6 +9,7 @@ from typing import Final, Literal
 from ckd.benchmarks.machine import Conditions, Machine
 from ckd.benchmarks.markdown import machine_rows, ratio_text, rounded, table
 from ckd.benchmarks.measure import Latency, Ratio
+from ckd.benchmarks.power import PowerReport
 
 Kind = Literal["chain", "jpeg", "fused", "pytorch"]
 
@@ -76,6 +77,7 @@ class LatencyReport:
         weights: what they are, in words.
         steps: the chain's "preprocess", each node by name, and "postprocess".
         overhead: the part of the chain's frame that no node accounts for.
+        power: of the board while the chain ran; None where it was not asked for.
         fused_ratio: fused graph's time over the chain's, networks alone; below 1 the chain loses.
     """
 
@@ -90,12 +92,15 @@ class LatencyReport:
     overhead: Latency
     fused_ratio: Ratio | None
     startup: tuple[Startup, ...]
+    power: PowerReport | None
     machine: Machine
     conditions: Conditions
 
     def to_json(self) -> str:
         """Everything, times in milliseconds and memory in MiB."""
         tree = {"schema": 1, "measured": "latency", **asdict(self)}
+        if self.power is not None:
+            tree["power"]["joules_per_frame"] = self.power.busy.joules_per_frame
         return json.dumps(rounded(tree), indent=2) + "\n"
 
     def to_markdown(self) -> str:
@@ -199,8 +204,33 @@ def _sections(report: LatencyReport) -> Iterable[str]:
                 for s in report.startup
             ),
         )
+    if report.power is not None:
+        yield from _power_sections(report.power)
     yield "## Machine"
     yield table(("", ""), machine_rows(report.machine, report.conditions))
+
+
+def _power_sections(power: PowerReport) -> Iterable[str]:
+    idle, busy = power.idle, power.busy
+    yield "## Power"
+    yield (
+        f"Means of {busy.samples} readings over {busy.seconds:.1f} s, in which the chain took "
+        f"{busy.frames} frames without a pause, and of {idle.samples} over {idle.seconds:.1f} s "
+        f"before, in which it did nothing. Whole module: {', '.join(busy.total)}; not its carrier "
+        "board, camera or power supply."
+    )
+    yield table(
+        ("rail", "idle, W", "busy, W"),
+        [
+            *((name, f"{idle.watts[name]:.2f}", f"{w:.2f}") for name, w in busy.watts.items()),
+            ("**module**", f"{idle.total_watts:.2f}", f"{busy.total_watts:.2f}"),
+        ],
+    )
+    if busy.joules_per_frame is not None and power.added_joules_per_frame is not None:
+        yield (
+            f"{busy.joules_per_frame:.3g} J a frame, {power.added_joules_per_frame:.3g} J of it "
+            "more than idling takes."
+        )
 
 
 def _figures(latency: Latency) -> tuple[str, str, str, str]:
