@@ -81,7 +81,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, system: System) -> Path:
     """A run folder that loads as ``system``, in this process."""
     run_folder = SimpleNamespace(load_run=lambda run: (None, system))
     monkeypatch.setitem(sys.modules, "ckd.train.run_folder", run_folder)
-    monkeypatch.setattr(module, "memory_of", lambda *_: Memory(1.0, 2.0))
+    monkeypatch.setattr(module, "memory_of", lambda *_: Memory(1.0, 2.0, 0.5))
     return Path("a-run")
 
 
@@ -128,12 +128,14 @@ def test_without_a_run_only_the_runtime_is_measured(bundle: Path) -> None:
     memory = report.contenders[0].memory
     assert memory is not None
     assert 0 < memory.libraries_mb < memory.peak_mb
+    assert 0 < memory.files_mb < memory.peak_mb
 
 
 def test_the_fused_graph_runs_alone_in_a_fresh_process(bundle: Path, fused: Path) -> None:
     memory = memory_of("fused", fused, bundle, ONE_THREAD)
 
     assert 0 < memory.libraries_mb < memory.peak_mb
+    assert 0 < memory.files_mb < memory.peak_mb
 
 
 def test_other_weights_are_not_compared(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

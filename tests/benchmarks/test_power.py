@@ -188,7 +188,7 @@ def test_the_latency_report_tells_power_and_energy(
 
     board(tmp_path)
     rails = find_rails(tmp_path)
-    monkeypatch.setattr(module, "memory_of", lambda *_: Memory(1.0, 2.0))
+    monkeypatch.setattr(module, "memory_of", lambda *_: Memory(1.0, 2.0, 0.5))
     monkeypatch.setattr(
         module,
         "measure_power",

@@ -78,6 +78,7 @@ def test_what_is_not_faster_stays_in_float(
     record = json.loads(made.read("calibration.json"))
     assert record["accepted"]["costs"]["onnxruntime"]["flips"] == found.costs["onnxruntime"].flips
     assert record["measured_on"].startswith("12 images of ")
+    assert [trial["int8"] for trial in record["tried"]] == [list(trial.int8) for trial in tried]
     card = made.read("model_card.md").decode()
     assert "## What INT8 costs" in card
     assert "In INT8: rootseg, seg_encoder, seg_decoder." in card
@@ -156,3 +157,4 @@ def test_command(
     captured = capsys.readouterr()
     assert "INT8 in rootseg, seg_encoder, seg_decoder, 2.00 times" in captured.out
     assert "cls: 1.00x as fast, only 1.00 times" in captured.err
+    assert "decisions changed" in captured.err  # what each choice costs

@@ -66,6 +66,11 @@ def test_every_limit_of_the_budget_is_held(changed: dict[str, object], said: str
     assert Cost(**{**within, **changed}).misses(Budget()) == [said]  # type: ignore[arg-type]
 
 
+def test_a_summary_has_the_sign_of_what_happened() -> None:
+    cost = Cost(jaccard=0.0012, auc={"MEL": -0.002}, flips=0.015, melanoma_flips=0)
+    assert cost.summary() == "Jaccard -0.0012, AUC MEL +0.0020, decisions changed 1.5%"
+
+
 def test_gains_and_systems_without_masks_are_no_miss() -> None:
     cost = Cost(jaccard=None, auc={"MEL": -0.1}, flips=0.0, melanoma_flips=0)
     assert cost.misses(Budget()) == []

@@ -25,6 +25,8 @@ COMMANDS = {
     "run info IN": 5,
     "run doctor IN": 5,
     "export verify IN": 5,
+    "export engine IN": 5,
+    "export engine IN --certificate": 5,
     "bench latency --bundle IN": 5,
     "run video IN": 6,
     "run camera IN --view none": 6,

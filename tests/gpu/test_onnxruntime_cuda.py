@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import cast
 
 import numpy as np
 import onnxruntime
@@ -22,14 +21,10 @@ pytestmark = pytest.mark.gpu
 OnCuda = Callable[[str], Cascade]
 
 
-@pytest.fixture(scope="module")
-def cuda() -> Cuda:
-    bindings = pytest.importorskip("ckd.runtime.cuda.bindings")
-    if (reason := bindings.why_unusable()) is not None:
-        pytest.skip(reason)
+@pytest.fixture(autouse=True)
+def needs_gpu_build(needs_gpu: None) -> None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime was built without CUDA (onnxruntime-gpu is another package)")
-    return cast(Cuda, bindings.open_cuda("cuda"))
 
 
 @pytest.fixture(scope="module")

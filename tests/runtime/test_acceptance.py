@@ -164,7 +164,7 @@ def test_a_file_that_holds_no_cases_is_refused(
 def test_tolerances_that_do_not_fit_are_refused(
     cascade: Cascade, bundle_copy: Path, tree: Any
 ) -> None:
-    with pytest.raises(BundleError, match="unreadable acceptance cases"):
+    with pytest.raises(BundleError, match="unreadable acceptance tolerances"):
         run_acceptance(cascade, with_file(bundle_copy, TOLERANCES, json.dumps(tree).encode()))
 
 

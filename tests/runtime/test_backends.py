@@ -1,7 +1,11 @@
 """Backends: which there are, and what each does with buffers that it was given."""
 
 import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ from ckd.runtime.backends import (
     Backend,
     DeviceBuffer,
     Engine,
+    chosen_device,
     installed,
     open_backend,
 )
@@ -68,8 +73,159 @@ def test_auto_takes_the_best_that_is_installed(monkeypatch: pytest.MonkeyPatch) 
 def test_a_request_that_cannot_be_met_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown backend 'trt'; expected auto, "):
         open_backend("trt", "auto", None)
-    with pytest.raises(UsageError, match="unknown device 'gpu'"):
-        open_backend("onnxruntime", "gpu", None)
+    for device in ("gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", ""):
+        with pytest.raises(UsageError, match=f"unknown device '{device}'; expected auto, cpu, cu"):
+            open_backend("onnxruntime", device, None)
+
+
+# Which device
+
+
+class OneGpu:
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def properties(self) -> object:
+        return SimpleNamespace(compute_capability=(9, 0))
+
+
+class Gpu:
+    """A GPU backend that was opened, and on what."""
+
+    name = "tensorrt"
+
+    def __init__(self, cuda: OneGpu) -> None:
+        self.device = cuda.device
+
+
+class GpuOfOnnxRuntime(Gpu):
+    name = "onnxruntime"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets up a machine with or without a GPU and TensorRT."""
+
+    def set_up(
+        *,
+        gpu: bool,
+        tensorrt: bool = True,
+        onnxruntime: bool = True,
+        capabilities: tuple[str, ...] | None = None,
+    ) -> None:
+        def why() -> str | None:
+            return None if gpu else "there is no driver"
+
+        def open_cuda(device: str) -> OneGpu:
+            if not gpu:
+                raise EnvironmentUnusable("there is no driver")
+            return OneGpu(device)
+
+        from ckd.runtime.backends import tensorrt as trt_backend
+
+        monkeypatch.setattr(trt_backend, "TensorRtBackend", Gpu)
+        for name, content in (
+            ("cuda.bindings", {"why_unusable": why, "open_cuda": open_cuda}),
+            ("backends.onnxruntime_cuda", {"OnnxRuntimeCudaBackend": GpuOfOnnxRuntime}),
+        ):
+            module = ModuleType(f"ckd.runtime.{name}")
+            vars(module).update(content)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        fake = ModuleType("tensorrt")
+        fake.__spec__ = ModuleSpec("tensorrt", None)
+        if capabilities is not None:
+            vars(fake)["ComputeCapability"] = SimpleNamespace(**dict.fromkeys(capabilities, 0))
+        monkeypatch.setitem(sys.modules, "tensorrt", fake if tensorrt else None)
+        for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
+            monkeypatch.setitem(sys.modules, name, None)
+        if not onnxruntime:
+            monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "expected"),
+    [
+        ("auto", "auto", "cuda"),
+        ("auto", "cpu", "cpu"),
+        ("auto", "cuda:1", "cuda:1"),
+        ("onnxruntime", "auto", "cpu"),
+        ("openvino", "auto", "cpu"),
+        ("tensorrt", "auto", "cuda"),
+        ("onnxruntime", "cuda", "cuda"),
+    ],
+)
+def test_a_gpu_is_taken_if_asked_for_or_if_all_is_there(
+    machine: Callable[..., None], name: str, device: str, expected: str
+) -> None:
+    machine(gpu=True)
+    assert chosen_device(name, device) == expected
+
+
+@pytest.mark.parametrize(("gpu", "tensorrt"), [(False, True), (True, False), (False, False)])
+def test_auto_stays_on_the_cpu_unless_both_are_there(
+    machine: Callable[..., None], gpu: bool, tensorrt: bool
+) -> None:
+    machine(gpu=gpu, tensorrt=tensorrt)
+    assert chosen_device("auto", "auto") == "cpu"
+    assert open_backend("auto", "auto", 1).device == "cpu"
+
+
+def test_without_tensorrt_nobody_looks_for_a_driver(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(gpu=True, tensorrt=False)
+    monkeypatch.setattr(backends, "why_no_gpu", lambda: pytest.fail("looked"))
+    assert chosen_device("auto", "auto") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_backends_are_opened_on_the_gpu_that_was_named(
+    machine: Callable[..., None], device: str
+) -> None:
+    machine(gpu=True, tensorrt=False)
+    for name in ("auto", "onnxruntime"):
+        opened = open_backend(name, device, None)
+        assert isinstance(opened, Gpu)
+        assert opened.device == device
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "taken"),
+    [(None, "tensorrt"), (("SM89", "SM90"), "tensorrt"), (("SM89", "SM120"), "onnxruntime")],
+)
+def test_auto_takes_no_tensorrt_that_is_for_other_gpus(
+    machine: Callable[..., None], capabilities: tuple[str, ...] | None, taken: str
+) -> None:
+    machine(gpu=True, capabilities=capabilities)
+    assert open_backend("auto", "cuda", None).name == taken
+    assert open_backend("tensorrt", "cuda", None).name == "tensorrt"  # it was asked for
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "said"),
+    [
+        ("openvino", "cuda:0", "openvino runs on the CPU here; for cuda:0: --backend tensorrt or"),
+        ("tensorrt", "cpu", "tensorrt runs on a GPU: --device cuda, or another backend"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused_with_the_way_out(
+    name: str, device: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{said}"):
+        open_backend(name, device, None)
+
+
+def test_what_a_gpu_needs_is_said(machine: Callable[..., None]) -> None:
+    machine(gpu=False, tensorrt=False)
+    with pytest.raises(EnvironmentUnusable, match="TensorRT is not installed; JetPack brings it"):
+        open_backend("tensorrt", "cuda", None)
+    with pytest.raises(EnvironmentUnusable, match="there is no driver"):
+        open_backend("onnxruntime", "cuda", None)
+    machine(gpu=False, tensorrt=False, onnxruntime=False)
+    with pytest.raises(EnvironmentUnusable, match="neither TensorRT nor ONNX Runtime is installed"):
+        open_backend("auto", "cuda", None)
 
 
 def test_threads_default_to_the_cores_this_process_may_use() -> None:

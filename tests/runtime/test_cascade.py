@@ -22,8 +22,10 @@ from ckd.contract.bundle import Bundle, Content, write_hashes
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import (
     BundleError,
+    CkdError,
     EngineError,
     EnvironmentUnusable,
+    GateFailed,
     InputError,
     UsageError,
 )
@@ -32,7 +34,8 @@ from ckd.contract.preprocess import mask_from_logits, network_image, softmax
 from ckd.contract.results import Finding
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import Cascade
-from ckd.runtime.backends import DeviceBuffer, Engine
+from ckd.runtime import cascade as cascade_module
+from ckd.runtime.backends import Backend, DeviceBuffer, Engine
 from ckd.runtime.backends.host import HostRunner
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeBuffer
 from ckd.runtime.cascade import embedded_bundle
@@ -377,8 +380,57 @@ def test_a_precision_that_the_backend_lacks_is_refused(tiny_bundle: Path, precis
 def test_unknown_backends_and_devices_are_refused(tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="unknown backend 'tpu'; expected auto, onnxruntime"):
         Cascade.load(tiny_bundle, backend="tpu")
-    with pytest.raises(UsageError, match="unknown device 'cuda:7'; this version runs on: cpu"):
-        Cascade.load(tiny_bundle, device="cuda:7")
+    with pytest.raises(UsageError, match="unknown device 'gpu'; expected auto, cpu, cuda"):
+        Cascade.load(tiny_bundle, device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_news"),
+    [
+        (EngineError("cannot load cls: the GPU fell off the bus"), True),
+        (EnvironmentUnusable("the driver is too old"), False),
+        (UsageError("tensorrt does not compute in bf16"), False),
+    ],
+)
+def test_auto_takes_the_cpu_if_the_gpu_cannot(
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: CkdError,
+    is_news: bool,
+) -> None:
+    def open_on(name: str, device: str, num_threads: int | None) -> Backend:
+        if device != "cpu":
+            raise error
+        return OnnxRuntimeBackend(1)
+
+    def chosen(name: str, device: str) -> str:
+        return "cuda" if device == "auto" else device
+
+    monkeypatch.setattr(cascade_module, "open_backend", open_on)
+    monkeypatch.setattr(cascade_module, "chosen_device", chosen)
+    monkeypatch.setattr(cascade_module, "fastest_backend", lambda *_: "onnxruntime")
+    with Cascade.load(tiny_bundle) as cascade:
+        assert cascade.backend.device == "cpu"
+    expected = [f"{error}; taking the CPU"] if is_news else []
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == expected
+    for backend, device in (("auto", "cuda"), ("tensorrt", "auto")):  # it was asked for
+        with pytest.raises(type(error), match=str(error)):
+            Cascade.load(tiny_bundle, backend, device)
+
+
+def test_auto_does_not_hide_engines_that_answer_wrongly(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(cascade: Cascade, bundle: Bundle) -> None:
+        cascade.close()
+        raise GateFailed("4 of 4 acceptance cases failed")
+
+    monkeypatch.setattr(cascade_module, "open_backend", lambda *_: OnnxRuntimeBackend(1))
+    monkeypatch.setattr(cascade_module, "chosen_device", lambda *_: "cuda")
+    monkeypatch.setattr("ckd.runtime.certificate.certify", refuse)
+    with pytest.raises(GateFailed, match="4 of 4"):
+        Cascade.load(tiny_bundle)
 
 
 def test_without_any_backend_the_message_says_what_to_install(

@@ -5,14 +5,17 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ckd.contract.bundle import write_hashes
 from ckd.contract.version import ckd_version
+from ckd.runtime import doctor
 from ckd.runtime.acceptance import CASES
 from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.doctor import Check, examine
 
 
@@ -114,3 +117,40 @@ def test_a_backend_under_another_distribution_name_is_no_obstacle(
     monkeypatch.setattr(importlib.metadata, "version", of_gpu_machine)
     checks = by_name(examine(tiny_bundle))
     assert (checks["onnxruntime"].status, checks["bundle"].status) == ("ok", "ok")
+
+
+def test_a_gpu_is_a_fact_and_its_absence_no_problem(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "why_no_gpu", lambda: "no driver; install one")
+    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    checks = by_name(examine(tiny_bundle))
+    assert checks["gpu"] == Check("gpu", "note", "no driver; install one")
+    assert checks["tensorrt"].status == "note"
+    assert checks["tensorrt"].detail.startswith("TensorRT is not installed; JetPack brings it")
+    assert checks["bundle"].status == "ok"
+
+
+def test_what_gpu_there_is_can_be_read(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = DeviceProperties(
+        name="NVIDIA H100",
+        compute_capability=(9, 0),
+        num_multiprocessors=132,
+        total_bytes=80 << 30,
+        driver_version=13000,
+        runtime_version=12060,
+    )
+    cuda = ModuleType("ckd.runtime.cuda.bindings")
+    vars(cuda).update(
+        why_unusable=lambda: None,
+        open_cuda=lambda device: SimpleNamespace(properties=lambda: properties),
+    )
+    monkeypatch.setitem(sys.modules, cuda.__name__, cuda)
+    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert by_name(examine(tiny_bundle))["gpu"] == Check(
+        "gpu",
+        "ok",
+        "NVIDIA H100, compute capability 9.0, 80.0 GiB, driver for CUDA 13.0, CUDA 12.6",
+    )

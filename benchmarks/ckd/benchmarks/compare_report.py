@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,6 +11,8 @@ from ckd.benchmarks.compare import REFERENCE, Comparison, Entrant
 from ckd.calibration.cost import Cost
 
 _COLOURS = {"ckd": "#0b6e7f", "peer": "#c8792f"}
+
+_MARKERS = "os^DvP*X<>"
 
 
 def to_json(found: Comparison) -> str:
@@ -82,18 +85,14 @@ def _picture(found: Comparison) -> Figure:
     frame_ms = [entrant.frame.p50_ms for entrant in found.entrants]
     lost = [e.cost.jaccard if e.cost is not None else None for e in found.entrants]
     if all(loss is not None for loss in lost):
-        axes.scatter(frame_ms, [loss or 0.0 for loss in lost], c=colours, s=50, zorder=3)
-        for entrant, x, y in zip(found.entrants, frame_ms, lost, strict=True):
-            axes.annotate(
-                entrant.name,
-                (x, y or 0.0),
-                (5, 5),
-                textcoords="offset points",
-                fontsize=8,
-                rotation=40,  # several lose nothing at all, side by side
-            )
-        axes.set_xlim(0.0, 1.25 * max(frame_ms))
-        axes.margins(y=0.35)
+        # Several lose nothing at all, side by side: names at the points would run into each other.
+        for entrant, x, y, colour, marker in zip(
+            found.entrants, frame_ms, lost, colours, cycle(_MARKERS), strict=False
+        ):
+            axes.scatter(x, y or 0.0, c=colour, marker=marker, s=70, alpha=0.8, label=entrant.name)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+        axes.set_xlim(0.0, 1.05 * max(frame_ms))
+        axes.margins(y=0.1)
         axes.set_ylabel(f"Jaccard lost against {REFERENCE}")
         axes.axhline(0.0, color="#999999", linewidth=0.8)
     else:

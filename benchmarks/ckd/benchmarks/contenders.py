@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ckd.benchmarks.report import Kind
+from ckd.contract.answers import answers_from_logits
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
-from ckd.contract.preprocess import mask_from_logits, network_image, softmax
+from ckd.contract.preprocess import network_image
 from ckd.contract.results import Finding
 from ckd.runtime.cascade import Cascade
 
@@ -101,38 +102,16 @@ class Whole:
         start = time.perf_counter()
         self.tensors = self.infer(image_SSC)
         self.networks_ms.append(1e3 * (time.perf_counter() - start))
-        results = self.manifest.results
-        probabilities: dict[str, float] = {}
-        if results.class_logits is not None:
-            values = softmax(self.tensors[results.class_logits][0])
-            probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
-        side = self.manifest.image_size
+        answers = answers_from_logits(self.manifest, self.tensors, *image_HWC.shape[:2])
         return Finding(
-            mask_HW=self._mask(results.mask_logits, None, image_HWC),
-            coarse_mask_HW=self._mask(
-                results.coarse_logits, side if results.coarse_align_corners else None, image_HWC
-            ),
-            probabilities=probabilities,
+            mask_HW=answers.mask_HW,
+            coarse_mask_HW=answers.coarse_mask_HW,
+            probabilities=answers.probabilities,
             quality={},
             timings_ms={"total": self.networks_ms[-1]},
             bundle=self.manifest.name,
             backend="",
             precision="",
-        )
-
-    def _mask(
-        self, name: str | None, aligned_to_px: int | None, image_HWC: NDArray[np.uint8]
-    ) -> NDArray[np.bool_] | None:
-        if name is None:
-            return None
-        height, width = image_HWC.shape[:2]
-        threshold = self.manifest.thresholds.get("mask", 0.5)
-        return mask_from_logits(
-            self.tensors[name][0, 0],
-            height,
-            width,
-            threshold=threshold,
-            aligned_to_px=aligned_to_px,
         )
 
     def logits(self) -> Mapping[str, NDArray[Any]]:

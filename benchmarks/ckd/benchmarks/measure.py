@@ -137,10 +137,22 @@ def paired_ratio(
 
 def peak_memory_mb() -> float:
     """The most resident memory that this process ever had since its program started, in MiB."""
+    return _status_mb("VmHWM")
+
+
+def file_pages_mb() -> float:
+    """Resident pages that are files' (libraries, mapped engines), in MiB.
+
+    The kernel takes them back whenever memory is short.
+    """
+    return _status_mb("RssFile")
+
+
+def _status_mb(field: str) -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
-    raise EngineError("/proc/self/status has no VmHWM; peak memory is measured on Linux only")
+    raise EngineError(f"/proc/self/status has no {field}; memory is measured on Linux only")
 
 
 def fresh_process(command: Sequence[str]) -> ProcessUse:

@@ -12,7 +12,12 @@ from typing import Final
 import numpy as np
 
 from ckd.benchmarks.contenders import Chain, ChainSetting, Whole, frame, open_contender, write_jpeg
-from ckd.benchmarks.measure import fresh_process, latency_from_samples, peak_memory_mb
+from ckd.benchmarks.measure import (
+    file_pages_mb,
+    fresh_process,
+    latency_from_samples,
+    peak_memory_mb,
+)
 from ckd.benchmarks.report import Kind, Memory, Startup
 from ckd.contract.bundle import Bundle
 
@@ -80,4 +85,4 @@ def print_memory(
             step = Whole(infer, manifest, frame_HWC)
         for _ in range(3):
             step()
-    print(json.dumps([libraries_mb, peak_memory_mb()]))
+    print(json.dumps([libraries_mb, peak_memory_mb(), file_pages_mb()]))

@@ -34,6 +34,7 @@ class Memory:
 
     libraries_mb: float  # imports done, no network loaded yet
     peak_mb: float  # networks loaded and run
+    files_mb: float  # pages of libraries and mapped engines at the end, which can be taken back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,14 +180,16 @@ def _sections(report: LatencyReport) -> Iterable[str]:
     )
     yield "## Memory"
     yield (
-        "Peak resident memory of a fresh process for each contender, three frames, MiB."
-        + " PyTorch's libraries include those that `ckd.train` needs for training." * compared
+        "Peak resident memory of a fresh process for each contender, three frames, MiB. Pages of "
+        "files are taken back by the kernel when memory is short."
+        + " PyTorch's libraries include those that `ckd.train` needs for training."
+        * compared
     )
     yield table(
-        ("contender", "libraries", "peak", "networks and work"),
+        ("contender", "libraries", "peak", "networks and work", "files' pages at the end"),
         (
             (CONTENDERS[c.kind][0], *(f"{mb:.0f}" for mb in (m.libraries_mb, m.peak_mb)),
-             f"{m.peak_mb - m.libraries_mb:.0f}")
+             f"{m.peak_mb - m.libraries_mb:.0f}", f"{m.files_mb:.0f}")
             for c in report.contenders
             if (m := c.memory) is not None
         ),

@@ -183,7 +183,8 @@ def budget_command(
         tried = ", ".join(trial.int8)
         tried += f" (float: {', '.join(trial.keep_float)})" if trial.keep_float else ""
         came = "; ".join(trial.misses) or "within the budget"
-        print(f"{tried}: {trial.speed_up:.2f}x as fast, {came}", file=sys.stderr)
+        costs = "; ".join(f"{name}: {cost.summary()}" for name, cost in trial.costs.items())
+        print(f"{tried}: {trial.speed_up:.2f}x as fast, {came} ({costs})", file=sys.stderr)
 
     found = search(
         source,

@@ -81,6 +81,12 @@ class Cost:
             for lost, limit in self.uses(budget).values()
         )
 
+    def summary(self) -> str:
+        """In a few words; groups are left out."""
+        jaccard = [] if self.jaccard is None else [f"Jaccard {-self.jaccard:+.4f}"]
+        auc = [f"AUC {task} {-loss:+.4f}" for task, loss in self.auc.items()]
+        return ", ".join([*jaccard, *auc, f"decisions changed {self.flips:.1%}"])
+
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
         return asdict(self)

@@ -1,10 +1,8 @@
 """A bundle with INT8 files from one without: quantise network after network, record, write."""
 
-import io
 import json
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -22,7 +20,13 @@ from ckd.calibration.quantize import Method
 from ckd.contract.bundle import CASCADE, HASHES, Bundle, check_new, write_hashes
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.manifest import Manifest, NodeSpec
-from ckd.runtime.acceptance import CASES, CASES_INT8, TOLERANCES, Tolerance, pack_cases
+from ckd.runtime.acceptance import (
+    CASES_INT8,
+    TOLERANCES,
+    Tolerance,
+    golden_images,
+    pack_cases,
+)
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
 
@@ -92,7 +96,7 @@ def quantise_bundle(
     """
     check_new(out)
     manifest = source.manifest
-    golden_NSS3 = _golden_images(source)
+    golden_NSS3 = golden_images(source)
     files = setting.files(manifest)
     plan = {
         (node.name, kind): planned_layers(source, node, setting, kind)
@@ -166,23 +170,6 @@ def planned_layers(
         if network == node.name and groups.pop(part, None) is None:
             raise UsageError(f"{network} has no part {part!r}; it has {', '.join(groups)}")
     return [layer for layer in layers if any(layer in group for group in groups.values())]
-
-
-def _golden_images(bundle: Bundle) -> NDArray[np.uint8]:
-    """Images of the golden cases, [N, S, S, 3] uint8 RGB.
-
-    Raises:
-        BundleError: they cannot be read, or do not fit the cascade.
-    """
-    side = bundle.manifest.image_size
-    try:
-        with np.load(io.BytesIO(bundle.read(CASES)), allow_pickle=False) as archive:
-            images_NSS3 = np.asarray(archive["images"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
-    if images_NSS3.shape[1:] != (side, side, 3) or images_NSS3.dtype != np.uint8:
-        raise BundleError(f"{bundle.path}: acceptance cases are not of the network's size")
-    return images_NSS3
 
 
 def _answers(cascade: Cascade, images_NSS3: NDArray[np.uint8]) -> bytes:

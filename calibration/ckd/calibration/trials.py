@@ -78,6 +78,7 @@ class Bench:
         self.source, self.images, self.samples = source, images, samples
         self.budget, self.setting, self.progress = budget, setting, progress
         self.groups = groups_of(samples)
+        self.tried: list[Trial] = []
         self.exact: dict[str, Answers] = {}
         for backend in installed():
             with Cascade(source, open_backend(backend, "cpu", None), "fp32") as cascade:
@@ -125,6 +126,7 @@ class Bench:
                 speed_up=speed_up,
                 misses=tuple(misses),
             )
+            self.tried.append(found)
             if out is not None and not misses:
                 self._record(made, found)
                 made.rename(out)
@@ -140,6 +142,7 @@ class Bench:
         record = json.loads((bundle / CALIBRATION).read_text())
         record["measured_on"] = f"{len(self.samples)} images of {self.samples.name}"
         record["budget"], record["accepted"] = asdict(self.budget), found.as_dict()
+        record["tried"] = [trial.as_dict() for trial in self.tried]
         (bundle / CALIBRATION).write_text(json.dumps(record) + "\n")
         card = bundle / "model_card.md"
         card.write_text(without_cost(card.read_text()) + _card(found, record["measured_on"]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ckd.contract import console
-from ckd.contract.errors import InputError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
 
 if TYPE_CHECKING:
@@ -110,6 +110,46 @@ def verify(
     )
     passed = ", ".join(f"{len(cases)} in {which}" for which, cases in report["cases"].items())
     print(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")
+
+
+@cli.command("engine")
+def engine(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle folder or zip file; not for --list and --prune.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="As in fp32,fp16; default: all that the bundle has for TensorRT."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="GPU to build on: auto, cuda or cuda:N.")] = "auto",
+    show: Annotated[
+        bool, typer.Option("--list", help="Show the engines that are kept on this machine.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove kept engines, those used longest ago first.")
+    ] = False,
+    keep_mb: Annotated[int, typer.Option(min=0, help="With --prune: leave so many megabytes.")] = 0,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="Show what the bundle's engines proved here.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a bundle's TensorRT engines for this machine, and let them prove themselves."""
+    from ckd.export import engine_commands
+
+    if sum((show, prune, certificate)) > 1:
+        raise UsageError("--list, --prune and --certificate are three commands; give one")
+    if show:
+        engine_commands.show_kept(as_json)
+    elif prune:
+        engine_commands.prune_kept(keep_mb, as_json)
+    elif bundle is None:
+        raise UsageError("which bundle? `ckd-export engine BUNDLE`, or --list or --prune")
+    elif certificate:
+        engine_commands.show_certificates(bundle, as_json)
+    else:
+        precisions = None if precision is None else precision.split(",")
+        engine_commands.build(bundle, precisions, device, as_json)
 
 
 def main() -> None:

@@ -3,23 +3,23 @@
 Whatever runs a bundle (another backend, an engine built on this device) must repeat the recorded
 answers within the recorded tolerances before its own answers are worth anything.
 
-Suffixes: N cases, S network side in pixels.
+Suffixes: N cases, K labels, S network side in pixels.
 """
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.answers import answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
-from ckd.contract.manifest import IMAGE
-from ckd.contract.preprocess import mask_from_logits, softmax
+from ckd.contract.manifest import IMAGE, Manifest
 from ckd.runtime.cascade import Cascade
 
 CASES: Final = "acceptance/cases.npz"
@@ -39,13 +39,22 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one golden case came out; None where the system gives no such answer."""
+    """How one golden case came out; None where the system gives no such answer.
+
+    Attributes:
+        tensor_errors: of each answer, the largest difference in standard deviations of what was
+            recorded.
+        decision_flips: labels that are on the other side of their threshold, and one more if
+            another label has the largest probability.
+    """
 
     case: int
     mask_jaccard: float | None
     coarse_jaccard: float | None
     probability_error: float | None
     passed: bool
+    tensor_errors: Mapping[str, float]
+    decision_flips: int
 
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -60,6 +69,16 @@ def pack_cases(images_NSS3: NDArray[np.uint8], answers: Mapping[str, NDArray[np.
     return packed.getvalue()
 
 
+def golden_images(bundle: Bundle) -> NDArray[np.uint8]:
+    """Images of the golden cases, [N, S, S, 3] uint8 RGB.
+
+    Raises:
+        BundleError: they cannot be read, or do not fit the cascade.
+    """
+    images_NSS3, _ = _read_cases(bundle, CASES, ())
+    return images_NSS3
+
+
 def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
     """Run every golden case of a bundle through a loaded cascade.
 
@@ -67,17 +86,14 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
         BundleError: the bundle has no readable cases, or none for the cascade's precision.
     """
     in_int8 = cascade.precision.startswith("int8")
-    packed = bundle.read(CASES_INT8 if in_int8 else CASES)
-    tolerances = bundle.read(TOLERANCES)
+    images_NSS3, recorded = _read_cases(
+        bundle, CASES_INT8 if in_int8 else CASES, cascade.manifest.results.names()
+    )
     try:
-        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            images_NSS3 = archive["images"]
-            recorded = {name: archive[name] for name in cascade.manifest.results.names()}
-        limits = json.loads(tolerances)["int8" if in_int8 else cascade.precision]
+        limits = json.loads(bundle.read(TOLERANCES))["int8" if in_int8 else cascade.precision]
         tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
-        _check_shapes(cascade, images_NSS3, recorded)
-    except Exception as error:  # NumPy's reader raises whatever the bytes lead to
-        raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{bundle.path}: unreadable acceptance tolerances ({error})") from error
     return [
         _compare(
             index,
@@ -90,19 +106,27 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
     ]
 
 
-def _check_shapes(
-    cascade: Cascade, images_NSS3: NDArray[Any], recorded: Mapping[str, NDArray[Any]]
-) -> None:
-    """Raise `ValueError` unless there is a case, and every case has an answer that fits."""
-    count = len(images_NSS3)
-    if count == 0:
-        raise ValueError("there is none")
-    for name, values in {IMAGE: images_NSS3, **recorded}.items():
-        expected = (count, *cascade.manifest.shapes[name][1:])
-        if values.shape != expected or values.dtype.kind not in "fu":
-            raise ValueError(
-                f"{name}: {values.dtype}{list(values.shape)}, expected {list(expected)}"
-            )
+def _read_cases(
+    bundle: Bundle, name: str, results: Collection[str]
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+    """Golden images and recorded answers, at least one, of the shapes that the manifest says."""
+    packed = bundle.read(name)
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+            tensors = {tensor: np.asarray(archive[tensor]) for tensor in results}
+            tensors[IMAGE] = np.asarray(archive["images"])
+        count = len(tensors[IMAGE])
+        if count == 0:
+            raise ValueError("there is none")
+        for tensor, values in tensors.items():
+            expected = (count, *bundle.manifest.shapes[tensor][1:])
+            if values.shape != expected or values.dtype.kind != ("u" if tensor == IMAGE else "f"):
+                raise ValueError(
+                    f"{tensor}: {values.dtype}{list(values.shape)}, expected {list(expected)}"
+                )
+    except Exception as error:  # NumPy's reader raises whatever the bytes lead to
+        raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
+    return tensors.pop(IMAGE), tensors
 
 
 def _compare(
@@ -112,32 +136,40 @@ def _compare(
     recorded: Mapping[str, NDArray[Any]],
     tolerance: Tolerance,
 ) -> CaseResult:
-    results = cascade.manifest.results
-    overlaps: dict[str, float] = {}
-    side, cut = cascade.manifest.image_size, cascade.manifest.thresholds.get("mask", 0.5)
-    for name in (results.mask_logits, results.coarse_logits):
-        if name is not None:
-            aligned = name == results.coarse_logits and results.coarse_align_corners
-            one, other = (
-                mask_from_logits(
-                    logits[0].astype(np.float32),
-                    side,
-                    side,
-                    threshold=cut,
-                    aligned_to_px=side if aligned else None,
-                )
-                for logits in (given[name][0], recorded[name])
-            )
-            overlaps[name] = confusion_from_masks(one, other).jaccard
-    error = None
-    if (name := results.class_logits) is not None:
-        shift = softmax(given[name][0]) - softmax(recorded[name].astype(np.float32))
-        error = float(np.abs(shift).max())
+    manifest, side = cascade.manifest, cascade.manifest.image_size
+    here = answers_from_logits(manifest, given, side, side)
+    there = answers_from_logits(manifest, {k: v[None] for k, v in recorded.items()}, side, side)
+    fine = _overlap(here.mask_HW, there.mask_HW)
+    coarse = _overlap(here.coarse_mask_HW, there.coarse_mask_HW)
+    one_K = np.array([*here.probabilities.values()])
+    other_K = np.array([*there.probabilities.values()])
+    error = float(np.abs(one_K - other_K).max()) if one_K.size else None
     return CaseResult(
         case=index,
-        mask_jaccard=overlaps.get(results.mask_logits or ""),
-        coarse_jaccard=overlaps.get(results.coarse_logits or ""),
+        mask_jaccard=fine,
+        coarse_jaccard=coarse,
         probability_error=error,
-        passed=all(o >= tolerance.mask_jaccard for o in overlaps.values())
-        and (error is None or error <= tolerance.probability),
+        passed=all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
+        and (error is None or error <= tolerance.probability)
+        and all(np.isfinite(given[name]).all() for name in recorded),
+        tensor_errors={name: _error(given[name][0], recorded[name]) for name in recorded},
+        decision_flips=_decision_flips(manifest, one_K, other_K) if one_K.size else 0,
     )
+
+
+def _overlap(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> float | None:
+    if one is None or other is None:
+        return None
+    return confusion_from_masks(one, other).jaccard
+
+
+def _error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
+    expected = recorded.astype(np.float32)
+    largest = np.abs(given.astype(np.float32) - expected).max()
+    return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))
+
+
+def _decision_flips(manifest: Manifest, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
+    cuts_K = np.array([manifest.thresholds.get(label, 0.5) for label in manifest.labels])
+    flips = int(np.count_nonzero((one_K >= cuts_K) != (other_K >= cuts_K)))
+    return flips + int(one_K.argmax() != other_K.argmax())

@@ -15,19 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.answers import Answers, answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import Manifest
-from ckd.contract.preprocess import (
-    check_rgb,
-    mask_from_logits,
-    network_image,
-    read_rgb,
-    softmax,
-)
+from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
-from ckd.runtime.backends import Backend, DeviceBuffer, Engine, Results, Runner, open_backend
+from ckd.runtime.backends import (
+    Backend,
+    DeviceBuffer,
+    Engine,
+    Runner,
+    chosen_device,
+    open_backend,
+)
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
@@ -57,7 +59,8 @@ class Cascade(Closing):
                 f"{bundle.path}: no {files} networks in this bundle; "
                 f"it has {', '.join(manifest.precisions())}"
             )
-        if precision.startswith("int8") and lacks_int8_instructions():
+        on_cpu = backend.device == "cpu"
+        if on_cpu and precision.startswith("int8") and lacks_int8_instructions():
             _log.warning(
                 "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
                 "`ckd-export verify` repeats the acceptance cases"
@@ -100,30 +103,49 @@ class Cascade(Closing):
         Args:
             bundle: folder or zip file.
             backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
-            device: "auto" or "cpu".
+            device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where TensorRT and a
+                device are there, and the CPU if they cannot run this bundle in this precision.
             precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
                 INT8 leaves in float (both OpenVINO).
             num_threads: CPU threads; all available cores by default.
 
+        Engines that were built on this machine first repeat the bundle's acceptance cases, see
+        `ckd.runtime.certificate`.
+
         Raises:
             BundleError: the bundle is incomplete, altered or not understood.
-            EnvironmentUnusable: no backend is installed.
+            EnvironmentUnusable: no backend is installed, or no GPU answers.
             EngineError: a network cannot be loaded.
+            GateFailed: engines built here answer otherwise than recorded.
             UsageError: an unknown name, or a precision that the bundle lacks.
         """
+        from ckd.runtime.certificate import certify  # which runs cascades
+
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
-        def load(name: str) -> "Cascade":
-            return cls(opened, open_backend(name, device, num_threads), chosen)
+        def load(name: str, device: str) -> "Cascade":
+            cascade = cls(opened, open_backend(name, device, num_threads), chosen)
+            certify(cascade, opened)
+            return cascade
 
         def measure_ms(name: str) -> float:
-            with load(name) as cascade:
+            with load(name, "cpu") as cascade:
                 return cascade.measure_ms()
 
-        if backend == "auto":
-            backend = fastest_backend(opened.digest(), chosen, num_threads, measure_ms)
-        return load(backend)
+        found = chosen_device(backend, device)
+        if backend != "auto":
+            return load(backend, found)
+        if found != "cpu":
+            try:
+                return load(backend, found)
+            except (EngineError, EnvironmentUnusable, UsageError) as error:
+                if device != "auto":
+                    raise
+                # That it failed is news; that a GPU is not for this, or has no bf16, is none.
+                level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
+                _log.log(level, "%s; taking the CPU", error)
+        return load(fastest_backend(opened.digest(), chosen, num_threads, measure_ms), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
@@ -166,13 +188,14 @@ class Cascade(Closing):
 
         small_HWC = network_image(image_HWC, self.manifest.image_size)
         logits = self._runner.run(small_HWC[None], lap)
-        fine, coarse, probabilities, quality = self._answers(logits, *image_HWC.shape[:2])
+        answers = answers_from_logits(self.manifest, logits, *image_HWC.shape[:2])
+        quality = _quality(answers, self.manifest.image_size)
         lap("postprocess")
         timings_ms["total"] = 1e3 * (time.perf_counter() - start)
         return Finding(
-            mask_HW=fine,
-            coarse_mask_HW=coarse,
-            probabilities=probabilities,
+            mask_HW=answers.mask_HW,
+            coarse_mask_HW=answers.coarse_mask_HW,
+            probabilities=answers.probabilities,
             quality=quality,
             timings_ms=timings_ms,
             bundle=self.bundle_id,
@@ -196,44 +219,19 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self._release.close()
 
-    def _answers(
-        self, logits: Results, height: int, width: int
-    ) -> tuple[
-        NDArray[np.bool_] | None, NDArray[np.bool_] | None, dict[str, float], dict[str, float]
-    ]:
-        """Masks in image pixels, probabilities by label, and what speaks for or against them."""
-        results, threshold = self.manifest.results, self.manifest.thresholds.get("mask", 0.5)
-        fine = coarse = None
-        probabilities: dict[str, float] = {}
-        quality: dict[str, float] = {}
-        if results.class_logits is not None:
-            values = softmax(logits[results.class_logits][0])
-            probabilities = dict(zip(self.manifest.labels, values.tolist(), strict=True))
-        if results.mask_logits is not None:
-            fine_hw = _map(logits[results.mask_logits])
-            fine = mask_from_logits(fine_hw, height, width, threshold=threshold)
-            quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
-        if results.coarse_logits is not None:
-            coarse_hw = _map(logits[results.coarse_logits])
-            side = self.manifest.image_size
-            coarse = mask_from_logits(
-                coarse_hw,
-                height,
-                width,
-                threshold=threshold,
-                aligned_to_px=side if results.coarse_align_corners else None,
-            )
-        if fine is not None and coarse is not None and fine.any():
-            # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
-            step = max(1, min(height, width) // self.manifest.image_size)
-            overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
-            quality["mask_agreement"] = overlap.jaccard
-        return fine, coarse, probabilities, quality
 
-
-def _map(logits_11hw: NDArray[Any]) -> NDArray[np.float32]:
-    """Without the axes of one; OpenCV resizes no float16."""
-    return np.asarray(logits_11hw[0, 0], dtype=np.float32)
+def _quality(answers: Answers, image_size: int) -> dict[str, float]:
+    """What speaks for or against the answers."""
+    quality: dict[str, float] = {}
+    fine, coarse = answers.mask_HW, answers.coarse_mask_HW
+    if fine is not None:
+        quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
+    if fine is not None and coarse is not None and fine.any():
+        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+        step = max(1, min(fine.shape) // image_size)
+        overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
+        quality["mask_agreement"] = overlap.jaccard
+    return quality
 
 
 def embedded_bundle() -> Path:

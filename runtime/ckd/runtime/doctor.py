@@ -15,7 +15,8 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import BACKENDS, installed, usable_cores
+from ckd.runtime.backends import BACKENDS, chosen_device, installed, usable_cores, why_no_gpu
+from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
 from ckd.runtime.cache import cache_folder
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.choice import best_of, remembered
@@ -60,10 +61,41 @@ def examine(bundle: Path | None = None) -> list[Check]:
             checks.append(Check(name, "ok", _version(package)))
         else:
             checks.append(Check(name, "note", f"not installed; {remedy}"))
+    checks += [_gpu(), _tensorrt()]
     checks.append(_try_bundle(bundle or embedded_bundle()))
-    if len(installed()) > 1 and checks[-1].status == "ok":
+    on_cpu = chosen_device("auto", "auto") == "cpu"
+    if on_cpu and len(installed()) > 1 and checks[-1].status == "ok":
         checks.append(_choice(bundle or embedded_bundle()))
     return checks
+
+
+def _gpu() -> Check:
+    if (why := why_no_gpu()) is not None:
+        return Check("gpu", "note", why)
+    from ckd.runtime.cuda.bindings import open_cuda
+
+    try:
+        gpu = open_cuda("auto").properties()
+    except CkdError as error:
+        return Check("gpu", "note", str(error))
+    capability = ".".join(map(str, gpu.compute_capability))
+    driver, cuda = (
+        f"{version // 1000}.{version % 1000 // 10}"
+        for version in (gpu.driver_version, gpu.runtime_version)
+    )
+    return Check(
+        "gpu",
+        "ok",
+        f"{gpu.name}, compute capability {capability}, {gpu.total_bytes / 2**30:.1f} GiB, "
+        f"driver for CUDA {driver}, CUDA {cuda}",
+    )
+
+
+def _tensorrt() -> Check:
+    try:
+        return Check("tensorrt", "ok", import_tensorrt().name)
+    except CkdError as error:
+        return Check("tensorrt", "note", str(error))
 
 
 def _choice(path: Path) -> Check:

@@ -84,6 +84,10 @@ class EngineCache:
         finally:
             lock.release()
 
+    def find(self, key: EngineKey) -> "mmap.mmap | None":
+        """The engine of a key if it is there and whole."""
+        return self._read(self.path(key), key)
+
     def path(self, key: EngineKey) -> Path:
         """Where the engine of a key lies, or would."""
         facts = json.dumps(dict(key), sort_keys=True)

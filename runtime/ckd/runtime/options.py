@@ -16,17 +16,25 @@ BackendName = Annotated[
     typer.Option(
         "--backend",
         envvar="CKD_BACKEND",
-        help="auto (the fastest here, measured once), onnxruntime or openvino.",
+        help="auto (on a GPU tensorrt, else the fastest here, measured once), onnxruntime, "
+        "openvino or tensorrt.",
     ),
 ]
-DeviceName = Annotated[str, typer.Option("--device", envvar="CKD_DEVICE", help="auto or cpu.")]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        envvar="CKD_DEVICE",
+        help="auto (a GPU if there is one, and TensorRT), cpu, cuda or cuda:N.",
+    ),
+]
 PrecisionName = Annotated[
     str,
     typer.Option(
         "--precision",
         envvar="CKD_PRECISION",
-        help="auto (fp32), int8 or fp16 (onnxruntime) if the bundle has it; bf16 or int8-bf16 "
-        "(openvino).",
+        help="auto (fp32), int8 or fp16 (onnxruntime, tensorrt) if the bundle has it; bf16 or "
+        "int8-bf16 (openvino).",
     ),
 ]
 Threads = Annotated[

@@ -1,0 +1,130 @@
+"""TensorRT engines of a bundle, built before they are needed, and proved where there is a GPU."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.runtime.backends import open_backend, why_no_gpu
+from ckd.runtime.backends.tensorrt import TensorRtBackend, TensorRtEngine
+from ckd.runtime.backends.tensorrt_kept import Kept, KeptEngines
+from ckd.runtime.backends.tensorrt_sdk import TensorRt, import_tensorrt
+from ckd.runtime.cascade import Cascade
+from ckd.runtime.certificate import Certificate, certify
+from ckd.runtime.engine_cache import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What was built.
+
+    Attributes:
+        engines: of every network in every precision.
+        certificates: by precision; empty if there was no GPU to run them on.
+        not_run: why not; None if they were.
+    """
+
+    engines: tuple[Kept, ...]
+    certificates: Mapping[str, Certificate]
+    not_run: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "engines": [
+                {
+                    "network": engine.network,
+                    "precision": engine.precision,
+                    "num_bytes": len(engine.content),
+                    "seconds": engine.seconds,
+                    "path": str(engine.path),
+                    "sha256": engine.sha256,
+                }
+                for engine in self.engines
+            ],
+            "certificates": {p: made.as_dict() for p, made in self.certificates.items()},
+            "not_run": self.not_run,
+        }
+
+
+def build_engines(
+    bundle: Bundle, precisions: Sequence[str] | None = None, device: str = "auto"
+) -> EngineReport:
+    """Build the engines of a bundle into the cache, and let them repeat its acceptance cases.
+
+    Args:
+        bundle: to build.
+        precisions: all that TensorRT takes and the bundle has, by default.
+        device: "cuda" or "cuda:N". With "auto", TensorRT-RTX builds ahead of time if there is no
+            GPU; such engines are finished, and proved, where they are loaded first.
+
+    Raises:
+        UsageError: an unknown precision, or one that the bundle lacks.
+        EnvironmentUnusable: no TensorRT, or no GPU and this TensorRT needs one.
+        EngineError: an engine cannot be built.
+        GateFailed: the engines of a precision answer otherwise than recorded.
+        BundleError: the bundle is damaged.
+    """
+    wanted = _checked(bundle, precisions)
+    bundle.verify()
+    tensorrt = import_tensorrt()
+    if device == "auto" and (why := why_no_gpu()) is not None:
+        return _build_ahead(bundle, wanted, tensorrt, why)
+    backend = open_backend("tensorrt", device, None)
+    engines: list[Kept] = []
+    certificates = {}
+    for precision in wanted:
+        with Cascade(bundle, backend, precision) as cascade:
+            engines += [cast(TensorRtEngine, e).kept for e in cascade.engines.values()]
+            if (certificate := certify(cascade, bundle)) is not None:
+                certificates[precision] = certificate
+    return EngineReport(tuple(engines), certificates, None)
+
+
+def describe(entry: Entry) -> dict[str, str]:
+    """Of an engine in the cache: its network, its precision, what built it, and for what."""
+    key = {name: str(value) for name, value in entry.key.items()}
+    return {
+        "network": key.get("network", "?"),
+        "precision": key.get("precision", key.get("INFERENCE_PRECISION_HINT", "?")),
+        "builder": key.get("tensorrt", f"openvino {key['openvino']}" if "openvino" in key else "?"),
+        "device": key.get("gpu", key.get("device", "?")),
+    }
+
+
+def _checked(bundle: Bundle, precisions: Sequence[str] | None) -> list[str]:
+    known, held = TensorRtBackend.precisions, bundle.manifest.precisions()
+    if unknown := [p for p in precisions or () if p not in known]:
+        raise UsageError(f"unknown precision {unknown[0]!r}; expected {', '.join(known)}")
+    if missing := [p for p in precisions or () if known[p] not in held]:
+        raise UsageError(
+            f"{bundle.path}: no {known[missing[0]]} networks in this bundle; "
+            f"it has {', '.join(held)}"
+        )
+    wanted = list(dict.fromkeys(precisions or [p for p, files in known.items() if files in held]))
+    if not wanted:
+        raise UsageError(
+            f"{bundle.path}: no networks for TensorRT in this bundle; it has {', '.join(held)}"
+        )
+    return wanted
+
+
+def _build_ahead(
+    bundle: Bundle, precisions: Sequence[str], tensorrt: TensorRt, why: str
+) -> EngineReport:
+    if not tensorrt.builds_ahead:
+        raise EnvironmentUnusable(
+            f"{tensorrt.name} builds on the GPU that it builds for, and there is none: {why}"
+        )
+    kept = KeptEngines(tensorrt, None)
+    manifest = bundle.manifest
+    engines = []
+    for precision in precisions:
+        files = TensorRtBackend.precisions[precision]
+        specs = {name: manifest.spec(name, files) for name in manifest.shapes}
+        engines += [
+            kept.fetch(node, bundle.content(node.files[files]), specs, precision)
+            for node in manifest.nodes
+        ]
+    return EngineReport(tuple(engines), {}, why)

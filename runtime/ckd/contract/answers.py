@@ -1,0 +1,53 @@
+"""From the logits of a cascade to what it says of a photograph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.manifest import Manifest
+from ckd.contract.preprocess import mask_from_logits, softmax
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a system says of an image; None, or nothing, where it gives no such answer."""
+
+    mask_HW: NDArray[np.bool_] | None
+    coarse_mask_HW: NDArray[np.bool_] | None
+    probabilities: Mapping[str, float]  # by label, in the order of the labels
+
+
+def answers_from_logits(
+    manifest: Manifest, logits: Mapping[str, NDArray[Any]], height: int, width: int
+) -> Answers:
+    """Masks in pixels of the photograph, and probabilities.
+
+    Args:
+        manifest: names the logits, the labels and the mask threshold.
+        logits: by tensor name, batch axis of one included.
+        height: of the photograph.
+        width: of the photograph.
+    """
+    results, side = manifest.results, manifest.image_size
+
+    def mask(name: str | None, aligned_to_px: int | None) -> NDArray[np.bool_] | None:
+        if name is None:
+            return None
+        logits_hw = np.asarray(logits[name][0, 0], dtype=np.float32)  # OpenCV resizes no float16
+        threshold = manifest.thresholds.get("mask", 0.5)
+        return mask_from_logits(
+            logits_hw, height, width, threshold=threshold, aligned_to_px=aligned_to_px
+        )
+
+    probabilities: dict[str, float] = {}
+    if results.class_logits is not None:
+        values = softmax(np.asarray(logits[results.class_logits][0], dtype=np.float32))
+        probabilities = dict(zip(manifest.labels, values.tolist(), strict=True))
+    return Answers(
+        mask_HW=mask(results.mask_logits, None),
+        coarse_mask_HW=mask(results.coarse_logits, side if results.coarse_align_corners else None),
+        probabilities=probabilities,
+    )

@@ -1,0 +1,217 @@
+"""The birth certificate of engines that were built on this machine.
+
+What a builder makes of a network is different on every GPU, and sometimes wrong. Before a cascade
+is handed out, its very engines repeat the bundle's acceptance cases; what came out is written
+beside the engines in the cache. One that passed holds until any of these engines, the GPU, the
+driver or TensorRT is another; without it the cases are run, and a cascade that fails them is
+refused.
+"""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import GateFailed
+from ckd.contract.version import ckd_version
+from ckd.runtime.acceptance import CaseResult, run_acceptance
+from ckd.runtime.cache import replace_file
+from ckd.runtime.cascade import Cascade
+from ckd.runtime.engine_cache import EngineCache
+
+SUFFIX: Final = ".certificate.json"
+
+_log = logging.getLogger(__name__)
+
+
+class _Built(Protocol):
+    """What the engines of a backend with ``machine`` have besides: the SHA-256 of their file."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What was proved, of what, where.
+
+    Attributes:
+        bundle: name and start of the digest.
+        bundle_sha256: digest.
+        precision: computed in.
+        machine: GPU, driver, TensorRT, as the backend tells them.
+        engines: SHA-256 of the engine of every network.
+        num_cases: acceptance cases that were run.
+        num_failed: that did not come out as recorded.
+        tensor_errors: of each answer, the largest difference from what was recorded in standard
+            deviations of it; None where an answer was no number.
+        mask_jaccard: smallest of all masks, at network size; None where there is no mask.
+        mask_dice: likewise.
+        probability_shift: largest of any class; None where there is no diagnosis.
+        decision_flips: diagnoses that changed, see `CaseResult`.
+        made: date and time.
+        ckd: version of this software.
+    """
+
+    bundle: str
+    bundle_sha256: str
+    precision: str
+    machine: Mapping[str, str | int]
+    engines: Mapping[str, str]
+    num_cases: int
+    num_failed: int
+    tensor_errors: Mapping[str, float | None]
+    mask_jaccard: float | None
+    mask_dice: float | None
+    probability_shift: float | None
+    decision_flips: int
+    made: str
+    ckd: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every case came out as recorded."""
+        return self.num_cases > 0 and self.num_failed == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, ready for JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def certify(cascade: Cascade, bundle: Bundle) -> Certificate | None:
+    """The certificate of a cascade's engines: the one that there is, or a new one.
+
+    None for backends without an attribute ``machine``: their engines are not built here.
+
+    Raises:
+        GateFailed: a case did not come out as recorded; the cascade is closed.
+        BundleError: the bundle has no readable cases; likewise.
+    """
+    machine: Mapping[str, str | int] | None = getattr(cascade.backend, "machine", None)
+    if machine is None:
+        return None
+    try:
+        path, expected = _identity(cascade, bundle, machine)
+        found = _read(path)
+        if found is None or not found.passed or _facts(found) != expected:
+            found = _certificate(cascade, bundle, expected, run_acceptance(cascade, bundle))
+            _write(path, found)
+        if not found.passed:
+            raise GateFailed(_refusal(cascade, found))
+    except BaseException:
+        cascade.close()
+        raise
+    return found
+
+
+def certificates(bundle: Bundle) -> list[Certificate]:
+    """All that were made of a bundle on this machine, the newest first."""
+    found = map(_read, EngineCache().folder.glob(f"*{SUFFIX}"))
+    ours = [one for one in found if one is not None and one.bundle_sha256 == bundle.digest()]
+    return sorted(ours, key=lambda one: one.made, reverse=True)
+
+
+def prune_certificates() -> None:
+    """Remove those of engines that are no longer in the cache."""
+    cache = EngineCache()
+    kept = {entry.sha256 for entry in cache.entries()}
+    for path in cache.folder.glob(f"*{SUFFIX}"):
+        found = _read(path)
+        if found is None or not kept.issuperset(found.engines.values()):
+            path.unlink(missing_ok=True)
+
+
+def _identity(
+    cascade: Cascade, bundle: Bundle, machine: Mapping[str, str | int]
+) -> tuple[Path, dict[str, Any]]:
+    """Where the certificate lies, and what it must be of."""
+    facts = {
+        "bundle": cascade.bundle_id,
+        "bundle_sha256": bundle.digest(),
+        "precision": cascade.precision,
+        "machine": dict(machine),
+        "engines": {name: cast(_Built, engine).sha256 for name, engine in cascade.engines.items()},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return EngineCache().folder / f"{digest[:32]}{SUFFIX}", facts
+
+
+def _facts(certificate: Certificate) -> dict[str, Any]:
+    names = ("bundle", "bundle_sha256", "precision", "machine", "engines")
+    return {name: getattr(certificate, name) for name in names}
+
+
+def _certificate(
+    cascade: Cascade, bundle: Bundle, facts: Mapping[str, Any], cases: list[CaseResult]
+) -> Certificate:
+    overlaps = [c.mask_jaccard for c in cases] + [c.coarse_jaccard for c in cases]
+    jaccard = min((overlap for overlap in overlaps if overlap is not None), default=None)
+    shifts = [_finite(c.probability_error) for c in cases if c.probability_error is not None]
+    return Certificate(
+        **facts,
+        num_cases=len(cases),
+        num_failed=sum(not case.passed for case in cases),
+        tensor_errors={
+            name: _largest([_finite(case.tensor_errors[name]) for case in cases])
+            for name in cascade.manifest.results.names()
+        },
+        mask_jaccard=jaccard,
+        mask_dice=None if jaccard is None else 2 * jaccard / (1 + jaccard),
+        probability_shift=_largest(shifts),
+        decision_flips=sum(case.decision_flips for case in cases),
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ckd=ckd_version(),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no other numbers."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _largest(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) and known else None
+
+
+def _read(path: Path) -> Certificate | None:
+    """None if there is none, or it is damaged: then the cases are run again."""
+    try:
+        tree = json.loads(path.read_text())
+        passed = tree.pop("passed")
+        found = Certificate(**tree)
+        return found if found.passed is passed else None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _write(path: Path, certificate: Certificate) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(certificate.as_dict(), indent=1).encode())
+    except OSError as error:
+        _log.info("a certificate cannot be kept: %s", error)
+
+
+def _refusal(cascade: Cascade, found: Certificate) -> str:
+    errors = ", ".join(
+        f"{name} {'no numbers' if error is None else f'{error:.2g} standard deviations'}"
+        for name, error in found.tensor_errors.items()
+    )
+    missed = [f"largest errors: {errors}"]
+    if found.mask_jaccard is not None:
+        missed.append(f"smallest mask Jaccard {found.mask_jaccard:.3f}")
+    if found.probability_shift is not None:
+        missed.append(f"largest shift of a probability {found.probability_shift:.3f}")
+    if found.decision_flips:
+        missed.append(f"{found.decision_flips} decisions changed")
+    return (
+        f"{cascade.bundle_id} on {cascade.backend.name} ({found.precision}): {found.num_failed} of "
+        f"{found.num_cases} acceptance cases failed ({'; '.join(missed)}); its engines are not "
+        "used. `ckd-export engine --prune` and build them anew, take fp32, or `--device cpu`"
+    )

@@ -1,0 +1,71 @@
+"""PyCUDA: a GPUArray goes in, GPUArrays come out, all in the application's own context.
+
+    python pycuda_in_out.py PHOTOGRAPH [BACKEND]
+
+The cascade uses the context that is current, so it must be current around every call of it, and
+outlive it. TensorRT works in any context. ONNX Runtime always takes the device's primary one: for
+BACKEND onnxruntime the application has to use that too.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pycuda.driver
+from pycuda.gpuarray import GPUArray, to_gpu
+
+from ckd.contract.preprocess import read_rgb, softmax
+from ckd.runtime import Cascade
+
+
+@contextmanager
+def own_context(is_primary: bool = False) -> Iterator[None]:
+    """A context on the first device, current in this thread; arrays in it must not outlive it."""
+    pycuda.driver.init()
+    device = pycuda.driver.Device(0)
+    if is_primary:
+        context = device.retain_primary_context()
+        context.push()
+    else:
+        context = device.make_context()
+    try:
+        yield
+    finally:
+        context.pop()
+        context.detach()
+
+
+def analyse(cascade: Cascade, image_HWC: GPUArray) -> tuple[GPUArray, GPUArray]:
+    """Mask logits [1, 1, S, S] at network size and class logits [1, K], both on the device.
+
+    They are the cascade's own memory, which its next run overwrites and its end releases.
+    """
+    results = cascade.manifest.results
+    found = cascade.run_device(image_HWC)  # type: ignore[attr-defined]
+    return as_gpuarray(found[results.mask_logits]), as_gpuarray(found[results.class_logits])
+
+
+def as_gpuarray(buffer: Any) -> GPUArray:
+    """The same memory for PyCUDA; the buffer lives as long as the array."""
+    described = buffer.__cuda_array_interface__
+    address, _ = described["data"]
+    return GPUArray(described["shape"], described["typestr"], base=buffer, gpudata=address)
+
+
+def main(photograph: str, backend: str = "tensorrt") -> None:
+    """Print how much of the photograph is lesion, and what it may be."""
+    with (
+        own_context(is_primary=backend == "onnxruntime"),
+        Cascade.load(backend=backend, device="cuda:0") as cascade,
+    ):
+        mask_logits, class_logits = analyse(cascade, to_gpu(read_rgb(Path(photograph))))
+        print(f"lesion: {(mask_logits.get() > 0).mean():.1%} of the image")
+        probabilities = softmax(class_logits.get()[0])
+        for label, probability in zip(cascade.manifest.labels, probabilities, strict=True):
+            print(f"{label}: {probability:.3f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""torch: a CUDA tensor goes in, CUDA tensors come out, and nothing is copied to the host.
+
+    python torch_in_out.py PHOTOGRAPH [BACKEND]
+
+BACKEND is tensorrt or onnxruntime. The photograph may have any size: it is resized on the device.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from ckd.contract.preprocess import read_rgb
+from ckd.runtime import Cascade
+
+
+def analyse(cascade: Cascade, image_HWC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mask logits [S, S] at network size and class logits [K], both on the device.
+
+    They are copies: what `run_device` gives is the cascade's own memory, which its next run
+    overwrites and its end releases.
+    """
+    results = cascade.manifest.results
+    found = cascade.run_device(image_HWC)  # type: ignore[attr-defined]
+    mask = from_dlpack(found[results.mask_logits])
+    classes = from_dlpack(found[results.class_logits])
+    return mask[0, 0].clone(), classes[0].clone()
+
+
+def main(photograph: str, backend: str = "tensorrt") -> None:
+    """Print how much of the photograph is lesion, and what it may be."""
+    image_HWC = torch.from_numpy(read_rgb(Path(photograph)).copy()).to("cuda:0")
+    with Cascade.load(backend=backend, device="cuda:0") as cascade:
+        mask_logits, class_logits = analyse(cascade, image_HWC)
+        probabilities = class_logits.float().softmax(0).tolist()
+        print(f"lesion: {(mask_logits > 0).float().mean():.1%} of the image")
+        for label, probability in zip(cascade.manifest.labels, probabilities, strict=True):
+            print(f"{label}: {probability:.3f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

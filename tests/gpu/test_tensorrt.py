@@ -1,0 +1,70 @@
+"""TensorRT on a GPU, with the embedded bundle."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import EngineError
+from ckd.runtime.acceptance import run_acceptance
+from ckd.runtime.backends import has_tensorrt, why_no_gpu
+from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.certificate import certificates
+from ckd.runtime.engine_cache import EngineCache
+
+WHY_NOT = why_no_gpu() if has_tensorrt() else "TensorRT is not installed"
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16"])
+def cascade(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cascade]:
+    """The embedded bundle on engines that were just built."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CKD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        try:
+            loaded = Cascade.load(backend="tensorrt", precision=request.param)
+        except EngineError as error:
+            if "may not support" not in str(error):
+                raise
+            pytest.skip(str(error))  # TensorRT-RTX on a data-centre GPU
+        with loaded:
+            yield loaded
+
+
+def test_engines_that_were_built_have_passed(cascade: Cascade) -> None:
+    (made,) = certificates(Bundle(embedded_bundle()))
+    assert made.passed
+    assert made.precision == cascade.precision
+    assert made.engines == {name: vars(e)["sha256"] for name, e in cascade.engines.items()}
+    assert len(EngineCache().entries()) == len(cascade.engines)
+
+
+def test_they_go_on_answering_as_recorded(cascade: Cascade) -> None:
+    bundle = Bundle(embedded_bundle())
+    cascade.warmup(3)
+    for _ in range(3):
+        assert all(case.passed for case in run_acceptance(cascade, bundle))
+
+
+def test_they_are_loaded_again_without_a_build(
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ckd.runtime.backends.tensorrt_kept.build_engine", lambda *_: pytest.fail("was built")
+    )
+    with Cascade.load(backend="tensorrt", precision=cascade.precision) as again:
+        image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+        assert again.predict(image).probabilities == cascade.predict(image).probabilities
+
+
+def test_an_engine_of_other_content_is_built_again(cascade: Cascade) -> None:
+    cache = EngineCache()
+    entry = next(e for e in cache.entries() if e.key["network"] == "rootseg")
+    cache.drop(entry.key)
+    cache.fetch(entry.key, lambda: b"an engine of another TensorRT")
+    with Cascade.load(backend="tensorrt", precision=cascade.precision) as again:
+        again.warmup()
+    assert entry.path.stat().st_size > 1000

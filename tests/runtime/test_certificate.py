@@ -1,0 +1,314 @@
+"""Engines that were built here prove themselves before they are used, whatever built them."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ckd.contract.bundle import Bundle, Content, write_hashes
+from ckd.contract.errors import BundleError, EngineError, GateFailed
+from ckd.contract.manifest import NodeSpec
+from ckd.contract.tensors import TensorSpec
+from ckd.runtime import cascade as cascade_module
+from ckd.runtime import certificate as certificate_module
+from ckd.runtime.acceptance import CASES
+from ckd.runtime.backends import DeviceBuffer
+from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeEngine
+from ckd.runtime.cascade import Cascade
+from ckd.runtime.certificate import certificates, certify, prune_certificates
+from ckd.runtime.engine_cache import EngineCache
+
+Change = Callable[[NDArray[Any]], NDArray[Any]]
+
+MACHINE: Mapping[str, str | int] = {"gpu": "A GPU", "driver": 13000, "tensorrt": "tensorrt 10.9.0"}
+
+
+class BuiltHere(OnnxRuntimeBackend):
+    """A backend that says of itself what one that builds engines says.
+
+    Args:
+        changes: what its engines do to a tensor that they answer.
+        build: goes into the SHA-256 of its engines.
+    """
+
+    name = "built"
+
+    def __init__(
+        self, changes: Mapping[str, Change] | None = None, build: str = "", **machine: str | int
+    ) -> None:
+        super().__init__(1)
+        self.machine = {**MACHINE, **machine}
+        self.changes, self.build = changes or {}, build
+        self.loaded: list[BuiltEngine] = []
+
+    def load(
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
+    ) -> Any:  # which takes the place of ONNX Runtime's
+        plain = super().load(node, onnx, specs, precision)
+        engine = BuiltEngine(plain, onnx.sha256 + self.build, self.changes)
+        self.loaded.append(engine)
+        return engine
+
+
+class BuiltEngine:
+    def __init__(
+        self, plain: OnnxRuntimeEngine, sha256: str, changes: Mapping[str, Change]
+    ) -> None:
+        self.plain, self.sha256, self.changes = plain, sha256, changes
+        self.inputs, self.outputs = plain.inputs, plain.outputs
+
+    def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
+        self.plain.bind(buffers)
+        self.changed = [
+            (buffers[spec.name], self.changes[spec.name])
+            for spec in self.outputs
+            if spec.name in self.changes
+        ]
+
+    def enqueue(self, stream: int = 0) -> None:
+        self.plain.enqueue(stream)
+        for buffer, change in self.changed:
+            buffer.write(change(buffer.read()))
+
+    def close(self) -> None:
+        self.plain.close()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def load(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[BuiltHere], list[dict[str, Any]]]:
+    """Loads the tiny bundle as a user would; gives the certificates that there are then."""
+
+    def load(backend: BuiltHere, path: Path = tiny_bundle) -> list[dict[str, Any]]:
+        monkeypatch.setattr(cascade_module, "open_backend", lambda *_: backend)
+        Cascade.load(path, "tensorrt").close()
+        return written()
+
+    return load
+
+
+def written() -> list[dict[str, Any]]:
+    """What lies in the cache folder, as JSON and nothing that JSON does not know."""
+
+    def refuse(number: str) -> None:
+        raise ValueError(number)
+
+    return [
+        json.loads(path.read_text(), parse_constant=refuse)
+        for path in sorted(EngineCache().folder.glob("*.certificate.json"))
+    ]
+
+
+def never(*_: object) -> None:
+    raise AssertionError("the cases were run again")
+
+
+Load = Callable[..., list[dict[str, Any]]]
+
+
+def test_engines_that_answer_as_recorded_get_a_certificate(load: Load, tiny_bundle: Path) -> None:
+    (made,) = load(backend := BuiltHere())
+    assert made["passed"] is True
+    assert made["machine"] == MACHINE
+    assert made["engines"] == {engine.plain.name: engine.sha256 for engine in backend.loaded}
+    assert made["bundle_sha256"] == Bundle(tiny_bundle).digest()
+    assert made["precision"] == "fp32"
+    assert (made["num_cases"], made["num_failed"], made["decision_flips"]) == (4, 0, 0)
+    assert set(made["tensor_errors"]) == {"logits", "mask_logits", "coarse_logits"}
+    assert all(0 <= error < 0.01 for error in made["tensor_errors"].values())
+    assert 0.99 < made["mask_jaccard"] <= made["mask_dice"] <= 1
+    assert 0 <= made["probability_shift"] < 0.005
+
+
+def test_with_a_certificate_no_case_is_run(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(BuiltHere())
+    monkeypatch.setattr(certificate_module, "run_acceptance", never)
+    assert len(load(BuiltHere())) == 1
+
+
+@pytest.mark.parametrize("other", [{"build": "again"}, {"driver": 13010}, {"gpu": "Another GPU"}])
+def test_other_engines_or_another_machine_must_prove_themselves(
+    load: Load, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
+    load(BuiltHere())
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate_module, "run_acceptance", never)
+        with pytest.raises(AssertionError, match="run again"):
+            load(BuiltHere(**other))
+    assert len(load(BuiltHere(**other))) == 2
+
+
+def test_another_bundle_of_the_same_engines_must_prove_itself(
+    load: Load, bundle_copy: Path
+) -> None:
+    load(BuiltHere())
+    (bundle_copy / "model_card.md").write_text("with other words")
+    write_hashes(bundle_copy)
+    assert len(load(BuiltHere(), bundle_copy)) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "untouched"),
+    [
+        ("logits", {"mask_logits", "coarse_logits"}),
+        ("mask_logits", {"logits", "coarse_logits"}),
+        ("coarse_logits", set()),  # the others follow from it
+    ],
+)
+def test_one_wrong_answer_is_refused_and_recorded(
+    load: Load, answer: str, untouched: set[str]
+) -> None:
+    backend = BuiltHere({answer: np.negative})
+    with pytest.raises(GateFailed) as caught:
+        load(backend)
+    said = str(caught.value)
+    assert re.match(r"tiny@\w+ on built \(fp32\): 4 of 4 acceptance cases failed \(", said)
+    assert f"{answer} " in said
+    assert said.endswith("`--device cpu`")
+    assert "\n" not in said
+    (made,) = written()
+    assert (made["passed"], made["num_failed"]) == (False, 4)
+    assert made["tensor_errors"][answer] > 1
+    assert all(made["tensor_errors"][name] < 0.01 for name in untouched)
+    for engine in backend.loaded:
+        with pytest.raises(EngineError, match="is closed"):
+            engine.enqueue()
+
+
+def test_a_tensor_between_the_networks_that_is_wrong_shows_in_the_answers(load: Load) -> None:
+    with pytest.raises(GateFailed, match="acceptance cases failed"):
+        load(BuiltHere({"gate1": np.zeros_like}))
+
+
+def test_refused_engines_leave_the_cpu_usable(
+    load: Load, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(cascade_module, "open_backend", lambda *_: BuiltHere({"logits": np.negative}))
+        with pytest.raises(GateFailed):
+            Cascade.load(tiny_bundle, "tensorrt")
+    with Cascade.load(tiny_bundle, "onnxruntime", "cpu", num_threads=1) as cascade:
+        assert cascade.predict(np.zeros((40, 40, 3), np.uint8)).top is not None
+
+
+def test_an_answer_that_is_no_number_is_refused(load: Load) -> None:
+    with pytest.raises(GateFailed, match="mask_logits no numbers"):
+        load(BuiltHere({"mask_logits": lambda values: values * np.float32("nan")}))
+    (made,) = written()
+    assert made["tensor_errors"]["mask_logits"] is None
+    with pytest.raises(GateFailed, match="logits no numbers"):
+        load(BuiltHere({"logits": lambda values: values * np.float32("nan")}, build="2"))
+
+
+def test_a_failure_is_no_last_word(load: Load) -> None:
+    with pytest.raises(GateFailed):
+        load(BuiltHere({"logits": np.negative}))
+    (made,) = load(BuiltHere())  # say the driver's fault, and the driver was loaded anew
+    assert made["passed"] is True
+
+
+def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> None:
+    with pytest.raises(GateFailed, match="decisions changed"):
+        load(BuiltHere({"logits": lambda values: values[:, ::-1] * 5}))
+    (made,) = written()
+    assert made["decision_flips"] > 0
+    assert 0 < made["probability_shift"] <= 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tree: "",
+        lambda tree: "{",
+        lambda tree: "[]",
+        lambda tree: json.dumps({**tree, "unknown": 1}),
+        lambda tree: json.dumps({name: tree[name] for name in tree if name != "engines"}),
+        lambda tree: json.dumps({**tree, "engines": {}}),
+        lambda tree: json.dumps({**tree, "num_failed": 1}),
+        lambda tree: json.dumps({**tree, "num_cases": 0}),
+    ],
+)
+def test_a_damaged_certificate_is_none(
+    load: Load, monkeypatch: pytest.MonkeyPatch, damage: Callable[[dict[str, Any]], str]
+) -> None:
+    (made,) = load(BuiltHere())
+    (path,) = EngineCache().folder.iterdir()
+    path.write_text(damage(made))
+    (again,) = load(BuiltHere())
+    assert {**again, "made": ""} == {**made, "made": ""}
+
+
+def test_a_failed_certificate_cannot_be_called_a_passed_one(load: Load) -> None:
+    wrong = BuiltHere({"logits": np.negative})
+    with pytest.raises(GateFailed):
+        load(wrong)
+    (path,) = EngineCache().folder.iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "passed": True}))
+    with pytest.raises(GateFailed):
+        load(wrong)
+
+
+def test_without_readable_cases_nothing_is_proved(load: Load, bundle_copy: Path) -> None:
+    (bundle_copy / CASES).write_bytes(b"no cases")
+    write_hashes(bundle_copy)
+    backend = BuiltHere()
+    with pytest.raises(BundleError, match="unreadable acceptance cases"):
+        load(backend, bundle_copy)
+    with pytest.raises(EngineError, match="is closed"):
+        backend.loaded[0].enqueue()
+
+
+def test_other_backends_need_none(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate_module, "run_acceptance", never)
+    with Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as cascade:
+        assert certify(cascade, Bundle(tiny_bundle)) is None
+    assert written() == []
+
+
+def test_where_it_cannot_be_kept_it_is_proved_every_time(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "file" / "cache"))
+    load(BuiltHere())
+    with pytest.raises(GateFailed):
+        load(BuiltHere({"logits": np.negative}))
+
+
+def test_those_of_a_bundle_are_found_the_newest_first(load: Load, tiny_bundle: Path) -> None:
+    load(BuiltHere())
+    load(BuiltHere(build="2"))
+    for path in EngineCache().folder.iterdir():
+        tree = json.loads(path.read_text())
+        older = tree["engines"]["cls"].endswith("2")
+        path.write_text(json.dumps({**tree, "made": "2026-01-01" if older else "2026-02-01"}))
+    assert [one.made for one in certificates(Bundle(tiny_bundle))] == ["2026-02-01", "2026-01-01"]
+    for path in EngineCache().folder.iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), "bundle_sha256": "other"}))
+    assert certificates(Bundle(tiny_bundle)) == []
+
+
+def test_they_go_with_their_engines(load: Load, tiny_bundle: Path) -> None:
+    (made,) = load(BuiltHere())
+    cache = EngineCache()
+    for name, sha256 in made["engines"].items():
+        path = cache.path({"network": name})
+        cache.fetch({"network": name}, lambda name=name: name.encode())  # type: ignore[misc]
+        record = json.loads(path.with_suffix(".json").read_text())
+        path.with_suffix(".json").write_text(json.dumps({**record, "sha256": sha256}))
+    prune_certificates()
+    assert len(written()) == 1
+    cache.drop({"network": "cls"})
+    prune_certificates()
+    assert written() == []

@@ -1,0 +1,453 @@
+"""The TensorRT backend on a TensorRT of its own, see `fake_tensorrt`: no GPU, real subprocesses."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+
+from ckd.contract import console
+from ckd.contract.bundle import Content
+from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
+from ckd.contract.manifest import NodeSpec
+from ckd.contract.tensors import TensorSpec
+from ckd.runtime.backends import DeviceBuffer, tensorrt, tensorrt_kept
+from ckd.runtime.backends.tensorrt import TensorRtBackend, TensorRtEngine
+from ckd.runtime.backends.tensorrt_build import Progress
+from ckd.runtime.backends.tensorrt_process import build_engine
+from ckd.runtime.backends.tensorrt_sdk import TensorRt, import_tensorrt, strongly_typed_flag
+from ckd.runtime.cuda.api import Cuda, DeviceProperties
+from ckd.runtime.engine_cache import EngineCache
+
+FAKE = Path(__file__).parent / "fake_tensorrt"
+NODE = NodeSpec("cls", ("image", "gate"), ("logits", "mean"), {"fp16": "cls.fp16.onnx"})
+SPECS = {
+    "image": TensorSpec("image", (1, 8, 8, 3), "uint8"),
+    "gate": TensorSpec("gate", (1, 1, 4, 4), "float16"),
+    "logits": TensorSpec("logits", (1, 3), "float16"),
+    "mean": TensorSpec("mean", (1, 1, 2, 2), "float16"),
+}
+TENSORS: dict[str, Any] = {
+    "inputs": [["image", [1, 8, 8, 3], "UINT8"], ["gate", [1, 1, 4, 4], "HALF"]],
+    "outputs": [["logits", [1, 3], "HALF"], ["mean", [1, 1, 2, 2], "HALF"]],
+}
+GPU = DeviceProperties(
+    name="A GPU",
+    compute_capability=(9, 0),
+    num_multiprocessors=132,
+    total_bytes=80 << 30,
+    driver_version=13000,
+    runtime_version=13010,
+)
+
+
+def network(**changed: Any) -> Content:
+    return Content.of(json.dumps({**TENSORS, **changed}).encode())
+
+
+class OneGpu:
+    """As much of a device as is asked while engines are loaded."""
+
+    index = 2
+
+    def __init__(self, gpu: DeviceProperties = GPU) -> None:
+        self.gpu = gpu
+
+    def properties(self) -> DeviceProperties:
+        return self.gpu
+
+    def free_bytes(self) -> int:
+        return 4000
+
+
+class Buffer:
+    def __init__(self, spec: TensorSpec, address: int) -> None:
+        self.spec, self.address = spec, address
+
+
+def gpu(**changed: Any) -> Cuda:
+    return cast(Cuda, OneGpu(replace(GPU, **changed)))
+
+
+@pytest.fixture(autouse=True)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The fake TensorRT, here and in subprocesses, and a driver."""
+    monkeypatch.syspath_prepend(FAKE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tensorrt, "why_no_gpu", lambda: None)
+    sys.modules.pop("tensorrt", None)
+    made: ModuleType = import_tensorrt().trt
+    del sys.modules["tensorrt"]  # so that undoing all leaves none
+    monkeypatch.setitem(sys.modules, "tensorrt", made)
+    return made
+
+
+def load(onnx: Content | None = None, cuda: Cuda | None = None) -> TensorRtEngine:
+    return TensorRtBackend(cuda or gpu()).load(NODE, onnx or network(), SPECS, "fp16")
+
+
+def kept_keys() -> list[dict[str, str | int]]:
+    return [dict(entry.key) for entry in EngineCache().entries()]
+
+
+# Loading
+
+
+def test_an_engine_has_the_tensors_of_the_manifest_in_its_order() -> None:
+    engine = load()
+    assert engine.inputs == (SPECS["image"], SPECS["gate"])
+    assert engine.outputs == (SPECS["logits"], SPECS["mean"])
+    assert engine.sha256 == EngineCache().entries()[0].sha256
+
+
+def test_what_was_built_once_is_loaded_ever_after() -> None:
+    assert load().kept.seconds is not None
+    again = load()
+    assert again.kept.seconds is None
+    assert len(kept_keys()) == 1
+
+
+def test_the_key_has_all_that_an_engine_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = tmp_path / "nv_tegra_release"
+    release.write_text("# R36 (release), REVISION: 4.3, BOARD: generic\nmore")
+    monkeypatch.setattr(tensorrt_kept, "L4T_RELEASE", release)
+    load()
+    (key,) = kept_keys()
+    assert key == {
+        "network": "cls",
+        "precision": "fp16",
+        "onnx": network().sha256,
+        "tensors": "image uint8[1, 8, 8, 3], gate float16[1, 1, 4, 4], logits float16[1, 3], "
+        "mean float16[1, 1, 2, 2]",
+        "options": "strongly typed, no TF32, memory of the application's",
+        "tensorrt": "tensorrt 10.9.0",
+        "gpu": "A GPU",
+        "compute_capability": "9.0",
+        "multiprocessors": 132,
+        "driver": 13000,
+        "cuda_runtime": 13010,
+        "l4t": "R36 (release), REVISION: 4.3, BOARD: generic",
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": "Another GPU"},
+        {"compute_capability": (8, 7)},
+        {"num_multiprocessors": 114},
+        {"driver_version": 13010},
+        {"runtime_version": 12060},
+    ],
+)
+def test_another_machine_needs_another_engine(changed: dict[str, Any]) -> None:
+    load()
+    assert load(cuda=gpu(**changed)).kept.seconds is not None
+    assert len(kept_keys()) == 2
+
+
+def test_a_changed_network_is_built_anew_beside_the_kept_engine() -> None:
+    old = load()
+    new = load(network(comment="retrained"))
+    assert new.kept.seconds is not None
+    assert new.sha256 != old.sha256
+    assert len(kept_keys()) == 2
+
+
+def test_the_builder_is_told_what_was_decided(fake: ModuleType) -> None:
+    plan = json.loads(bytes(load().kept.content))
+    assert plan["settings"] == [["no TF32", 0], ["WORKSPACE", 3000]]  # of 4000 bytes that are free
+
+
+def test_an_engine_of_another_tensorrt_is_built_again_once(
+    fake: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = load().kept.path
+    # As a cache copied from elsewhere: its record fits, its content is another version's.
+    record = json.loads(path.with_suffix(".json").read_text())
+    path.unlink()
+    foreign = json.dumps({**TENSORS, "version": "8.6"}).encode()
+    EngineCache().fetch(record["key"], lambda: foreign)
+    fake.calls.clear()
+    with caplog.at_level(logging.WARNING):
+        engine = load()
+    assert engine.kept.seconds is not None
+    assert [record.getMessage() for record in caplog.records] == [
+        "the kept engine of cls cannot be loaded (Version tag does not match. Note: Current "
+        "Version: 239); building it again"
+    ]
+    assert fake.calls == [("runtime",), ("deserialize",), ("deserialize",)]
+    assert load().kept.seconds is None
+
+
+def test_an_engine_that_never_loads_is_not_built_for_ever(fake: ModuleType) -> None:
+    with pytest.raises(EngineError, match=r"^cannot load cls: the target GPU is not supported; ten"
+                       r"sorrt 10.9.0 may not support A GPU: .* `--device cpu`$"):  # fmt: skip
+        load(network(do="never load"))
+    assert fake.calls.count(("deserialize",)) == 1  # it had just been built
+
+
+@pytest.mark.parametrize("do", ["have no memory", "have no memory for a context"])
+def test_exhausted_memory_of_the_gpu_is_said_and_nothing_built_again(
+    fake: ModuleType, do: str
+) -> None:
+    load(network(do="fail"))
+    for _ in range(2):
+        with pytest.raises(EngineError, match="cannot load cls: memory of the GPU ran") as caught:
+            load(network(do=do))
+        assert "`--device cpu`" in str(caught.value)
+    assert len(kept_keys()) == 2
+    assert fake.calls.count(("deserialize",)) == 3
+
+
+def test_tensors_that_the_manifest_does_not_promise_are_refused() -> None:
+    with pytest.raises(BundleError, match=r"^cls: the file takes .* cascade\.json says "):
+        load(network(outputs=TENSORS["outputs"][:1]))
+    with pytest.raises(BundleError, match=r"mean float16\[1, 1, 2, 3\]"):
+        load(network(outputs=[TENSORS["outputs"][0], ["mean", [1, 1, 2, 3], "HALF"]]))
+
+
+def test_an_output_of_an_unknown_type_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"^mean: INT64\[1\] is no static tensor"):
+        load(network(outputs=[TENSORS["outputs"][0], ["mean", [1], "INT64"]]))
+
+
+def test_without_a_driver_no_runtime_is_made(
+    fake: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "why_no_gpu", lambda: "there is no driver; install one")
+    fake.calls.clear()
+    with pytest.raises(EnvironmentUnusable, match="needs a GPU: there is no driver; install one"):
+        TensorRtBackend(gpu())
+    assert fake.calls == []
+
+
+def test_a_tensorrt_that_cannot_start_says_why(
+    fake: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runtime(log: Any) -> None:
+        log.log(fake.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("factory function returned nullptr")
+
+    monkeypatch.setattr(fake, "Runtime", runtime)
+    with pytest.raises(EnvironmentUnusable, match=r"10\.9\.0 cannot start: CUDA init.* 35$"):
+        TensorRtBackend(gpu())
+
+
+def test_the_device_is_named_by_its_number() -> None:
+    assert TensorRtBackend(gpu()).device == "cuda:2"
+
+
+# Running
+
+
+def bound(onnx: Content | None = None) -> TensorRtEngine:
+    engine = load(onnx)
+    engine.bind(
+        cast(
+            dict[str, DeviceBuffer],
+            {name: Buffer(spec, 256 * (i + 1)) for i, (name, spec) in enumerate(SPECS.items())},
+        )
+    )
+    return engine
+
+
+def test_addresses_are_given_once_and_runs_go_into_the_stream(fake: ModuleType) -> None:
+    fake.calls.clear()
+    engine = bound()
+    for stream in (7, 9):
+        engine.enqueue(stream)
+    assert fake.calls[2:] == [
+        ("address", "image", 256),
+        ("address", "gate", 512),
+        ("address", "logits", 768),
+        ("address", "mean", 1024),
+        ("enqueue", 7),
+        ("enqueue", 9),
+    ]
+
+
+def test_an_address_that_is_refused_is_an_error() -> None:
+    expected = r"^cls: image uint8\[1, 8, 8, 3\] cannot be at 0x100: it does not say why$"
+    with pytest.raises(EngineError, match=expected):
+        bound(network(do="refuse addresses"))
+
+
+def test_a_run_that_fails_says_what_tensorrt_said() -> None:
+    engine = bound(network(do="fail"))
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"^cls failed: .*Cuda Runtime \(illegal address\)$"):
+            engine.enqueue(1)
+
+
+def test_a_closed_engine_says_so() -> None:
+    engine = bound()
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match=r"^cls is closed$"):
+        engine.enqueue(1)
+
+
+# Building
+
+
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [
+        ("be killed", "its process was killed, as happens when memory runs out; close what else"),
+        ("exhaust the host", "memory ran out "),
+        ("exhaust the device", "memory ran out .*OutOfMemory.*; close what else uses this GPU"),
+        ("find no kernel", "memory ran out .*Could not find any implementation for node x"),
+        ("crash", r"TensorRT crashed \(SIGSEGV\)"),
+        ("raise", "factory function returned nullptr"),
+        ("refuse", "TensorRT cannot build it: Error Code 4: the graph has a cycle at graph.cpp$"),
+        ("unreadable", "TensorRT cannot read it: Conv_3: This is not supported. Call stack: ...$"),
+    ],
+)
+def test_a_build_that_fails_is_one_line_and_leaves_nothing(do: str, said: str) -> None:
+    with pytest.raises(EngineError, match=rf"^cannot build cls \(fp16\): {said}") as caught:
+        load(network(do=do))
+    assert "\n" not in str(caught.value)
+    assert kept_keys() == []
+    assert load().kept.seconds is not None  # the lock is free and the process goes on
+
+
+def test_a_network_of_open_shape_is_not_built() -> None:
+    with pytest.raises(EngineError, match=r"image: UINT8\[-1, 8, 8, 3\] is no static tensor"):
+        load(network(inputs=[["image", [-1, 8, 8, 3], "UINT8"]]))
+
+
+@pytest.mark.parametrize("do", ["succeed", "refuse", "be killed"])
+def test_progress_is_shown_and_its_bar_taken_down(monkeypatch: pytest.MonkeyPatch, do: str) -> None:
+    shown: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(
+        console, "progress_bar", lambda what: lambda done, total: shown.append((what, done, total))
+    )
+    with contextlib.suppress(EngineError):
+        load(network(do=do))
+    assert shown == [("build cls (fp16)", 50, 100), ("build cls (fp16)", 100, 100)]
+
+
+def test_an_interrupted_build_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endless.py").write_text(
+        f"import os, time, json\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "print(json.dumps({'progress': 0.1}), flush=True)\ntime.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "endless")
+
+    def bar(what: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            if done < total:
+                raise KeyboardInterrupt
+
+        return tell
+
+    monkeypatch.setattr(console, "progress_bar", bar)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine("cls", "fp16", b"{}")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_builder_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "ckd.no_such_builder")
+    with pytest.raises(EngineError, match=r"cannot build cls \(fp32\): .*no_such_builder"):
+        build_engine("cls", "fp32", b"{}")
+
+
+def test_another_gpu_is_the_only_one_that_its_builder_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = tmp_path / "tell_gpu.py"
+    builder.write_text(
+        "import os, pathlib, sys\n"
+        "pathlib.Path(sys.argv[2]).write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "tell_gpu")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert build_engine("cls", "fp16", b"{}", device_index=0) == b"all"
+    assert build_engine("cls", "fp16", b"{}", device_index=1) == b"1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-abc")
+    assert build_engine("cls", "fp16", b"{}", device_index=1) == b"GPU-abc"
+
+
+def test_progress_is_one_share_that_never_falls() -> None:
+    told: list[float] = []
+    progress = Progress(told.append)
+    progress.start("all", None, 2)
+    progress.start("part", "all", 4)
+    for _ in range(3):
+        progress.step("part")
+    progress.finish("part")  # before its last step, as happens
+    progress.start("part", "all", 4)  # once more in the same step of the whole
+    progress.step("part")
+    progress.step("never started")
+    progress.finish("part")
+    progress.step("all")
+    progress.step("all")
+    assert told == [0.125, 0.25, 0.375, 0.5, 1.0]
+
+
+# Which TensorRT
+
+
+def test_without_tensorrt_the_message_says_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(EnvironmentUnusable, match=r"^TensorRT is not installed; JetPack brings it"):
+        import_tensorrt()
+
+
+def test_a_tensorrt_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: not found')")
+    monkeypatch.syspath_prepend(broken)
+    monkeypatch.delitem(sys.modules, "tensorrt")
+    for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    expected = r"^tensorrt cannot be imported \(libnvinfer.so.10: not found\); JetPack"
+    with pytest.raises(EnvironmentUnusable, match=expected):
+        import_tensorrt()
+
+
+def test_only_networks_that_say_their_precision_will_do(
+    fake: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert strongly_typed_flag(fake) == 2
+    monkeypatch.delattr(fake, "NetworkDefinitionCreationFlag")
+    assert strongly_typed_flag(fake) is None  # 8.x: half precision is a wish of the builder's
+    for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    expected = r"10\.9\.0 has no strongly typed networks; 10\.3 or later is needed"
+    with pytest.raises(EnvironmentUnusable, match=expected):
+        import_tensorrt()
+    monkeypatch.delattr(fake, "BuilderFlag")
+    assert strongly_typed_flag(fake) == 0  # a later one, which has nothing else
+
+
+def test_what_is_said_in_every_run_does_not_fill_the_memory(fake: ModuleType) -> None:
+    log = TensorRt(fake, "fake").log()
+    for _ in range(1000):
+        log.log(fake.Severity.WARNING, "a slow\n  format")
+        log.log(fake.Severity.INFO, "nothing of interest")
+    assert len(log.lines) <= 200
+    assert set(log.lines) == {"WARNING: a slow format"}
