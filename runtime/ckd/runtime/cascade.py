@@ -6,7 +6,8 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 import logging
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -19,13 +20,15 @@ from ckd.contract.answers import Answers, answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
-from ckd.contract.manifest import Manifest
+from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
 from ckd.runtime.backends import (
     Backend,
     DeviceBuffer,
     Engine,
+    OverlappingRunner,
+    Results,
     Runner,
     chosen_device,
     open_backend,
@@ -33,6 +36,7 @@ from ckd.runtime.backends import (
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
 from ckd.runtime.cpu import lacks_int8_instructions
+from ckd.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class Cascade(Closing):
         self.bundle_id = f"{manifest.name}@{bundle.digest()[:12]}"
         specs = {name: manifest.spec(name, files) for name in manifest.shapes}
         self.engines: dict[str, Engine] = {}
+        self.buffers: dict[str, DeviceBuffer] = {}
         self._release = ExitStack()
         try:
             for node in manifest.nodes:
@@ -78,9 +83,9 @@ class Cascade(Closing):
                 engine = backend.load(node, onnx, specs, precision)
                 self._release.callback(engine.close)
                 self.engines[node.name] = engine
-            self.buffers: Mapping[str, DeviceBuffer] = {
-                name: backend.allocate(spec) for name, spec in specs.items()
-            }
+            for name, spec in specs.items():
+                self.buffers[name] = backend.allocate(spec)
+                self._release.callback(self.buffers[name].close)
             for engine in self.engines.values():
                 engine.bind(self.buffers)
             self._runner: Runner = backend.runner(manifest, self.engines, self.buffers)
@@ -157,11 +162,11 @@ class Cascade(Closing):
     def measure_ms(self, runs: int = 7) -> float:
         """Median time of the networks for one image, after a warm-up."""
         self.warmup()
+        image_1SS3 = np.full(self.manifest.shapes[IMAGE], 128, np.uint8)
         taken_ms = []
         for _ in range(runs):
             start = time.perf_counter()
-            for engine in self.engines.values():
-                engine.enqueue()
+            self._runner.run(image_1SS3, lambda step: None)
             taken_ms.append(1e3 * (time.perf_counter() - start))
         return statistics.median(taken_ms)
 
@@ -175,36 +180,20 @@ class Cascade(Closing):
             InputError: the file or array is not an image that can be analysed.
             EngineError: an engine failed.
         """
-        image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
-        check_rgb(image_HWC)
-        start = before = time.perf_counter()
-        timings_ms: dict[str, float] = {}
-
-        def lap(step: str) -> None:
-            nonlocal before
-            now = time.perf_counter()
-            timings_ms[step] = 1e3 * (now - before)
-            before = now
-
+        image_HWC = _opened(image)
+        watch = Stopwatch()
         small_HWC = network_image(image_HWC, self.manifest.image_size)
-        logits = self._runner.run(small_HWC[None], lap)
-        answers = answers_from_logits(self.manifest, logits, *image_HWC.shape[:2])
-        quality = _quality(answers, self.manifest.image_size)
-        lap("postprocess")
-        timings_ms["total"] = 1e3 * (time.perf_counter() - start)
-        return Finding(
-            mask_HW=answers.mask_HW,
-            coarse_mask_HW=answers.coarse_mask_HW,
-            probabilities=answers.probabilities,
-            quality=quality,
-            timings_ms=timings_ms,
-            bundle=self.bundle_id,
-            backend=self.backend.name,
-            precision=self.precision,
-        )
+        logits = self._runner.run(small_HWC[None], watch.lap)
+        return self._finding(logits, image_HWC.shape[:2], watch)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
-        """Analyse images one by one as they come; nothing runs until the result is iterated."""
+        """Analyse images one by one as they come; nothing runs until the result is iterated.
+
+        On a GPU frames overlap: the next image is taken and prepared before a finding is given.
+        That is for files; with a camera `predict` gives each finding a frame earlier.
+        """
+        if isinstance(self._runner, OverlappingRunner):
+            return self._overlapped(self._runner, images)
         return map(self.predict, images)
 
     def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -218,6 +207,46 @@ class Cascade(Closing):
     def close(self) -> None:
         """Release every engine; the cascade cannot be used afterwards."""
         self._release.close()
+
+    def _overlapped(
+        self, runner: OverlappingRunner, images: Iterable[NDArray[np.uint8]]
+    ) -> Iterator[Finding]:
+        under_way: deque[tuple[tuple[int, int], Stopwatch]] = deque()
+
+        def prepared() -> Iterator[NDArray[np.uint8]]:
+            for image in images:
+                image_HWC = _opened(image)
+                watch = Stopwatch()
+                small_HWC = network_image(image_HWC, self.manifest.image_size)
+                watch.lap("preprocess")
+                under_way.append((image_HWC.shape[:2], watch))
+                yield small_HWC[None]
+
+        for logits in runner.stream(prepared()):
+            size_hw, watch = under_way.popleft()
+            watch.lap("networks")  # and what was done for the next image meanwhile
+            yield self._finding(logits, size_hw, watch)
+
+    def _finding(self, logits: Results, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
+        answers = answers_from_logits(self.manifest, logits, *size_hw)
+        quality = _quality(answers, self.manifest.image_size)
+        watch.lap("postprocess")
+        return Finding(
+            mask_HW=answers.mask_HW,
+            coarse_mask_HW=answers.coarse_mask_HW,
+            probabilities=answers.probabilities,
+            quality=quality,
+            timings_ms=watch.timings_ms(),
+            bundle=self.bundle_id,
+            backend=self.backend.name,
+            precision=self.precision,
+        )
+
+
+def _opened(image: NDArray[np.uint8] | Path | str) -> NDArray[np.uint8]:
+    image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
+    check_rgb(image_HWC)
+    return image_HWC
 
 
 def _quality(answers: Answers, image_size: int) -> dict[str, float]:

@@ -6,8 +6,8 @@ Vendor packages are imported only inside the module of the one backend that need
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,9 @@ class DeviceBuffer(Protocol):
     def read(self) -> NDArray[Any]:
         """The content as an array on the host, valid until the next run overwrites it."""
 
+    def close(self) -> None:
+        """Release the memory; calling it twice is fine."""
+
 
 class Engine(Protocol):
     """One loaded sub-network.
@@ -83,6 +86,18 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release what is the runner's own; calling it twice is fine."""
+
+
+@runtime_checkable
+class OverlappingRunner(Runner, Protocol):
+    """One that computes a frame while it copies others."""
+
+    def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Results]:
+        """The answers to many images, [1, S, S, 3] each, in order.
+
+        The next image is taken before answers are given; they are valid until the next ones are
+        asked for. What is raised, by ``images`` or an engine, comes after the answers before it.
+        """
 
 
 class Backend(Protocol):

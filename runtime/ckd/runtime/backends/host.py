@@ -27,6 +27,9 @@ class HostBuffer:
         """The shared memory itself, not a copy."""
         return self.array
 
+    def close(self) -> None:
+        """Nothing: the array goes with the last that holds it."""
+
 
 class HostRunner:
     """One engine after another, each with all cores."""

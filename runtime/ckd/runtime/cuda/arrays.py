@@ -1,0 +1,160 @@
+"""Images that are on the device already, in an array of PyCUDA, CuPy, Numba, torch or another.
+
+Two protocols are understood. DLPack comes first, because through it the owner of the array sees
+to it that the image is finished when it is read; ``__cuda_array_interface__`` serves the rest.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from ckd.contract.errors import InputError
+from ckd.runtime.cuda.memory import DEFAULT_STREAM
+
+#: DLPack's numbers for memory that kernels can read: of a device, and managed by CUDA.
+_ON_DEVICE: Final = (2, 13)
+#: How CUDA numbers its default stream where 0 could be read as "none".
+_DLPACK_DEFAULT_STREAM: Final = 1
+_EXPECTED: Final = "expected C-contiguous uint8[H, W, 3] in RGB order"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceImage:
+    """A uint8 RGB image in device memory, [height, width, 3] without gaps.
+
+    Attributes:
+        owner: keeps the memory alive.
+        stream: in whose order the image is finished; readers wait for it.
+        device_index: of the device it is on, None where the array does not say.
+    """
+
+    address: int
+    height: int
+    width: int
+    owner: object
+    stream: int = DEFAULT_STREAM
+    device_index: int | None = None
+
+
+def device_image(array: object) -> DeviceImage:
+    """Look at a device array as an image, without a copy.
+
+    Args:
+        array: has ``__dlpack__`` and ``__dlpack_device__``, or ``__cuda_array_interface__``.
+
+    Raises:
+        InputError: it is no device array, or not uint8[H, W, 3] in C order.
+    """
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        return _from_dlpack(array)
+    if hasattr(array, "__cuda_array_interface__"):
+        return _from_cuda_array_interface(array)
+    raise InputError(
+        f"image: expected an array on a CUDA device (with __dlpack__ or "
+        f"__cuda_array_interface__), got {type(array).__name__}"
+    )
+
+
+def _from_cuda_array_interface(array: Any) -> DeviceImage:
+    try:
+        described = array.__cuda_array_interface__
+        shape = tuple(int(size) for size in described["shape"])
+        dtype = np.dtype(described["typestr"])
+        address = int(described["data"][0] or 0)
+        strides = described.get("strides")
+        strides = None if strides is None else tuple(int(step) for step in strides)
+        stream = int(described.get("stream") or DEFAULT_STREAM)
+    except Exception as error:  # whatever a foreign property raises
+        raise InputError(
+            f"image: the __cuda_array_interface__ of {type(array).__name__} cannot be read "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    _check(shape, str(dtype), strides, address)
+    height, width, _ = shape
+    return DeviceImage(address, height, width, array, stream)
+
+
+def _from_dlpack(array: Any) -> DeviceImage:
+    kind, index = array.__dlpack_device__()
+    if kind not in _ON_DEVICE:
+        raise InputError(
+            f"image: this {type(array).__name__} is in host memory or on another kind of device "
+            f"(DLPack's number {int(kind)}); give host images as NumPy arrays, or copy it to the "
+            "CUDA device first"
+        )
+    try:
+        capsule = array.__dlpack__(stream=_DLPACK_DEFAULT_STREAM)
+        tensor = _tensor_in(capsule)
+    except Exception as error:  # whatever a foreign method raises
+        raise InputError(
+            f"image: {type(array).__name__} cannot be taken by DLPack "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.num_axes))
+    strides = None
+    if tensor.strides:  # counted in elements, which are bytes in the one type that is taken
+        strides = tuple(tensor.strides[axis] for axis in range(tensor.num_axes))
+    _check(shape, _dtype_name(tensor), strides, int(tensor.data or 0))
+    address = tensor.data + tensor.byte_offset
+    height, width, _ = shape
+    # The capsule owns the array; as it is not used up, it lets go when it is collected.
+    return DeviceImage(address, height, width, capsule, device_index=int(index))
+
+
+def _check(shape: Sequence[int], dtype: str, strides_B: Sequence[int] | None, address: int) -> None:
+    if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
+        raise InputError(f"image: {_EXPECTED}, got {dtype}{list(shape)}")
+    gapless = (shape[1] * 3, 3, 1)
+    # The step along an axis of one is never taken, and libraries put anything there.
+    if strides_B is not None and any(
+        size > 1 and step != expected
+        for size, step, expected in zip(shape, strides_B, gapless, strict=True)
+    ):
+        raise InputError(
+            f"image: {_EXPECTED}, got strides of {list(strides_B)} bytes instead of "
+            f"{list(gapless)}; make it contiguous first"
+        )
+    if address == 0:
+        raise InputError(
+            f"image: its address is 0, so it has no memory; {_EXPECTED} that is not released"
+        )
+
+
+class _DlTensor(ctypes.Structure):
+    """The part of DLPack's DLTensor, and so of DLManagedTensor, that says where and what."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_kind", ctypes.c_int32),
+        ("device_index", ctypes.c_int32),
+        ("num_axes", ctypes.c_int32),
+        ("dtype_code", ctypes.c_uint8),
+        ("dtype_bits", ctypes.c_uint8),
+        ("dtype_lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+# A prototype of its own: setting types on `ctypes.pythonapi` would set them for everyone.
+_pointer_in: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+def _tensor_in(capsule: object) -> Any:
+    """A view of a capsule of DLPack before 1.0, which is what callers get who ask for no other."""
+    return _DlTensor.from_address(_pointer_in(capsule, b"dltensor"))
+
+
+def _dtype_name(tensor: Any) -> str:
+    if tensor.dtype_lanes != 1:
+        return f"vectors of {tensor.dtype_lanes}"
+    kinds = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}
+    # What has no width in its name, such as booleans, is none of these.
+    kind = kinds.get(tensor.dtype_code)
+    return f"{kind}{tensor.dtype_bits}" if kind else f"DLPack type {tensor.dtype_code}"

@@ -1,0 +1,126 @@
+"""Streams of frames: while one is computed, the next is copied in and the last one out.
+
+Two slots take turns. Each has page-locked memory, a place where its image lands on the device, a
+block where its answers are gathered, and a stream for its copies, which run on the copy engines
+beside the computation. The engines have one set of buffers, so frames are computed one after
+another, on the chain's streams:
+
+    slot 0's copies   in 0 ┐       ┌ out 0   in 2 ┐       ┌ out 2
+    chain                  └ 0 ────┴ 1 ───┬───────┴ 2 ────┘
+    slot 1's copies          in 1 ┘       └ out 1   in 3
+
+No copy has to ask whether the slot's memory is free: the host gives a slot its next image only
+after it has waited for its last answers, and those come after everything else in the slot.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EngineError
+from ckd.runtime.backends import Results
+from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.cuda.chain import EngineChain
+from ckd.runtime.cuda.frame import FrameMemory
+from ckd.runtime.cuda.held import Held
+from ckd.runtime.cuda.memory import CudaBuffer
+from ckd.runtime.cuda.replay import Replay
+
+_NUM_SLOTS: Final = 2
+
+
+def overlapped(
+    cuda: Cuda,
+    chain: EngineChain,
+    image: CudaBuffer,
+    results: Sequence[CudaBuffer],
+    images: Iterable[NDArray[np.uint8]],
+) -> Iterator[Results]:
+    """The answers to images [1, S, S, 3], in order, each while the next is under way.
+
+    For throughput: answers come one image late, because the next image is taken first. They are
+    page-locked memory, valid until the next ones are asked for. What it holds on the device is
+    released at the end, or when the iterator is closed or collected.
+
+    Raises:
+        EngineError: memory is exhausted, or an engine failed. Answers to the images before come
+            first; the same holds for what ``images`` raises.
+    """
+    with Held(cuda) as held:
+        slots = [_Slot(cuda, chain, image, results, held) for _ in range(_NUM_SLOTS)]
+        held.callback(_drain, chain, slots)
+        source, turns = iter(images), itertools.cycle(slots)
+        under_way: _Slot | None = None
+        end: Exception | None = None
+        while end is None:
+            slot = next(turns)
+            try:
+                slot.submit(next(source))
+            except Exception as error:
+                end = error
+            if under_way is not None:
+                yield under_way.collect()
+            under_way = slot
+        if not isinstance(end, StopIteration):
+            raise end
+
+
+class _Slot:
+    """What one frame needs that another must not touch while it is under way."""
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        chain: EngineChain,
+        image: CudaBuffer,
+        results: Sequence[CudaBuffer],
+        held: Held,
+    ) -> None:
+        self._cuda, self._chain, self._image = cuda, chain, image
+        self._frame = FrameMemory(cuda, image.spec, results)
+        held.callback(self._frame.close)
+        self._landed = held.device(image.spec.num_bytes)
+        self._copies = held.stream()
+        self._arrival, self._computed = held.event(), held.event()
+        self._compute = Replay(cuda, chain, self._enqueue_compute)
+        held.callback(self._compute.close)
+
+    def submit(self, image_1HW3: NDArray[np.uint8]) -> None:
+        """Put everything of a frame into the streams; waits for nothing."""
+        self._chain.check_open()
+        # Page-locked memory is unmapped when its context goes, so first ask whether it is there.
+        self._cuda.synchronize(self._copies)
+        self._frame.stage(image_1HW3)
+        self._frame.send(self._landed, self._copies)
+        self._cuda.record(self._arrival, self._copies)
+        self._cuda.wait(self._chain.stream, self._arrival)
+        self._compute.enqueue()
+        self._cuda.record(self._computed, self._chain.stream)
+        self._cuda.wait(self._copies, self._computed)
+        self._frame.fetch(self._copies)
+
+    def collect(self) -> Results:
+        """Wait for the frame."""
+        self._cuda.synchronize(self._copies)
+        return self._frame.answers
+
+    def drain(self) -> None:
+        """Wait until nothing is under way, whatever became of it."""
+        with contextlib.suppress(EngineError):
+            self._cuda.synchronize(self._copies)
+
+    def _enqueue_compute(self) -> None:
+        stream = self._chain.stream
+        self._cuda.copy(self._image.address, self._landed, self._image.spec.num_bytes, stream)
+        self._chain.enqueue()
+        self._frame.gather(stream)
+
+
+def _drain(chain: EngineChain, slots: Sequence[_Slot]) -> None:
+    chain.drain()
+    for slot in slots:
+        slot.drain()

@@ -1,0 +1,145 @@
+"""Small cascades of exact arithmetic on the recording device, for whatever graph a test needs."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tests.runtime.cuda.fake import RecordingCuda
+from tests.runtime.cuda.fake_engine import FakeEngine, Function, Tensors
+
+from ckd.contract.manifest import IMAGE, Manifest, NodeSpec, ResultSpec
+from ckd.runtime.backends import Results
+from ckd.runtime.cuda.memory import CudaBuffer
+from ckd.runtime.cuda.runner import CudaRunner
+
+SIDE: Final = 4
+_SHAPE: Final = (1, 1, SIDE, SIDE)
+
+#: Node -> what goes in and what comes out, in running order.
+Wiring = Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+
+CKDNET: Final[Wiring] = {
+    "rootseg": ((IMAGE,), ("coarse", "gate1", "gate2")),
+    "cls": ((IMAGE, "coarse", "gate1", "gate2"), ("logits", "mean1", "mean2")),
+    "seg_encoder": ((IMAGE,), ("g0", "h1")),
+    "seg_decoder": (("g0", "h1", "mean1", "mean2"), ("mask",)),
+}
+CHAIN: Final[Wiring] = {
+    "first": ((IMAGE,), ("a",)),
+    "second": (("a",), ("b",)),
+    "third": (("b",), ("mask",)),
+}
+DIAMOND: Final[Wiring] = {
+    "top": ((IMAGE,), ("a",)),
+    "left": (("a",), ("b",)),
+    "right": (("a",), ("c",)),
+    "bottom": (("b", "c"), ("mask",)),
+}
+APART: Final[Wiring] = {
+    "one": ((IMAGE,), ("coarse",)),
+    "two": ((IMAGE,), ("other",)),
+    "three": ((IMAGE,), ("mask",)),
+}
+GRAPHS: Final[Mapping[str, Wiring]] = {
+    "ckdnet": CKDNET,
+    "chain": CHAIN,
+    "diamond": DIAMOND,
+    "apart": APART,
+}
+
+
+def manifest_of(wiring: Wiring) -> Manifest:
+    """Every tensor float32[1, 1, SIDE, SIDE]; "mask" and "coarse" are answers."""
+    made = [name for _, outputs in wiring.values() for name in outputs]
+    return Manifest(
+        name="rig",
+        system="rig",
+        labels=("a", "b"),
+        tasks=(),
+        shapes={IMAGE: (1, SIDE, SIDE, 3), **dict.fromkeys(made, _SHAPE)},
+        dtypes={IMAGE: {"fp32": "uint8"}, **{name: {"fp32": "float32"} for name in made}},
+        nodes=tuple(
+            NodeSpec(name, inputs, outputs, {"fp32": f"{name}.onnx"})
+            for name, (inputs, outputs) in wiring.items()
+        ),
+        results=ResultSpec(
+            mask_logits="mask" if "mask" in made else None,
+            coarse_logits="coarse" if "coarse" in made else None,
+        ),
+        thresholds={},
+    )
+
+
+def function_of(node: NodeSpec) -> Function:
+    """Sums that differ for every input, place and output, and stay whole numbers below 2^24."""
+
+    def run(given: Tensors) -> Tensors:
+        total = np.zeros(_SHAPE, np.float32)
+        for number, name in enumerate(node.inputs):
+            values = given[name].astype(np.float32)
+            if name == IMAGE:
+                values = values.sum(-1)[None]
+            total = (total * 3 + values * (number + 1)) % 65521
+        return {
+            name: ((total + np.roll(total, 1, -1) * 2 + number + 1) % 65521).astype(np.float32)
+            for number, name in enumerate(node.outputs)
+        }
+
+    return run
+
+
+def answers_to(manifest: Manifest, image: NDArray[np.uint8]) -> Tensors:
+    """What a cascade must answer: the same functions, one after another."""
+    tensors: Tensors = {IMAGE: image}
+    for node in manifest.nodes:
+        tensors.update(function_of(node)({name: tensors[name] for name in node.inputs}))
+    return {name: tensors[name] for name in manifest.results.names()}
+
+
+def images(count: int) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(7)
+    return [rng.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8) for _ in range(count)]
+
+
+class Rig:
+    """A device, engines and buffers of a graph, and the runner when it is asked for."""
+
+    def __init__(self, cuda: RecordingCuda, wiring: Wiring = CKDNET) -> None:
+        self.cuda = cuda
+        self.manifest = manifest_of(wiring)
+        specs = {name: self.manifest.spec(name, "fp32") for name in self.manifest.shapes}
+        self.buffers = {name: CudaBuffer(spec, cuda) for name, spec in specs.items()}
+        self.engines = {
+            node.name: FakeEngine(
+                cuda,
+                tuple(specs[name] for name in node.inputs),
+                tuple(specs[name] for name in node.outputs),
+                function_of(node),
+            )
+            for node in self.manifest.nodes
+        }
+        for engine in self.engines.values():
+            engine.bind(self.buffers)
+
+    def runner(self, one_stream: int | None = None) -> CudaRunner:
+        return CudaRunner(
+            self.cuda, self.manifest, self.engines, self.buffers, one_stream=one_stream
+        )
+
+    def close(self) -> None:
+        """What a cascade does after its runner is closed."""
+        for buffer in self.buffers.values():
+            buffer.close()
+        for engine in self.engines.values():
+            engine.close()
+
+    def check(self, answers: Results, image: NDArray[np.uint8]) -> None:
+        expected = answers_to(self.manifest, image)
+        assert set(answers) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(answers[name], values, err_msg=name)
+
+
+def no_lap(step: str) -> None:
+    """For whoever does not ask how long it took."""
