@@ -5,26 +5,27 @@ is really read and written. What it cannot show is told by `tests/gpu/test_onnxr
 """
 
 import logging
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from tests.runtime.cuda.fake import SEEDS, RecordingCuda
+from tests.runtime.fake_onnxruntime import CPU, CUDA, GpuBuild
 
+from ckd.benchmarks.gpu_meter import Meter
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
 from ckd.contract.manifest import IMAGE
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends import DeviceBuffer
 from ckd.runtime.backends import onnxruntime_cuda as module
+from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, OnnxRuntimeCudaEngine
+from ckd.runtime.cascade import Cascade
 from ckd.runtime.cuda.api import Cuda
-
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class Streams:
@@ -59,90 +60,8 @@ class Buffer:
     def read(self) -> NDArray[Any]:
         return self.array
 
-
-class Binding:
-    """Takes what is bound on the device as memory of the host."""
-
-    def __init__(self, real: onnxruntime.IOBinding) -> None:
-        self.real = real
-        self.bound: dict[str, tuple[Any, ...]] = {}
-
-    def bind_input(self, name: str, *where: Any) -> None:
-        self.bound[name] = where
-        self.real.bind_input(name, "cpu", 0, *where[2:])
-
-    def bind_output(self, name: str, *where: Any) -> None:
-        self.bound[name] = where
-        self.real.bind_output(name, "cpu", 0, *where[2:])
-
-
-class GpuBuild:
-    """`onnxruntime` as its GPU build looks; ``took`` is the provider that its sessions end with."""
-
-    __version__ = "1.31.1"
-
-    def __init__(self, took: str = CUDA) -> None:
-        self.took = took
-        self.sessions: list[GpuSession] = []
-        self.preloaded = 0
-        self.fails_with: Exception | None = None
-        self.leaves_some = False
-
-    def get_available_providers(self) -> list[str]:
-        return [CUDA, CPU]
-
-    def preload_dlls(self) -> None:
-        self.preloaded += 1
-        print("Failed to load libcufft.so.12")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(onnxruntime, name)
-
-    def InferenceSession(
-        self, content: bytes, options: Any, *, providers: list[Any], enable_fallback: int
-    ) -> "GpuSession":
-        if self.fails_with is not None:
-            raise self.fails_with
-        assert enable_fallback == 0
-        self.sessions.append(GpuSession(self, content, options, dict(providers)))
-        return self.sessions[-1]
-
-
-class GpuSession:
-    """A session that says it runs on CUDA, and records how it was run."""
-
-    def __init__(
-        self, build: GpuBuild, content: bytes, options: Any, providers: Mapping[str, Any]
-    ) -> None:
-        self.build, self.settings = build, providers[CUDA]
-        self.real = onnxruntime.InferenceSession(content, providers=[CPU])
-        self.stray: list[str] = []
-        self.runs: list[str] = []
-        self.recorded = options.get_session_config_entry("session.record_ep_graph_assignment_info")
-
-    def get_providers(self) -> list[str]:
-        return [self.build.took] if self.build.took == CPU else [CUDA, CPU]
-
-    def get_inputs(self) -> Any:
-        return self.real.get_inputs()
-
-    def get_outputs(self) -> Any:
-        return self.real.get_outputs()
-
-    def get_provider_graph_assignment_info(self) -> Iterator[Any]:
-        for provider, kinds in ((CUDA, ["Conv"]), (CPU, ["Resize", "Resize", "Loop"])):
-            if provider == CUDA or self.build.leaves_some:
-                nodes = [SimpleNamespace(op_type=kind) for kind in kinds]
-                yield SimpleNamespace(ep_name=provider, get_nodes=lambda nodes=nodes: nodes)
-
-    def io_binding(self) -> Binding:
-        self.binding = Binding(self.real.io_binding())
-        return self.binding
-
-    def run_with_iobinding(self, binding: Binding, options: Any) -> None:
-        entry = options.get_run_config_entry("disable_synchronize_execution_providers")
-        self.runs.append(entry)
-        self.real.run_with_iobinding(binding.real)
+    def close(self) -> None:
+        """The test's own memory."""
 
 
 @pytest.fixture
@@ -218,10 +137,10 @@ def test_an_engine_reads_and_writes_device_memory_by_address(
     engine, buffers = load(backend_on(streams), bundle)
     engine.bind(buffers)
     (session,) = build.sessions
-    device, index, element, shape, address = session.binding.bound["coarse_logits"]
+    device, index, element, shape, address = session.binding.outputs["coarse_logits"]
     assert (device, index, element, shape) == ("cuda", 1, np.float32, [1, 1, 8, 8])
     assert address == cast(Buffer, buffers["coarse_logits"]).address
-    assert set(session.binding.bound) == set(buffers)
+    assert {*session.binding.inputs, *session.binding.outputs} == set(buffers)
     for seed in range(2):
         image = np.random.default_rng(seed).integers(0, 256, (1, 32, 32, 3), np.uint8)
         buffers[IMAGE].write(image)
@@ -301,3 +220,27 @@ def test_what_fails_in_a_run_is_one_error(
 
 def test_int8_is_not_offered() -> None:
     assert OnnxRuntimeCudaBackend.precisions == {"fp32": "fp32", "fp16": "fp16"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_cascade_on_one_stream_answers_in_whatever_order_work_is_done(
+    seed: int, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = RecordingCuda(seed)
+    meter = Meter(cuda)
+    monkeypatch.setattr(module, "ort", GpuBuild(cuda=cuda))
+    cascade = Cascade(bundle, OnnxRuntimeCudaBackend(cast(Cuda, meter)), "fp32")
+    with cascade, Cascade(bundle, OnnxRuntimeBackend(1), "fp32") as on_cpu:
+        for image in np.random.default_rng(seed).integers(0, 256, (3, 32, 32, 3), np.uint8):
+            meter.start()
+            found, expected = cascade.predict(image), on_cpu.predict(image)
+            assert found.probabilities == pytest.approx(expected.probabilities)
+            assert found.mask_HW is not None
+            assert expected.mask_HW is not None
+            np.testing.assert_array_equal(found.mask_HW, expected.mask_HW)
+            copies = meter.copies()
+            assert (copies.num_in, copies.bytes_in, copies.num_out) == (1, 32 * 32 * 3, 1)
+            assert meter.stop() > 0.0
+    meter.close()
+    assert cuda.num_launches == 0  # sessions on a stream of their own are not captured
+    assert cuda.leaks() == []
