@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ckd.benchmarks import gpu_subject
-from ckd.benchmarks.gpu_subject import Deadline, Subject
+from ckd.benchmarks.gpu_deadline import Deadline
+from ckd.benchmarks.gpu_subject import Subject
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.systems.graph import Node, System
 

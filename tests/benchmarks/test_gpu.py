@@ -17,10 +17,11 @@ from ckd.benchmarks import gpu, gpu_cli, gpu_contenders
 from ckd.benchmarks.gpu import Settings, measure_gpu
 from ckd.benchmarks.gpu_ceilings import measure_ceilings
 from ckd.benchmarks.gpu_contenders import REFERENCE, Absent, Entry, open_all
+from ckd.benchmarks.gpu_deadline import Deadline
 from ckd.benchmarks.gpu_meter import Copies
 from ckd.benchmarks.gpu_report import GpuReport, write_gpu_report
 from ckd.benchmarks.gpu_steps import Logits, Step
-from ckd.benchmarks.gpu_subject import Deadline, Subject
+from ckd.benchmarks.gpu_subject import Subject
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 
 SIDE = 32
@@ -87,10 +88,10 @@ def test_every_contender_races_or_says_why_not(report: GpuReport) -> None:
             REFERENCE,
             "PyTorch eager FP16",
             "torch.compile max-autotune FP16",
-            "ONNX Runtime, one graph FP32",
             "ONNX Runtime, one graph FP16",
-            "ckd, onnxruntime FP32",
+            "ONNX Runtime, one graph FP32",
             "ckd, onnxruntime FP16",
+            "ckd, onnxruntime FP32",
         ]
         absent = {entry.name: entry.reason for entry in race.absent}
         assert set(absent) == {

@@ -14,7 +14,12 @@ from tests.runtime.fake_onnxruntime import GpuBuild
 from ckd.benchmarks.gpu_meter import Copies, Meter
 from ckd.benchmarks.gpu_steps import OnnxStep, open_ckd
 from ckd.benchmarks.gpu_subject import Subject
-from ckd.benchmarks.gpu_torch import TorchStep, full_precision, torch_system
+from ckd.benchmarks.gpu_torch import (
+    TorchStep,
+    full_precision,
+    idle_compilers_after,
+    torch_system,
+)
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.runtime.backends import onnxruntime_cuda
 
@@ -45,7 +50,8 @@ def test_a_closed_torch_step_holds_no_weights(subject: Subject) -> None:
 @pytest.mark.slow
 def test_torch_compile_itself_runs_the_networks(subject: Subject) -> None:
     system = torch_system(subject.system, "fp32", "cpu")
-    step = TorchStep(system, IMAGES, "cpu", compiled=True)
+    with idle_compilers_after():
+        step = TorchStep(system, IMAGES, "cpu", compiled=True)
     plain = TorchStep(system, IMAGES, "cpu")
     step()
     plain()

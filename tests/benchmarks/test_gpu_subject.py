@@ -1,12 +1,15 @@
 """What is raced: files are made once, and only if there is time."""
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ckd.benchmarks import gpu_subject
-from ckd.benchmarks.gpu_subject import Deadline, Subject
+from ckd.benchmarks.gpu_deadline import Deadline
+from ckd.benchmarks.gpu_subject import Subject
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE
@@ -51,3 +54,17 @@ def test_a_bundle_of_one_graph_holds_the_whole_system(subject: Subject) -> None:
 def test_int8_files_are_made_of_generated_images(subject: Subject) -> None:
     manifest = Bundle(subject.bundle("int8")).manifest
     assert {"int8", "int8.cpu"} <= set(manifest.precisions())
+
+
+def test_what_runs_too_long_is_stopped() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+
+    def long() -> None:
+        with Deadline(0.2).stopping("torch.compile", 0.5):
+            time.sleep(30.0)
+
+    with pytest.raises(UsageError, match=r"torch\.compile was stopped after 0 s, 50% of what was"):
+        long()
+    with Deadline(60.0).stopping("a short piece", 0.5):
+        pass
+    assert signal.getsignal(signal.SIGALRM) is before

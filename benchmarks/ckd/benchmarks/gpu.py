@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ckd.benchmarks.gpu_ceilings import Ceilings, floor_of, measure_ceilings
 from ckd.benchmarks.gpu_contenders import REFERENCE, entries, open_all
+from ckd.benchmarks.gpu_deadline import Deadline
 from ckd.benchmarks.gpu_device import check_device, describe
 from ckd.benchmarks.gpu_report import GpuReport, Race, Result, write_gpu_report
-from ckd.benchmarks.gpu_subject import Deadline, Subject
+from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_torch import full_precision
 from ckd.benchmarks.machine import activity, conditions, machine
 from ckd.benchmarks.measure import interleaved, latency_from_samples, paired_ratio
@@ -133,7 +134,7 @@ def run_race(
             say(f"{title}: {runs} turns of {len(opened.steps)} contenders")
             held = {name: step.allocations() for name, step in opened.steps.items()}
             wall_ms = interleaved(opened.steps, warmup=0, runs=runs, rest_s=0.0)
-        results = tuple(
+        results = [
             Result(
                 name=name,
                 precision=entry.precision,
@@ -156,7 +157,8 @@ def run_race(
                 logit_error=opened.logit_errors[name],
             )
             for name, entry in opened.entries.items()
-        )
+        ]
+    results.sort(key=lambda result: result.name.startswith("ckd"))  # peers first
     return Race(
         subject=subject.name,
         weights="untrained",
@@ -165,7 +167,7 @@ def run_race(
         runs=runs,
         macs=subject.macs,
         num_weights=subject.num_weights,
-        results=results,
+        results=tuple(results),
         absent=opened.absent,
     )
 

@@ -41,7 +41,7 @@ def gpu_command(
 ) -> None:
     """Race cascades on a GPU: ours, PyTorch eager and compiled, ONNX Runtime, TensorRT."""
     from ckd.benchmarks.gpu import Settings, measure_gpu
-    from ckd.benchmarks.gpu_subject import Deadline
+    from ckd.benchmarks.gpu_deadline import Deadline
     from ckd.benchmarks.machine import public_command
 
     batches = tuple(batch or (1, 8))

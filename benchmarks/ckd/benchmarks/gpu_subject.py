@@ -7,7 +7,6 @@ can make them beforehand. What takes long is not begun when the time left is too
 import functools
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.benchmarks.gpu_deadline import Deadline
 from ckd.benchmarks.subjects import untrained_run
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import CASCADE, Bundle, write_hashes
-from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, NodeSpec
 from ckd.export.bundle import EDGE_DTYPES, write_bundle
 from ckd.export.folds import count_macs, folded
@@ -40,26 +39,6 @@ COSTS_S: Final = {
 _NUM_CALIBRATION: Final = 16
 
 
-class Deadline:
-    """A limit on the whole measurement; seconds."""
-
-    def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit_s, self._clock, self._start_s = limit_s, clock, clock()
-
-    @property
-    def left_s(self) -> float:
-        """Seconds that are left."""
-        return self.limit_s - (self._clock() - self._start_s)
-
-    def check(self, what: str, needed_s: float) -> None:
-        """Raise `UsageError` unless there is time for something."""
-        if self.left_s < needed_s:
-            raise UsageError(
-                f"no time: {what} takes some {needed_s:.0f} s, {max(self.left_s, 0.0):.0f} s of "
-                f"{self.limit_s:.0f} s are left; give it more with --limit"
-            )
-
-
 class Subject:
     """One recipe.
 
@@ -76,7 +55,7 @@ class Subject:
     """
 
     def __init__(self, name: str, folder: Path, deadline: Deadline) -> None:
-        self.name, self._deadline = name, deadline
+        self.name, self.deadline = name, deadline
         self._folder = folder / name
         run = self._folder / "run"
         if not (run / "data.json").exists():  # what is written last
@@ -107,7 +86,7 @@ class Subject:
         """Raise `UsageError` unless there is time for a kind of work, see `COSTS_S`."""
         fixed_s, per_million_s = COSTS_S[kind]
         what = f"{kind} of {self.name}"
-        self._deadline.check(what, fixed_s + per_million_s * self.num_weights / 1e6)
+        self.deadline.check(what, fixed_s + per_million_s * self.num_weights / 1e6)
 
     def bundle(self, precision: str) -> Path:
         """A bundle with files of this precision; what failed once fails at once."""

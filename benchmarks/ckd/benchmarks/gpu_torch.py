@@ -109,6 +109,17 @@ def torch_system(system: System, precision: str, device: str) -> System:
 
 
 @contextlib.contextmanager
+def idle_compilers_after() -> Iterator[None]:
+    """End the processes that `torch.compile` compiles in, which would disturb the race."""
+    try:
+        yield
+    finally:
+        from torch._inductor.async_compile import shutdown_compile_workers
+
+        shutdown_compile_workers()
+
+
+@contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """FP32 is FP32, without TensorFloat-32; cuDNN chooses its kernels by measurement."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _PROVIDER: Final = "CUDAExecutionProvider"
 #: ONNX Runtime says so only in its log, and goes on with the CPU.
 _REMEDY: Final = (
-    "it needs the libraries of the CUDA that it was built for (13 since 1.27) and cuDNN 9: "
+    "it needs the libraries of the CUDA that it was built for (13 for 1.30 and 1.31) and cuDNN 9: "
     "`pip install 'onnxruntime-gpu[cuda,cudnn]'`, with a driver that knows this CUDA; "
     "or use the CPU: --device cpu"
 )
@@ -61,7 +61,7 @@ class OnnxRuntimeCudaBackend:
                 "share one folder, so: `pip uninstall onnxruntime`, then "
                 "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; or use the CPU: --device cpu"
             )
-        if hasattr(ort, "preload_dlls"):  # since 1.21: finds the libraries that pip installed
+        if hasattr(ort, "preload_dlls"):  # newer ones: finds the libraries that pip installed
             with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
                 ort.preload_dlls()
         self.cuda = cuda
@@ -115,10 +115,11 @@ class OnnxRuntimeCudaBackend:
             "use_tf32": "0",  # FP32 is FP32: TensorFloat-32 keeps 10 bits of 23
             # Each session has an arena of its own, and by default it doubles when it grows.
             "arena_extend_strategy": "kSameAsRequested",
-            # "enable_cuda_graph" stays off. A session captures by itself, in its third run, into
-            # the stream that all share; where a kernel cannot be captured, the stream is left
-            # capturing, which no other session survives, and closing the session then ends the
-            # process. Before 1.28 each replay also waits for the stream, whatever was asked.
+            # "enable_cuda_graph" stays off. A session captures by itself, in an early run, into the
+            # stream that all share; if a kernel cannot be captured, the stream is left capturing,
+            # which no other session survives, and closing the session ends the process (github.com/
+            # microsoft/onnxruntime/pull/32081). Older releases also wait for the stream at each
+            # replay, whatever was asked for (pull/28686).
         }
         try:
             # Else a failure is printed to stdout and the CPU taken.
@@ -219,7 +220,7 @@ class _SharedStream:
 
 def _warn_of_cpu_nodes(name: str, session: ort.InferenceSession) -> None:
     """Operators without a CUDA kernel are run on the CPU, with copies and a wait around each."""
-    if not hasattr(session, "get_provider_graph_assignment_info"):  # since 1.24
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # newer ones tell
         return
     stray = [
         node.op_type
