@@ -169,6 +169,23 @@ def test_what_was_measured_is_kept_when_a_later_race_fails(
     assert len(json.loads(found.read_text())["races"]) == 1
 
 
+def test_a_recipe_leaves_time_for_those_after_it(
+    toy_recipe: None, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits_s: list[float] = []
+
+    def note(name: str, folder: Path, deadline: Deadline) -> Subject:
+        limits_s.append(deadline.limit_s)
+        return Subject(name, folder, deadline)
+
+    monkeypatch.setattr(gpu, "Subject", note)
+    monkeypatch.setattr(gpu, "entries", lambda *_: iter(()))
+    recipes = ["ckdnet-tiny", "ckdnet-tiny"]
+    deadline = Deadline(100.0, clock=lambda: 0.0)
+    measure_gpu(recipes, work, None, settings=REHEARSAL, deadline=deadline)
+    assert limits_s == [65.0, 100.0]
+
+
 def test_without_matplotlib_there_is_no_picture(
     report: GpuReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +237,7 @@ def test_without_the_reference_the_others_still_race(
     ]
     monkeypatch.setattr(gpu, "entries", lambda *_: iter(wanted))
     ceilings = measure_ceilings("cpu", side=16, copy_bytes=64, runs=1)
-    race = gpu.run_race(subject, 1, ceilings, REHEARSAL, Deadline(9.0), lambda line: None)
+    race = gpu.run_race(subject, 1, ceilings, REHEARSAL, lambda line: None)
     (result,) = race.results
     assert (result.name, result.speedup, result.logit_error) == ("one", None, None)
     assert result.allocations == 3  # one in each timed turn, as its script says
@@ -231,7 +248,7 @@ def test_a_race_without_anybody_is_still_a_result(
 ) -> None:
     monkeypatch.setattr(gpu, "entries", lambda *_: iter([entry("x", "fp32", Scripted(fails="no"))]))
     ceilings = measure_ceilings("cpu", side=16, copy_bytes=64, runs=1)
-    race = gpu.run_race(subject, 1, ceilings, REHEARSAL, Deadline(9.0), lambda line: None)
+    race = gpu.run_race(subject, 1, ceilings, REHEARSAL, lambda line: None)
     # The first call of a fresh script fails only in its second turn: it never raced.
     assert (race.results, [absent.name for absent in race.absent]) == ((), ["x"])
     assert len(write_gpu_report(replace(report, races=(race,)), tmp_path)) == 3

@@ -28,6 +28,8 @@ from ckd.train.recipes import find_recipe
 #: Least number of timed turns, and the share of the time left that one race may take.
 _MIN_RUNS: Final = 20
 _SHARE: Final = 0.3
+#: Part of the time left that a recipe may take when others follow.
+_SHARE_OF_RECIPE: Final = 0.65
 
 Say = Callable[[str], None]
 Samples = dict[str, NDArray[np.float64]]
@@ -98,11 +100,12 @@ def measure_gpu(
             machine=machine(),
             conditions=conditions(before, activity(), command),
         )
-        for recipe in recipes:
+        for position, recipe in enumerate(recipes, start=1):
             say(f"{recipe}: networks with untrained weights")
-            subject = Subject(recipe, work, deadline)
+            part = 1.0 if position == len(recipes) else _SHARE_OF_RECIPE
+            subject = Subject(recipe, work, Deadline(part * deadline.left_s))
             for batch in settings.batches:
-                race = run_race(subject, batch, ceilings, settings, deadline, say)
+                race = run_race(subject, batch, ceilings, settings, say)
                 during = conditions(before, activity(), command)
                 report = replace(report, races=(*report.races, race), conditions=during)
                 if out is not None:
@@ -115,7 +118,6 @@ def run_race(
     batch: int,
     ceilings: Ceilings,
     settings: Settings,
-    deadline: Deadline,
     say: Say,
 ) -> Race:
     """One subject, one batch size, all contenders in turn."""
@@ -130,7 +132,7 @@ def run_race(
         runs = 0
         if opened.steps:
             first_ms = interleaved(opened.steps, warmup=0, runs=settings.warmup + 1, rest_s=0.0)
-            runs = _affordable(settings.runs, first_ms, deadline)
+            runs = _affordable(settings.runs, first_ms, subject.deadline)
             say(f"{title}: {runs} turns of {len(opened.steps)} contenders")
             held = {name: step.allocations() for name, step in opened.steps.items()}
             wall_ms = interleaved(opened.steps, warmup=0, runs=runs, rest_s=0.0)
