@@ -13,7 +13,7 @@ from ckd.calibration.budget import search
 from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting
 from ckd.calibration.trials import Trial
-from ckd.contract.bundle import Bundle
+from ckd.contract.bundle import Bundle, write_hashes
 from ckd.contract.errors import GateFailed, InputError
 from ckd.runtime import Cascade
 from ckd.train.data.layouts import read_split
@@ -158,3 +158,13 @@ def test_command(
     assert "INT8 in rootseg, seg_encoder, seg_decoder, 2.00 times" in captured.out
     assert "cls: 1.00x as fast, only 1.00 times" in captured.err
     assert "decisions changed" in captured.err  # what each choice costs
+
+
+def test_a_bundle_without_a_card_gets_none(
+    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path, fast_int8: None
+) -> None:
+    bare = shutil.copytree(tiny_bundle, tmp_path / "bare")
+    (bare / "model_card.md").unlink()
+    write_hashes(bare)
+    _search(bare, lesions, samples, tmp_path / "out", ANYTHING)
+    assert "model_card.md" not in Bundle(tmp_path / "out").files

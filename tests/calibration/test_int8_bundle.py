@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -24,7 +25,7 @@ from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
 from ckd.contract.errors import InputError, UsageError  # noqa: E402
 from ckd.contract.preprocess import network_image, read_rgb  # noqa: E402
 from ckd.runtime import Cascade  # noqa: E402
-from ckd.runtime.acceptance import run_acceptance  # noqa: E402
+from ckd.runtime.acceptance import pack_cases, run_acceptance  # noqa: E402
 
 MINMAX = QuantSetting(method="minmax")
 
@@ -203,10 +204,43 @@ def test_damaged_ranges_are_measured_anew(
     monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
     source = Bundle(tiny_bundle)
     quantise_bundle(source, usable.paths, tmp_path / "one", setting=MINMAX)
-    for number, path in enumerate(sorted((tmp_path / "cache" / "ranges").iterdir())):
-        path.write_text(["{}", '{"data": {', ""][number % 3])
+    ranges = sorted((tmp_path / "cache" / "ranges").iterdir())
+    whole = [path.read_text() for path in ranges]
+    assert len(whole) > 2
+    digest, text = whole[1].split("\n")
+    tree = json.loads(text)
+    next(iter(tree["data"].values()))["highest"]["data"] = 99.0  # readable, and wrong
+    changed = f"{digest}\n{json.dumps(tree)}"
+    for path, text in zip(ranges, ["{}", changed, *whole[:1] * len(whole)], strict=False):
+        path.write_text(text)  # the others are another network's
     quantise_bundle(source, usable.paths, tmp_path / "two", setting=MINMAX)
     assert Bundle(tmp_path / "one").files == Bundle(tmp_path / "two").files
+    assert [path.read_text() for path in ranges] == whole
+
+
+def test_nothing_to_quantise_is_refused(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    source = Bundle(tiny_bundle)
+    every = QuantSetting(keep_float=tuple(node.name for node in source.manifest.nodes))
+    with pytest.raises(UsageError, match="nothing to quantise"):
+        quantise_bundle(source, usable.paths, tmp_path / "out", setting=every)
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_two_at_once_the_second_says_so(
+    usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def meanwhile(*given: object) -> object:
+        (out / "of-another").mkdir(parents=True)
+        return pack_cases(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ckd.calibration.int8_bundle.pack_cases", meanwhile)
+    with pytest.raises(UsageError, match="made by another process meanwhile"):
+        quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=MINMAX)
+    assert [path.name for path in out.iterdir()] == ["of-another"]
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -280,11 +314,12 @@ def test_images_without_a_lesion_are_left_out(
     lesions: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        kept = cascade.predict
+        kept, seen = cascade.predict, []
 
-        def blind(path: Path):  # type: ignore[no-untyped-def]
-            finding = kept(path)
-            if path.name < "005":
+        def blind(image_HWC: np.ndarray):  # type: ignore[no-untyped-def]
+            finding = kept(image_HWC)
+            seen.append(finding)
+            if len(seen) <= 5:
                 assert finding.mask_HW is not None
                 finding.mask_HW[:] = False
             return finding
@@ -293,6 +328,17 @@ def test_images_without_a_lesion_are_left_out(
         found = calibration_images(lesions, cascade, limit=200)
     assert set(found.unusable.values()) == {"no lesion is outlined in it"}
     assert len(found.unusable) == 5
+
+
+def test_even_images_are_left_out(lesions: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(lesions, tmp_path / "images")
+    for level in range(3):
+        Image.new("RGB", (64, 64), (level, 9, 9)).save(folder / f"even{level}.png")
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        found = calibration_images(folder, cascade, limit=200)
+    assert {path.name: why for path, why in found.unusable.items()} == {
+        f"even{level}.png": "it is one even colour" for level in range(3)
+    }
 
 
 def test_wrong_use_is_refused(usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path) -> None:

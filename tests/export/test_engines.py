@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from ckd.contract import console
 from ckd.contract.bundle import Bundle, Content, write_hashes
+from ckd.contract.errors import EngineError
 from ckd.contract.manifest import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.export import engines as engines_module
@@ -21,6 +23,7 @@ from ckd.export.cli import cli
 from ckd.runtime.backends import tensorrt_kept
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from ckd.runtime.backends.tensorrt_kept import Kept, KeptEngines
+from ckd.runtime.backends.tensorrt_process import build_engine
 from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.engine_cache import EngineCache
@@ -164,6 +167,31 @@ def test_a_network_that_tensorrt_refuses_is_one_error(engine: Engine, bundle_cop
     )
 
 
+@rtx
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"zero_point": np.array(3, np.int8)}, "x_there_QuantizeLinear: Non-zero zero point is"),
+        (
+            {"bias": np.arange(8, dtype=np.int32)},
+            "bias_back_DequantizeLinear: .* must have type FP8",
+        ),
+    ],
+)
+def test_what_tensorrt_says_of_a_graph_is_one_line(
+    quantized_graphs: ModuleType, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(EngineError, match=rf"^cannot build odd \(int8\): .*{said}") as caught:
+        build_engine("odd", "int8", quantized_graphs.conv(**changes).SerializeToString())
+    assert "\n" not in str(caught.value)
+
+
+@rtx
+def test_a_graph_that_crashes_tensorrt_is_one_error(quantized_graphs: ModuleType) -> None:
+    with pytest.raises(EngineError, match=r"^cannot build odd \(int8\): TensorRT crashed \(SIG"):
+        build_engine("odd", "int8", quantized_graphs.conv_with_computed_scale().SerializeToString())
+
+
 # The cache
 
 
@@ -270,7 +298,7 @@ class InItsPlace(OnnxRuntimeBackend):
     ) -> Any:
         engine: Any = super().load(node, onnx, specs, precision)
         engine.sha256 = onnx.sha256
-        engine.kept = Kept(node.name, precision, b"plan", onnx.sha256, Path(node.name), 12.0)
+        engine.kept = Kept(node.name, precision, None, 4, onnx.sha256, Path(node.name), 12.0)
         bind, enqueue = engine.bind, engine.enqueue
 
         def bind_and_keep(buffers: Any) -> None:

@@ -57,7 +57,9 @@ def test_they_are_loaded_again_without_a_build(
     )
     with Cascade.load(backend="tensorrt", precision=cascade.precision) as again:
         image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-        assert again.predict(image).probabilities == cascade.predict(image).probabilities
+        expected = cascade.predict(image).probabilities
+        # The same engine; TensorRT-RTX may finish it with other kernels.
+        assert again.predict(image).probabilities == pytest.approx(expected, abs=0.01)
 
 
 def test_an_engine_of_other_content_is_built_again(cascade: Cascade) -> None:

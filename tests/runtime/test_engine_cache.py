@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,8 @@ def test_the_order_of_a_key_does_not_matter(cache: EngineCache) -> None:
     [
         (lambda path: path.write_bytes(b"engin"), "damaged"),
         (lambda path: path.write_bytes(b"Engine"), "damaged"),
-        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: path.with_suffix(".json").write_text("[" * 100_000), "no record"),
         (lambda path: path.with_suffix(".json").unlink(), "no record"),
         (lambda path: path.with_suffix(".json").write_text("{"), "no record"),
         (lambda path: path.with_suffix(".json").write_text("[]"), "no record"),
@@ -104,6 +106,26 @@ def test_where_nothing_can_be_written_it_is_built_every_time(tmp_path: Path) -> 
     assert build.times == 2
 
 
+def test_a_folder_without_locks_is_read(cache: EngineCache, monkeypatch: Any) -> None:
+    cache.fetch(KEY, Builder(b"kept"))
+
+    def read_only(*given: Any, **named: Any) -> None:
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
+    assert bytes(cache.fetch(KEY, Builder(b"built"))) == b"kept"
+    assert bytes(cache.fetch(other(threads=9), Builder(b"built"))) == b"built"
+
+
+def test_a_shared_cache_can_be_read_by_others(cache: EngineCache) -> None:
+    before = os.umask(0o022)
+    try:
+        cache.fetch(KEY, Builder())
+    finally:
+        os.umask(before)
+    assert cache.path(KEY).stat().st_mode & 0o777 == 0o644
+
+
 def test_those_used_longest_ago_make_room(cache: EngineCache) -> None:
     cache.limit_bytes = 250
     for index in range(3):
@@ -141,6 +163,7 @@ def test_an_engine_in_use_survives_its_removal(cache: EngineCache) -> None:
 FETCH_SLOWLY = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from ckd.runtime.engine_cache import EngineCache
 
 def build():

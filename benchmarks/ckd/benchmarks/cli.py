@@ -62,6 +62,8 @@ def latency_command(
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
     rails = find_rails() if power else ()
+    if out is not None:
+        console.make_folder(out)
     weights, fused = "as in the bundle", None
     setting = ChainSetting(backend=backend, precision=precision, threads=threads or usable_cores())
     with ExitStack() as stack:
@@ -139,6 +141,8 @@ def compare_command(
 
     if (run is None) == (recipe is None):
         raise UsageError("give either --run or --recipe")
+    if out is not None:
+        console.make_folder(out)
     samples = None if data is None else read_split(data, "val")
     images = {} if calibration is None else by_digest(spread(images_below(calibration), 100))
     if samples is not None:

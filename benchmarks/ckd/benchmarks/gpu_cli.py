@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ckd.contract import console
 from ckd.contract.errors import UsageError
 
 
@@ -42,11 +43,15 @@ def gpu_command(
     """Race cascades on a GPU: ours, PyTorch eager and compiled, ONNX Runtime, TensorRT."""
     from ckd.benchmarks.gpu import Settings, measure_gpu
     from ckd.benchmarks.gpu_deadline import Deadline
+    from ckd.benchmarks.gpu_device import check_device
     from ckd.benchmarks.machine import public_command
 
     batches = tuple(batch or (1, 8))
     if len(set(batches)) < len(batches):
         raise UsageError(f"--batch: {', '.join(map(str, batches))} has one twice")
+    check_device(device)
+    if results is not None:
+        console.make_folder(results)
     settings = Settings(device=device, batches=batches, runs=runs, warmup=warmup)
     if device == "cpu":
         settings = replace(settings, side=512, copy_bytes=1 << 24)

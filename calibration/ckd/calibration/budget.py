@@ -110,8 +110,10 @@ def _check_judges(samples: SampleSet, manifest: Manifest) -> None:
     if results.class_logits is None:
         return
     there = {manifest.labels[s.label] for s in samples.samples if s.label is not None}
-    if missing := [task for task in manifest.tasks if task not in there]:
-        raise InputError(
-            f"{samples.name}: no {samples.split} image is labelled {missing[0]}, so what INT8 "
-            "costs its diagnosis cannot be told"
-        )
+    for task in manifest.tasks:
+        if task not in there or there == {task}:
+            which = "every" if task in there else "no"
+            raise InputError(
+                f"{samples.name}: {which} {samples.split} image is labelled {task}, so what INT8 "
+                "costs its diagnosis cannot be told"
+            )

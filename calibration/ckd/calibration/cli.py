@@ -40,11 +40,12 @@ def ranges_command(
     as_json: Json = False,
 ) -> None:
     """Measure the range of every tensor between the networks, and its room in half precision."""
+    from ckd.calibration.images import spread
     from ckd.calibration.ranges import measure_ranges
     from ckd.runtime import Cascade
     from ckd.runtime.sources.images import images_below
 
-    files = images_below(images)[:limit]
+    files = spread(images_below(images), limit)
     with Cascade.load(bundle, "onnxruntime") as cascade:
         ranges = measure_ranges(cascade, files, console.progress_bar("images"))
     if as_json:
@@ -85,6 +86,7 @@ def quantize_command(
     from ckd.contract.bundle import check_new
 
     check_new(out)  # before anything is measured
+    console.make_folder(out.parent)
     source, usable = _prepare(images, bundle, limit)
     report = quantise_bundle(
         source,
@@ -128,6 +130,7 @@ def sensitivity_command(
     from ckd.calibration.plots import plot_sensitivity
     from ckd.calibration.sensitivity import measure_sensitivity
 
+    console.make_folder(out)  # before anything is measured
     source, usable = _prepare(images, bundle, limit)
     effects = measure_sensitivity(
         source,
@@ -136,7 +139,6 @@ def sensitivity_command(
         compared,
         _bars(),
     )
-    out.mkdir(parents=True, exist_ok=True)
     record = [effect.as_dict() for effect in effects]
     (out / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
     plot_sensitivity(effects, out / "sensitivity.png", source.manifest.name)
@@ -176,6 +178,7 @@ def budget_command(
     from ckd.train.data.layouts import read_split
 
     check_new(out)  # before anything is measured
+    console.make_folder(out.parent)
     samples = read_split(data, split)
     source, usable = _prepare(images, bundle, limit)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import InputError
+from ckd.contract.preprocess import read_rgb
 from ckd.runtime import Cascade
 from ckd.runtime.sources.images import images_below
 from ckd.train.data.samples import SampleSet
@@ -14,6 +15,8 @@ from ckd.train.data.samples import SampleSet
 MIN_IMAGES = 50
 #: More unusable images than this share say that the folder is another one than was meant.
 MAX_UNUSABLE = 0.2
+#: Standard deviation over the pixels, of 255, below which in every colour an image shows nothing.
+MIN_CONTRAST = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,11 @@ def calibration_images(
             unusable[path] = f"same content as {paths[digest].name}"
         else:
             try:
-                finding = cascade.predict(path)
-                if finding.mask_HW is None or finding.lesion_area_px:
+                image_HWC = read_rgb(path)
+                finding = cascade.predict(image_HWC)
+                if image_HWC.std(axis=(0, 1)).max() < MIN_CONTRAST:
+                    unusable[path] = "it is one even colour"
+                elif finding.mask_HW is None or finding.lesion_area_px:
                     paths[digest] = path
                 else:
                     unusable[path] = "no lesion is outlined in it"

@@ -1,7 +1,6 @@
 """A bundle with INT8 files from one without: quantise network after network, record, write."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from ckd.calibration.chain import Chain, Progress
 from ckd.calibration.cpu_file import non_negative_tensors, to_unsigned
 from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.quantize import Method
-from ckd.contract.bundle import CASCADE, HASHES, Bundle, check_new, write_hashes
+from ckd.contract.bundle import CASCADE, HASHES, Bundle, check_new, move_new, write_hashes
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.manifest import Manifest, NodeSpec
 from ckd.runtime.acceptance import (
@@ -104,6 +103,8 @@ def quantise_bundle(
         for kind in files
     }
     changed = {name for (name, _), layers in plan.items() if layers}
+    if not changed:
+        raise UsageError("every network is to stay in float, so there is nothing to quantise")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
@@ -137,7 +138,7 @@ def quantise_bundle(
         with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "int8") as cascade:
             (folder / CASES_INT8).write_bytes(_answers(cascade, golden_NSS3))
         write_hashes(folder)
-        shutil.move(folder, out)
+        move_new(folder, out)
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
 
 

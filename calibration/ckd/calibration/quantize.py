@@ -31,7 +31,6 @@ from onnxruntime.quantization.calibrate import (
     TensorData,
     TensorsData,
     create_calibrator,
-    load_tensors_data,
     save_tensors_data,
 )
 
@@ -40,6 +39,7 @@ from ckd.calibration.lint import check_quantized
 from ckd.calibration.placement import LAYERS
 from ckd.contract.errors import InputError
 from ckd.contract.version import ckd_version
+from ckd.runtime.cache import replace_file
 
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: Final[Mapping[Method, CalibrationMethod]] = {
@@ -84,16 +84,14 @@ def quantise(
     key = hashlib.sha256(model.SerializeToString(deterministic=True))
     key.update(json.dumps([data_digest, method, onnxruntime.__version__, ckd_version()]).encode())
     remembered = cache / f"{key.hexdigest()[:32]}.json"
-    if (measured := _known(remembered)) is None:
-        measured = _measure(model, feeds(), method)
-        try:
-            save_tensors_data(measured, remembered)
-        except OSError as error:  # a full or read-only disk: they are measured again next time
-            _log.info("ranges cannot be remembered: %s", error)
     kinds = sorted({*LAYERS, "Add"})
     with tempfile.TemporaryDirectory() as folder, _quiet():
         written, ranges = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
-        save_tensors_data(measured, ranges)
+        if (known := _known(remembered)) is not None:
+            ranges.write_text(known)
+        else:
+            save_tensors_data(_measure(model, feeds(), method), ranges)
+            _remember(remembered, ranges.read_text())
         quantize_static(
             model,
             written,
@@ -134,12 +132,18 @@ def _measure(model: onnx.ModelProto, feeds: Iterable[Feeds], method: Method) -> 
         images = iter(feeds)
         batches = iter(lambda: list(islice(images, IMAGES_AT_ONCE)), [])
         empty = True
-        for batch in batches:
-            calibrator.collect_data(_Reader(batch))
-            empty = False
-        if empty:
-            raise InputError("no images to measure ranges on")
-        measured = calibrator.compute_data()
+        try:
+            for batch in batches:
+                calibrator.collect_data(_Reader(batch))
+                empty = False
+            if empty:
+                raise InputError("no images to measure ranges on")
+            measured = calibrator.compute_data()
+        except ValueError as error:  # NumPy's histograms of a tensor that hardly changes
+            raise InputError(
+                f"the images give no ranges by {method} ({error}); take images that show "
+                "different lesions"
+            ) from error
     half = _half_tensors(model)
 
     def limit(name: str, value: Any) -> NDArray[Any]:
@@ -161,12 +165,26 @@ def _half_tensors(model: onnx.ModelProto) -> set[str]:
     return {value.name for value in values if value.type.tensor_type.elem_type == half}
 
 
-def _known(path: Path) -> TensorsData | None:
-    """Ranges measured before; None if there are none, or what is there cannot be understood."""
+def _known(path: Path) -> str | None:
+    """Ranges measured before, as ONNX Runtime writes them; None if there are none, or damaged."""
     try:
-        return load_tensors_data(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        digest, _, text = path.read_text().partition("\n")
+    except (OSError, ValueError):
         return None
+    return text if digest == _digest(path, text) else None
+
+
+def _remember(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, f"{_digest(path, text)}\n{text}".encode())
+    except OSError as error:  # a full or read-only disk: they are measured again next time
+        _log.info("ranges cannot be remembered: %s", error)
+
+
+def _digest(path: Path, text: str) -> str:
+    """Of ranges and what they are of: wrong ones make a network that is wrong and looks whole."""
+    return hashlib.sha256(f"{path.stem}\n{text}".encode()).hexdigest()
 
 
 class _Checked:

@@ -18,10 +18,11 @@ from ckd.calibration.chain import Chain
 from ckd.calibration.cpu_file import to_unsigned
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
+from ckd.contract.answers import Answers, answers_from_logits
 from ckd.contract.bundle import Bundle, Content
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.manifest import IMAGE, NodeSpec
-from ckd.contract.preprocess import logit, network_image, read_rgb, softmax
+from ckd.contract.preprocess import network_image, read_rgb
 from ckd.runtime.backends import open_backend
 from ckd.runtime.cascade import Cascade
 
@@ -125,13 +126,7 @@ def _variants(
         chain.append(node, source.read(node.files["fp32"]))  # the others keep their precision
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    probabilities_K: NDArray[np.float32] | None
-    mask_hw: NDArray[np.bool_] | None
-
-
-def _answer(cascade: Cascade, image_SS3: NDArray[np.uint8], rounded: str | None = None) -> _Answer:
+def _answer(cascade: Cascade, image_SS3: NDArray[np.uint8], rounded: str | None = None) -> Answers:
     """The answer to an image, with one tensor rounded to 8 bits on its way."""
     cascade.buffers[IMAGE].write(image_SS3[None])
     for engine in cascade.engines.values():
@@ -139,14 +134,9 @@ def _answer(cascade: Cascade, image_SS3: NDArray[np.uint8], rounded: str | None 
         if rounded is not None and rounded in {spec.name for spec in engine.outputs}:
             buffer = cascade.buffers[rounded]
             buffer.write(round_to_int8(buffer.read()))
-    results = cascade.manifest.results
-    probabilities = mask = None
-    if results.class_logits is not None:
-        probabilities = softmax(np.array(cascade.buffers[results.class_logits].read()[0]))
-    if (name := results.mask_logits or results.coarse_logits) is not None:
-        cut = logit(cascade.manifest.thresholds.get("mask", 0.5))
-        mask = cascade.buffers[name].read()[0, 0] > cut
-    return _Answer(probabilities, mask)
+    names, side = cascade.manifest.results.names(), cascade.manifest.image_size
+    logits = {name: cascade.buffers[name].read() for name in names}
+    return answers_from_logits(cascade.manifest, logits, side, side)
 
 
 def round_to_int8(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,13 +145,15 @@ def round_to_int8(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return (np.round(values / step) * step).astype(np.float32)
 
 
-def _effect(kind: Kind, name: str, exact: Sequence[_Answer], given: Sequence[_Answer]) -> Effect:
+def _effect(kind: Kind, name: str, exact: Sequence[Answers], given: Sequence[Answers]) -> Effect:
     shifts, changes = [], []
     for one, other in zip(exact, given, strict=True):
-        if one.probabilities_K is not None and other.probabilities_K is not None:
-            shifts.append(float(np.abs(one.probabilities_K - other.probabilities_K).max()))
-        if one.mask_hw is not None and other.mask_hw is not None:
-            changes.append(1.0 - confusion_from_masks(one.mask_hw, other.mask_hw).jaccard)
+        if one.probabilities:
+            there = other.probabilities
+            shifts.append(max(abs(p - there[name]) for name, p in one.probabilities.items()))
+        mask, rounded = (a.coarse_mask_HW if a.mask_HW is None else a.mask_HW for a in (one, other))
+        if mask is not None and rounded is not None:
+            changes.append(1.0 - confusion_from_masks(mask, rounded).jaccard)
     return Effect(
         kind=kind,
         name=name,

@@ -18,7 +18,7 @@ from ckd.calibration.int8_bundle import (
     quantise_bundle,
     without_cost,
 )
-from ckd.contract.bundle import Bundle, write_hashes
+from ckd.contract.bundle import Bundle, move_new, write_hashes
 from ckd.runtime.backends import installed, open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.train.data.samples import SampleSet
@@ -129,7 +129,7 @@ class Bench:
             self.tried.append(found)
             if out is not None and not misses:
                 self._record(made, found)
-                made.rename(out)
+                move_new(made, out)
         return found
 
     def _cost(self, cascade: Cascade) -> Cost:
@@ -144,8 +144,8 @@ class Bench:
         record["budget"], record["accepted"] = asdict(self.budget), found.as_dict()
         record["tried"] = [trial.as_dict() for trial in self.tried]
         (bundle / CALIBRATION).write_text(json.dumps(record) + "\n")
-        card = bundle / "model_card.md"
-        card.write_text(without_cost(card.read_text()) + _card(found, record["measured_on"]))
+        if (card := bundle / "model_card.md").is_file():
+            card.write_text(without_cost(card.read_text()) + _card(found, record["measured_on"]))
         write_hashes(bundle)
 
     def _told(self, what: str) -> Callable[[int, int], None] | None:

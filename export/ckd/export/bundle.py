@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ckd.contract.bundle import CASCADE, Bundle, check_new, write_hashes
+from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new, write_hashes
 from ckd.contract.errors import GateFailed, UsageError
 from ckd.contract.labels import headline_tasks
 from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
@@ -123,7 +123,7 @@ def write_bundle(
                 )
                 _check_acceptance(cascade, bundle)
         tell("done", steps, steps)
-        shutil.move(folder, out)
+        move_new(folder, out)
     return ExportReport(parity, count_macs(system), count_macs(deployed))
 
 

@@ -25,7 +25,7 @@ def build(path: Path, precisions: Sequence[str] | None, device: str, as_json: bo
             (
                 engine.network,
                 engine.precision,
-                f"{len(engine.content) / 1e6:.1f}",
+                f"{engine.num_bytes / 1e6:.1f}",
                 "kept" if engine.seconds is None else f"{engine.seconds:.1f}",
                 str(engine.path),
             )

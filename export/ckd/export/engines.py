@@ -1,7 +1,7 @@
 """TensorRT engines of a bundle, built before they are needed, and proved where there is a GPU."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ckd.contract.bundle import Bundle
@@ -36,7 +36,7 @@ class EngineReport:
                 {
                     "network": engine.network,
                     "precision": engine.precision,
-                    "num_bytes": len(engine.content),
+                    "num_bytes": engine.num_bytes,
                     "seconds": engine.seconds,
                     "path": str(engine.path),
                     "sha256": engine.sha256,
@@ -124,7 +124,9 @@ def _build_ahead(
         files = TensorRtBackend.precisions[precision]
         specs = {name: manifest.spec(name, files) for name in manifest.shapes}
         engines += [
-            kept.fetch(node, bundle.content(node.files[files]), specs, precision)
+            replace(
+                kept.fetch(node, bundle.content(node.files[files]), specs, precision), content=None
+            )
             for node in manifest.nodes
         ]
     return EngineReport(tuple(engines), {}, why)

@@ -171,6 +171,16 @@ def check_new(out: Path) -> None:
         raise UsageError(f"{out} exists; name another folder or remove it")
 
 
+def move_new(folder: Path, out: Path) -> None:
+    """Give a finished folder its name, on the same disk; `UsageError` if another has it by now."""
+    try:
+        folder.rename(out)
+    except OSError as error:
+        if out.exists():
+            raise UsageError(f"{out} was made by another process meanwhile; remove it") from error
+        raise
+
+
 def write_hashes(folder: Path) -> None:
     """Write `MANIFEST.json` for every other file in a folder: the last step of making a bundle."""
     records = {}

@@ -2,14 +2,16 @@
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from ckd.contract.errors import CkdError
+from ckd.contract.errors import CkdError, UsageError
 from ckd.contract.version import ckd_version
 
 _bars: list[Any] = []  # those shown, to be taken down however the command ends
@@ -55,6 +57,16 @@ def progress_bar(unit: str) -> Callable[[int, int], None]:
             bar.stop()
 
     return tell
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, before any work; `UsageError` if it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "Permission denied")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot write results there ({error.strerror})") from error
 
 
 def run(command: Callable[[], object]) -> None:

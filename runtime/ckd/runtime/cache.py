@@ -1,29 +1,31 @@
 """The folder in which `ckd` keeps what it found out about, or built for, this machine."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
 def cache_folder() -> Path:
     """``CKD_CACHE``, or ``ckd`` in the user's cache."""
-    if "CKD_CACHE" in os.environ:
-        return Path(os.environ["CKD_CACHE"])
+    if chosen := os.environ.get("CKD_CACHE"):
+        return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ckd"
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that whoever reads it finds all of the old or all of the new.
 
     Raises:
         OSError: it cannot be written; what was there still is.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    written = Path(name)
+    # Not by `tempfile`, whose files only their owner may read: a cache may be shared.
+    written = path.with_name(f".writing-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with written.open("xb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a loss of power leaves no hole under a finished name
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)

@@ -61,7 +61,8 @@ class Cascade(Closing):
         if files not in manifest.precisions():
             raise UsageError(
                 f"{bundle.path}: no {files} networks in this bundle; "
-                f"it has {', '.join(manifest.precisions())}"
+                f"it has {', '.join(manifest.precisions())}; `ckd-export bundle` and "
+                "`ckd-calibrate` make others"
             )
         on_cpu = backend.device == "cpu"
         if on_cpu and precision.startswith("int8") and lacks_int8_instructions():

@@ -71,6 +71,8 @@ def remembered(bundle: str, precision: str, num_threads: int | None) -> dict[str
     found = _load().get(_key(bundle, precision, num_threads))
     if not isinstance(found, dict) or not found or not set(found) <= set(BACKENDS):
         return None
+    if not all(isinstance(ms, int | float) for ms in found.values()):
+        return None
     return {name: float(ms) for name, ms in found.items()}
 
 
@@ -89,7 +91,7 @@ def _key(bundle: str, precision: str, num_threads: int | None) -> str:
 def _load() -> dict[str, object]:
     try:
         found = json.loads((cache_folder() / "backends.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -53,7 +53,9 @@ class EngineCache:
         self.folder = folder or cache_folder() / "engines"
         self.limit_bytes = limit_bytes
 
-    def fetch(self, key: EngineKey, build: Callable[[], bytes]) -> "mmap.mmap | bytes":
+    def fetch(
+        self, key: EngineKey, build: Callable[[], bytes | memoryview]
+    ) -> mmap.mmap | bytes | memoryview:
         """The engine of a key, mapped into memory; built if it is not there or not whole.
 
         Two processes that ask at once build it once. Where the folder cannot be written, it is
@@ -67,9 +69,10 @@ class EngineCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(path.with_suffix(".lock"))
             _acquire(lock, path)
-        except OSError as error:
+        except OSError as error:  # no lock, so nobody can be writing: what is there may be read
             _log.info("engines cannot be kept in %s: %s", self.folder, error)
-            return build()
+            found = self._read(path, key)
+            return build() if found is None else found
         try:
             if (found := self._read(path, key)) is not None:
                 return found
@@ -84,7 +87,7 @@ class EngineCache:
         finally:
             lock.release()
 
-    def find(self, key: EngineKey) -> "mmap.mmap | None":
+    def find(self, key: EngineKey) -> mmap.mmap | None:
         """The engine of a key if it is there and whole."""
         return self._read(self.path(key), key)
 
@@ -125,18 +128,23 @@ class EngineCache:
         if dict(entry.key) != dict(key):
             _log.warning("%s is another engine; building it again", path)
             return None
-        content = _mapped(path) if path.stat().st_size == entry.size else None
-        if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
+        try:
+            content = _mapped(path)
+        except (OSError, ValueError) as error:  # not ours to read, empty, or just pruned
+            _log.warning("%s cannot be read (%s); building it again", path, error)
+            return None
+        if len(content) != entry.size or hashlib.sha256(content).hexdigest() != entry.sha256:
             _log.warning("%s is damaged; building it again", path)
             return None
         with contextlib.suppress(OSError):  # a read-only folder
             os.utime(path)
         return content
 
-    def _write(self, path: Path, key: EngineKey, content: bytes) -> None:
+    def _write(self, path: Path, key: EngineKey, content: bytes | memoryview) -> None:
         """The engine, then its record: without one it counts as not there."""
         _record_path(path).unlink(missing_ok=True)
         replace_file(path, content)
+        _forget_pages(path)
         record = {
             "key": dict(key),
             "size": len(content),
@@ -172,7 +180,7 @@ def _entry(path: Path) -> Entry | None:
             sha256=str(record["sha256"]),
             used_s=path.stat().st_mtime,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -182,6 +190,17 @@ def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
     except filelock.Timeout:
         _log.info("waiting for another process that builds %s", path.name)
         lock.acquire(poll_interval=_LOCK_POLL_S)
+
+
+def _forget_pages(path: Path) -> None:
+    """Let the kernel read the file anew from the disk.
+
+    What was written at once stays in memory in large pieces, and comes into a map in these: each
+    number that is read would keep all its neighbourhood in a process's memory.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _mapped(path: Path) -> mmap.mmap:

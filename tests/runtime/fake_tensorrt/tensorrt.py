@@ -79,7 +79,9 @@ class Network:
 
 class ParserError:
     def desc(self) -> str:
-        return "Assertion failed: isFine(x): This is not supported.\nCall stack: ..."
+        return (
+            "Invalid Node - Conv_3\nAssertion failed: isFine(x): This is not supported.\nStack: ..."
+        )
 
     def node_name(self) -> str:
         return "Conv_3"

@@ -7,7 +7,9 @@ itself is set here: FP32 stays FP32 unless bf16 was asked for, and one request h
 import io
 import logging
 import mmap
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
@@ -78,11 +80,14 @@ class OpenVinoBackend:
             **settings,
         }
 
-        def build() -> bytes:
-            file = io.BytesIO(onnx.read())  # must outlive the model, which reads weights from it
-            model = self._core.read_model(file)
+        def build() -> memoryview:
+            # From a file it is read piece by piece; from memory it would be copied twice.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "network.onnx"
+                path.write_bytes(onnx.read())
+                model = self._core.read_model(path)
             exported: io.BytesIO = self._core.compile_model(model, "CPU", settings).export_model()
-            return exported.getvalue()
+            return exported.getbuffer()
 
         try:
             exported = _Exported(self._cache.fetch(key, build))
@@ -117,7 +122,7 @@ class OpenVinoBackend:
 class _Exported:
     """A compiled network as OpenVINO writes it; an imported one goes on reading its weights."""
 
-    def __init__(self, content: mmap.mmap | bytes) -> None:
+    def __init__(self, content: mmap.mmap | bytes | memoryview) -> None:
         self._content = content if isinstance(content, mmap.mmap) else bytearray(content)
         if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_NOHUGEPAGE"):
             # Else each bias that is read keeps 2 MB of laid-out weights around it in memory.

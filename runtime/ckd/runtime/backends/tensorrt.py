@@ -5,6 +5,7 @@ Works with `tensorrt` 10.3 and later and with `tensorrt_rtx`, see `tensorrt_sdk`
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ckd.contract.bundle import Content
@@ -137,7 +138,7 @@ class TensorRtEngine:
         kept: Kept,
     ) -> None:
         self.name = node.name
-        self.kept, self.sha256 = kept, kept.sha256
+        self.kept, self.sha256 = replace(kept, content=None), kept.sha256
         self.inputs, self.outputs = _tensors(backend.tensorrt, engine, node)
         check_promise(node, self.inputs, self.outputs, specs)
         self._log = backend.log

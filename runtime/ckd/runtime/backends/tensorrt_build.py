@@ -166,7 +166,10 @@ def _parser_error(parser: Any, said: list[str]) -> str:
     if not parser.num_errors:
         return worst_line(said)
     error = parser.get_error(0)
-    told = re.sub(r"^Assertion failed: .*?\): ", "", " ".join(error.desc().split()))
+    lines = [line for line in error.desc().splitlines() if line.strip()]
+    # Some errors begin with a line that only names the node.
+    useful = [line for line in lines if not line.startswith("Invalid Node")] or lines
+    told = re.sub(r"^Assertion failed: .*?\): ", "", " ".join(useful[:1]).strip())
     # Absent before 10.0, and empty where it is about the file.
     node = getattr(error, "node_name", str)()
     return f"{node}: {told}" if node else told

@@ -34,13 +34,16 @@ _log = logging.getLogger(__name__)
 class Kept:
     """An engine as it lies in the cache.
 
-    ``seconds`` is how long it took to build; None if it was there. Where the cache cannot be
-    written there is nothing at ``path``.
+    Attributes:
+        content: let go of, None, once TensorRT has loaded it.
+        path: where the cache cannot be written there is nothing.
+        seconds: that it took to build; None if it was there.
     """
 
     network: str
     precision: str
-    content: mmap.mmap | bytes
+    content: mmap.mmap | bytes | memoryview | None
+    num_bytes: int
     sha256: str
     path: Path
     seconds: float | None
@@ -85,7 +88,8 @@ class KeptEngines:
 
         content = self._cache.fetch(key, build)
         sha256 = hashlib.sha256(content).hexdigest()
-        return Kept(node.name, precision, content, sha256, self._cache.path(key), seconds)
+        path = self._cache.path(key)
+        return Kept(node.name, precision, content, len(content), sha256, path, seconds)
 
     def drop(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str

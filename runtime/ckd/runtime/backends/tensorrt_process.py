@@ -5,6 +5,7 @@ which ends the process; a graph can crash it. Weights and kernels of the engine 
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any, Final
 
 from ckd.contract import console
 from ckd.contract.errors import EngineError
+
+_log = logging.getLogger(__name__)
 
 BUILDER: Final = "ckd.runtime.backends.tensorrt_build"
 #: Of the free device memory, for the workspace of one layer; the engine itself needs the rest.
@@ -74,6 +77,8 @@ def build_engine(
         finally:
             tell(100, 100)
         if process.returncode == 0 and plan.exists():
+            for line in outcome.get("said", ()):
+                _log.info("%s: %s", what, line)
             return plan.read_bytes()
         raise EngineError(f"cannot build {what}: {_failure(process.returncode, outcome, log)}")
 
