@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.benchmarks.contenders import SAME_NETWORKS, logit_error
+from ckd.benchmarks.contenders import logit_error
 from ckd.benchmarks.gpu_steps import Logits, OnnxStep, Step, open_ckd
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_torch import TorchStep, idle_compilers_after, torch_system
@@ -24,6 +24,10 @@ from ckd.runtime.backends import first_line
 _COMPILE_SHARE: Final = 0.4
 #: What all others are measured against, in time and in answers.
 REFERENCE: Final = "PyTorch eager FP32"
+
+#: FP32 logits that differ by more than this part of the largest are not of the same networks. Wide,
+#: since untrained networks amplify what cuDNN's algorithms round differently.
+_SAME_NETWORKS: Final = 0.25
 
 Images = NDArray[np.uint8]
 
@@ -143,7 +147,7 @@ def _compared(entry: Entry, given: Logits, expected: Logits | None) -> float | N
     if expected is None:
         return None
     error = logit_error(given, expected)
-    if entry.precision == "fp32" and not error <= SAME_NETWORKS["fp32"]:
+    if entry.precision == "fp32" and not error <= _SAME_NETWORKS:
         raise UsageError(f"its logits differ from PyTorch's by {error:.2g} of the largest")
     return error
 
