@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ckd.benchmarks.gpu_cli import gpu_command
 from ckd.contract import console
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import usable_cores
@@ -42,6 +43,9 @@ def latency_command(
         str, typer.Option(help="Of the chain: onnxruntime, openvino, or auto.")
     ] = "onnxruntime",
     precision: Annotated[str, typer.Option(help="Of the chain, as in `ckd-run`.")] = "fp32",
+    power: Annotated[
+        bool, typer.Option("--power", help="On a Jetson: also measure watts, and joules a frame.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write latency.json, latency.md and latency.png here.")
     ] = None,
@@ -51,11 +55,13 @@ def latency_command(
     from ckd.benchmarks.contenders import ChainSetting
     from ckd.benchmarks.latency import latency
     from ckd.benchmarks.machine import public_command
+    from ckd.benchmarks.power import find_rails
     from ckd.benchmarks.processes import startup
     from ckd.benchmarks.report import write_report
 
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
+    rails = find_rails() if power else ()
     if out is not None:
         console.make_folder(out)
     weights, fused = "as in the bundle", None
@@ -84,6 +90,7 @@ def latency_command(
             runs=runs,
             weights=weights,
             command=public_command("ckd-bench", sys.argv[1:]),
+            rails=rails,
             progress=console.progress_bar("calls"),
         )
         report = replace(report, startup=startup(bundle, setting=setting))
@@ -172,6 +179,9 @@ def compare_command(
     if out is not None:
         _say(f"wrote {', '.join(write_comparison(found, out))} to {out}")
     print(to_json(found) if as_json else to_markdown(found), end="")
+
+
+cli.command("gpu")(gpu_command)
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from ckd.benchmarks.measure import (
     latency_from_samples,
     paired_ratio,
 )
+from ckd.benchmarks.power import Rail, measure_power
 from ckd.benchmarks.processes import memory_of
 from ckd.benchmarks.report import Contender, Kind, LatencyReport
 from ckd.runtime.cascade import embedded_bundle
@@ -46,6 +47,7 @@ def latency(
     runs: int = 100,
     weights: str = "as in the bundle",
     command: str = "",
+    rails: tuple[Rail, ...] = (),
     progress: Progress | None = None,
 ) -> LatencyReport:
     """Measure a bundle on the CPU, against whatever else is given of the same networks.
@@ -59,11 +61,13 @@ def latency(
         runs: turns that count.
         weights: what to say of the weights in the report.
         command: to be quoted in the report.
+        rails: whose power to measure in the end, while the chain runs without a pause.
         progress: told after every call.
 
     Raises:
         UsageError: the contenders do not run the same networks.
         EnvironmentUnusable: a contender's library is not installed.
+        EngineError: a power monitor stopped answering.
     """
     threads = setting.threads
     before = activity()
@@ -88,6 +92,7 @@ def latency(
                 racing[kind] = Whole(infer, cascade.manifest, frame_HWC)
         errors = compare(racing, setting.precision)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
+        power = measure_power(lambda: cascade.predict(frame_HWC), rails) if rails else None
 
     networks_ms = {kind: np.array(racing[kind].networks_ms[-runs:]) for kind in sources}
     laps = chain.laps_ms[-runs:]
@@ -118,6 +123,7 @@ def latency(
         overhead=latency_from_samples(frame_ms["chain"] - networks_ms["chain"], warmup),
         fused_ratio=_ratio(networks_ms.get("fused"), networks_ms["chain"]),
         startup=(),
+        power=power,
         machine=machine(),
         conditions=conditions(before, activity(), command),
     )

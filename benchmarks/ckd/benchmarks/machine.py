@@ -26,7 +26,8 @@ FLAGS: Final = (
 )  # fmt: skip
 PACKAGES: Final = (
     "numpy", "opencv-python-headless", "opencv-python", "pillow",
-    "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "torch",
+    "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "torch", "triton",
+    "tensorrt", "tensorrt-cu13", "cuda-bindings",
 )  # fmt: skip
 
 

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from ckd.benchmarks.machine import Conditions, Machine
+from ckd.benchmarks.markdown import machine_rows, ratio_text, rounded, table
 from ckd.benchmarks.measure import Latency, Ratio
+from ckd.benchmarks.power import PowerReport
 
 Kind = Literal["chain", "jpeg", "fused", "pytorch"]
 
@@ -76,6 +78,7 @@ class LatencyReport:
         weights: what they are, in words.
         steps: the chain's "preprocess", each node by name, and "postprocess".
         overhead: the part of the chain's frame that no node accounts for.
+        power: of the board while the chain ran; None where it was not asked for.
         fused_ratio: fused graph's time over the chain's, networks alone; below 1 the chain loses.
     """
 
@@ -90,13 +93,16 @@ class LatencyReport:
     overhead: Latency
     fused_ratio: Ratio | None
     startup: tuple[Startup, ...]
+    power: PowerReport | None
     machine: Machine
     conditions: Conditions
 
     def to_json(self) -> str:
         """Everything, times in milliseconds and memory in MiB."""
         tree = {"schema": 1, "measured": "latency", **asdict(self)}
-        return json.dumps(_rounded(tree), indent=2) + "\n"
+        if self.power is not None:
+            tree["power"]["joules_per_frame"] = self.power.busy.joules_per_frame
+        return json.dumps(rounded(tree), indent=2) + "\n"
 
     def to_markdown(self) -> str:
         """Tables for people."""
@@ -142,7 +148,7 @@ def _sections(report: LatencyReport) -> Iterable[str]:
     compared = any(c.kind == "pytorch" for c in report.contenders)
     head = ("contender", "p50", "p90", "p99", "min", *["PyTorch / contender"] * compared)
     yield "## Networks alone: resized image to logits"
-    yield _table(
+    yield table(
         head,
         (
             (CONTENDERS[c.kind][0], *_figures(c.networks), *[_speedup(c, "networks")] * compared)
@@ -151,9 +157,9 @@ def _sections(report: LatencyReport) -> Iterable[str]:
         ),
     )
     if report.fused_ratio is not None:
-        yield f"Fused graph / chain: {_ratio(report.fused_ratio)}; below 1 the chain loses."
+        yield f"Fused graph / chain: {ratio_text(report.fused_ratio)}; below 1 the chain loses."
     yield "## Whole frame: image to masks at frame size and probabilities"
-    yield _table(
+    yield table(
         head,
         (
             (CONTENDERS[c.kind][0], *_figures(c.frame), *[_speedup(c, "frame")] * compared)
@@ -163,7 +169,7 @@ def _sections(report: LatencyReport) -> Iterable[str]:
     yield "\n".join(_explained(contender) for contender in report.contenders)
     yield "## The chain step by step"
     total_ms = sum(step.p50_ms for step in report.steps.values())
-    yield _table(
+    yield table(
         ("step", "p50", "p90", "p99", "min", "share of p50"),
         ((n, *_figures(s), f"{s.p50_ms / total_ms:.1%}") for n, s in report.steps.items()),
     )
@@ -179,7 +185,7 @@ def _sections(report: LatencyReport) -> Iterable[str]:
         + " PyTorch's libraries include those that `ckd.train` needs for training."
         * compared
     )
-    yield _table(
+    yield table(
         ("contender", "libraries", "peak", "networks and work", "files' pages at the end"),
         (
             (CONTENDERS[c.kind][0], *(f"{mb:.0f}" for mb in (m.libraries_mb, m.peak_mb)),
@@ -194,48 +200,40 @@ def _sections(report: LatencyReport) -> Iterable[str]:
             f"Fresh processes from start to end, {report.startup[0].wall.runs} runs each, files in "
             "the page cache."
         )
-        yield _table(
+        yield table(
             ("process", "p50, ms", "min, ms", "peak memory, MiB"),
             (
                 (s.what, f"{s.wall.p50_ms:.0f}", f"{s.wall.min_ms:.0f}", f"{s.peak_mb:.0f}")
                 for s in report.startup
             ),
         )
+    if report.power is not None:
+        yield from _power_sections(report.power)
     yield "## Machine"
-    yield _table(("", ""), _machine_rows(report.machine, report.conditions))
+    yield table(("", ""), machine_rows(report.machine, report.conditions))
 
 
-def _machine_rows(machine: Machine, during: Conditions) -> Iterable[tuple[str, str]]:
-    yield "CPU", f"{machine.cpu}, {machine.cores} cores" + (", virtual" if machine.virtual else "")
-    yield "instructions", ", ".join(machine.cpu_flags) or "none of note"
-    if machine.governor is not None:
-        yield "frequency governor", machine.governor
-    yield "memory", f"{machine.memory_gb:.1f} GB"
-    yield "system", machine.system
+def _power_sections(power: PowerReport) -> Iterable[str]:
+    idle, busy = power.idle, power.busy
+    yield "## Power"
     yield (
-        "versions",
-        ", ".join(
-            f"{name} {version}"
-            for name, version in {"Python": machine.python, **machine.versions}.items()
-        ),
+        f"Means of {busy.samples} readings over {busy.seconds:.1f} s, in which the chain took "
+        f"{busy.frames} frames without a pause, and of {idle.samples} over {idle.seconds:.1f} s "
+        f"before, in which it did nothing. Whole module: {', '.join(busy.total)}; not its carrier "
+        "board, camera or power supply."
     )
-    yield "date", during.date
-    yield "duration", f"{during.duration_s:.0f} s"
-    yield "load average", f"{during.load_before:.2f} before, {during.load_after:.2f} after"
-    yield (
-        "others meanwhile",
-        (
-            f"{during.other_cores:.2f} cores used by other processes, "
-            f"{during.stolen_cores:.2f} withheld by the hypervisor"
-        ),
+    yield table(
+        ("rail", "idle, W", "busy, W"),
+        [
+            *((name, f"{idle.watts[name]:.2f}", f"{w:.2f}") for name, w in busy.watts.items()),
+            ("**module**", f"{idle.total_watts:.2f}", f"{busy.total_watts:.2f}"),
+        ],
     )
-    if during.command:
-        yield "command", f"`{during.command}`"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    rule = ["---", *("---:" for _ in head[1:])] if len(head) > 2 else ["---"] * len(head)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+    if busy.joules_per_frame is not None and power.added_joules_per_frame is not None:
+        yield (
+            f"{busy.joules_per_frame:.3g} J a frame, {power.added_joules_per_frame:.3g} J of it "
+            "more than idling takes."
+        )
 
 
 def _figures(latency: Latency) -> tuple[str, str, str, str]:
@@ -247,7 +245,7 @@ def _figures(latency: Latency) -> tuple[str, str, str, str]:
 def _speedup(contender: Contender, part: Literal["networks", "frame"]) -> str:
     if contender.kind == "pytorch":
         return "1"
-    return _ratio(contender.networks_speedup if part == "networks" else contender.frame_speedup)
+    return ratio_text(contender.networks_speedup if part == "networks" else contender.frame_speedup)
 
 
 def _explained(contender: Contender) -> str:
@@ -256,15 +254,3 @@ def _explained(contender: Contender) -> str:
     if error is None or contender.kind == "chain":
         return f"* {name}: {what}."
     return f"* {name}: {what}; logits within {error:.0e} of the chain's."
-
-
-def _ratio(ratio: Ratio | None) -> str:
-    return "" if ratio is None else f"{ratio.median:.2f}x ({ratio.p10:.2f} to {ratio.p90:.2f})"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

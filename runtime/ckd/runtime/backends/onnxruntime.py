@@ -86,8 +86,8 @@ class OnnxRuntimeEngine:
         self, node: NodeSpec, session: ort.InferenceSession, specs: Mapping[str, TensorSpec]
     ) -> None:
         self.name = node.name
-        self.inputs = tuple(_spec(value) for value in session.get_inputs())
-        self.outputs = tuple(_spec(value) for value in session.get_outputs())
+        self.inputs = tuple(static_spec(value) for value in session.get_inputs())
+        self.outputs = tuple(static_spec(value) for value in session.get_outputs())
         check_promise(node, self.inputs, self.outputs, specs)
         self._session: ort.InferenceSession | None = session
         self._binding = session.io_binding()
@@ -119,7 +119,8 @@ def _value(buffer: DeviceBuffer) -> ort.OrtValue:
     return cast(OnnxRuntimeBuffer, buffer).value
 
 
-def _spec(value: Any) -> TensorSpec:
+def static_spec(value: Any) -> TensorSpec:
+    """What a session says of an input or output; `EngineError` if its shape is not fixed."""
     if value.type not in _DTYPES or not all(isinstance(size, int) for size in value.shape):
         raise EngineError(
             f"{value.name}: {value.type}{value.shape} is no static tensor of a known type"

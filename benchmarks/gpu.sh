@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in under eight minutes: the tests marked gpu, then the race of
+# `ckd-bench gpu`. Run it on a machine with an NVIDIA GPU, from a checkout:
+#
+#     benchmarks/gpu.sh [RESULTS [options of ckd-bench gpu]]
+#
+# RESULTS is where gpu-<device>-<date>/ is written (benchmarks/results by default). Nothing is
+# installed and no network is used; what is missing is said. Environment:
+#
+#     PYTHON      interpreter that has torch with CUDA (python3)
+#     PYTHONPATH  packages that were carried along
+#     LIMIT_S     seconds for everything (470)
+#
+# Exit code: 3 without Python, torch or GPU; else that of the race; else that of the tests.
+set -uo pipefail
+SECONDS=0
+results=$(realpath -m -- "${1:-$(dirname -- "$0")/results}")
+[ $# -gt 0 ] && shift
+cd -- "$(dirname -- "$0")/.." || exit 1
+python=${PYTHON:-python3}
+limit=${LIMIT_S:-470}
+for root in benchmarks calibration export train runtime; do
+    PYTHONPATH=$PWD/$root${PYTHONPATH:+:$PYTHONPATH}
+done
+export PYTHONPATH PIP_NO_INDEX=1
+
+if ! command -v "$python" >&2; then
+    echo "error: no interpreter $python; set PYTHON to one that has torch with CUDA" >&2
+    exit 3
+fi
+"$python" -m ckd.benchmarks.gpu_machine "$@" || exit
+
+# Only files with such tests: others may need packages that this machine lacks. The checkout's
+# pytest settings name plugins, so the ones that matter are repeated here.
+mapfile -t files < <(grep -rlE --include='test_*.py' 'mark\.gpu' tests)
+echo "== tests marked gpu: ${#files[@]} files" >&2
+timeout -k 10 $((limit * 2 / 5)) "$python" -m pytest "${files[@]}" -m gpu -q -rsfE \
+    -o addopts=--import-mode=importlib -o filterwarnings=default -p no:cacheprovider >&2
+tested=$?
+[ $tested -eq 0 ] || echo "== the tests did not pass (exit code $tested); going on" >&2
+
+left=$((limit - SECONDS - 20))
+echo "== race, $left s left" >&2
+timeout -k 10 $((left + 15)) "$python" -m ckd.benchmarks.cli gpu --results "$results" \
+    --limit "$left" "$@"
+raced=$?
+echo "== done after $SECONDS s: tests $tested, race $raced" >&2
+[ $raced -ne 0 ] && exit $raced
+exit $tested

@@ -1,0 +1,77 @@
+"""A system of a few weights that answers everything a real one does, as a recipe to race."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ckd.benchmarks import gpu_subject
+from ckd.benchmarks.gpu_deadline import Deadline
+from ckd.benchmarks.gpu_subject import Subject
+from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.train.systems.graph import Node, System
+
+SIDE = 32
+
+
+class First(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 4, stride=4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.conv(image)
+        return logits
+
+
+class Second(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.relu(self.conv(image))
+        return self.head(x.mean((2, 3)) + coarse.mean((2, 3))), x[:, :1]
+
+
+def toy(seed: int = 0) -> System:
+    torch.manual_seed(seed)
+    return System(
+        "toy",
+        (
+            Node("first", First(), (IMAGE,), ("coarse_logits",)),
+            Node("second", Second(), (IMAGE, "coarse_logits"), ("logits", "mask_logits")),
+        ),
+        ("MEL", "NEV"),
+        ("MEL",),
+        SIDE,
+        ResultSpec("logits", "mask_logits", "coarse_logits"),
+    ).eval()
+
+
+@pytest.fixture(scope="session")
+def toy_recipe() -> Iterator[None]:
+    """The recipe ckdnet-tiny builds the toy."""
+
+    def untrained_run(name: str, run: Path) -> None:
+        run.mkdir(parents=True)
+        (run / "data.json").write_text("{}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_subject, "untrained_run", untrained_run)
+        patch.setattr(gpu_subject, "load_run", lambda run: (None, toy()))
+        yield
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of the toy, made once for all tests."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture
+def subject(toy_recipe: None, work: Path) -> Subject:
+    return Subject("ckdnet-tiny", work, Deadline(600.0))

@@ -1,0 +1,70 @@
+"""What is raced: files are made once, and only if there is time."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckd.benchmarks import gpu_subject
+from ckd.benchmarks.gpu_deadline import Deadline
+from ckd.benchmarks.gpu_subject import Subject
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import UsageError
+from ckd.contract.manifest import IMAGE
+
+
+def test_what_takes_too_long_is_not_begun(toy_recipe: None, tmp_path: Path) -> None:
+    now_s = [0.0]
+    late = Subject("ckdnet-tiny", tmp_path, Deadline(100.0, clock=lambda: now_s[0]))
+    now_s[0] = 95.0
+    with pytest.raises(UsageError, match=r"no time: one graph of ckdnet-tiny takes some 10 s, 5 s"):
+        late.one_graph("fp32")
+    assert list((tmp_path / "ckdnet-tiny").iterdir()) == [tmp_path / "ckdnet-tiny" / "run"]
+    now_s[0] = 0.0
+    with pytest.raises(UsageError, match="no time"):  # a reason given once is not tried again
+        late.one_graph("fp32")
+
+
+def test_files_are_made_once(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = subject.one_graph("fp16"), subject.bundle("fp32")
+    subject = Subject(subject.name, made[0].parents[1], Deadline(600.0))
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("exported again")
+
+    monkeypatch.setattr(gpu_subject, "export_onnx", never)
+    assert (subject.one_graph("fp16"), subject.bundle("fp32")) == made
+    assert set(Bundle(made[1]).manifest.precisions()) == {"fp32", "fp16"}
+
+
+def test_a_bundle_of_one_graph_holds_the_whole_system(subject: Subject) -> None:
+    folder = subject.one_graph_bundle("fp16")
+    bundle = Bundle(folder)
+    bundle.verify()
+    (node,) = bundle.manifest.nodes
+    assert (node.inputs, set(node.outputs)) == ((IMAGE,), set(subject.system.results.names()))
+    assert bundle.manifest.precisions() == ("fp16",)
+    made = folder.stat().st_mtime_ns
+    assert subject.one_graph_bundle("fp16") == folder
+    assert folder.stat().st_mtime_ns == made
+
+
+def test_int8_files_are_made_of_generated_images(subject: Subject) -> None:
+    manifest = Bundle(subject.bundle("int8")).manifest
+    assert {"int8", "int8.cpu"} <= set(manifest.precisions())
+
+
+def test_what_runs_too_long_is_stopped() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+
+    def long() -> None:
+        with Deadline(0.2).stopping("torch.compile", 0.5):
+            time.sleep(30.0)
+
+    with pytest.raises(UsageError, match=r"torch\.compile was stopped after 0 s, 50% of what was"):
+        long()
+    with Deadline(60.0).stopping("a short piece", 0.5):
+        pass
+    assert signal.getsignal(signal.SIGALRM) is before
