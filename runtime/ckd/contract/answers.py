@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import mask_from_logits, softmax
 
@@ -51,3 +52,17 @@ def answers_from_logits(
         coarse_mask_HW=mask(results.coarse_logits, side if results.coarse_align_corners else None),
         probabilities=probabilities,
     )
+
+
+def quality_of(answers: Answers, image_size: int) -> dict[str, float]:
+    """What speaks for or against the answers, by name; ``image_size`` is the networks'."""
+    quality: dict[str, float] = {}
+    fine, coarse = answers.mask_HW, answers.coarse_mask_HW
+    if fine is not None:
+        quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
+    if fine is not None and coarse is not None and fine.any():
+        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+        step = max(1, min(fine.shape) // image_size)
+        overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
+        quality["mask_agreement"] = overlap.jaccard
+    return quality

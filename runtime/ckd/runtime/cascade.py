@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.answers import Answers, answers_from_logits
+from ckd.contract.answers import answers_from_logits, quality_of
 from ckd.contract.bundle import Bundle
-from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import check_rgb, network_image, read_rgb
 from ckd.contract.results import Finding
 from ckd.runtime.backends import (
     Backend,
+    DeviceArray,
     DeviceBuffer,
     DeviceRunner,
     Engine,
@@ -171,16 +171,21 @@ class Cascade(Closing):
             taken_ms.append(1e3 * (time.perf_counter() - start))
         return statistics.median(taken_ms)
 
-    def predict(self, image: NDArray[np.uint8] | Path | str) -> Finding:
+    def predict(self, image: NDArray[np.uint8] | Path | str | DeviceArray) -> Finding:
         """Analyse one image.
 
         Args:
-            image: uint8 RGB [H, W, 3] (OpenCV gives BGR: reverse the last axis), or a file.
+            image: uint8 RGB [H, W, 3] (OpenCV gives BGR: reverse the last axis), or a file; with a
+                GPU also an array that lies there, see `run_device`, of which only the logits come
+                to the host.
 
         Raises:
             InputError: the file or array is not an image that can be analysed.
             EngineError: an engine failed.
         """
+        on_host = isinstance(image, np.ndarray | Path | str)
+        if isinstance(self._runner, DeviceRunner) and not on_host:
+            return self._predict_device(self._runner, cast(DeviceArray, image))
         image_HWC = _opened(image)
         watch = Stopwatch()
         small_HWC = network_image(image_HWC, self.manifest.image_size)
@@ -235,6 +240,13 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self._release.close()
 
+    def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
+        watch = Stopwatch()
+        logits = {name: buffer.read() for name, buffer in runner.run_device(image).items()}
+        watch.lap("networks")
+        height, width = image.shape[:2]
+        return self._finding(logits, (int(height), int(width)), watch)
+
     def _overlapped(
         self, runner: DeviceRunner, images: Iterable[NDArray[np.uint8]]
     ) -> Iterator[Finding]:
@@ -256,7 +268,7 @@ class Cascade(Closing):
 
     def _finding(self, logits: Results, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
         answers = answers_from_logits(self.manifest, logits, *size_hw)
-        quality = _quality(answers, self.manifest.image_size)
+        quality = quality_of(answers, self.manifest.image_size)
         watch.lap("postprocess")
         return Finding(
             mask_HW=answers.mask_HW,
@@ -270,24 +282,10 @@ class Cascade(Closing):
         )
 
 
-def _opened(image: NDArray[np.uint8] | Path | str) -> NDArray[np.uint8]:
-    image_HWC = read_rgb(Path(image)) if isinstance(image, str | Path) else image
+def _opened(image: object) -> NDArray[np.uint8]:
+    image_HWC: Any = read_rgb(Path(image)) if isinstance(image, str | Path) else image
     check_rgb(image_HWC)
-    return image_HWC
-
-
-def _quality(answers: Answers, image_size: int) -> dict[str, float]:
-    """What speaks for or against the answers."""
-    quality: dict[str, float] = {}
-    fine, coarse = answers.mask_HW, answers.coarse_mask_HW
-    if fine is not None:
-        quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
-    if fine is not None and coarse is not None and fine.any():
-        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
-        step = max(1, min(fine.shape) // image_size)
-        overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
-        quality["mask_agreement"] = overlap.jaccard
-    return quality
+    return np.asarray(image_HWC)
 
 
 def embedded_bundle() -> Path:

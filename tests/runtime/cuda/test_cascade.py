@@ -163,6 +163,9 @@ def test_an_image_on_the_device_gives_logits_there(
             assert set(logits) == set(cascade.manifest.results.names())
             for name, buffer in logits.items():
                 np.testing.assert_array_equal(buffer.read(), wanted[name], err_msg=name)
+        assert_equal(cascade.predict(given), plain.predict(small))
+        with pytest.raises(InputError, match="expected an array on a CUDA device"):
+            cascade.predict(None)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="runs on the cpu, which takes no device arrays"):
             plain.run_device(given)
     given.close()

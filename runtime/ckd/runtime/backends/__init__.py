@@ -6,7 +6,7 @@ Vendor packages are imported only inside the module of the one backend that need
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,6 +86,14 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release what is the runner's own; calling it twice is fine."""
+
+
+class DeviceArray(Protocol):
+    """An array in a GPU's memory, see `ckd.runtime.cuda.arrays.device_image`."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """[H, W, 3]."""
 
 
 @runtime_checkable

@@ -75,6 +75,11 @@ class CudaBuffer:
             self._cuda.free(self._address)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """In elements, batch axis included."""
+        return self.spec.shape
+
+    @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """Version 3. No stream: a cascade's runs are over when they return."""
         return {
