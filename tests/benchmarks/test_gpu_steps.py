@@ -12,7 +12,7 @@ from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.fake_onnxruntime import GpuBuild
 
 from ckd.benchmarks.gpu_meter import Copies, Meter
-from ckd.benchmarks.gpu_steps import OnnxStep, open_ckd
+from ckd.benchmarks.gpu_steps import OnnxStep, one_after_another, open_ckd
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_torch import (
     TorchStep,
@@ -20,8 +20,10 @@ from ckd.benchmarks.gpu_torch import (
     idle_compilers_after,
     torch_system,
 )
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.runtime.backends import onnxruntime_cuda
+from ckd.runtime.cuda.schedule import plan_streams
 
 SIDE = 32
 IMAGES = np.zeros((1, SIDE, SIDE, 3), np.uint8)
@@ -153,6 +155,28 @@ def test_our_cascade_is_timed_and_counted_on_the_device(
     assert (on_cpu.allocations(), on_cpu.copies()) == (None, Copies(0, 0, 0, 0))
     step.close()
     on_cpu.close()
+    assert cuda.leaks() == []
+
+
+def test_networks_in_line_have_one_stream_and_the_same_answers(
+    subject: Subject, cuda: RecordingCuda, tiny_bundle: Path
+) -> None:
+    side_by_side = Bundle(tiny_bundle).manifest
+    assert plan_streams(side_by_side).num_streams == 2
+    assert plan_streams(one_after_another(side_by_side)).num_streams == 1
+    steps = [
+        open_ckd(
+            lambda: subject.bundle("fp32"), "onnxruntime", "fp32", subject.images(1), device,
+            in_line=in_line,
+        )
+        for device, in_line in (("cuda:0", False), ("cuda:0", True), ("cpu", True))
+    ]  # fmt: skip
+    for step in steps:
+        step()
+        for name, values in steps[0].logits().items():
+            np.testing.assert_allclose(step.logits()[name], values, atol=1e-5)
+    for step in steps:
+        step.close()
     assert cuda.leaks() == []
 
 

@@ -76,20 +76,25 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
     def graph(precision: str) -> Callable[[Images], Step]:
         return lambda images: OnnxStep(lambda: subject.one_graph(precision), images, device)
 
-    def ckd(backend: str, precision: str, *, whole: bool = False) -> Callable[[Images], Step]:
+    def ckd(
+        backend: str, precision: str, *, whole: bool = False, in_line: bool = False
+    ) -> Callable[[Images], Step]:
         def bundle() -> Path:
             made = (subject.one_graph_bundle if whole else subject.bundle)(precision)
             if backend == "tensorrt":
                 subject.check_time("engines")
             return made
 
-        return lambda images: open_ckd(bundle, backend, precision, images, device)
+        return lambda images: open_ckd(bundle, backend, precision, images, device, in_line=in_line)
 
     def ours(backend: str, precision: str) -> Entry:
         return Entry(f"ckd, {backend} {precision.upper()}", precision, ckd(backend, precision))
 
     yield Entry(REFERENCE, "fp32", eager("fp32"))
     yield ours("tensorrt", "fp16")
+    # What it is worth that networks run side by side; on ONNX Runtime they never do.
+    in_line = ckd("tensorrt", "fp16", in_line=True)
+    yield Entry("ckd, tensorrt FP16, one network at a time", "fp16", in_line)
     yield ours("onnxruntime", "fp16")
     yield Entry("PyTorch eager FP16", "fp16", eager("fp16"))
     yield Entry("torch.compile max-autotune FP16", "fp16", compiled)

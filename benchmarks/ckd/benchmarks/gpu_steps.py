@@ -7,6 +7,8 @@ Suffixes: B batch, S side of the network's input; RGB.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,7 +20,7 @@ from ckd.benchmarks.gpu_device import DeviceClock, HostClock, clock_for
 from ckd.benchmarks.gpu_meter import Copies, Meter
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.manifest import IMAGE, Manifest
 from ckd.runtime.backends import Backend, open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.cuda.api import Cuda
@@ -125,14 +127,32 @@ class OnnxStep:
 class CkdStep:
     """Our cascade, from an image at network size: what `Cascade.predict` does between resize and
     masks. Its engines take one image, so a batch is run one by one.
+
+    Args:
+        cascade: closed with the step.
+        images_BSS3: what it is given.
+        meter: of the device that it runs on; closed as well.
+        in_line: wait for each network before the next one begins.
     """
 
     def __init__(
-        self, cascade: Cascade, images_BSS3: NDArray[np.uint8], meter: Meter | None = None
+        self,
+        cascade: Cascade,
+        images_BSS3: NDArray[np.uint8],
+        meter: Meter | None = None,
+        *,
+        in_line: bool = False,
     ) -> None:
         self._cascade, self._images, self._meter = cascade, images_BSS3, meter
-        # What `predict` calls. A second runner would hold a second captured graph.
-        self._runner = cascade._runner
+        self._runner = cascade._runner  # what `predict` calls
+        self._release = ExitStack()
+        if meter is not None:
+            self._release.callback(meter.close)
+        self._release.callback(cascade.close)
+        if in_line:
+            manifest = one_after_another(cascade.manifest)
+            self._runner = cascade.backend.runner(manifest, cascade.engines, cascade.buffers)
+            self._release.callback(self._runner.close)
         self._clock: DeviceClock = HostClock() if meter is None else meter
         self._logits: Logits = {}
         self.device_ms: list[float] = []
@@ -161,9 +181,7 @@ class CkdStep:
 
     def close(self) -> None:
         """See `Step`."""
-        self._cascade.close()
-        if self._meter is not None:
-            self._meter.close()
+        self._release.close()
 
 
 def open_ckd(
@@ -172,6 +190,8 @@ def open_ckd(
     precision: str,
     images_BSS3: NDArray[np.uint8],
     device: str,
+    *,
+    in_line: bool = False,
 ) -> CkdStep:
     """A cascade on a device, with a `Meter` in between where it is a GPU.
 
@@ -181,22 +201,33 @@ def open_ckd(
         precision: of the backend's.
         images_BSS3: what it is given.
         device: as torch names it.
+        in_line: see `CkdStep`.
 
     Raises:
         CkdError: as `Cascade.load`.
     """
     if device == "cpu":
         host = open_backend(backend, device, None)
-        return CkdStep(Cascade(Bundle(bundle()), host, precision), images_BSS3)
+        return CkdStep(Cascade(Bundle(bundle()), host, precision), images_BSS3, in_line=in_line)
     from ckd.runtime.cuda.bindings import open_cuda
 
     meter = Meter(open_cuda(device))
     try:
         on_device = _on_cuda(backend, cast(Cuda, meter))
-        return CkdStep(Cascade(Bundle(bundle()), on_device, precision), images_BSS3, meter)
+        cascade = Cascade(Bundle(bundle()), on_device, precision)
+        return CkdStep(cascade, images_BSS3, meter, in_line=in_line)
     except BaseException:
         meter.close()
         raise
+
+
+def one_after_another(manifest: Manifest) -> Manifest:
+    """The same networks, each of which also depends on the one before: none may run beside it."""
+    nodes = [manifest.nodes[0]]
+    for node in manifest.nodes[1:]:
+        before = nodes[-1].outputs[0]
+        nodes.append(replace(node, inputs=tuple(dict.fromkeys((*node.inputs, before)))))
+    return replace(manifest, nodes=tuple(nodes))
 
 
 def _on_cuda(backend: str, cuda: Cuda) -> Backend:
