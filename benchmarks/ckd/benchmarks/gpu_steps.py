@@ -144,7 +144,7 @@ class CkdStep:
         in_line: bool = False,
     ) -> None:
         self._cascade, self._images, self._meter = cascade, images_BSS3, meter
-        self._runner = cascade._runner  # what `predict` calls
+        self._runner = cascade.runner  # what `predict` calls
         self._release = ExitStack()
         if meter is not None:
             self._release.callback(meter.close)

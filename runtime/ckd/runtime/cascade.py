@@ -48,6 +48,11 @@ class Cascade(Closing):
     consumers read it in place. One cascade serves one thread at a time; make one per thread.
 
     Use `Cascade.load`; the constructor is for tests and for backends of one's own.
+
+    Attributes:
+        engines: by node name.
+        buffers: by tensor name.
+        runner: takes a frame through the engines.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
@@ -89,8 +94,8 @@ class Cascade(Closing):
                 self._release.callback(self.buffers[name].close)
             for engine in self.engines.values():
                 engine.bind(self.buffers)
-            self._runner: Runner = backend.runner(manifest, self.engines, self.buffers)
-            self._release.callback(self._runner.close)
+            self.runner: Runner = backend.runner(manifest, self.engines, self.buffers)
+            self._release.callback(self.runner.close)
         except BaseException:
             self.close()
             raise
@@ -167,7 +172,7 @@ class Cascade(Closing):
         taken_ms = []
         for _ in range(runs):
             start = time.perf_counter()
-            self._runner.run(image_1SS3, lambda step: None)
+            self.runner.run(image_1SS3, lambda step: None)
             taken_ms.append(1e3 * (time.perf_counter() - start))
         return statistics.median(taken_ms)
 
@@ -184,12 +189,12 @@ class Cascade(Closing):
             EngineError: an engine failed.
         """
         on_host = isinstance(image, np.ndarray | Path | str)
-        if isinstance(self._runner, DeviceRunner) and not on_host:
-            return self._predict_device(self._runner, cast(DeviceArray, image))
+        if isinstance(self.runner, DeviceRunner) and not on_host:
+            return self._predict_device(self.runner, cast(DeviceArray, image))
         image_HWC = _opened(image)
         watch = Stopwatch()
         small_HWC = network_image(image_HWC, self.manifest.image_size)
-        logits = self._runner.run(small_HWC[None], watch.lap)
+        logits = self.runner.run(small_HWC[None], watch.lap)
         return self._finding(logits, image_HWC.shape[:2], watch)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
@@ -198,8 +203,8 @@ class Cascade(Closing):
         On a GPU frames overlap: the next image is taken and prepared before a finding is given.
         That is for files; with a camera `predict` gives each finding a frame earlier.
         """
-        if isinstance(self._runner, DeviceRunner):
-            return self._overlapped(self._runner, images)
+        if isinstance(self.runner, DeviceRunner):
+            return self._overlapped(self.runner, images)
         return map(self.predict, images)
 
     def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
@@ -221,19 +226,19 @@ class Cascade(Closing):
             EngineError: an engine failed.
             UsageError: this cascade runs on the CPU.
         """
-        if not isinstance(self._runner, DeviceRunner):
+        if not isinstance(self.runner, DeviceRunner):
             raise UsageError(
                 f"this cascade runs on the {self.backend.device}, which takes no device arrays: "
                 "load it with device='cuda', or give a NumPy array to predict"
             )
-        return self._runner.run_device(image)
+        return self.runner.run_device(image)
 
     def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Every tensor of the graph for an image already at network size, copied out.
 
         For parity checks and calibration; `predict` is for answers.
         """
-        self._runner.run(small_HWC[None], lambda what: None)
+        self.runner.run(small_HWC[None], lambda what: None)
         return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
 
     def close(self) -> None:
