@@ -11,6 +11,7 @@ from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import has_tensorrt, why_no_gpu
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.certificate import certificates
+from ckd.runtime.cuda.runner import CudaRunner
 from ckd.runtime.engine_cache import EngineCache
 
 WHY_NOT = why_no_gpu() if has_tensorrt() else "TensorRT is not installed"
@@ -47,6 +48,22 @@ def test_they_go_on_answering_as_recorded(cascade: Cascade) -> None:
     cascade.warmup(3)
     for _ in range(3):
         assert all(case.passed for case in run_acceptance(cascade, bundle))
+
+
+def test_a_frame_becomes_one_graph(cascade: Cascade) -> None:
+    cascade.warmup(3)
+    runner = cascade.runner
+    assert isinstance(runner, CudaRunner)
+    assert runner.is_captured
+
+
+def test_frames_that_overlap_give_the_same_findings(cascade: Cascade) -> None:
+    lots = np.random.default_rng(1)
+    images = [lots.integers(0, 256, (200 + i, 300, 3), np.uint8) for i in range(7)]
+    given = [finding.probabilities for finding in cascade.stream(images)]
+    expected = [cascade.predict(image).probabilities for image in images]
+    for one, other in zip(given, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
 
 
 def test_they_are_loaded_again_without_a_build(

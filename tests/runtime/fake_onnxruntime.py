@@ -44,15 +44,15 @@ class GpuBuild:
     def __init__(self, took: str = CUDA, cuda: RecordingCuda | None = None) -> None:
         self.took, self.cuda = took, cuda
         self.sessions: list[GpuSession] = []
-        self.preloaded = 0
+        self.preloaded: list[str | None] = []
         self.fails_with: Exception | None = None
         self.leaves_some = False
 
     def get_available_providers(self) -> list[str]:
         return [CUDA, CPU]
 
-    def preload_dlls(self) -> None:
-        self.preloaded += 1
+    def preload_dlls(self, directory: str | None = None) -> None:
+        self.preloaded.append(directory)
         print("Failed to load libcufft.so.12")
 
     def __getattr__(self, name: str) -> Any:

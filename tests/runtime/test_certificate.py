@@ -211,11 +211,22 @@ def test_an_answer_that_is_no_number_is_refused(load: Load) -> None:
         load(BuiltHere({"logits": lambda values: values * np.float32("nan")}, build="2"))
 
 
-def test_a_failure_is_no_last_word(load: Load) -> None:
+def test_engines_that_failed_once_are_not_tried_until_they_pass(load: Load) -> None:
     with pytest.raises(GateFailed):
         load(BuiltHere({"logits": np.negative}))
-    (made,) = load(BuiltHere())  # say the driver's fault, and the driver was loaded anew
+    with pytest.raises(GateFailed):
+        load(BuiltHere())  # the same engines, which answer well now and then
+    prune_certificates()  # as `ckd-export engine --prune` does, with the engines
+    (made,) = load(BuiltHere())
     assert made["passed"] is True
+
+
+def test_tensors_between_the_networks_are_compared_with_the_cpu(load: Load) -> None:
+    (made,) = load(BuiltHere({"gate1": lambda values: values + np.float32(1e-4)}))
+    assert {"gate1", "mean4", "h2"} <= set(made["edge_errors"])
+    assert not {"logits", "mask_logits", "coarse_logits"} & set(made["edge_errors"])
+    assert made["edge_errors"]["gate1"] > 1e-5  # where it began
+    assert made["edge_errors"]["h2"] < 1e-5  # which does not depend on it
 
 
 def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> None:

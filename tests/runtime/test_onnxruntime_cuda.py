@@ -32,6 +32,7 @@ class Streams:
     """The part of CUDA that the backend itself uses."""
 
     index = 1
+    is_primary = True
 
     def __init__(self) -> None:
         self.alive: list[int] = []
@@ -106,9 +107,20 @@ def test_what_it_misses_goes_to_stderr(
     build: GpuBuild, streams: Streams, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert backend_on(streams).device == "cuda:1"
-    assert build.preloaded == 1
+    *folders, last = build.preloaded
+    assert last is None
+    assert all(folder is not None and folder.endswith("/lib") for folder in folders)
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "Failed to load libcufft.so.12\n")
+
+
+def test_another_context_than_the_primary_one_is_refused(
+    build: GpuBuild, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "is_primary", False)
+    with pytest.raises(EnvironmentUnusable, match="primary CUDA context"):
+        backend_on(streams)
+    assert build.preloaded == []
 
 
 def test_all_sessions_share_one_stream_and_compute_in_fp32(

@@ -152,7 +152,7 @@ def _compare(
         passed=all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
         and (error is None or error <= tolerance.probability)
         and all(np.isfinite(given[name]).all() for name in recorded),
-        tensor_errors={name: _error(given[name][0], recorded[name]) for name in recorded},
+        tensor_errors={name: tensor_error(given[name][0], recorded[name]) for name in recorded},
         decision_flips=_decision_flips(manifest, one_K, other_K) if one_K.size else 0,
     )
 
@@ -163,7 +163,8 @@ def _overlap(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> 
     return confusion_from_masks(one, other).jaccard
 
 
-def _error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
+def tensor_error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
+    """The largest difference, in standard deviations of what was recorded."""
     expected = recorded.astype(np.float32)
     largest = np.abs(given.astype(np.float32) - expected).max()
     return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))

@@ -247,7 +247,7 @@ class Cascade(Closing):
 
     def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
         watch = Stopwatch()
-        logits = {name: buffer.read() for name, buffer in runner.run_device(image).items()}
+        logits = runner.run_from_device(image)
         watch.lap("networks")
         height, width = image.shape[:2]
         return self._finding(logits, (int(height), int(width)), watch)

@@ -2,9 +2,9 @@
 
 What a builder makes of a network is different on every GPU, and sometimes wrong. Before a cascade
 is handed out, its very engines repeat the bundle's acceptance cases; what came out is written
-beside the engines in the cache. One that passed holds until any of these engines, the GPU, the
-driver or TensorRT is another; without it the cases are run, and a cascade that fails them is
-refused.
+beside the engines in the cache. It holds until any of these engines, the GPU, the driver or
+TensorRT is another; without one the cases are run. A cascade that failed them is refused, and stays
+refused until its engines are built anew: what passes at the second try is not to be trusted.
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from typing import Any, Final, Protocol, cast
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
 from ckd.contract.version import ckd_version
-from ckd.runtime.acceptance import CaseResult, run_acceptance
+from ckd.runtime.acceptance import CaseResult, golden_images, run_acceptance, tensor_error
+from ckd.runtime.backends import installed, open_backend
 from ckd.runtime.cache import replace_file
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.engine_cache import EngineCache
@@ -50,6 +51,9 @@ class Certificate:
         num_failed: that did not come out as recorded.
         tensor_errors: of each answer, the largest difference from what was recorded in standard
             deviations of it; None where an answer was no number.
+        edge_errors: likewise of every tensor between the networks, from what ONNX Runtime makes of
+            the float32 files on the CPU; empty where that is not installed. They tell where a
+            difference began, and decide nothing.
         mask_jaccard: smallest of all masks, at network size; None where there is no mask.
         mask_dice: likewise.
         probability_shift: largest of any class; None where there is no diagnosis.
@@ -66,6 +70,7 @@ class Certificate:
     num_cases: int
     num_failed: int
     tensor_errors: Mapping[str, float | None]
+    edge_errors: Mapping[str, float | None]
     mask_jaccard: float | None
     mask_dice: float | None
     probability_shift: float | None
@@ -98,8 +103,9 @@ def certify(cascade: Cascade, bundle: Bundle) -> Certificate | None:
     try:
         path, expected = _identity(cascade, bundle, machine)
         found = _read(path)
-        if found is None or not found.passed or _facts(found) != expected:
-            found = _certificate(cascade, bundle, expected, run_acceptance(cascade, bundle))
+        if found is None or _facts(found) != expected:
+            cases, edges = run_acceptance(cascade, bundle), _edge_errors(cascade, bundle)
+            found = _certificate(cascade, expected, cases, edges)
             _write(path, found)
         if not found.passed:
             raise GateFailed(_refusal(cascade, found))
@@ -146,8 +152,26 @@ def _facts(certificate: Certificate) -> dict[str, Any]:
     return {name: getattr(certificate, name) for name in names}
 
 
+def _edge_errors(cascade: Cascade, bundle: Bundle) -> dict[str, float | None]:
+    """Of every tensor between the networks the largest error over the golden images."""
+    if "onnxruntime" not in installed() or "fp32" not in bundle.manifest.precisions():
+        return {}
+    made = {name for node in bundle.manifest.nodes for name in node.outputs}
+    edges = sorted(made - {*bundle.manifest.results.names()})
+    errors: dict[str, list[float | None]] = {name: [] for name in edges}
+    with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as exact:
+        for image in golden_images(bundle):
+            given, expected = cascade.run(image), exact.run(image)
+            for name, found in errors.items():
+                found.append(_finite(tensor_error(given[name], expected[name])))
+    return {name: _largest(found) for name, found in errors.items()}
+
+
 def _certificate(
-    cascade: Cascade, bundle: Bundle, facts: Mapping[str, Any], cases: list[CaseResult]
+    cascade: Cascade,
+    facts: Mapping[str, Any],
+    cases: list[CaseResult],
+    edge_errors: Mapping[str, float | None],
 ) -> Certificate:
     overlaps = [c.mask_jaccard for c in cases] + [c.coarse_jaccard for c in cases]
     jaccard = min((overlap for overlap in overlaps if overlap is not None), default=None)
@@ -160,6 +184,7 @@ def _certificate(
             name: _largest([_finite(case.tensor_errors[name]) for case in cases])
             for name in cascade.manifest.results.names()
         },
+        edge_errors=edge_errors,
         mask_jaccard=jaccard,
         mask_dice=None if jaccard is None else 2 * jaccard / (1 + jaccard),
         probability_shift=_largest(shifts),

@@ -60,7 +60,7 @@ class RecordingCuda:
     """
 
     def __init__(self, seed: int = 0, eagerness: float | None = None, index: int = 0) -> None:
-        self.index = index
+        self.index, self.is_primary = index, True
         self.num_allocations = self.num_launches = self.num_synchronizations = 0
         self.copies: Counter[str] = Counter()
         self.copied_bytes: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 The engines are ONNX Runtime's on the CPU, so answers must agree to the last bit.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -163,7 +164,10 @@ def test_an_image_on_the_device_gives_logits_there(
             assert set(logits) == set(cascade.manifest.results.names())
             for name, buffer in logits.items():
                 np.testing.assert_array_equal(buffer.read(), wanted[name], err_msg=name)
+        before = Counter(cuda.copies)
         assert_equal(cascade.predict(given), plain.predict(small))
+        assert (cuda.copies - before)["device to host"] == 1
+        assert (cuda.copies - before)["host to device"] == 0
         with pytest.raises(InputError, match="expected an array on a CUDA device"):
             cascade.predict(None)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="runs on the cpu, which takes no device arrays"):

@@ -115,6 +115,9 @@ class DeviceRunner(Runner, Protocol):
             EngineError: an engine failed.
         """
 
+    def run_from_device(self, image: object) -> Results:
+        """As `run_device`, with the answers on the host."""
+
 
 class Backend(Protocol):
     """Makes engines and the buffers between them, all on one device.
@@ -250,6 +253,11 @@ def _open_gpu_backend(name: str, device: str) -> Backend:
         from ckd.runtime.backends.tensorrt import TensorRtBackend
 
         return TensorRtBackend(cuda)
+    if not importlib.util.find_spec("onnxruntime"):
+        raise EnvironmentUnusable(
+            f"TensorRT-RTX is not made for {cuda.properties().name}, and ONNX Runtime is not "
+            "installed; in the folder of this project: `pip install '.[cuda]'`"
+        )
     from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 
     return OnnxRuntimeCudaBackend(cuda)

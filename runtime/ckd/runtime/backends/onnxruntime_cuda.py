@@ -9,9 +9,12 @@ PyCUDA's ``retain_primary_context``, or TensorRT.
 """
 
 import contextlib
+import importlib.util
+import io
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
@@ -39,6 +42,20 @@ _REMEDY: Final = (
 _log = logging.getLogger(__name__)
 
 
+def _load_libraries() -> None:
+    """Load CUDA and cuDNN as pip installed them, which may be elsewhere than ONNX Runtime."""
+    if not hasattr(ort, "preload_dlls"):  # older ones find them by themselves or not at all
+        return
+    found = importlib.util.find_spec("nvidia")
+    roots = found.submodule_search_locations if found is not None else None
+    folders = [str(path) for root in roots or () for path in sorted(Path(root).glob("*/lib"))]
+    for folder in folders:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what is in another folder
+            ort.preload_dlls(directory=folder)
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what is nowhere
+        ort.preload_dlls()
+
+
 class OnnxRuntimeCudaBackend:
     """Engines on one CUDA device.
 
@@ -61,9 +78,12 @@ class OnnxRuntimeCudaBackend:
                 "share one folder, so: `pip uninstall onnxruntime`, then "
                 "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; or use the CPU: --device cpu"
             )
-        if hasattr(ort, "preload_dlls"):  # newer ones: finds the libraries that pip installed
-            with contextlib.redirect_stdout(sys.stderr):  # it prints what it misses
-                ort.preload_dlls()
+        if not cuda.is_primary:
+            raise EnvironmentUnusable(
+                "ONNX Runtime always works in a device's primary CUDA context, and another one is "
+                "current here; use that (PyCUDA: Device.retain_primary_context) or TensorRT"
+            )
+        _load_libraries()
         self.cuda = cuda
         self.device = f"cuda:{cuda.index}"
         self._stream = _SharedStream(cuda)

@@ -22,6 +22,7 @@ from ckd.runtime.backends.tensorrt_sdk import TensorRt
 from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
+KERNEL_DRIVER: Final = Path("/sys/module/nvidia/version")
 L4T_RELEASE: Final = Path("/etc/nv_tegra_release")
 
 #: What an engine and its certificate depend on besides the network.
@@ -137,14 +138,23 @@ def _machine(tensorrt: TensorRt, cuda: Cuda) -> Machine:
         "gpu": gpu.name,
         "compute_capability": ".".join(map(str, gpu.compute_capability)),
         "multiprocessors": gpu.num_multiprocessors,
-        "driver": gpu.driver_version,
+        "driver": gpu.driver_version,  # the CUDA that it offers
         "cuda_runtime": gpu.runtime_version,
+        **_kernel_driver(),
         **_l4t(),
     }
 
 
 def _ahead(tensorrt: TensorRt) -> Machine:
     return {"tensorrt": tensorrt.name, "gpu": "ahead of time: default compute capabilities"}
+
+
+def _kernel_driver() -> dict[str, str]:
+    """The driver's own version: many of them offer the same CUDA."""
+    try:
+        return {"kernel_driver": KERNEL_DRIVER.read_text().strip()}
+    except OSError:
+        return {}
 
 
 def _l4t() -> dict[str, str]:

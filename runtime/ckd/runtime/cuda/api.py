@@ -30,9 +30,12 @@ class Cuda(Protocol):
 
     Attributes:
         index: of the device, as in "cuda:0".
+        is_primary: whether the context is the device's primary one, which libraries take that
+            choose their context themselves.
     """
 
     index: int
+    is_primary: bool
 
     def properties(self) -> DeviceProperties:
         """Of the device."""

@@ -37,6 +37,11 @@ class Replay:
         else:
             self._work()
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether it has become a graph."""
+        return self._graph != 0
+
     def close(self) -> None:
         """Release the graph, of which no launch may be under way, for good."""
         self._cuda.destroy_graph(self._graph)

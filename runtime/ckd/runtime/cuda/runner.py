@@ -99,6 +99,29 @@ class CudaRunner:
             EnvironmentUnusable: it has to be resized, and there is no NVRTC.
             EngineError: an engine failed.
         """
+        enqueue = self._from_device(image)
+        self._finish(enqueue)
+        return self._results
+
+    def run_from_device(self, image: object) -> Results:
+        """As `run_device`, but the answers come to the host, as those of `run`: in one copy."""
+        enqueue, stream = self._from_device(image), self._chain.stream
+
+        def enqueue_all() -> None:
+            enqueue()
+            self._frame.gather(stream)
+            self._frame.fetch(stream)
+
+        self._finish(enqueue_all)
+        return self._frame.answers
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether frames are replayed as one CUDA graph, which begins with the second one."""
+        return self._whole_frame.is_captured
+
+    def _from_device(self, image: object) -> Callable[[], None]:
+        """What puts an image that is on the device, and the engines, into the streams."""
         self._chain.check_open()
         given = image if isinstance(image, DeviceImage) else device_image(image)
         if given.device_index not in (None, self._cuda.index):
@@ -107,8 +130,7 @@ class CudaRunner:
                 f"cuda:{self._cuda.index}; copy it there first"
             )
         bring = self._copy if self._has_network_size(given) else self._resizer()
-        self._finish(lambda: self._enqueue_from(given, bring))
-        return self._results
+        return lambda: self._enqueue_from(given, bring)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Results]:
         """The answers to many images, [1, S, S, 3] each; see `ckd.runtime.cuda.pipeline`."""
