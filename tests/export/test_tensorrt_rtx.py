@@ -38,6 +38,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from ckd.benchmarks.subjects import calibrate_batch_norm
+from ckd.calibration import quantize
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.calibration.lint import check_quantized
 from ckd.contract.bundle import Bundle
@@ -175,6 +176,28 @@ def test_int8_networks_keep_the_rules_and_build_in_int8(mobile: dict[str, Path],
     # Its scales are in half precision like the rest.
     assert [line for line in built.said if not line.endswith("scales to fp32.")] == []
     assert missing_in(built.plan, path) == []
+
+
+def test_where_weights_dominate_int8_plans_are_a_third_of_the_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers: list[torch.nn.Module] = [torch.nn.Conv2d(3, 512, 3, padding=1)]
+    for _ in range(4):
+        layers += [torch.nn.ReLU(), torch.nn.Conv2d(512, 512, 3, padding=1)]
+    network = torch.nn.Sequential(*layers).eval()
+    exact, coarse = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    image = torch.rand(1, 3, 14, 14)
+    torch.onnx.export(
+        network, (image,), exact, input_names=["x"], dynamo=True, external_data=False, verbose=False
+    )
+    model = onnx.load(exact)
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"][1:]
+    quantised = quantize.quantise(
+        model, convolutions, lambda: [{"x": image.numpy()}],
+        method="minmax", data_digest="", cache=tmp_path,
+    )  # fmt: skip
+    onnx.save(quantised, coarse)
+    sizes = [len(build(path).plan) for path in (exact, coarse)]
+    assert sizes[1] / sizes[0] == pytest.approx(1 / 3, abs=0.09)
 
 
 def missing_in(plan: bytes, path: Path) -> list[str]:
