@@ -7,11 +7,12 @@
 # RESULTS is where gpu-<device>-<date>/ is written (benchmarks/results by default). Nothing is
 # installed and no network is used; what is missing is said. Environment:
 #
-#     PYTHON      interpreter that has torch with CUDA (python3)
+#     PYTHON      interpreter that has torch with CUDA and the rest (python3)
 #     PYTHONPATH  packages that were carried along
 #     LIMIT_S     seconds for everything (470)
 #
-# Exit code: 3 without Python, torch or GPU; else that of the race; else that of the tests.
+# Exit code: 3 without Python, a package or GPU; else that of the race; else that of the tests,
+# which is 5 if none of them ran.
 set -uo pipefail
 SECONDS=0
 results=$(realpath -m -- "${1:-$(dirname -- "$0")/results}")
@@ -34,10 +35,16 @@ fi
 # pytest settings name plugins, so the ones that matter are repeated here.
 mapfile -t files < <(grep -rlE --include='test_*.py' 'mark\.gpu' tests)
 echo "== tests marked gpu: ${#files[@]} files" >&2
-timeout -k 10 $((limit * 2 / 5)) "$python" -m pytest "${files[@]}" -m gpu -q -rsfE \
-    -o addopts=--import-mode=importlib -o filterwarnings=default -p no:cacheprovider >&2
-tested=$?
-[ $tested -eq 0 ] || echo "== the tests did not pass (exit code $tested); going on" >&2
+log=$(mktemp) && trap 'rm -f -- "$log"' EXIT || exit 1
+timeout -k 10 $((limit * 2 / 5)) "$python" -m pytest "${files[@]}" -m gpu -q -rsfE --color=no \
+    -o addopts=--import-mode=importlib -o filterwarnings=default -p no:cacheprovider \
+    --continue-on-collection-errors 2>&1 | tee -- "$log" >&2
+tested=${PIPESTATUS[0]}
+if [ "$tested" -eq 0 ] && ! tail -n 1 -- "$log" | grep -qE '(^| )[1-9][0-9]* passed'; then
+    echo "== no test ran on the GPU: all were skipped, for the reasons above" >&2
+    tested=5  # as pytest ends when it finds no test
+fi
+[ "$tested" -eq 0 ] || echo "== the tests did not pass (exit code $tested); going on" >&2
 
 left=$((limit - SECONDS - 20))
 echo "== race, $left s left" >&2
@@ -46,4 +53,4 @@ timeout -k 10 $((left + 15)) "$python" -m ckd.benchmarks.cli gpu --results "$res
 raced=$?
 echo "== done after $SECONDS s: tests $tested, race $raced" >&2
 [ $raced -ne 0 ] && exit $raced
-exit $tested
+exit "$tested"

@@ -1,8 +1,10 @@
 """The race of `ckd-bench gpu`, rehearsed on the CPU with networks of a few weights."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +24,7 @@ from ckd.benchmarks.gpu_meter import Copies
 from ckd.benchmarks.gpu_report import GpuReport, write_gpu_report
 from ckd.benchmarks.gpu_steps import Logits, Step
 from ckd.benchmarks.gpu_subject import Subject
+from ckd.benchmarks.gpu_turns import affordable
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 
 SIDE = 32
@@ -31,16 +34,21 @@ REHEARSAL = Settings(
 
 
 class Scripted:
-    """A step that answers what it is told to."""
+    """A step that answers what it is told to, and fails or dawdles in one call."""
 
-    def __init__(self, *logits: float, fails: str = "") -> None:
-        self.values, self.fails = np.array([logits]), fails
+    def __init__(
+        self, *logits: float, fails: str = "", call: int = 2, takes_s: float = 0.0, caveat: str = ""
+    ) -> None:
+        self.values, self.fails, self.call = np.array([logits]), fails, call
+        self.takes_s, self.caveat = takes_s, caveat
         self.device_ms: list[float] = []
         self.closed = 0
 
     def __call__(self) -> None:
         self.device_ms.append(1.0)
-        if self.fails and len(self.device_ms) == 2:
+        if len(self.device_ms) == self.call:
+            time.sleep(self.takes_s)
+        if self.fails and len(self.device_ms) == self.call:
             raise RuntimeError(f"{self.fails}\n  at kernel.cu:7")
 
     def logits(self) -> Logits:
@@ -184,7 +192,7 @@ def test_a_recipe_leaves_time_for_those_after_it(
     recipes = ["ckdnet-tiny", "ckdnet-tiny"]
     deadline = Deadline(100.0, clock=lambda: 0.0)
     measure_gpu(recipes, work, None, settings=REHEARSAL, deadline=deadline)
-    assert limits_s == [65.0, 100.0]
+    assert limits_s == [85.0, 100.0]
 
 
 def test_without_matplotlib_there_is_no_picture(
@@ -217,7 +225,8 @@ def test_who_fails_or_answers_otherwise_is_listed_and_closed() -> None:
                     entry("rough", "fp16", rough),
                 ]
             ),
-            np.zeros((1, SIDE, SIDE, 3), np.uint8), stack, said.append,
+            np.zeros((1, SIDE, SIDE, 3), np.uint8), stack, Deadline(600.0), num_turns=20,
+            say=said.append,
         )  # fmt: skip
     assert list(opened.steps) == [REFERENCE, "rough"]
     assert opened.logit_errors == {REFERENCE: 0.0, "rough": pytest.approx(0.25)}
@@ -227,6 +236,78 @@ def test_who_fails_or_answers_otherwise_is_listed_and_closed() -> None:
     )
     assert [step.closed for step in (good, broken, other, rough)] == [1, 1, 1, 1]
     assert "broken does not race: RuntimeError: CUDA error: lost" in said
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "limit_s", "call", "why"),
+    [
+        (30.0, 0.4, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
+        (0.1, 9.0, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left, of which"),
+    ],
+)
+def test_a_slow_contender_does_not_keep_the_others_from_racing(
+    takes_s: float, limit_s: float, call: int, why: str
+) -> None:
+    slow = Scripted(1.0, takes_s=takes_s, call=call)
+    wanted = [
+        entry(REFERENCE, "fp32", Scripted(1.0)), entry("slow", "fp16", slow),
+        entry("last", "fp16", Scripted(1.0)),
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        opened = open_all(
+            iter(wanted), np.zeros((1, SIDE, SIDE, 3), np.uint8), stack, Deadline(limit_s),
+            num_turns=20, say=lambda line: None,
+        )  # fmt: skip
+    assert list(opened.steps) == [REFERENCE, "last"]
+    (absent,) = opened.absent
+    assert re.match(f"UsageError: {why}", absent.reason), absent
+    assert slow.closed == 1
+
+
+def test_who_fails_while_it_is_timed_is_listed_and_the_others_are_timed_anew(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck(Scripted):
+        def close(self) -> None:
+            raise RuntimeError("the device is lost")
+
+    wanted = [
+        entry(REFERENCE, "fp32", Scripted(1.0)),
+        entry("first turns", "fp16", Scripted(1.0, fails="out of memory", call=3)),
+        entry("timed turns", "fp16", Stuck(1.0, fails="illegal address", call=6)),
+        entry("last", "fp16", Scripted(1.0)),
+    ]
+    monkeypatch.setattr(gpu, "entries", lambda *_: iter(wanted))
+    ceilings = measure_ceilings("cpu", side=16, copy_bytes=64, runs=1)
+    said: list[str] = []
+    race = gpu.run_race(subject, 1, ceilings, REHEARSAL, said.append)
+    assert [(r.name, r.wall.runs, r.device.runs) for r in race.results] == [
+        (REFERENCE, 3, 3), ("last", 3, 3),
+    ]  # fmt: skip
+    assert all(result.speedup is not None for result in race.results)
+    assert race.absent == (
+        Absent("first turns", "failed while it was timed: RuntimeError: out of memory"),
+        Absent("timed turns", "failed while it was timed: RuntimeError: illegal address"),
+    )
+    assert any("timed turns could not be closed: RuntimeError: the device" in line for line in said)
+
+
+def test_a_caveat_is_part_of_the_name(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [
+        entry(REFERENCE, "fp32", Scripted(1.0)),
+        entry("compiled", "fp16", Scripted(1.0, caveat=", no CUDA graphs")),
+    ]
+    monkeypatch.setattr(gpu, "entries", lambda *_: iter(wanted))
+    ceilings = measure_ceilings("cpu", side=16, copy_bytes=64, runs=1)
+    race = gpu.run_race(subject, 1, ceilings, REHEARSAL, lambda line: None)
+    assert [result.name for result in race.results] == [REFERENCE, "compiled, no CUDA graphs"]
+
+
+def test_pytorch_is_open_before_anything_is_exported(subject: Subject) -> None:
+    names = [wanted.name for wanted in gpu_contenders.entries(subject, "cuda")]
+    assert all("PyTorch" in name or "torch.compile" in name for name in names[:3])
+    assert names[3] == "ckd, tensorrt FP16"
+    assert all("INT8" in name for name in names[-2:])
 
 
 def test_without_the_reference_the_others_still_race(
@@ -258,8 +339,8 @@ def test_a_race_without_anybody_is_still_a_result(
 @pytest.mark.parametrize(("left_s", "runs"), [(1e6, 200), (40.0, 120), (0.0, 20)])
 def test_runs_fit_into_the_time_that_is_left(left_s: float, runs: int) -> None:
     first_ms = {"a": np.array([60.0, 60.0]), "b": np.array([40.0, 40.0])}
-    assert gpu._affordable(200, first_ms, Deadline(left_s, clock=lambda: 0.0)) == runs
-    assert gpu._affordable(5, first_ms, Deadline(0.0, clock=lambda: 0.0)) == 5
+    assert affordable(200, first_ms, Deadline(left_s, clock=lambda: 0.0)) == runs
+    assert affordable(5, first_ms, Deadline(0.0, clock=lambda: 0.0)) == 5
 
 
 # The command

@@ -1,6 +1,8 @@
 """What is asked of a device before it is measured, and the clocks that time it."""
 
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,12 +137,42 @@ def test_the_floor_is_the_longer_of_reading_and_multiplying() -> None:
     assert (eight.weights_ms, eight.products_ms, eight.ms) == pytest.approx((0.1, 0.8, 0.8))
 
 
-def test_the_inventory_names_interpreter_and_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = list(gpu_machine.inventory())
+def test_the_inventory_names_interpreter_and_packages() -> None:
+    lines = list(gpu_machine.inventory("cpu", {"tensorrt": "ModuleNotFoundError: no"}))
     assert lines[0] == f"Python {sys.version.split()[0]} {sys.executable}"
     assert any(line.startswith("torch: torch ") for line in lines)
-    monkeypatch.setattr(gpu_machine, "_is_importable", lambda module: module != "tensorrt")
-    assert "tensorrt: missing, needed for TensorRT, and ckd on it" in list(gpu_machine.inventory())
+    said = "tensorrt: ModuleNotFoundError: no; leaves out TensorRT, and ckd on it"
+    assert said in lines
+
+
+def test_everything_that_the_race_imports_is_asked_for() -> None:
+    """Names of all packages that a module of `ckd` imports on the way to the race."""
+    code = """
+import builtins, sys
+before, found = builtins.__import__, set()
+def note(name, globals=None, locals=None, fromlist=(), level=0):
+    if level == 0 and str((globals or {}).get("__name__")).startswith("ckd."):
+        found.add(name.partition(".")[0])
+    return before(name, globals, locals, fromlist, level)
+builtins.__import__ = note
+import ckd.benchmarks.cli, ckd.benchmarks.gpu
+print(*found - sys.stdlib_module_names - {"ckd"})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert {"torch", "pydantic", "onnx", "onnxruntime"} <= imported
+    assert imported <= set(gpu_machine.NEEDED)
+    assert "cuda.bindings.driver" in gpu_machine.needed("cuda:1")
+
+
+def test_a_package_whose_libraries_are_missing_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_lib.py").write_text("raise OSError('libGL.so.1: cannot open\\nhelp')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert gpu_machine.find_broken(["json", "no_lib"]) == {
+        "no_lib": "OSError: libGL.so.1: cannot open"
+    }
 
 
 @pytest.mark.parametrize(
@@ -158,13 +190,18 @@ def test_the_script_probes_the_device_that_will_be_raced_on(
     assert gpu_machine.device_of(arguments) == device
 
 
-def test_a_machine_without_torch_or_gpu_ends_with_exit_code_3(
+def test_a_machine_without_packages_or_gpu_ends_with_exit_code_3(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    broken: dict[str, str] = {}
+    monkeypatch.setattr(gpu_machine, "find_broken", lambda modules: broken)
     assert gpu_machine.main(["--device", "cpu"]) == 0
     monkeypatch.setattr(torch.version, "cuda", None)
     assert gpu_machine.main([]) == 3
     assert "error: torch" in capsys.readouterr().err
-    monkeypatch.setattr(gpu_machine, "_is_importable", lambda module: module != "torch")
+    broken |= dict.fromkeys(["pydantic", "onnxruntime", "tensorrt"], "ModuleNotFoundError: gone")
     assert gpu_machine.main([]) == 3
-    assert "error: torch is not installed in this interpreter" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pydantic: ModuleNotFoundError: gone\n" in said
+    assert "error: pydantic, onnxruntime cannot be imported in this interpreter" in said
+    assert "`pip install pydantic onnxruntime-gpu`" in said

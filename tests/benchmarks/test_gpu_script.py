@@ -5,25 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
 STAND_IN = """#!/bin/bash
 echo "$* | $PYTHONPATH" >> "$CALLS"
 case "$2" in
     ckd.benchmarks.gpu_machine) exit "${PROBED:-0}" ;;
-    pytest) exit "${TESTED:-0}" ;;
+    pytest) echo "${SUMMARY:-3 passed, 1 skipped in 2.0s}"; exit "${TESTED:-0}" ;;
     ckd.benchmarks.cli) echo report; exit "${RACED:-0}" ;;
 esac
 """
 
 
-def run(tmp_path: Path, *arguments: str, **codes: int) -> "subprocess.CompletedProcess[str]":
+def run(
+    tmp_path: Path, *arguments: str, **settings: int | str
+) -> "subprocess.CompletedProcess[str]":
     python = tmp_path / "python"
     python.write_text(STAND_IN)
     python.chmod(0o755)
     env = {
         **os.environ,
-        **{name: str(code) for name, code in codes.items()},
+        **{name: str(value) for name, value in settings.items()},
         "PYTHON": str(python), "CALLS": str(tmp_path / "calls"), "PYTHONPATH": "/carried/along",
     }  # fmt: skip
     command = ["bash", str(SCRIPT), *arguments]
@@ -54,6 +58,21 @@ def test_failing_tests_do_not_stop_the_race_but_are_not_forgotten(tmp_path: Path
     assert (done.returncode, len(calls(tmp_path))) == (1, 3)
     assert "the tests did not pass (exit code 1); going on" in done.stderr
     assert f"--results {ROOT}/benchmarks/results " in calls(tmp_path)[2]
+
+
+@pytest.mark.parametrize("summary", ["47 skipped in 1.2s", "0 passed, 47 skipped in 1.2s"])
+def test_tests_that_were_all_skipped_have_not_passed(tmp_path: Path, summary: str) -> None:
+    done = run(tmp_path, SUMMARY=summary)
+    assert (done.returncode, len(calls(tmp_path))) == (5, 3)
+    assert summary in done.stderr
+    assert "no test ran on the GPU: all were skipped" in done.stderr
+
+
+def test_a_test_that_cannot_be_collected_does_not_keep_the_others_from_running(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path, "out")
+    assert " --continue-on-collection-errors |" in calls(tmp_path)[1]
 
 
 def test_the_race_decides_how_it_ends(tmp_path: Path) -> None:

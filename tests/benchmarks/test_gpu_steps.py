@@ -50,7 +50,9 @@ def test_a_closed_torch_step_holds_no_weights(subject: Subject) -> None:
 
 
 @pytest.mark.slow
-def test_torch_compile_itself_runs_the_networks(subject: Subject) -> None:
+def test_torch_compile_itself_runs_the_networks(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     system = torch_system(subject.system, "fp32", "cpu")
     with idle_compilers_after():
         step = TorchStep(system, IMAGES, "cpu", compiled=True)
@@ -59,6 +61,9 @@ def test_torch_compile_itself_runs_the_networks(subject: Subject) -> None:
     plain()
     for name, values in plain.logits().items():
         np.testing.assert_allclose(step.logits()[name], values, atol=1e-5)
+    assert step.caveat == ""  # on a CPU nobody expects CUDA graphs
+    monkeypatch.setattr(step, "_device", "cuda:0")
+    assert step.caveat == ", no CUDA graphs"  # and torch has counted that there are none
     step.close()
 
 

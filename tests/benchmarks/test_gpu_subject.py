@@ -1,5 +1,6 @@
 """What is raced: files are made once, and only if there is time."""
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ckd.benchmarks import gpu_subject
+from ckd.benchmarks import gpu_deadline, gpu_subject
 from ckd.benchmarks.gpu_deadline import Deadline
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.contract.bundle import Bundle
@@ -19,7 +20,7 @@ def test_what_takes_too_long_is_not_begun(toy_recipe: None, tmp_path: Path) -> N
     now_s = [0.0]
     late = Subject("ckdnet-tiny", tmp_path, Deadline(100.0, clock=lambda: now_s[0]))
     now_s[0] = 95.0
-    with pytest.raises(UsageError, match=r"no time: one graph of ckdnet-tiny takes some 10 s, 5 s"):
+    with pytest.raises(UsageError, match=r"one graph of ckdnet-tiny would take some 10 s, 5 s"):
         late.one_graph("fp32")
     assert list((tmp_path / "ckdnet-tiny").iterdir()) == [tmp_path / "ckdnet-tiny" / "run"]
     now_s[0] = 0.0
@@ -68,3 +69,20 @@ def test_what_runs_too_long_is_stopped() -> None:
     with Deadline(60.0).stopping("a short piece", 0.5):
         pass
     assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_what_catches_the_stop_is_stopped_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_deadline, "_AGAIN_S", 0.1)
+    tries = 0
+
+    def stubborn() -> None:
+        nonlocal tries
+        while True:
+            tries += 1
+            with contextlib.suppress(UsageError) if tries == 1 else contextlib.nullcontext():
+                time.sleep(30.0)
+
+    with pytest.raises(UsageError, match="was stopped"), Deadline(0.2).stopping("tuning", 0.5):
+        stubborn()
+    assert tries == 2

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.runtime.cuda.fake import RecordingCuda
+from tests.runtime.fake_onnxruntime import GpuBuild
 from torch import Tensor, nn
 
 from ckd.benchmarks import latency as module
-from ckd.benchmarks.contenders import ChainSetting
+from ckd.benchmarks.contenders import SAME_NETWORKS, ChainSetting
 from ckd.benchmarks.latency import latency
 from ckd.benchmarks.measure import Ratio
 from ckd.benchmarks.processes import memory_of, startup
@@ -19,6 +21,8 @@ from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
+from ckd.runtime.backends import onnxruntime_cuda
+from ckd.runtime.backends.tensorrt import TensorRtBackend
 from ckd.train.systems.graph import Node, System
 
 
@@ -138,6 +142,43 @@ def test_the_fused_graph_runs_alone_in_a_fresh_process(bundle: Path, fused: Path
     assert 0 < memory.files_mb < memory.peak_mb
 
 
+def test_on_a_gpu_all_networks_are_one_step(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cuda = RecordingCuda()
+    monkeypatch.setattr("ckd.runtime.cuda.bindings.open_cuda", lambda device: cuda)
+    monkeypatch.setattr(onnxruntime_cuda, "ort", GpuBuild(cuda=cuda))
+    asked: list[ChainSetting] = []
+
+    def memory_of(kind: str, source: Path, bundle: Path, setting: ChainSetting) -> Memory:
+        asked.append(setting)
+        return Memory(1.0, 2.0, 0.5)
+
+    monkeypatch.setattr(module, "memory_of", memory_of)
+    setting = ChainSetting(threads=1, device="cuda")
+    report = latency(bundle, setting=setting, warmup=0, runs=2)
+
+    assert list(report.steps) == ["preprocess", "networks", "postprocess"]
+    networks = report.contenders[0].networks
+    assert networks is not None
+    assert networks.p50_ms == report.steps["networks"].p50_ms
+    (used,) = asked
+    assert report.device == used.device == "cuda:0"
+    assert "FP32 on cuda:0, 1 CPU threads" in report.to_markdown()
+    assert "latency.png" in write_report(report, tmp_path)
+
+    with pytest.raises(UsageError, match="the chain on cuda:0; leave out --run"):
+        latency(bundle, run=Path("a-run"), setting=setting, warmup=0, runs=1)
+
+
+def test_half_precision_is_compared_as_such() -> None:
+    assert set(SAME_NETWORKS) >= {
+        precision
+        for backend in (onnxruntime_cuda.OnnxRuntimeCudaBackend, TensorRtBackend)
+        for precision in backend.precisions
+    }
+
+
 def test_other_weights_are_not_compared(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(monkeypatch, toy(seed=1))
 
@@ -235,6 +276,9 @@ def test_the_command_prints_json_and_writes_files(bundle: Path, tmp_path: Path) 
         (("--speed", "9"), 2, "--speed"),
         (("--recipe", "ckdnet-tiny", "--run", "x"), 2, "leave out --run"),
         (("--recipe", "nothing"), 2, "no recipe 'nothing'"),
+        (("--device", "gpu"), 2, "unknown device 'gpu'"),
+        (("--backend", "openvino", "--device", "cuda"), 2, "openvino runs on the CPU here"),
+        (("--device", "cuda", "--run", "x"), 2, "leave them out, or race them all"),
         (("--bundle", "nowhere"), 5, "no such bundle"),
     ],
 )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import numpy as np
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -12,10 +11,10 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import open_backend
-from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.cuda.api import Cuda
 
+onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.gpu
 
 OnCuda = Callable[[str], Cascade]
@@ -34,6 +33,8 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def on_cuda(cuda: Cuda, bundle: Bundle) -> Iterator[OnCuda]:
+    from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+
     with ExitStack() as stack:
         yield lambda precision: stack.enter_context(
             Cascade(bundle, OnnxRuntimeCudaBackend(cuda), precision)

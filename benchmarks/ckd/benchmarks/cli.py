@@ -13,7 +13,7 @@ import typer
 from ckd.benchmarks.gpu_cli import gpu_command
 from ckd.contract import console
 from ckd.contract.errors import UsageError
-from ckd.runtime.backends import usable_cores
+from ckd.runtime.backends import chosen_device, usable_cores
 
 cli = console.app("Measure a cascade on this machine: speed and memory, against PyTorch.")
 
@@ -40,8 +40,11 @@ def latency_command(
         int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="Of the chain: onnxruntime, openvino, or auto.")
+        str, typer.Option(help="Of the chain: onnxruntime, openvino, tensorrt, or auto.")
     ] = "onnxruntime",
+    device: Annotated[
+        str, typer.Option(help="Of the chain, as in `ckd-run`; on a GPU nothing runs beside it.")
+    ] = "cpu",
     precision: Annotated[str, typer.Option(help="Of the chain, as in `ckd-run`.")] = "fp32",
     power: Annotated[
         bool, typer.Option("--power", help="On a Jetson: also measure watts, and joules a frame.")
@@ -61,11 +64,18 @@ def latency_command(
 
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
+    if chosen_device(backend, device) != "cpu" and (run or recipe):
+        raise UsageError(
+            "--run and --recipe add contenders on the CPU, the chain would be on a GPU; leave them "
+            "out, or race them all there with `ckd-bench gpu`"
+        )
     rails = find_rails() if power else ()
     if out is not None:
         console.make_folder(out)
     weights, fused = "as in the bundle", None
-    setting = ChainSetting(backend=backend, precision=precision, threads=threads or usable_cores())
+    setting = ChainSetting(
+        backend=backend, device=device, precision=precision, threads=threads or usable_cores()
+    )
     with ExitStack() as stack:
         if recipe is not None or run is not None:
             from ckd.benchmarks.subjects import export_fused, export_run, untrained_run

@@ -11,9 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ckd.benchmarks.gpu_ceilings import Ceilings, floor_of, measure_ceilings
 from ckd.benchmarks.gpu_contenders import REFERENCE, entries, open_all
 from ckd.benchmarks.gpu_deadline import Deadline
@@ -21,18 +18,15 @@ from ckd.benchmarks.gpu_device import check_device, describe
 from ckd.benchmarks.gpu_report import GpuReport, Race, Result, write_gpu_report
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_torch import full_precision
+from ckd.benchmarks.gpu_turns import MIN_RUNS, take_turns
 from ckd.benchmarks.machine import activity, conditions, machine
-from ckd.benchmarks.measure import interleaved, latency_from_samples, paired_ratio
+from ckd.benchmarks.measure import latency_from_samples, paired_ratio
 from ckd.train.recipes import find_recipe
 
-#: Least number of timed turns, and the share of the time left that one race may take.
-_MIN_RUNS: Final = 20
-_SHARE: Final = 0.3
 #: Part of the time left that a recipe may take when others follow.
-_SHARE_OF_RECIPE: Final = 0.65
+_SHARE_OF_RECIPE: Final = 0.85
 
 Say = Callable[[str], None]
-Samples = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +63,7 @@ def measure_gpu(
 ) -> GpuReport:
     """Race every recipe in every batch, and write the report after each race.
 
-    So what has been measured is there even if a later race ends the process.
+    So what has been measured is there even if a later race ends the process, or is ended with it.
 
     Args:
         recipes: names, the most important one first.
@@ -124,31 +118,29 @@ def run_race(
     with ExitStack() as stack:
         wanted = entries(subject, settings.device, settings.compiler)
         title = f"{subject.name}, batch {batch}"
-        opened = open_all(
-            wanted, subject.images(batch), stack, lambda line: say(f"{title}: {line}")
+
+        def tell(line: str) -> None:
+            say(f"{title}: {line}")
+
+        turns = settings.warmup + 1 + MIN_RUNS
+        images = subject.images(batch)
+        opened = open_all(wanted, images, stack, subject.deadline, num_turns=turns, say=tell)
+        timed = take_turns(
+            opened.steps, subject.deadline, runs=settings.runs, warmup=settings.warmup, say=tell
         )
-        wall_ms: Samples = {}
-        held: dict[str, int | None] = {}
-        runs = 0
-        if opened.steps:
-            first_ms = interleaved(opened.steps, warmup=0, runs=settings.warmup + 1, rest_s=0.0)
-            runs = _affordable(settings.runs, first_ms, subject.deadline)
-            say(f"{title}: {runs} turns of {len(opened.steps)} contenders")
-            held = {name: step.allocations() for name, step in opened.steps.items()}
-            wall_ms = interleaved(opened.steps, warmup=0, runs=runs, rest_s=0.0)
         results = [
             Result(
                 name=name,
                 precision=entry.precision,
-                device=latency_from_samples(opened.steps[name].device_ms[-runs:], settings.warmup),
-                wall=latency_from_samples(wall_ms[name], settings.warmup),
+                device=latency_from_samples(timed.device_ms[name], settings.warmup),
+                wall=latency_from_samples(timed.wall_ms[name], settings.warmup),
                 speedup=(
-                    paired_ratio(wall_ms[REFERENCE], wall_ms[name])
-                    if REFERENCE in wall_ms
+                    paired_ratio(timed.wall_ms[REFERENCE], timed.wall_ms[name])
+                    if REFERENCE in timed.wall_ms
                     else None
                 ),
-                copies=opened.steps[name].copies(),
-                allocations=_more(opened.steps[name].allocations(), held[name]),
+                copies=timed.copies[name],
+                allocations=timed.allocations[name],
                 floor=floor_of(
                     ceilings,
                     entry.precision,
@@ -159,6 +151,7 @@ def run_race(
                 logit_error=opened.logit_errors[name],
             )
             for name, entry in opened.entries.items()
+            if name in timed.wall_ms
         ]
     results.sort(key=lambda result: result.name.startswith("ckd"))  # peers first
     return Race(
@@ -166,19 +159,9 @@ def run_race(
         weights="untrained",
         image_size=subject.system.image_size,
         batch=batch,
-        runs=runs,
+        runs=timed.runs,
         macs=subject.macs,
         num_weights=subject.num_weights,
         results=tuple(results),
-        absent=opened.absent,
+        absent=(*opened.absent, *timed.dropped),
     )
-
-
-def _affordable(wanted: int, first_ms: Samples, deadline: Deadline) -> int:
-    """How many turns fit into this race's share of the time left."""
-    turn_s = sum(float(np.median(taken_ms)) for taken_ms in first_ms.values()) / 1e3
-    return min(wanted, max(int(_SHARE * deadline.left_s / max(turn_s, 1e-6)), _MIN_RUNS))
-
-
-def _more(now: int | None, before: int | None) -> int | None:
-    return None if now is None or before is None else now - before

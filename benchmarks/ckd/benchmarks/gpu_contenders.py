@@ -4,9 +4,10 @@ The names say what exactly runs; a batch is one call in PyTorch, and one image a
 graphs that were exported for one image.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.benchmarks.contenders import logit_error
+from ckd.benchmarks.gpu_deadline import Deadline
 from ckd.benchmarks.gpu_steps import Logits, OnnxStep, Step, open_ckd
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_torch import TorchStep, idle_compilers_after, torch_system
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import first_line
 
-#: Part of the time left that `torch.compile` may take for one batch size.
-_COMPILE_SHARE: Final = 0.4
+#: Part of the time left that one contender may take until it can race. `torch.compile` tries out
+#: kernels for minutes, and whoever comes after it must still be able to be measured against it.
+_SHARE: Final = 0.5
+_COMPILE_SHARE: Final = 0.6
+#: Part of the time left that one contender's turns may take.
+_TURNS_SHARE: Final = 0.2
 #: What all others are measured against, in time and in answers.
 REFERENCE: Final = "PyTorch eager FP32"
 
@@ -34,11 +40,16 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One contender that may or may not be able to run."""
+    """One contender that may or may not be able to run.
+
+    Attributes:
+        share: of the time left, which opening and the first two calls may take.
+    """
 
     name: str
     precision: str
     open: Callable[[Images], Step]
+    share: float = _SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,10 @@ class Opened:
 
 
 def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterator[Entry]:
-    """Everything that could race on a device, the most telling first: time may run out."""
+    """Everything that could race on a device, the most telling first: time may run out.
+
+    PyTorch compiled is what ours is measured against, so it opens before anything is exported.
+    """
 
     def eager(precision: str) -> Callable[[Images], Step]:
         return lambda images: TorchStep(
@@ -68,9 +82,8 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
         )
 
     def compiled(images: Images) -> Step:
-        subject.check_time("compile")
         system = torch_system(subject.system, "fp16", device)
-        with subject.deadline.stopping("torch.compile", _COMPILE_SHARE), idle_compilers_after():
+        with idle_compilers_after():
             return TorchStep(system, images, device, compiled=True, compiler=compiler)
 
     def graph(precision: str) -> Callable[[Images], Step]:
@@ -91,13 +104,13 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
         return Entry(f"ckd, {backend} {precision.upper()}", precision, ckd(backend, precision))
 
     yield Entry(REFERENCE, "fp32", eager("fp32"))
+    yield Entry("PyTorch eager FP16", "fp16", eager("fp16"))
+    yield Entry("torch.compile max-autotune FP16", "fp16", compiled, _COMPILE_SHARE)
     yield ours("tensorrt", "fp16")
+    yield ours("onnxruntime", "fp16")
     # What it is worth that networks run side by side; on ONNX Runtime they never do.
     in_line = ckd("tensorrt", "fp16", in_line=True)
     yield Entry("ckd, tensorrt FP16, one network at a time", "fp16", in_line)
-    yield ours("onnxruntime", "fp16")
-    yield Entry("PyTorch eager FP16", "fp16", eager("fp16"))
-    yield Entry("torch.compile max-autotune FP16", "fp16", compiled)
     yield ours("onnxruntime", "fp32")
     yield ours("tensorrt", "fp32")
     yield Entry("ONNX Runtime, one graph FP16", "fp16", graph("fp16"))
@@ -108,14 +121,24 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
 
 
 def open_all(
-    wanted: Iterator[Entry], images_BSS3: Images, stack: ExitStack, say: Callable[[str], None]
+    wanted: Iterator[Entry],
+    images_BSS3: Images,
+    stack: ExitStack,
+    deadline: Deadline,
+    *,
+    num_turns: int,
+    say: Callable[[str], None],
 ) -> Opened:
     """Open and run each twice; whoever cannot, or gives other answers in FP32, is listed as absent.
+
+    So is who takes more than its share of the time: to open, or for the turns that it would have.
 
     Args:
         wanted: the reference first.
         images_BSS3: for all of them.
         stack: closes those that were opened.
+        deadline: of the races of this subject.
+        num_turns: that each will have at least.
         say: is told what happens, since some of it takes minutes.
     """
     running: dict[str, Entry] = {}
@@ -126,21 +149,38 @@ def open_all(
     for entry in wanted:
         say(f"{entry.name} ...")
         try:
-            step = entry.open(images_BSS3)
-            stack.callback(step.close)
-            step()  # the first call initialises, the second shows that it can be called again
-            step()
+            with deadline.stopping(entry.name, entry.share):
+                step = entry.open(images_BSS3)
+                stack.callback(_close, entry.name, step, say)
+                step()  # the first call initialises, the second shows that it can be called again
+                start_s = time.perf_counter()
+                step()
+                call_s = time.perf_counter() - start_s
+            deadline.check(f"its {num_turns} turns", num_turns * call_s, _TURNS_SHARE)
             given = _of_last_image(step.logits())
-            if entry.name == REFERENCE:
-                expected = given
-            errors[entry.name] = _compared(entry, given, expected)
-        except Exception as error:  # one that cannot run must not end the race of the others
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            absent.append(Absent(entry.name, reason))
-            say(f"{entry.name} does not race: {reason}")
+            error = _compared(entry, given, expected)
+        except Exception as failure:  # one that cannot run must not end the race of the others
+            absent.append(Absent(entry.name, reason_of(failure)))
+            say(f"{entry.name} does not race: {absent[-1].reason}")
             continue
-        running[entry.name], steps[entry.name] = entry, step
+        if entry.name == REFERENCE:
+            expected, error = given, 0.0
+        name = entry.name + step.caveat
+        running[name], steps[name], errors[name] = replace(entry, name=name), step, error
     return Opened(entries=running, steps=steps, logit_errors=errors, absent=tuple(absent))
+
+
+def reason_of(error: Exception) -> str:
+    """Why a contender is absent, in one line."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _close(name: str, step: Step, say: Callable[[str], None]) -> None:
+    """Whoever cannot even be closed, for the device is lost, must not take the others' figures."""
+    try:
+        step.close()
+    except Exception as error:
+        say(f"{name} could not be closed: {reason_of(error)}")
 
 
 def _of_last_image(logits: Logits) -> Logits:

@@ -5,8 +5,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Final
 
 from ckd.contract.errors import UsageError
+
+#: Seconds between attempts to stop something; what it releases on the way out takes less.
+_AGAIN_S: Final = 5.0
 
 
 class Deadline:
@@ -20,12 +24,13 @@ class Deadline:
         """Seconds that are left."""
         return self.limit_s - (self._clock() - self._start_s)
 
-    def check(self, what: str, needed_s: float) -> None:
-        """Raise `UsageError` unless there is time for something."""
-        if self.left_s < needed_s:
+    def check(self, what: str, needed_s: float, share: float = 1.0) -> None:
+        """Raise `UsageError` unless a share of the time left is enough for something."""
+        if share * self.left_s < needed_s:
+            part = "" if share == 1.0 else f", of which it may have {share:.0%}"
             raise UsageError(
-                f"no time: {what} takes some {needed_s:.0f} s, {max(self.left_s, 0.0):.0f} s of "
-                f"{self.limit_s:.0f} s are left; give it more with --limit"
+                f"no time: {what} would take some {needed_s:.0f} s, {max(self.left_s, 0.0):.0f} s "
+                f"of {self.limit_s:.0f} s are left{part}; give it more with --limit"
             )
 
     @contextlib.contextmanager
@@ -33,7 +38,8 @@ class Deadline:
         """Stop what runs in the block when it has taken its share of the time left.
 
         By a signal, so it works in the main thread only, and waits for calls that do not return to
-        Python.
+        Python. It is repeated, for libraries that catch whatever is raised while they try things
+        out. Not to be nested.
 
         Raises:
             UsageError: it was stopped.
@@ -47,9 +53,9 @@ class Deadline:
             )
 
         handler = signal.signal(signal.SIGALRM, stop)
-        timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, *timer)
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.signal(signal.SIGALRM, handler)

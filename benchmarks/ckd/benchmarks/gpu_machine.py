@@ -2,43 +2,82 @@
 
     python -m ckd.benchmarks.gpu_machine [--device cpu]
 
-Prints interpreter, packages and devices to stderr; ends with exit code 3 if there is no GPU.
+Prints interpreter, packages and devices to stderr. Ends with exit code 3 if there is no GPU, or a
+package without which there is nothing to measure: all of them are named at once.
 """
 
+import importlib
 import importlib.metadata
-import importlib.util
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
 from ckd.contract.errors import CkdError
 
-#: Module -> what needs it.
-_NEEDED_FOR: Final = {
-    "torch": "everything",
-    "triton": "torch.compile",
-    "onnxscript": "exports: ONNX Runtime, TensorRT and ckd",
-    "onnxruntime": "ONNX Runtime, and ckd on it",
+#: Module -> the name it is installed by. Tests and race begin with importing these, or end in the
+#: middle without them.
+NEEDED: Final = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "filelock": "filelock",
+    "rich": "rich",
+    "typer": "typer",
+    "pydantic": "pydantic",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "onnxruntime": "onnxruntime-gpu",
+    "pytest": "pytest",
+}
+#: The same, of what runs a cascade on a GPU.
+_NEEDED_ON_GPU: Final = {"cuda.bindings.driver": "cuda-bindings", "triton": "triton"}
+#: Module -> what is left out without it.
+_OPTIONAL: Final = {
     "tensorrt": "TensorRT, and ckd on it",
-    "cuda.bindings": "ckd on a GPU",
     "matplotlib": "the picture",
-    "pytest": "the tests",
 }
 
 
-def inventory() -> Iterator[str]:
-    """One line for the interpreter and one for each package."""
+def inventory(device: str, broken: Mapping[str, str]) -> Iterator[str]:
+    """One line for the interpreter and one for each package.
+
+    Args:
+        device: that will be raced on.
+        broken: modules that cannot be imported, and why.
+    """
     yield f"Python {platform.python_version()} {sys.executable}"
     installed = importlib.metadata.packages_distributions()
-    for module, purpose in _NEEDED_FOR.items():
-        if not _is_importable(module):
-            yield f"{module}: missing, needed for {purpose}"
+    for module in (*needed(device), *_OPTIONAL):
+        if module in broken:
+            without = _OPTIONAL.get(module)
+            yield f"{module}: {broken[module]}" + (f"; leaves out {without}" if without else "")
             continue
         names = sorted(set(installed.get(module.partition(".")[0], ())))
         versions = (f"{name} {importlib.metadata.version(name)}" for name in names)
         yield f"{module}: {', '.join(versions) or 'not installed by a package'}"
+
+
+def needed(device: str) -> dict[str, str]:
+    """What must be there for a device: module -> the name it is installed by."""
+    return NEEDED if device == "cpu" else NEEDED | _NEEDED_ON_GPU
+
+
+def find_broken(modules: Iterable[str]) -> dict[str, str]:
+    """Modules that cannot be imported, and why.
+
+    They are imported, not looked for: one whose shared libraries are missing lies there all right.
+    """
+    broken = {}
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            broken[module] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return broken
 
 
 def device_of(arguments: Sequence[str]) -> str:
@@ -53,15 +92,17 @@ def device_of(arguments: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
-    for line in inventory():
+    device = device_of(arguments)
+    broken = find_broken((*needed(device), *_OPTIONAL))
+    for line in inventory(device, broken):
         print(line, file=sys.stderr)
-    if not _is_importable("torch"):
-        print("error: torch is not installed in this interpreter; set PYTHON to one that has it, "
-              "or PYTHONPATH to where it lies", file=sys.stderr)  # fmt: skip
+    if lacking := {module: name for module, name in needed(device).items() if module in broken}:
+        print(f"error: {', '.join(lacking)} cannot be imported in this interpreter; set PYTHON to "
+              "one that has them, or PYTHONPATH to where they lie, or "
+              f"`pip install {' '.join(lacking.values())}`", file=sys.stderr)  # fmt: skip
         return 3
     from ckd.benchmarks.gpu_device import check_device, describe
 
-    device = device_of(arguments)
     try:
         check_device(device)
     except CkdError as error:
@@ -69,13 +110,6 @@ def main(arguments: Sequence[str]) -> int:
         return error.exit_code
     print(f"{device}: {describe(device)}", file=sys.stderr)
     return 0
-
-
-def _is_importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:  # the package around it is missing
-        return False
 
 
 if __name__ == "__main__":

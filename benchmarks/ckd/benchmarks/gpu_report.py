@@ -141,8 +141,9 @@ def _sections(report: GpuReport) -> Iterable[str]:
         "holds 80% of them. Copied and allocated is counted by call; "
         "of PyTorch and ONNX Runtime alone it is what the benchmark copies by construction, and "
         "nobody counts what they allocate. FP32 is without TensorFloat-32 everywhere; max-autotune "
-        "replays CUDA graphs. Untrained networks amplify rounding, so how far their logits are off "
-        "in half precision tells nothing of trained ones."
+        "replays CUDA graphs; torch counts where it cannot, and the name would say so. Untrained "
+        "networks amplify rounding, so how far their logits are off in half precision tells "
+        "nothing of trained ones."
     )
     if report.device.cuda is None:
         yield "> **A rehearsal on a CPU.** No figure here says anything about a GPU."

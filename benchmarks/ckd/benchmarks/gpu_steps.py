@@ -33,10 +33,13 @@ class Step(Protocol):
 
     Attributes:
         device_ms: of every call so far.
-        num_allocations: of memory by the contender so far; None where nobody counts.
     """
 
     device_ms: list[float]
+
+    @property
+    def caveat(self) -> str:
+        """To be added to its name; empty where it runs as the name says. Known after two calls."""
 
     def __call__(self) -> None:
         """One turn."""
@@ -69,6 +72,8 @@ class OnnxStep:
     Raises:
         EngineError: the session does not run on the device that was asked for.
     """
+
+    caveat = ""
 
     def __init__(
         self, graph: Callable[[], Path], images_BSS3: NDArray[np.uint8], device: str
@@ -134,6 +139,8 @@ class CkdStep:
         meter: of the device that it runs on; closed as well.
         in_line: wait for each network before the next one begins.
     """
+
+    caveat = ""
 
     def __init__(
         self,

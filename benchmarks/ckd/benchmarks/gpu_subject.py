@@ -33,7 +33,6 @@ COSTS_S: Final = {
     "export": (15.0, 0.4),
     "one graph": (10.0, 0.2),
     "int8": (20.0, 1.0),
-    "compile": (60.0, 0.6),
     "engines": (20.0, 0.3),
 }
 _NUM_CALIBRATION: Final = 16

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from ckd.benchmarks.gpu_device import clock_for
 from ckd.benchmarks.gpu_meter import Copies
@@ -49,7 +50,8 @@ class TorchStep:
             mode = COMPILE_MODE if compiler == "inductor" else None
             answers = torch.compile(answers, mode=mode, dynamic=False, backend=compiler)
         self._answers, self._names = answers, system.results.names()
-        self._compiled = compiled
+        self._compiled, self._device = compiled, device
+        self._skips_before = num_graph_skips()
         self._frames = torch.from_numpy(images_BSS3)
         pinned = device != "cpu"
         self._staged = torch.empty_like(self._frames, pin_memory=pinned)
@@ -59,6 +61,12 @@ class TorchStep:
         self._results = [torch.empty_like(t, device="cpu", pin_memory=pinned) for t in made]
         self._clock = clock_for(device)
         self.device_ms: list[float] = []
+
+    @property
+    def caveat(self) -> str:
+        """See `Step`; where `torch.compile` can replay no CUDA graph it goes on without one."""
+        graphs = not self._compiled or self._device == "cpu"
+        return "" if graphs or num_graph_skips() == self._skips_before else ", no CUDA graphs"
 
     @torch.inference_mode()
     def __call__(self) -> None:
@@ -106,6 +114,11 @@ def torch_system(system: System, precision: str, device: str) -> System:
         prepare = ImageInput().to(device)  # the copied one's constants have been rounded
         copied.image_input = _HalfAfter(prepare)  # type: ignore[assignment]
     return copied
+
+
+def num_graph_skips() -> int:
+    """How often `torch.compile` has gone without a CUDA graph in this process; it logs why."""
+    return counters["inductor"]["cudagraph_skips"]
 
 
 @contextlib.contextmanager

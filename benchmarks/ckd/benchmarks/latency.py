@@ -7,6 +7,7 @@ Two times are taken of each call: of the networks alone, and of the whole frame.
 
 import contextlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,7 @@ from ckd.benchmarks.measure import (
 from ckd.benchmarks.power import Rail, measure_power
 from ckd.benchmarks.processes import memory_of
 from ckd.benchmarks.report import Contender, Kind, LatencyReport
+from ckd.contract.errors import UsageError
 from ckd.runtime.cascade import embedded_bundle
 
 
@@ -50,13 +52,13 @@ def latency(
     rails: tuple[Rail, ...] = (),
     progress: Progress | None = None,
 ) -> LatencyReport:
-    """Measure a bundle on the CPU, against whatever else is given of the same networks.
+    """Measure a bundle, on the CPU against whatever else is given of the same networks.
 
     Args:
         bundle: folder or zip file; None takes the one that comes with `ckd`.
         run: folder of `ckd-train fit`; adds PyTorch.
         fused: ONNX file of the whole cascade: image in, the bundle's results out; adds it.
-        setting: backend and precision of the chain, threads of every contender.
+        setting: backend, device and precision of the chain, threads of every contender.
         warmup: turns that do not count.
         runs: turns that count.
         weights: what to say of the weights in the report.
@@ -65,7 +67,7 @@ def latency(
         progress: told after every call.
 
     Raises:
-        UsageError: the contenders do not run the same networks.
+        UsageError: the contenders do not run the same networks, or would not on one device.
         EnvironmentUnusable: a contender's library is not installed.
         EngineError: a power monitor stopped answering.
     """
@@ -81,6 +83,12 @@ def latency(
         stack.callback(cv2.setNumThreads, cv2.getNumThreads())
         cv2.setNumThreads(threads)
         cascade = stack.enter_context(setting.load(path))
+        setting = replace(setting, backend=cascade.backend.name, device=cascade.backend.device)
+        if setting.device != "cpu" and len(sources) > 1:
+            raise UsageError(
+                f"PyTorch and the fused graph would run on the CPU, the chain on {setting.device}; "
+                "leave out --run and --recipe, or race them all there with `ckd-bench gpu`"
+            )
         chain = Chain(cascade, frame_HWC)
         racing: dict[Kind, Chain | Whole] = {
             "chain": chain,
@@ -100,7 +108,8 @@ def latency(
         bundle=cascade.bundle_id,
         weights=weights,
         image_size=cascade.manifest.image_size,
-        backend=cascade.backend.name,
+        backend=setting.backend,
+        device=setting.device,
         precision=cascade.precision,
         threads=threads,
         contenders=tuple(

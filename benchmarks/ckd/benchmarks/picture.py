@@ -25,7 +25,7 @@ def write_picture(report: LatencyReport, path: Path) -> None:
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.08))
     bars, steps = figure.subplots(2, 1, height_ratios=(count, 1.0))
     figure.suptitle(
-        f"{report.bundle.partition('@')[0]}: one 1920x1080 frame on the CPU",
+        f"{report.bundle.partition('@')[0]}: one 1920x1080 frame on {report.place}",
         fontsize=13, fontweight="bold", x=0.02, ha="left",
     )  # fmt: skip
     _draw_contenders(bars, report)

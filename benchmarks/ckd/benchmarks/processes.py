@@ -38,6 +38,7 @@ def startup(
         run_image = ["-m", "ckd.runtime.cli", "image", str(jpeg), "--out", f"{name}/results"]
         run_image += ["--bundle", str(bundle)] if bundle is not None else []
         run_image += ["--backend", setting.backend, "--precision", setting.precision]
+        run_image += ["--device", setting.device]
         run_image += ["--threads", str(setting.threads)]
         commands = {
             "`python -c pass`": ["-c", "pass"],
@@ -62,12 +63,18 @@ def memory_of(kind: Kind, source: Path, bundle: Path, setting: ChainSetting) -> 
     """Peak memory of a fresh process that runs one contender a few times."""
     code = "import sys; from ckd.benchmarks.processes import print_memory as p; p(*sys.argv[1:])"
     arguments = [kind, str(source), str(bundle)]
-    arguments += [setting.backend, setting.precision, str(setting.threads)]
+    arguments += [setting.backend, setting.device, setting.precision, str(setting.threads)]
     return Memory(*json.loads(fresh_process([sys.executable, "-c", code, *arguments]).output))
 
 
 def print_memory(
-    kind: Kind, source: str, bundle: str, backend: str, precision: str, threads: str
+    kind: Kind,
+    source: str,
+    bundle: str,
+    backend: str,
+    device: str,
+    precision: str,
+    threads: str,
 ) -> None:
     """The child's side of `memory_of`: run one contender a few times and print what it took."""
     importlib.import_module(_LIBRARIES.get(kind, f"ckd.runtime.backends.{backend}"))
@@ -76,7 +83,9 @@ def print_memory(
     with contextlib.ExitStack() as stack:
         step: Chain | Whole
         if kind == "chain":
-            setting = ChainSetting(backend=backend, precision=precision, threads=int(threads))
+            setting = ChainSetting(
+                backend=backend, device=device, precision=precision, threads=int(threads)
+            )
             cascade = stack.enter_context(setting.load(bundle))
             step = Chain(cascade, frame_HWC)
         else:

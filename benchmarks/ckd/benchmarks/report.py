@@ -76,7 +76,9 @@ class LatencyReport:
     Attributes:
         bundle: name and first digits of the digest.
         weights: what they are, in words.
-        steps: the chain's "preprocess", each node by name, and "postprocess".
+        device: of the chain, "cpu" or "cuda:N"; other contenders run on a CPU, and only beside it.
+        steps: the chain's "preprocess", each node by name or on a GPU all as "networks", and
+            "postprocess".
         overhead: the part of the chain's frame that no node accounts for.
         power: of the board while the chain ran; None where it was not asked for.
         fused_ratio: fused graph's time over the chain's, networks alone; below 1 the chain loses.
@@ -86,6 +88,7 @@ class LatencyReport:
     weights: str
     image_size: int
     backend: str
+    device: str
     precision: str
     threads: int
     contenders: tuple[Contender, ...]
@@ -96,6 +99,11 @@ class LatencyReport:
     power: PowerReport | None
     machine: Machine
     conditions: Conditions
+
+    @property
+    def place(self) -> str:
+        """The device, for people."""
+        return "the CPU" if self.device == "cpu" else self.device
 
     def to_json(self) -> str:
         """Everything, times in milliseconds and memory in MiB."""
@@ -131,8 +139,8 @@ def _sections(report: LatencyReport) -> Iterable[str]:
     one = report.contenders[0].frame
     yield f"# Latency of {report.bundle}"
     yield (
-        f"One 1920x1080 frame, batch of one, {report.precision.upper()} on the CPU, "
-        f"{report.threads} threads for every contender, networks at {report.image_size} px. "
+        f"One 1920x1080 frame, batch of one, {report.precision.upper()} on {report.place}, "
+        f"{report.threads} CPU threads for every contender, networks at {report.image_size} px. "
         f"Weights: {report.weights}. {one.runs} turns after {one.warmup} for warm-up; the "
         "contenders took turns call by call, and each call was over when the next one began. "
         "Times are wall times in milliseconds. A ratio is the median over the turns, with the "
