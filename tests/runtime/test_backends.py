@@ -1,6 +1,7 @@
 """Backends: which there are, and what each does with buffers that it was given."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -343,3 +344,27 @@ def test_a_network_of_unknown_shape_or_type_is_refused(
     specs = {name: TensorSpec(name, (1, 2)) for name in ("x", "y")}
     with pytest.raises(EngineError, match=r"^x: .* is no static tensor of a known type"):
         backend.load(node, Content.of(model.SerializeToString()), specs, "fp32")
+
+
+TWO_CLOSED_IN_ORDER = """
+import gc, os, signal, sys, time
+from ckd.runtime import Cascade
+one = Cascade.load(sys.argv[1], "openvino")
+two = Cascade.load(sys.argv[1], "openvino")
+one.close(); del one; gc.collect()
+two.close(); del two; gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_signals_work_after_cascades_were_closed(tiny_bundle: Path) -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_CLOSED_IN_ORDER, str(tiny_bundle)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

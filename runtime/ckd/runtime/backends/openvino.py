@@ -4,6 +4,7 @@ Its kernels use bfloat16 and int8 instructions where the processor has them. Wha
 itself is set here: FP32 stays FP32 unless bf16 was asked for, and one request has all threads.
 """
 
+import functools
 import io
 import logging
 import mmap
@@ -40,6 +41,17 @@ _Settings = Mapping[str, str | int]
 _log = logging.getLogger(__name__)
 
 
+@functools.cache
+def _core() -> ov.Core:
+    """One for all, until the process ends.
+
+    Each one's CPU plugin gives the thread a stack for signals, and when it is released restores the
+    one before. Of two that are released in the order in which they were made, the second restores
+    memory that the first has freed: the next signal, such as Ctrl-C, ends the process (2026.4).
+    """
+    return ov.Core()
+
+
 class OpenVinoBackend:
     """Engines on the CPU. A buffer's memory is one NumPy array that all requests share."""
 
@@ -54,7 +66,7 @@ class OpenVinoBackend:
 
     def __init__(self, num_threads: int | None = None) -> None:
         self.num_threads = num_threads or usable_cores()
-        self._core = ov.Core()
+        self._core = _core()
         self._cache = EngineCache()
 
     def load(
