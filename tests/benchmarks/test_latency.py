@@ -299,7 +299,7 @@ def test_a_recipe_is_measured_untrained(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert "Weights: untrained." in done.stdout
+    assert "Weights: untrained, batch normalisation calibrated" in done.stdout
     tree = json.loads((tmp_path / "latency.json").read_text())
     assert [c["kind"] for c in tree["contenders"]] == ["chain", "jpeg", "fused", "pytorch"]
     assert list(tree["steps"])[1:-1] == ["rootseg", "cls", "seg_encoder", "seg_decoder"]

@@ -45,3 +45,16 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
     printed = capsys.readouterr().err
     assert printed.startswith(line)
     assert printed.count("\n") == 1
+
+
+def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    app = console.app("A command that is interrupted.")
+
+    @app.command()
+    def wait() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        console.run(lambda: app([]))
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -78,12 +78,12 @@ def latency_command(
     )
     with ExitStack() as stack:
         if recipe is not None or run is not None:
-            from ckd.benchmarks.subjects import export_fused, export_run, untrained_run
+            from ckd.benchmarks.subjects import UNTRAINED, export_fused, export_run, untrained_run
 
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             if recipe is not None:
                 _say(f"building {recipe} with untrained weights")
-                run, weights = untrained_run(recipe, folder / "run"), "untrained"
+                run, weights = untrained_run(recipe, folder / "run"), UNTRAINED
             else:
                 weights = "trained"
             assert run is not None
@@ -144,7 +144,13 @@ def compare_command(
     from ckd.benchmarks.compare import compare
     from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
     from ckd.benchmarks.machine import public_command
-    from ckd.benchmarks.subjects import export_fused, export_run, int8_bundle, untrained_run
+    from ckd.benchmarks.subjects import (
+        UNTRAINED,
+        export_fused,
+        export_run,
+        int8_bundle,
+        untrained_run,
+    )
     from ckd.calibration.images import by_digest, check_apart, spread
     from ckd.runtime.sources.images import images_below
     from ckd.train.data.layouts import read_split
@@ -164,7 +170,7 @@ def compare_command(
         weights = "trained"
         if recipe is not None:
             _say(f"building {recipe} with untrained weights")
-            run, weights = untrained_run(recipe, folder / "run"), "untrained"
+            run, weights = untrained_run(recipe, folder / "run"), UNTRAINED
         assert run is not None
         _say("exporting the networks, and one fused graph of them")
         made = bundle or export_run(run, folder)

@@ -23,6 +23,8 @@ from ckd.train.recipes import find_recipe
 from ckd.train.run_folder import load_run
 from ckd.train.systems.graph import System
 
+#: What reports say of such weights.
+UNTRAINED = "untrained, batch normalisation calibrated on generated images"
 #: Enough images for running statistics that keep an untrained network's activations sane.
 NUM_CALIBRATION = 32
 

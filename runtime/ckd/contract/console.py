@@ -101,3 +101,7 @@ def run(command: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    except SystemExit as ended:
+        if ended.code == 130:  # the key was caught by the library that reads command lines
+            print("interrupted", file=sys.stderr)
+        raise
