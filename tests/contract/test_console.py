@@ -55,6 +55,6 @@ def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str]) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as ended:
-        console.run(lambda: app([]))
+        console.run(lambda: app(["wait"]))
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
