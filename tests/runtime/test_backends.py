@@ -349,6 +349,7 @@ def test_a_network_of_unknown_shape_or_type_is_refused(
 TWO_CLOSED_IN_ORDER = """
 import gc, os, signal, sys, time
 from ckd.runtime import Cascade
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
 one = Cascade.load(sys.argv[1], "openvino")
 two = Cascade.load(sys.argv[1], "openvino")
 one.close(); del one; gc.collect()
