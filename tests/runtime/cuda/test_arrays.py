@@ -11,7 +11,8 @@ from tests.runtime.cuda.fake import RecordingCuda
 
 from ckd.contract.errors import InputError
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.cuda.arrays import _tensor_in, device_image
+from ckd.runtime.cuda.arrays import device_image
+from ckd.runtime.cuda.dlpack import tensor_in
 from ckd.runtime.cuda.memory import CudaBuffer
 
 ADDRESS = 0x7F00_0000_1000
@@ -146,7 +147,7 @@ def test_an_offset_into_the_memory_is_counted_in() -> None:
     class Offset(Packed):
         def __dlpack__(self, stream: int | None = None) -> object:
             capsule = self.array.__dlpack__()
-            tensor = _tensor_in(capsule)
+            tensor = tensor_in(capsule)
             tensor.byte_offset = 90
             return capsule
 

@@ -4,7 +4,6 @@ Two protocols are understood. DLPack comes first, because through it the owner o
 to it that the image is finished when it is read; ``__cuda_array_interface__`` serves the rest.
 """
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from ckd.contract.errors import InputError
+from ckd.runtime.cuda.dlpack import DLTensor, tensor_in
 from ckd.runtime.cuda.memory import DEFAULT_STREAM
 
 #: DLPack's numbers for memory that kernels can read: of a device, and managed by CUDA.
@@ -87,7 +87,7 @@ def _from_dlpack(array: Any) -> DeviceImage:
         )
     try:
         capsule = array.__dlpack__(stream=_DLPACK_DEFAULT_STREAM)
-        tensor = _tensor_in(capsule)
+        tensor = tensor_in(capsule)
     except Exception as error:  # whatever a foreign method raises
         raise InputError(
             f"image: {type(array).__name__} cannot be taken by DLPack "
@@ -123,35 +123,7 @@ def _check(shape: Sequence[int], dtype: str, strides_B: Sequence[int] | None, ad
         )
 
 
-class _DlTensor(ctypes.Structure):
-    """The part of DLPack's DLTensor, and so of DLManagedTensor, that says where and what."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_kind", ctypes.c_int32),
-        ("device_index", ctypes.c_int32),
-        ("num_axes", ctypes.c_int32),
-        ("dtype_code", ctypes.c_uint8),
-        ("dtype_bits", ctypes.c_uint8),
-        ("dtype_lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-# A prototype of its own: setting types on `ctypes.pythonapi` would set them for everyone.
-_pointer_in: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
-
-
-def _tensor_in(capsule: object) -> Any:
-    """A view of a capsule of DLPack before 1.0, which is what callers get who ask for no other."""
-    return _DlTensor.from_address(_pointer_in(capsule, b"dltensor"))
-
-
-def _dtype_name(tensor: Any) -> str:
+def _dtype_name(tensor: DLTensor) -> str:
     if tensor.dtype_lanes != 1:
         return f"vectors of {tensor.dtype_lanes}"
     kinds = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}

@@ -37,8 +37,8 @@ def capsule(
     # any thread, in the middle of an exception or after Python's own end, where only C can run.
     array = np.asarray(_Held(address, shape, dtype, owner))
     made = array.__dlpack__()
-    tensor = _DLTensor.from_address(_pointer(made, b"dltensor"))
-    tensor.device = _DLDevice(device_type, device_index)
+    tensor = tensor_in(made)
+    tensor.device_kind, tensor.device_index = device_type, device_index
     return made
 
 
@@ -55,17 +55,29 @@ class _Held:
         }
 
 
-class _DLDevice(ctypes.Structure):
-    _fields_ = (("device_type", ctypes.c_int), ("device_id", ctypes.c_int))
+class DLTensor(ctypes.Structure):
+    """DLPack's DLTensor, with which its DLManagedTensor begins: where a tensor lies, and what."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_kind", ctypes.c_int32),
+        ("device_index", ctypes.c_int32),
+        ("num_axes", ctypes.c_int32),
+        ("dtype_code", ctypes.c_uint8),
+        ("dtype_bits", ctypes.c_uint8),
+        ("dtype_lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
 
 
-class _DLTensor(ctypes.Structure):
-    """The beginning of DLPack's `DLManagedTensor`."""
-
-    _fields_ = (("data", ctypes.c_void_p), ("device", _DLDevice))
-
-
-# A function of its own, whose types no other user of `ctypes.pythonapi` changes.
-_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+# A prototype of its own: setting types on `ctypes.pythonapi` would set them for everyone.
+_pointer_in: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
+
+
+def tensor_in(capsule: object) -> Any:
+    """A view of the `DLTensor` in a capsule of DLPack before 1.0, one that nobody has consumed."""
+    return DLTensor.from_address(_pointer_in(capsule, b"dltensor"))
