@@ -79,7 +79,7 @@ class EngineCache:
             content = build()
             try:
                 self._write(path, key, content)
-                self._make_room(keep=path)
+                self._evict(self.limit_bytes, keep=path)
                 return _mapped(path)
             except OSError as error:
                 _log.info("an engine cannot be kept: %s", error)
@@ -107,12 +107,7 @@ class EngineCache:
 
     def prune(self, limit_bytes: int = 0) -> int:
         """Remove those used longest ago until so many bytes are left; returns bytes freed."""
-        freed, left = 0, 0
-        for entry in self.entries():
-            left += entry.size
-            if left > limit_bytes:
-                self._remove(entry.path)
-                freed += entry.size
+        freed = self._evict(limit_bytes)
         for path in self.folder.glob("*.engine"):  # nobody knows what these are
             if _entry(path) is None:
                 freed += path.stat().st_size
@@ -152,12 +147,15 @@ class EngineCache:
         }
         replace_file(_record_path(path), json.dumps(record, indent=1).encode())
 
-    def _make_room(self, keep: Path) -> None:
-        left = 0
+    def _evict(self, limit_bytes: int, keep: Path | None = None) -> int:
+        """Remove those used longest ago beyond a limit, but never ``keep``; returns bytes freed."""
+        freed = left = 0
         for entry in self.entries():
             left += entry.size
-            if left > self.limit_bytes and entry.path != keep:
+            if left > limit_bytes and entry.path != keep:
                 self._remove(entry.path)
+                freed += entry.size
+        return freed
 
     def _remove(self, path: Path) -> None:
         """A process that has it mapped keeps it; the lock file stays, others may wait for it."""
