@@ -158,7 +158,7 @@ def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -
     shutil.copytree(quantised, foreign)
     model = onnx.load(foreign / "cls.int8.cpu.onnx")
     for constant in model.graph.initializer:
-        if constant.name == "network.fc.bias":
+        if constant.name == "network.classify.fc.bias":
             values = onnx.numpy_helper.to_array(constant) + np.array([4, 0, 0], np.float32)
             constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
     onnx.save(model, foreign / "cls.int8.cpu.onnx")

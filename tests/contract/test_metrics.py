@@ -497,3 +497,15 @@ def test_bootstrap_refuses_what_it_cannot_draw(wrong: dict[str, Any]) -> None:
         bootstrap_interval(lambda _: 0.0, 10, **wrong)
     with pytest.raises(UsageError):
         bootstrap_interval(lambda _: 0.0, 0)
+
+
+def test_where_labels_do_not_exclude_each_other_an_image_may_be_of_none() -> None:
+    probabilities_NK = np.array([[0.9, 0.2], [0.3, 0.4], [0.2, 0.8], [0.6, 0.1], [0.5, 0.5]])
+    labels_N = np.array([0, 2, 1, 2, 2])  # 2: of neither
+    scores = classification_scores(probabilities_NK, labels_N, ("MEL", "SBK"), exclusive=False)
+    assert scores.accuracy == pytest.approx(4 / 5)  # the fourth is taken for a melanoma
+    assert scores.balanced_accuracy == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert scores.per_label["MEL"].auc == 1.0
+    assert scores.per_label["MEL"].specificity == pytest.approx(3 / 4)
+    with pytest.raises(InputError, match="from 0 to 1"):
+        classification_scores(probabilities_NK, labels_N, ("MEL", "SBK"))

@@ -20,6 +20,7 @@ from ckd.contract.preprocess import (
     MAX_PIXELS,
     MIN_SIDE_PX,
     check_rgb,
+    class_probabilities,
     mask_from_logits,
     network_image,
     read_rgb,
@@ -443,3 +444,10 @@ def test_softmax_survives_large_logits(dtype: type[np.floating[Any]]) -> None:
 def test_what_is_no_array_is_refused_with_the_remedy(image: object) -> None:
     with pytest.raises(InputError, match=r"expected a NumPy array or a path, got .*np\.asarray"):
         check_rgb(image)  # type: ignore[arg-type]
+
+
+def test_class_probabilities_are_a_softmax_or_a_sigmoid_of_each() -> None:
+    logits_K = np.array([-800.0, 0.0, 2.0, 800.0], np.float32)
+    np.testing.assert_array_equal(class_probabilities(logits_K, True), softmax(logits_K))
+    expected = [0.0, 0.5, 1 / (1 + np.exp(-2.0)), 1.0]
+    np.testing.assert_allclose(class_probabilities(logits_K, False), expected, atol=1e-6)

@@ -195,3 +195,13 @@ def test_a_frame_that_is_a_read_only_view_is_drawn_on_a_copy() -> None:
     drawn_HWC = draw_overlay(frame_HWC, finding(240, 320))
     assert (drawn_HWC != frame_HWC).any()
     assert drawn_HWC.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "top"),
+    [({"MEL": 0.2, "SBK": 0.7}, "SBK"), ({"MEL": 0.4, "SBK": 0.5}, None), ({}, None)],
+)
+def test_where_labels_do_not_exclude_each_other_there_may_be_no_top(
+    probabilities: dict[str, float], top: str | None
+) -> None:
+    assert replace(finding(probabilities=probabilities), exclusive=False).top == top

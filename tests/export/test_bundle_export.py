@@ -136,6 +136,7 @@ def test_what_was_measured_goes_into_the_bundle(system: System, tmp_path: Path) 
         views="1",
         mask_threshold=0.5,
         labels=system.labels,
+        exclusive=True,
         images=(),
         fine=SegmentationScores(0.76543, 0.7, 0.85, 0.8, 0.9, 0.9, 4),
         coarse=None,

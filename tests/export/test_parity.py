@@ -74,7 +74,7 @@ def test_the_chain_says_what_pytorch_says(system: System, cascade: Cascade) -> N
     [
         ("rootseg.decode.3.bias", "coarse_logits"),
         ("rootseg.encoder.stages.2.0.0.weight", "coarse_logits"),
-        ("cls.fc.bias", "logits"),
+        ("cls.classify.fc.bias", "logits"),
         ("cls.attention.delta", "logits"),
         ("seg_encoder.entangle.1.bias", "h2"),
         ("seg_decoder.knowledge.0.mu", "mask_logits"),

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.train.config import Augmentation, Recipe, Schedule, Stage, load_recipe, with_overrides
+from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.recipes import RECIPES, ckdnet_r101, ckdnet_tiny, find_recipe
 from ckd.train.schedules import Plateau, learning_rate_factor
 from ckd.train.systems.ckdnet import CkdNet
@@ -41,14 +42,14 @@ def test_the_published_recipe_is_one_of_three_resnet101_at_224() -> None:
         (
             "rootseg",
             {
-                "output": "coarse_logits", "target": "mask", "epochs": 30, "batch_size": 8,
+                "epochs": 30, "batch_size": 8,
                 "accumulate": 1, "lr": 1e-4, "encoder_lr": 1e-4, "select": "last",
             },
         ),
         (
             "cls",
             {
-                "output": "logits", "target": "label", "epochs": 100, "batch_size": 8,
+                "epochs": 100, "batch_size": 8,
                 "accumulate": 4, "lr": 1e-4, "encoder_lr": 1e-5, "clip_norm": 10.0,
                 "select": "best", "monitor": "accuracy",
             },
@@ -56,7 +57,7 @@ def test_the_published_recipe_is_one_of_three_resnet101_at_224() -> None:
         (
             "seg",
             {
-                "output": "mask_logits", "target": "mask", "epochs": 100, "batch_size": 16,
+                "epochs": 100, "batch_size": 16,
                 "accumulate": 2, "lr": 1e-4, "encoder_lr": 1e-4, "clip_norm": 10.0,
                 "select": "best", "monitor": "pixel_accuracy",
             },
@@ -67,9 +68,9 @@ def test_stages_are_trained_as_the_authors_did(name: str, expected: dict[str, ob
     stage = ckdnet_r101().stage(name)
     assert {key: getattr(stage, key) for key in expected} == expected
     assert stage.weight_decay == 1e-4
-    assert stage.form == "code"
-    assert stage.focal_weight == 1.0
-    assert stage.label_smoothing == 0.0
+    (loss,) = stage.losses
+    output = {"rootseg": "coarse_logits", "cls": "logits", "seg": "mask_logits"}[name]
+    assert loss == (LabelLoss if name == "cls" else MaskLoss)(output=output)
     assert stage.ema_decay is None
 
 
@@ -127,7 +128,7 @@ def test_every_stage_trains_the_nodes_that_make_its_output(name: str) -> None:
     for stage in recipe.stages:
         trained += stage.nodes
         # All that the output needs is trained by now, and its own node in this very stage.
-        needed = [node.name for node in system.needed((stage.output,))]
+        needed = [node.name for node in system.needed(stage.tensors())]
         assert set(needed) <= set(trained)
         assert needed[-1] in stage.nodes
     assert sorted(trained) == sorted(system.networks)
@@ -263,8 +264,8 @@ def test_settings_that_cannot_work_are_refused(override: str, message: str) -> N
         ("stages.cls.ema_decay=null", "ema_decay", None),
         ("stages.cls.ema_decay=0.5", "ema_decay", 0.5),
         ("stages.cls.lr=1e-3", "lr", 1e-3),
-        ("stages.cls.form=paper", "form", "paper"),
-        ('stages.cls.form="paper"', "form", "paper"),
+        ("stages.cls.optimizer=sgd", "optimizer", "sgd"),
+        ('stages.cls.optimizer="sgd"', "optimizer", "sgd"),
         ('stages.cls.nodes=["rootseg","cls"]', "nodes", ("rootseg", "cls")),
     ],
 )
@@ -304,7 +305,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(override: str, message: 
         ("stages.cls.epochs=1.5", r"epochs: .*integer.*1\.5"),
         ("stages.cls.epochs=null", r"epochs: .*integer.*None"),
         ("system.backbone=resnet19", r"system\.backbone: .*'resnet101'.*'resnet19'"),
-        ("stages.seg.schedule.kind=poly", r"schedule\.kind: .*'cosine'.*'poly'"),
+        ("stages.seg.schedule.kind=polynomial", r"schedule\.kind: .*'cosine'.*'polynomial'"),
         ("stages.cls.augmentation.scale=[0.9]", r"augmentation\.scale"),
         ("system.entangle_widths=[1,2,3]", r"system\.entangle_widths"),
         ("stages.cls.augmentation=none", r"augmentation: .*'none'"),
@@ -322,7 +323,10 @@ def test_an_unknown_setting_is_refused_with_the_nearest(override: str, message: 
         ("stages.cls.lr=NaN", r"lr: .*finite"),
         ("stages.cls.ema_decay=1", r"ema_decay: .*less than 1"),
         ("stages.cls.augmentation.scale=[0,1]", r"scale.*greater than 0"),
-        ("stages.cls.monitor=jaccard", r"does not score a label; expected mean_auc or accuracy"),
+        (
+            "stages.cls.monitor=jaccard",
+            r"does not score what is trained; expected mean_auc",
+        ),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(override: str, message: str) -> None:
@@ -494,7 +498,8 @@ def test_a_schedule_taken_up_again_goes_on_as_if_never_interrupted(cut: int) -> 
 
 
 def test_defaults_are_the_papers() -> None:
-    stage = Stage(name="s", nodes=("n",), output="o", target="mask", epochs=1, batch_size=1)
+    losses = (MaskLoss(output="o"),)
+    stage = Stage(name="s", nodes=("n",), losses=losses, epochs=1, batch_size=1)
     assert (stage.lr, stage.encoder_lr, stage.weight_decay) == (1e-4, 1e-4, 1e-4)
     assert (stage.schedule.factor, stage.schedule.patience) == (0.1, 20)
     assert (stage.clip_norm, stage.accumulate) == (10.0, 1)

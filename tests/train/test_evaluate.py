@@ -24,7 +24,7 @@ from ckd.train import plots
 from ckd.train.config import Recipe
 from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import SampleSet
+from ckd.train.data.samples import Sample, SampleSet, numbered_as
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.evaluate import evaluate
 from ckd.train.fit import FitOptions
@@ -341,3 +341,19 @@ def test_folds_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         cv.crossvalidate(RECIPE, data, tmp_path, change(FitOptions()), **numbers)
+
+
+def test_labels_are_numbered_as_the_systems_are() -> None:
+    samples = SampleSet(
+        "s", "val", ("NEV", "MEL", "SBK"),
+        tuple(Sample(str(i), Path(), label=label) for i, label in enumerate((0, 1, 2, None))),
+    )  # fmt: skip
+    numbered = numbered_as(("MEL", "SBK", "NEV"), samples)
+    assert [s.label for s in numbered.samples] == [2, 0, 1, None]
+    none_of = numbered_as(("MEL", "SBK"), samples, exclusive=False)
+    assert [s.label for s in none_of.samples] == [2, 0, 1, None]
+    assert none_of.class_counts() == (1, 1)
+    # Numbered again, an image of none stays one.
+    assert numbered_as(("SBK",), none_of, exclusive=False).samples[0].label == 1
+    with pytest.raises(InputError, match="holds images of NEV, but the system only knows MEL"):
+        numbered_as(("MEL", "SBK"), samples)

@@ -310,3 +310,45 @@ def test_ckdnet_answers_the_same_however_it_is_fused(names: tuple[str, ...]) -> 
         expected, got = built(image_BHWC), built.merged(names, "fused").eval()(image_BHWC)
     for name in built.results.names():
         assert torch.equal(got[name], expected[name]), name
+
+
+# What is deployed ----------------------------------------------------------------------------
+
+
+def test_teachers_and_tensors_that_nobody_takes_are_not_deployed(image_BHWC: Tensor) -> None:
+    taught = (*chain(), Node("teacher", Weigh(2.0), (IMAGE,), ("t0",)))
+    whole = system(taught, ResultSpec("b0", "c0"))
+    whole.mask_threshold = 0.4
+    deployed = whole.deployed()
+    outputs = {node.name: node.outputs for node in deployed.nodes}
+    assert outputs == {"a": ("a1",), "b": ("b0",), "d": ("d0",), "c": ("c0",)}
+    assert deployed.mask_threshold == 0.4
+    assert not deployed.training
+    expected, got = whole(image_BHWC), deployed(image_BHWC)
+    for name in ("b0", "c0"):
+        assert torch.equal(got[name], expected[name])
+
+
+def test_a_system_without_a_class_head_cannot_be_explained() -> None:
+    with pytest.raises(UsageError, match="toy has no classifier whose maps"):
+        system().explained()
+
+
+def test_class_maps_add_up_to_the_logits() -> None:
+    torch.manual_seed(0)
+    size, classes = 64, ("MEL", "NEV")
+    plain = CkdNet(backbone="mobilenet_v2", rootseg_width=8).build(classes, (), size, None).eval()
+    plain.networks.get_submodule("cls.attention").get_parameter("delta").data.fill_(0.3)
+    explained = plain.explained()
+    assert plain.results.class_map is None
+    images = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        tensors = explained(images)
+        assert torch.equal(tensors["logits"], plain(images)["logits"])
+    bias = explained.networks.get_submodule("cls.classify.fc").get_parameter("bias")
+    map_BKHW = tensors[str(explained.results.class_map)]
+    assert map_BKHW.shape == (2, 2, 2, 2)
+    # float32 sums of 1280 products in another order
+    torch.testing.assert_close(map_BKHW.mean(dim=(2, 3)) + bias, tensors["logits"])
+    outputs = explained.nodes[1].outputs
+    assert outputs[:2] == ("logits", "class_map")

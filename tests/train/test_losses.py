@@ -7,14 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ckd.train.losses import (
-    Form,
-    binary_focal,
-    class_weights,
-    dice_focal,
-    soft_dice,
-    weighted_cross_entropy,
-)
+from ckd.train.losses import BinaryLoss, LabelLoss, MaskLoss
+from ckd.train.losses.classification import class_weights, softmax_focal, weighted_cross_entropy
+from ckd.train.losses.segmentation import Form, binary_focal, soft_dice
+from ckd.train.losses.term import ClassCounts
 
 ISIC2017_COUNTS = (374, 254, 1372)  # MEL, SBK, NEV
 ISIC2018_COUNTS = (1113, 6705, 514, 327, 1099, 115, 142)  # MEL, NV, BCC, AKIEC, BKL, DF, VASC
@@ -57,6 +53,11 @@ def test_dice_is_averaged_over_images_before_the_clamp() -> None:
     logits = torch.cat([sure(square()), torch.zeros(1, 1, 20, 20)])
     # The perfect image counts with the -1/201 of the smoothing, not with 0.
     assert soft_dice(logits, mask).item() == pytest.approx((-0.0049751 + 0.6611295) / 2, abs=1e-6)
+
+
+def dice_focal(logits: Tensor, mask: Tensor, form: Form = "code", weight: float = 1.0) -> Tensor:
+    term = MaskLoss(output="mask_logits", form=form, pixel_weight=weight)
+    return term({"mask_logits": logits}, {"mask": mask}, ClassCounts((), 0))
 
 
 def test_dice_is_reckoned_per_image() -> None:
@@ -149,7 +150,7 @@ def test_focal_without_focus_is_balanced_cross_entropy() -> None:
 # Their sum -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["code", "paper"])
+@pytest.mark.parametrize("form", ["code", "paper", "plain"])
 @pytest.mark.parametrize("focal_weight", [0.0, 1.0, 2.5])
 def test_the_segmentation_loss_is_dice_plus_weighted_focal(form: Form, focal_weight: float) -> None:
     torch.manual_seed(0)
@@ -238,3 +239,63 @@ def test_label_smoothing_spreads_a_share_over_all_classes() -> None:
 def test_half_precision_class_logits_are_summed_in_float32() -> None:
     logits_BK = torch.tensor([[1.0, 2.0, 4.0]]).bfloat16()
     assert weighted_cross_entropy(logits_BK, torch.tensor([2]), (1.0,) * 3).dtype == torch.float32
+
+
+def test_plain_dice_and_focal_are_the_textbooks() -> None:
+    half = torch.zeros(1, 1, 20, 20)  # p = 0.5 everywhere, 100 of 400 pixels are lesion
+    assert soft_dice(half, square(), "plain").item() == pytest.approx(1 - 101 / 301, abs=1e-6)
+    empty = torch.zeros(1, 1, 20, 20)
+    assert soft_dice(empty - CERTAIN, empty, "plain").item() == 0.0
+    focal = binary_focal(half, square(), "plain")
+    assert focal.item() == pytest.approx(0.25 * math.log(2), abs=1e-6)
+
+
+def test_a_mask_loss_can_count_pixels_by_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits, mask = torch.randn(2, 1, 20, 20), square().repeat(2, 1, 1, 1)
+    term = MaskLoss(output="m", form="plain", pixel="cross_entropy", pixel_weight=0.5)
+    expected = soft_dice(logits, mask, "plain")
+    expected = expected + 0.5 * F.binary_cross_entropy_with_logits(logits, mask)
+    got = term({"m": logits}, {"mask": mask}, ClassCounts((), 0))
+    assert got.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+# Losses of labels ----------------------------------------------------------------------------
+
+
+def test_softmax_focal_without_focus_is_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits_BK, labels_B = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = F.cross_entropy(logits_BK, labels_B)
+    assert softmax_focal(logits_BK, labels_B, 0.0).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
+    even = softmax_focal(torch.zeros(1, 4), torch.tensor([2]))
+    assert even.item() == pytest.approx(0.75**2 * math.log(4), rel=1e-6)
+
+
+def test_of_turned_views_only_the_upright_ones_are_labelled() -> None:
+    torch.manual_seed(0)
+    logits_BK, counts = torch.randn(8, 3), ClassCounts((5, 2, 3), 10)
+    batch = {"label": torch.tensor([0, 0, 0, 0, 2, 2, 2, 2]), "turn": torch.arange(8) % 4}
+    term = LabelLoss(output="logits", label_smoothing=0.1)
+    expected = weighted_cross_entropy(
+        logits_BK[[0, 4]], torch.tensor([0, 2]), class_weights((5, 2, 3)), "code", 0.1
+    )
+    assert term({"logits": logits_BK}, batch, counts).item() == expected.item()
+
+
+def test_binary_losses_weigh_positives_as_much_as_negatives() -> None:
+    counts = ClassCounts((374, 254), 2000)  # ISIC 2017: the others are of neither label
+    logits_BK = torch.tensor([[0.3, -1.2], [2.0, 0.1], [-0.7, -0.4]])
+    labels_B = torch.tensor([0, 1, 2])  # the third is of none
+    got = BinaryLoss(output="logits")({"logits": logits_BK}, {"label": labels_B}, counts)
+
+    def each(z: float, positive: bool, balance: float) -> float:
+        p = 1 / (1 + math.exp(-z))
+        return -balance * math.log(p) if positive else -math.log(1 - p)
+
+    mel, sbk = 1626 / 374, 1746 / 254
+    expected = (each(0.3, True, mel) + each(2.0, False, mel) + each(-0.7, False, mel)) / 3
+    expected += (each(-1.2, False, sbk) + each(0.1, True, sbk) + each(-0.4, False, sbk)) / 3
+    assert got.item() == pytest.approx(expected, rel=1e-6)

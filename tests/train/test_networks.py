@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.contract.labels import ISIC2017, ISIC2018
-from ckd.train.networks.blocks import ChannelAttention, ConvBnRelu, ScSE
+from ckd.train.networks.blocks import ChannelAttention, ClassHead, ConvBnRelu, ScSE
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.encoder import Backbone, Encoder, add_input_channel, build_encoder
 from ckd.train.networks.image_input import ImageInput
@@ -99,7 +99,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "rootseg.decode.1": (256, 56, 56),
     "rootseg.decode": (1, 56, 56),
     "cls.attention": (2048, 7, 7),
-    "cls.fc": (3,),
+    "cls.classify.fc": (3,),
     "seg_encoder.entangle.0": (256, 56, 56),
     "seg_encoder.entangle.1": (512, 28, 28),
     "seg_encoder.entangle.2": (1024, 14, 14),
@@ -137,7 +137,7 @@ PARAMETERS = {
     "cls": 42_509_444,
     "cls.encoder.stem.0": 12_544,
     "cls.attention": 1,
-    "cls.fc": 6_147,
+    "cls.classify.fc": 6_147,
     "seg_encoder.encoder": 42_500_160,
     "seg_decoder.blocks.0": 49_557_760,
     "seg_decoder.blocks.1": 12_392_576,
@@ -177,7 +177,7 @@ def test_seven_classes_widen_the_last_layer_alone() -> None:
     with FakeTensorMode():
         cls = Cls(build_encoder("resnet101"), len(ISIC2018))
     assert num_parameters(cls) == 42_517_640
-    assert num_parameters(cls.fc) == 14_343
+    assert num_parameters(cls.classify.fc) == 14_343
 
 
 def test_every_part_has_its_published_shape_at_224(published: Published) -> None:
@@ -507,7 +507,7 @@ def test_gates_lie_between_the_classifiers_stages(small: System, image_BHWC: Ten
         mean = f.mean(dim=1, keepdim=True)
         assert_close(tensors[f"mean{level}"], mean)
         f = f + f * gate
-    expected = cls.fc(cls.attention(f).mean(dim=(2, 3)))
+    expected = cls.classify.fc(cls.attention(f).mean(dim=(2, 3)))
     assert_close(tensors["logits"], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -518,7 +518,7 @@ def test_closed_gates_leave_a_plain_classifier(small: System) -> None:
     # sigmoid(phi) = 0 is the limit of no knowledge: every map passes as it is.
     closed, *_ = cls(image_BCHW, coarse, *[torch.zeros(1)] * 4)
     *_, x4 = cls.encoder(torch.cat([image_BCHW, torch.sigmoid(coarse)], dim=1))
-    expected = cls.fc(cls.attention(x4).mean(dim=(2, 3)))
+    expected = cls.classify.fc(cls.attention(x4).mean(dim=(2, 3)))
     assert_close(closed, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -775,7 +775,7 @@ def test_the_classifier_alone_has_the_head() -> None:
     heads = {name: num_parameters(built.networks.get_submodule(f"{name}.encoder.head"))
              for name in ("rootseg", "cls", "seg_encoder")}  # fmt: skip
     assert heads == {"rootseg": 0, "cls": 320 * 1280 + 2 * 1280, "seg_encoder": 0}
-    assert built.networks.get_submodule("cls.fc").in_features == 1280
+    assert built.networks.get_submodule("cls.classify.fc").in_features == 1280
 
 
 def test_the_head_comes_between_attention_and_pooling() -> None:
@@ -906,3 +906,35 @@ def test_a_weight_file_cannot_run_code(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         build_encoder("mobilenet_v2", tmp_path / "w.pth")
     assert not (tmp_path / "harmed").exists()
+
+
+# The head of every classifier ----------------------------------------------------------------
+
+
+def test_a_class_head_joins_the_means_of_its_maps() -> None:
+    torch.manual_seed(0)
+    head = ClassHead((3, 5), 2).eval()
+    fine, coarse = torch.rand(2, 3, 8, 8), torch.rand(2, 5, 4, 4)
+    pooled = torch.cat([fine.mean(dim=(2, 3)), coarse.mean(dim=(2, 3))], dim=1)
+    (logits,) = head(fine, coarse)
+    torch.testing.assert_close(logits, head.fc(pooled))
+    head.gives_map = True
+    again, map_BKHW = head(fine, coarse)
+    assert torch.equal(again, logits)
+    assert map_BKHW.shape == (2, 2, 8, 8)
+    # Twice the size: bilinear enlarging keeps the mean up to its borders.
+    inner = map_BKHW.mean(dim=(2, 3)) + head.fc.bias
+    torch.testing.assert_close(inner, logits, atol=0.05, rtol=0)
+
+
+def test_weights_are_found_in_a_folder_by_the_backbones_name(tmp_path: Path) -> None:
+    network = tv.resnet18(weights=None)
+    torch.save(network.state_dict(), tmp_path / "resnet18-f37072fd.pth")
+    torch.save({}, tmp_path / "resnet182.pth")
+    encoder = build_encoder("resnet18", tmp_path)
+    assert torch.equal(encoder.stem[0].weight, network.conv1.weight)  # type: ignore[arg-type]
+    with pytest.raises(EnvironmentUnusable, match=r"one weight file resnet34\*\.pth.*found none"):
+        build_encoder("resnet34", tmp_path)
+    torch.save({}, tmp_path / "resnet18.pth")
+    with pytest.raises(EnvironmentUnusable, match=r"found resnet18-f37072fd\.pth, resnet18\.pth"):
+        build_encoder("resnet18", tmp_path)

@@ -41,7 +41,8 @@ from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import Sample, SampleSet
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.fit import FitOptions, fit
-from ckd.train.losses import dice_focal
+from ckd.train.losses import MaskLoss
+from ckd.train.losses.segmentation import binary_focal, soft_dice
 from ckd.train.module import StageModule
 from ckd.train.recipes import ckdnet_tiny
 from ckd.train.run_folder import load_run
@@ -483,8 +484,10 @@ def test_a_stopped_training_says_how_to_go_on(
 def test_a_loss_that_is_no_number_stops_the_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ckd.train.module, "dice_focal", lambda logits, *_: logits.mean() * np.nan)
-    with pytest.raises(GateFailed, match=r"stage rootseg: the loss is nan in epoch 1; lower"):
+    monkeypatch.setattr(
+        ckd.train.losses.segmentation, "soft_dice", lambda logits, *_: logits.mean() * np.nan
+    )
+    with pytest.raises(GateFailed, match=r"rootseg: the loss 'mask' is nan in epoch 1; lower"):
         fit(RECIPE, data, tmp_path / "run", ROOTSEG)
 
 
@@ -690,7 +693,7 @@ def test_processes_share_the_batch_that_one_would_have() -> None:
 
 
 def views_of(samples: SampleSet, target: str, **settings: Any) -> TrainingViews:
-    return TrainingViews(samples, Augmentation(**settings), 64, seed=3, target=target)
+    return TrainingViews(samples, Augmentation(**settings), 64, seed=3, needs={target})
 
 
 def test_a_view_depends_on_epoch_and_index_alone(data: Path) -> None:
@@ -829,8 +832,8 @@ def test_coarse_logits_are_enlarged_corner_to_corner_for_the_loss(accumulate: in
     node = Node("net", fixed, (IMAGE,), ("coarse",))
     system = System("toy", [node], ("A",), (), 32, ResultSpec(coarse_logits="coarse"))
     stage = Stage(
-        name="net", nodes=("net",), output="coarse", target="mask",
-        epochs=1, batch_size=2, accumulate=accumulate, focal_weight=0.5,
+        name="net", nodes=("net",), losses=(MaskLoss(output="coarse", pixel_weight=0.5),),
+        epochs=1, batch_size=2, accumulate=accumulate,
     )  # fmt: skip
     made = StageModule(RECIPE, stage, system, SampleSet("s", "train", ("A",), ()), None)
     made.log = lambda *_, **__: None  # type: ignore[method-assign]
@@ -838,7 +841,7 @@ def test_coarse_logits_are_enlarged_corner_to_corner_for_the_loss(accumulate: in
     batch = {"image": torch.zeros(2, 32, 32, 3, dtype=torch.uint8), "mask": mask,
              "index": torch.tensor([0, 1])}  # fmt: skip
     enlarged = F.interpolate(fixed.logits, (32, 32), mode="bilinear", align_corners=True)
-    expected = accumulate * dice_focal(enlarged, mask, "code", 0.5)
+    expected = accumulate * (soft_dice(enlarged, mask) + 0.5 * binary_focal(enlarged, mask))
     got = made.training_step(batch, 0)
     # The same sums; only the enlargement's products may be rounded otherwise.
     assert got.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -214,7 +214,7 @@ def _check_same(racing: Mapping[str, Chain | Whole]) -> None:
 def _costs(
     racing: Mapping[str, Chain | Whole], samples: SampleSet, manifest: Manifest
 ) -> dict[str, Cost]:
-    samples = numbered_as(manifest.labels, samples)
+    samples = numbered_as(manifest.labels, samples, exclusive=manifest.results.exclusive)
     groups = groups_of(samples)
     given = {
         name: answer(step.predict if isinstance(step, Whole) else step.cascade.predict, samples)

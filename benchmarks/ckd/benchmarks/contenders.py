@@ -111,6 +111,7 @@ class Whole:
             mask_HW=answers.mask_HW,
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
+            exclusive=self.manifest.results.exclusive,
             quality={},
             timings_ms={"total": self.networks_ms[-1]},
             bundle=self.manifest.name,

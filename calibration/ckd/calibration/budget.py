@@ -19,6 +19,7 @@ from ckd.calibration.sensitivity import Effect, measure_sensitivity
 from ckd.calibration.trials import WORTH_IT, Bench, Trial
 from ckd.contract.bundle import Bundle, check_new
 from ckd.contract.errors import GateFailed, InputError
+from ckd.contract.labels import label_of
 from ckd.contract.manifest import Manifest
 from ckd.train.data.samples import SampleSet, numbered_as
 
@@ -53,7 +54,8 @@ def search(
         GateFailed: nothing in INT8 is both faster and within the budget.
     """
     check_new(out)
-    samples = numbered_as(source.manifest.labels, samples)
+    exclusive = source.manifest.results.exclusive
+    samples = numbered_as(source.manifest.labels, samples, exclusive=exclusive)
     _check_judges(samples, source.manifest)
     check_apart(images, samples)
     bench = Bench(source, images, samples, budget, setting, progress)
@@ -109,7 +111,7 @@ def _check_judges(samples: SampleSet, manifest: Manifest) -> None:
         raise InputError(f"{samples.name}: no masks, so what INT8 costs them cannot be told")
     if results.class_logits is None:
         return
-    there = {manifest.labels[s.label] for s in samples.samples if s.label is not None}
+    there = {label_of(manifest.labels, s.label) for s in samples.samples if s.label is not None}
     for task in manifest.tasks:
         if task not in there or there == {task}:
             which = "every" if task in there else "no"

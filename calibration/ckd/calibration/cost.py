@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ckd.calibration.skin_tone import tone_of, typology_angle
 from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.labels import label_of
 from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import read_rgb
 from ckd.contract.ranking import roc_auc
@@ -176,7 +177,7 @@ def groups_of(samples: SampleSet) -> dict[str, list[int]]:
     areas: dict[int, float] = {}
     for index, sample in enumerate(samples.samples):
         if sample.label is not None:
-            groups.setdefault(samples.labels[sample.label], []).append(index)
+            groups.setdefault(label_of(samples.labels, sample.label), []).append(index)
         if sample.mask is not None:
             areas[index], tone = _area_and_tone(sample)
             if tone is not None:

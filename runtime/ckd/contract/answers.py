@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.manifest import Manifest
-from ckd.contract.preprocess import mask_from_logits, softmax
+from ckd.contract.preprocess import class_probabilities, mask_from_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def answers_from_logits(
 
     probabilities: dict[str, float] = {}
     if results.class_logits is not None:
-        values = softmax(np.asarray(logits[results.class_logits][0], dtype=np.float32))
+        values = class_probabilities(logits[results.class_logits][0], results.exclusive)
         probabilities = dict(zip(manifest.labels, values.tolist(), strict=True))
     return Answers(
         mask_HW=mask(results.mask_logits, None),

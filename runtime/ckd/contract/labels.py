@@ -39,6 +39,14 @@ def headline_tasks(tasks: Sequence[str], labels: Sequence[str]) -> tuple[str, ..
     return tuple(tasks) if set(tasks) <= set(labels) else tuple(labels)
 
 
+def label_of(labels: Sequence[str], index: int) -> str:
+    """The label of that index; the one past the last stands for none of them.
+
+    Only systems whose labels do not exclude each other (`ResultSpec.exclusive`) know such images.
+    """
+    return "other" if index == len(labels) else labels[index]
+
+
 def lesion_name(label: str) -> str:
     """The lesion a short label stands for; labels of a user's own data set stand for themselves."""
     return LESION_NAMES.get(label, label)

@@ -7,7 +7,7 @@ it as an output to every node that lists it as an input.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from ckd.contract.errors import BundleError
@@ -44,17 +44,23 @@ class NodeSpec:
 class ResultSpec:
     """Which tensors are answers; None where the system gives no such answer.
 
-    ``coarse_align_corners``: see `ckd.contract.preprocess.mask_from_logits`.
+    Attributes:
+        exclusive: an image is of exactly one label (softmax); otherwise each label is a question of
+            its own (sigmoid) and an image may be of none.
+        class_map: [1, labels, height, width], what each place adds to each label's logit.
+        coarse_align_corners: see `ckd.contract.preprocess.mask_from_logits`.
     """
 
     class_logits: str | None = None
     mask_logits: str | None = None
     coarse_logits: str | None = None
     coarse_align_corners: bool = False
+    exclusive: bool = True
+    class_map: str | None = None
 
     def names(self) -> tuple[str, ...]:
         """The tensors that are answers."""
-        names = (self.class_logits, self.mask_logits, self.coarse_logits)
+        names = (self.class_logits, self.mask_logits, self.coarse_logits, self.class_map)
         return tuple(name for name in names if name is not None)
 
 
@@ -151,6 +157,11 @@ class Manifest:
         name = results.class_logits
         if name is not None and (shape := self.shapes[name]) != (1, len(self.labels)):
             raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
+        name = results.class_map
+        if name is not None:
+            shape = self.shapes[name]
+            if len(shape) != 4 or shape[:2] != (1, len(self.labels)):
+                raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
         for name in (results.mask_logits, results.coarse_logits):
             if name is not None and (len(shape := self.shapes[name]) != 4 or shape[:2] != (1, 1)):
                 raise _wrong(f"{name} has shape {list(shape)}, expected [1, 1, height, width]")
@@ -170,7 +181,6 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `cascade.json`."""
-        results = self.results
         tree = {
             "schema": SCHEMA,
             "name": self.name,
@@ -187,12 +197,7 @@ class Manifest:
                 {"name": n.name, "inputs": n.inputs, "outputs": n.outputs, "files": n.files}
                 for n in self.nodes
             ],
-            "results": {
-                "class_logits": results.class_logits,
-                "mask_logits": results.mask_logits,
-                "coarse_logits": results.coarse_logits,
-                "coarse_align_corners": results.coarse_align_corners,
-            },
+            "results": asdict(self.results),
             "provenance": self.provenance,
         }
         return json.dumps(tree, indent=2) + "\n"

@@ -94,13 +94,15 @@ def classification_scores(
     labels_N: Indices,
     label_names: Sequence[str],
     tasks: Sequence[str] | None = None,
+    exclusive: bool = True,
 ) -> ClassificationScores:
     """Score class probabilities against the true class indices.
 
     ``tasks`` are the labels whose AUCs are averaged, all by default; ISIC 2017 is scored on
-    ``("MEL", "SBK")``. A nan AUC is left out of the mean.
+    ``("MEL", "SBK")``. A nan AUC is left out of the mean. Where labels do not exclude each other,
+    the index K is an image of none of them, and answered right if no probability is above 0.5.
     """
-    right_N = _right(probabilities_NK, labels_N)
+    right_N = _right(probabilities_NK, labels_N, exclusive)
     num_classes = probabilities_NK.shape[1]
     require(
         len(label_names) == len(set(label_names)) == num_classes,
@@ -118,19 +120,19 @@ def classification_scores(
         per_label=per_label,
         tasks=tasks,
         mean_auc=fmean(aucs) if aucs else math.nan,
-        balanced_accuracy=balanced_accuracy(probabilities_NK, labels_N),
+        balanced_accuracy=balanced_accuracy(probabilities_NK, labels_N, exclusive),
         accuracy=float(right_N.mean()),
         num_images=len(labels_N),
     )
 
 
-def balanced_accuracy(probabilities_NK: Reals, labels_N: Indices) -> float:
+def balanced_accuracy(probabilities_NK: Reals, labels_N: Indices, exclusive: bool = True) -> float:
     """Mean over classes of the share found by the largest probability (ISIC 2018 Task 3).
 
     A sample whose maximum several classes share is undecided, and wrong. Classes without samples
     are left out.
     """
-    right_N = _right(probabilities_NK, labels_N)
+    right_N = _right(probabilities_NK, labels_N, exclusive)
     return fmean(float(right_N[labels_N == label].mean()) for label in np.unique(labels_N))
 
 
@@ -170,7 +172,7 @@ def _label_scores(probabilities_N: Reals, positive_N: Bools) -> LabelScores:
     )
 
 
-def _right(probabilities_NK: Reals, labels_N: Indices) -> Bools:
+def _right(probabilities_NK: Reals, labels_N: Indices, exclusive: bool) -> Bools:
     """Where the largest probability is that of the true class, and of no other."""
     shape = probabilities_NK.shape
     require(
@@ -181,13 +183,18 @@ def _right(probabilities_NK: Reals, labels_N: Indices) -> Bools:
         bool(np.all((probabilities_NK >= 0.0) & (probabilities_NK <= 1.0 + 1e-6))),  # nan fails
         "probabilities: expected values in [0, 1]; apply the softmax to logits",
     )
+    last = shape[1] - 1 if exclusive else shape[1]
     require(
-        labels_N.dtype.kind in "iu" and labels_N.min() >= 0 and labels_N.max() < shape[1],
-        f"labels: expected whole numbers from 0 to {shape[1] - 1}, one for each sample",
+        labels_N.dtype.kind in "iu" and labels_N.min() >= 0 and labels_N.max() <= last,
+        f"labels: expected whole numbers from 0 to {last}, one for each sample",
     )
     largest_N1 = probabilities_NK.max(axis=1, keepdims=True)
     alone_N = np.count_nonzero(probabilities_NK == largest_N1, axis=1) == 1
-    return np.asarray(alone_N & (probabilities_NK.argmax(axis=1) == labels_N))
+    said_N = probabilities_NK.argmax(axis=1)
+    if not exclusive:
+        none_N = largest_N1[:, 0] <= 0.5
+        said_N, alone_N = np.where(none_N, shape[1], said_N), alone_N | none_N
+    return np.asarray(alone_N & (said_N == labels_N))
 
 
 def _json_ready(value: Any) -> Any:

@@ -144,6 +144,14 @@ def softmax(logits_K: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
+def class_probabilities(logits_K: NDArray[np.float32], exclusive: bool) -> NDArray[np.float32]:
+    """Softmax over labels that exclude each other, otherwise a sigmoid of each."""
+    if exclusive:
+        return softmax(logits_K)
+    half_K = np.asarray(logits_K, dtype=np.float32) / 2
+    return np.asarray(0.5 + 0.5 * np.tanh(half_K), dtype=np.float32)  # no overflow
+
+
 def _area(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     resized = cv2.resize(image_HWC, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, dtype=np.uint8)

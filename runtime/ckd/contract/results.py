@@ -29,13 +29,15 @@ class Finding:
     Attributes:
         mask_HW: True on the lesion, in pixels of the image as given; None if the system gives none.
         coarse_mask_HW: the coarse network's mask, likewise.
-        probabilities: by label, summing to 1; empty if the system classifies nothing.
+        probabilities: by label; empty if the system classifies nothing. Of exclusive labels they
+            sum to 1, otherwise each stands for itself.
         quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
             of coarse and fine mask (two views of one lesion, so disagreement is a warning; absent
             where no lesion was outlined), and ``lesion_fraction`` of the image.
         timings_ms: wall time of "preprocess", each node, "postprocess" and "total"; reading a file
             is not included.
         bundle: name and first digits of the digest of the bundle that was used.
+        exclusive: an image is of exactly one label; otherwise it may be of none.
     """
 
     mask_HW: NDArray[np.bool_] | None
@@ -46,11 +48,13 @@ class Finding:
     bundle: str
     backend: str
     precision: str
+    exclusive: bool = True
 
     @property
     def top(self) -> str | None:
-        """The most probable label."""
-        return max(self.probabilities, key=self.probabilities.__getitem__, default=None)
+        """The most probable label; None if no label is more probable than not, where all may be."""
+        top = max(self.probabilities, key=self.probabilities.__getitem__, default=None)
+        return top if self.exclusive or top is None or self.probabilities[top] > 0.5 else None
 
     @property
     def lesion_area_px(self) -> int:

@@ -279,6 +279,7 @@ class Cascade(Closing):
             mask_HW=answers.mask_HW,
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
+            exclusive=self.manifest.results.exclusive,
             quality=quality,
             timings_ms=watch.timings_ms(),
             bundle=self.bundle_id,

@@ -23,7 +23,10 @@ Settings = Annotated[
 ]
 WeightsName = Annotated[
     str,
-    typer.Option(help="Encoders start from: imagenet (fetched), none, or a state dict file."),
+    typer.Option(
+        help="Encoders start from: imagenet (fetched), none, a state dict file, or a folder with "
+        "one such file for each backbone, as in resnet50-*.pth."
+    ),
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Number of processes (GPUs, or CPU with gloo).")]
 Accelerator = Annotated[

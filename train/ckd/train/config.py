@@ -4,7 +4,6 @@ Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed
 validated like the original and saved beside the results.
 """
 
-import contextlib
 import difflib
 import json
 from collections.abc import Sequence
@@ -24,13 +23,16 @@ from pydantic import (
 )
 
 from ckd.contract.errors import UsageError
-from ckd.train.losses import Form
-from ckd.train.systems.ckdnet import CkdNet, Fraction
+from ckd.train.losses import Loss
+from ckd.train.settings import STRICT, Fraction
+from ckd.train.systems import Architecture
 
-#: A misspelt setting in a file is an error, not a default; so is a number that is none.
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-_MONITORS = {"mask": ("jaccard", "pixel_accuracy"), "label": ("mean_auc", "accuracy")}
+_MONITORS = {
+    "mask": ("jaccard", "pixel_accuracy"),
+    "label": ("mean_auc", "accuracy", "balanced_accuracy", "label_loss"),
+}
+#: Figures of validation that are better when they are lower.
+LOWER_IS_BETTER = ("label_loss",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,11 @@ class Augmentation:
     white balance, gamma and sharpness, for robustness against other cameras. ``crop_scales`` are
     CKDNet's multi-scale views for the classifier: beside one view of the whole photograph, which
     then is left as it is, each gives a view of a random crop of that fraction of it, augmented.
+    ``turned_views``: SSD-KD's four views, the image turned by 0, 90, 180 and 270 degrees, each then
+    augmented on its own.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     flip: bool = True
     rotate_deg: NonNegativeFloat = 180.0
@@ -55,6 +59,7 @@ class Augmentation:
     crop_margin_px: NonNegativeInt = (
         500  # the crop is taken from a centre that much larger (times its scale)
     )
+    turned_views: bool = False
     official_crop_axes: bool = False  # the authors swap width and height here; for parity runs
     border: Literal["black", "reflect"] = "black"  # what a turned image shows beyond its edge
     mask_rule: Literal["half", "any"] = "half"  # "any": the authors' >0, about a pixel too wide
@@ -68,50 +73,63 @@ class Schedule:
     ``cumulative`` counts bad epochs without forgetting them at an improvement, as CKDNet's
     classifier does; ``reload_best`` goes back to the best weights at each step, as its fine
     segmentation does. cosine: linear warm-up over ``warmup`` of all steps, then a half cosine
-    down to ``floor``.
+    down to ``floor``. poly: times (1 - step / steps) ** ``exponent``. step: times ``factor`` at
+    each of ``milestones``, which are shares of all steps.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    kind: Literal["constant", "plateau", "cosine"] = "plateau"
+    kind: Literal["constant", "plateau", "cosine", "poly", "step"] = "plateau"
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     patience: PositiveInt = 20
     cumulative: bool = False
     reload_best: bool = False
     floor: NonNegativeFloat = 1e-8
     warmup: Fraction = 0.05
+    exponent: PositiveFloat = 0.96
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One network's training: everything upstream of ``nodes`` is frozen.
+    """One or several networks' training: everything upstream of ``nodes`` is frozen.
 
     ``batch_size`` is that of one process; several multiply it. Gradients of ``accumulate`` batches
     are *summed*, as in the authors' code. ``select`` keeps the epoch that is best on the validation
-    images by ``monitor``, or the last one.
+    images by ``monitor``, or the last one; ``stop_after`` ends the stage after that many epochs
+    without improvement. ``sgd`` has a momentum of 0.9.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     nodes: tuple[str, ...]
-    output: str
-    target: Literal["mask", "label"]
+    losses: Annotated[tuple[Loss, ...], Field(min_length=1)]
     epochs: PositiveInt
     batch_size: PositiveInt
     accumulate: PositiveInt = 1
+    optimizer: Literal["adam", "sgd"] = "adam"
     lr: PositiveFloat = 1e-4
     encoder_lr: NonNegativeFloat = 1e-4
     weight_decay: NonNegativeFloat = 1e-4  # L2 as in Adam, not decoupled
     clip_norm: PositiveFloat | None = 10.0
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    form: Form = "code"
-    focal_weight: NonNegativeFloat = 1.0
-    label_smoothing: Fraction = 0.0
     ema_decay: Fraction | None = None
     select: Literal["best", "last"] = "best"
-    monitor: Literal["jaccard", "pixel_accuracy", "mean_auc", "accuracy"] = "jaccard"
+    stop_after: PositiveInt | None = None
+    monitor: Literal[
+        "jaccard", "pixel_accuracy", "mean_auc", "accuracy", "balanced_accuracy", "label_loss"
+    ] = "jaccard"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a training image must come with: "mask", "label", both or neither."""
+        return frozenset(loss.needs for loss in self.losses if loss.needs is not None)
+
+    def tensors(self) -> tuple[str, ...]:
+        """The system's tensors that the losses are computed from."""
+        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.tensors()))
 
     def __post_init__(self) -> None:
         if self.schedule.kind == "plateau" and self.select == "last":
@@ -124,21 +142,40 @@ class Stage:
                 f"stage {self.name}: reload_best goes back to weights that were never averaged; "
                 "use it without ema_decay"
             )
-        if self.monitor not in _MONITORS[self.target]:
+        if self.stop_after is not None and self.select == "last":
             raise ValueError(
-                f"stage {self.name}: monitor {self.monitor!r} does not score a {self.target}; "
-                f"expected {' or '.join(_MONITORS[self.target])}"
+                f"stage {self.name}: stop_after goes by validation scores, and with select='last' "
+                "there are none"
             )
+        known = [monitor for need in sorted(self.needs) for monitor in _MONITORS[need]]
+        if self.monitor not in known and (known or self.select == "best"):
+            raise ValueError(
+                f"stage {self.name}: monitor {self.monitor!r} does not score what is trained; "
+                f"expected {' or '.join(known) or 'select=last, as its losses need no truth'}"
+            )
+        names = [loss.name for loss in self.losses]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"stage {self.name}: two losses are named {max(names, key=names.count)}"
+            )
+        several_views = self.augmentation.turned_views or self.augmentation.crop_scales
+        if several_views and "mask" in self.needs:
+            raise ValueError(
+                f"stage {self.name}: crop_scales and turned_views make views without masks, which "
+                "its losses need"
+            )
+        if self.augmentation.turned_views and self.augmentation.crop_scales:
+            raise ValueError(f"stage {self.name}: choose crop_scales or turned_views, not both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A whole training run: system, stages in order, and what they share."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
-    system: CkdNet
+    system: Architecture
     image_size: Annotated[int, Field(ge=32, multiple_of=32)]  # the encoders halve it five times
     stages: tuple[Stage, ...]
     tasks: tuple[str, ...] = ("MEL", "SBK")  # of the mean AUC; all labels where one is missing
@@ -228,9 +265,14 @@ def _validated(tree: Any, where: str) -> Recipe:
 
 
 def _address(tree: Any, place: Sequence[int | str]) -> list[str]:
-    """A setting's place as `--set` takes it: a stage by its name, if it has one."""
-    parts = [str(part) for part in place]
-    if parts[:1] == ["stages"] and len(parts) > 1:
-        with contextlib.suppress(KeyError, TypeError):
-            parts[1] = str(tree["stages"][place[1]]["name"])
+    """A setting's place as `--set` takes it: stages and losses by their name, if they have one."""
+    parts, branch = [], tree
+    for number, key in enumerate(place, 1):
+        try:
+            branch = branch[key]
+        except (KeyError, IndexError, TypeError):
+            if number < len(place):
+                continue  # which of several kinds it was read as
+        named = isinstance(key, int) and isinstance(branch, dict)
+        parts.append(str(branch.get("name", key) if named else key))
     return parts

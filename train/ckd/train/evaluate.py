@@ -40,9 +40,9 @@ def evaluate(
     """
     if views not in get_args(Views):
         raise UsageError(f"views {views!r}: expected one of {', '.join(get_args(Views))}")
-    samples = numbered_as(system.labels, samples)
+    samples = numbered_as(system.labels, samples, exclusive=system.results.exclusive)
     settings = next(
-        (s.augmentation for s in recipe.stages if s.output == system.results.class_logits),
+        (s.augmentation for s in recipe.stages if system.results.class_logits in s.tensors()),
         Augmentation(),
     )
 

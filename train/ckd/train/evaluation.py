@@ -17,7 +17,7 @@ from ckd.contract.metrics import ClassificationScores, SegmentationScores, boots
 from ckd.contract.ranking import roc_auc
 from ckd.train.config import Recipe
 from ckd.train.data.samples import SampleSet, Split
-from ckd.train.scoring import ImageScore, label_scores, mask_scores
+from ckd.train.scoring import ImageScore, diagnosed, label_scores, mask_scores
 from ckd.train.systems.graph import System
 from ckd.train.views import Views
 
@@ -32,6 +32,7 @@ class Evaluation:
         weights: digest of the system's.
         views: that every answer was made of.
         labels: class names in the order of each image's probabilities, and of its label.
+        exclusive: every image is of one of them; otherwise it may be of none.
         images: the score of each image, in the order of the data set.
         intervals: 95 % bootstrap intervals by "fine", "coarse" and "labels", then by score.
     """
@@ -43,6 +44,7 @@ class Evaluation:
     views: Views
     mask_threshold: float
     labels: tuple[str, ...]
+    exclusive: bool
     images: tuple[ImageScore, ...]
     fine: SegmentationScores | None
     coarse: SegmentationScores | None
@@ -108,7 +110,7 @@ def summarised(
     recipe: Recipe, system: System, samples: SampleSet, views: Views, images: list[ImageScore]
 ) -> Evaluation:
     """The scores of all images together, and how sure they are."""
-    classification = label_scores(images, system.labels, recipe.tasks)
+    classification = label_scores(system, images, recipe.tasks)
     intervals = {kind: _mask_intervals(images, kind) for kind in ("fine", "coarse")}
     if classification is not None:
         intervals["labels"] = _label_intervals(images, system.labels, classification)
@@ -120,18 +122,13 @@ def summarised(
         views=views,
         mask_threshold=system.mask_threshold,
         labels=system.labels,
+        exclusive=system.results.exclusive,
         images=tuple(images),
         fine=mask_scores(images, "fine"),
         coarse=mask_scores(images, "coarse"),
         classification=classification,
         intervals=intervals,
     )
-
-
-def diagnosed(images: Sequence[ImageScore]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Probabilities [N, K] and labels [N] of the images that have both."""
-    known = [s for s in images if s.label is not None and s.probabilities is not None]
-    return np.array([s.probabilities for s in known]), np.array([s.label for s in known])
 
 
 def _mask_intervals(images: Sequence[ImageScore], kind: str) -> dict[str, Interval]:

@@ -19,13 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.labels import label_of
 from ckd.contract.overlay import FINE_RGB, draw_border
 from ckd.contract.preprocess import mask_from_logits, read_rgb
 from ckd.train import plots
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample
-from ckd.train.evaluation import Evaluation, diagnosed
-from ckd.train.scoring import ImageScore
+from ckd.train.evaluation import Evaluation
+from ckd.train.scoring import ImageScore, diagnosed
 from ckd.train.systems.graph import System
 from ckd.train.views import Answers
 
@@ -56,7 +57,7 @@ def write_folder(
     _draw_curves(evaluation, out)
     if pictures:
         tiles = {
-            heading: [plots.Tile(pictures[s.id], _caption(s, evaluation.labels)) for s in scores]
+            heading: [plots.Tile(pictures[s.id], _caption(s, evaluation)) for s in scores]
             for heading, scores in worst(evaluation.images).items()
         }
         colours = {"truth": TRUTH_RGB, "predicted": FINE_RGB}
@@ -69,11 +70,7 @@ def write_folder(
 def worst(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
     """The images with the worst masks and those with the worst probabilities, by heading."""
     masks = [(s.fine.jaccard, s) for s in images if s.fine is not None]
-    labels = [
-        (s.probabilities[s.label], s)
-        for s in images
-        if s.label is not None and s.probabilities is not None
-    ]
+    labels = [(certainty, s) for s in images if (certainty := probability_of_truth(s)) is not None]
     return {
         heading: [score for _, score in sorted(ranked, key=lambda pair: pair[0])[:_NUM_WORST]]
         for heading, ranked in {
@@ -82,6 +79,15 @@ def worst(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
         }.items()
         if ranked
     }
+
+
+def probability_of_truth(score: ImageScore) -> float | None:
+    """What the true label was given; an image of none of the labels, what the likeliest left."""
+    if score.label is None or score.probabilities is None:
+        return None
+    if score.label == len(score.probabilities):
+        return 1.0 - max(score.probabilities)
+    return score.probabilities[score.label]
 
 
 def outlined(system: System, sample: Sample, answer: Answers) -> NDArray[np.uint8]:
@@ -115,9 +121,9 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
             probabilities = score.probabilities or ()
             masks = [getattr(score.fine, name, None) for name in _MASK_COLUMNS]
             masks.append(getattr(score.coarse, "jaccard", None))
-            row = [score.id, "" if score.label is None else labels[score.label]]
+            row = [score.id, "" if score.label is None else label_of(labels, score.label)]
             row += [f"{p:.6f}" for p in probabilities] or [""] * len(labels)
-            row.append(labels[np.argmax(probabilities)] if probabilities else "")
+            row.append(label_of(labels, _said(score, evaluation)) if probabilities else "")
             row += ["" if value is None else f"{value:.6f}" for value in masks]
             table.writerow([*row, evaluation.views])
 
@@ -137,14 +143,24 @@ def _draw_curves(evaluation: Evaluation, out: Path) -> None:
         plots.save(plots.jaccard_figure(jaccards, title), out / "jaccard.png")
 
 
-def _caption(score: ImageScore, labels: tuple[str, ...]) -> tuple[str, ...]:
+def _said(score: ImageScore, evaluation: Evaluation) -> int:
+    """Index of the likeliest label; past the last where all may be wrong and none is likely."""
+    assert score.probabilities is not None
+    top = int(np.argmax(score.probabilities))
+    none = not evaluation.exclusive and score.probabilities[top] <= 0.5
+    return len(evaluation.labels) if none else top
+
+
+def _caption(score: ImageScore, evaluation: Evaluation) -> tuple[str, ...]:
     """Id, mask score, and what the label is and was taken for."""
+    labels = evaluation.labels
     lines = [score.id if len(score.id) <= 30 else f"...{score.id[-27:]}"]
     if score.fine is not None:
         lines.append(f"Jaccard {score.fine.jaccard:.3f}")
     if score.probabilities is not None:
-        top = int(np.argmax(score.probabilities))
-        lines.append(f"predicted {labels[top]} {score.probabilities[top]:.3f}")
+        said = label_of(labels, _said(score, evaluation))
+        lines.append(f"predicted {said} {max(score.probabilities):.3f}")
         if score.label is not None:
-            lines.append(f"true {labels[score.label]} {score.probabilities[score.label]:.3f}")
+            true = label_of(labels, score.label)
+            lines.append(f"true {true} {probability_of_truth(score):.3f}")
     return tuple(lines)

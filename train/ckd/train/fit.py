@@ -11,16 +11,21 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ckd.contract.errors import EnvironmentUnusable, InputError, Interrupted, UsageError
 from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage
-from ckd.train.config import Recipe, Stage
+from ckd.train.config import LOWER_IS_BETTER, Recipe, Stage
 from ckd.train.data.dataset import drop_unreadable
 from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import SampleSet, Split
+from ckd.train.data.samples import SampleSet, Split, numbered_as
 from ckd.train.machine import Accelerator, device_for, is_first_process, say
 from ckd.train.module import StageModule
 from ckd.train.networks.encoder import Weights
@@ -90,6 +95,10 @@ def fit(
     # What lies downstream of a stage that is started over was trained on its old weights.
     fresh = recipe.stages[first:] if options.fresh else ()
     open_run(out, recipe, train_set, options.weights, fresh)
+    exclusive = system.results.exclusive
+    train_set = numbered_as(system.labels, train_set, exclusive=exclusive)
+    if val_set is not None:
+        val_set = numbered_as(system.labels, val_set, exclusive=exclusive)
     upstream: set[str] = set()
     for stage in recipe.stages:
         finished = out / stage.name / "weights.pt"
@@ -111,7 +120,7 @@ def fit(
         choose_mask_threshold(system.to(device), train_set, out, bars("mask threshold"))
     if trained:
         system.mask_threshold = load_mask_threshold(out, system)
-    return system.cpu().eval()
+    return system.deployed().cpu().eval()
 
 
 def _check_nodes(recipe: Recipe, system: System) -> None:
@@ -121,7 +130,7 @@ def _check_nodes(recipe: Recipe, system: System) -> None:
                 f"stage {stage.name}: {system.name} has no node {min(unknown)!r}; expected "
                 f"{', '.join(system.networks)}"
             )
-        system.needed((stage.output,))
+        system.needed(stage.tensors())
     trained = {name for stage in recipe.stages for name in stage.nodes}
     if forgotten := set(system.networks) - trained:
         raise UsageError(
@@ -145,7 +154,8 @@ def _read_data(
             if samples is not None and not len(_for_stage(samples, stage)):
                 raise InputError(
                     f"{data}: stage {stage.name} needs {samples.split} images with a "
-                    f"{stage.target}, there are none; `ckd-train data check` shows what was found"
+                    f"{' and a '.join(sorted(stage.needs)) or 'known truth'}, there are none; "
+                    "`ckd-train data check` shows what was found"
                 )
     return train_set, val_set
 
@@ -192,19 +202,19 @@ def _fit_stage(
         None if blind or val_set is None else _for_stage(val_set, stage),
         _num_workers(options),
     )  # fmt: skip
-    best = BestEpoch(
-        out, filename="best", monitor=f"val/{stage.monitor}", mode="max",
-        enable_version_counter=False,
-    )  # fmt: skip
+    monitor, mode = f"val/{stage.monitor}", "min" if stage.monitor in LOWER_IS_BETTER else "max"
+    best = BestEpoch(out, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
     last = ModelCheckpoint(
         out, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[pl.Callback] = [EpochLines(stage.name)]
     if stage.select == "best":
         callbacks.append(best)
+    if stage.stop_after is not None:
+        callbacks.append(EarlyStopping(monitor, patience=stage.stop_after, mode=mode))
     callbacks.append(last)  # after `best`, whose state it holds
     if stage.schedule.kind == "plateau":
-        callbacks.append(Plateau(stage.schedule, f"val/{stage.monitor}", stage.nodes))
+        callbacks.append(Plateau(stage.schedule, monitor, stage.nodes))
     if stage.ema_decay is not None:
         callbacks.append(WeightAveraging(avg_fn=ExponentialAverage(stage.ema_decay)))
     on_terminal = sys.stderr.isatty()
@@ -265,4 +275,6 @@ def _trainer(**settings: Any) -> pl.Trainer:
 
 
 def _for_stage(samples: SampleSet, stage: Stage) -> SampleSet:
-    return samples.with_masks() if stage.target == "mask" else samples.with_labels()
+    if "mask" in stage.needs:
+        samples = samples.with_masks()
+    return samples.with_labels() if "label" in stage.needs else samples

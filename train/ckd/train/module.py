@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -17,10 +16,18 @@ from ckd.contract.errors import GateFailed
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
-from ckd.train.losses import class_weights, dice_focal, weighted_cross_entropy
+from ckd.train.losses.classification import class_weights
+from ckd.train.losses.term import ClassCounts
 from ckd.train.networks.encoder import Encoder
 from ckd.train.schedules import learning_rate_factor
-from ckd.train.scoring import ImageScore, PlainImages, label_scores, mask_scores, score_batch
+from ckd.train.scoring import (
+    ImageScore,
+    PlainImages,
+    label_loss,
+    label_scores,
+    mask_scores,
+    score_batch,
+)
 from ckd.train.systems.graph import System
 
 
@@ -49,7 +56,8 @@ class StageModule(pl.LightningModule):
         self.recipe, self.stage, self.system = recipe, stage, system
         self.train_set, self.val_set = train_set, val_set
         self.num_workers = num_workers
-        self.class_weights = class_weights(train_set.class_counts())
+        self._judged = set(stage.tensors()) & set(system.results.names())
+        self.classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
         for name, network in system.networks.items():
             network.requires_grad_(name in stage.nodes)
         self.frozen_digest = system.digest(self._frozen_names())
@@ -70,28 +78,21 @@ class StageModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Loss of one batch, scaled so that accumulated gradients are summed."""
         stage = self.stage
-        logits = self.system(batch["image"], (stage.output,))[stage.output]
-        if stage.target == "mask":
-            mask = batch["mask"]
-            if logits.shape != mask.shape:  # the coarse logits leave RootSeg at stride 4
-                logits = F.interpolate(
-                    logits.float(), mask.shape[2:], mode="bilinear", align_corners=True
+        tensors = self.system(batch["image"], stage.tensors())
+        total = torch.zeros((), device=self.device)
+        for term in stage.losses:
+            loss = term(tensors, batch, self.classes)
+            if not torch.isfinite(loss):
+                raise GateFailed(
+                    f"stage {stage.name}: the loss {term.name!r} is {loss.item()} in epoch "
+                    f"{self.current_epoch + 1}; lower the learning rate, or train with "
+                    "--set precision=32-true"
                 )
-            loss = dice_focal(logits, mask, stage.form, stage.focal_weight)
-        else:
-            loss = weighted_cross_entropy(
-                logits, batch["label"], self.class_weights, stage.form, stage.label_smoothing
-            )
-        if not torch.isfinite(loss):
-            raise GateFailed(
-                f"stage {stage.name}: the loss is {loss.item()} in epoch {self.current_epoch + 1}; "
-                "lower the learning rate, or train with --set precision=32-true"
-            )
-        self.log(
-            "train/loss", loss, on_epoch=True, on_step=False, prog_bar=True,
-            batch_size=len(logits), sync_dist=True,
-        )  # fmt: skip
-        return loss * stage.accumulate
+            total = total + term.weight * loss
+            if len(stage.losses) > 1:
+                self._log_loss(term.name, loss, batch)
+        self._log_loss("loss", total, batch)
+        return total * stage.accumulate
 
     def on_train_epoch_start(self) -> None:
         """Set modes, and seed dropout by epoch and process so that a resumed run repeats itself."""
@@ -103,7 +104,7 @@ class StageModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Score this process's share of the validation images."""
         assert self.val_set is not None
-        tensors = self.system(batch["image"], (self.stage.output,))
+        tensors = self.system(batch["image"], self._judged)
         samples = [self.val_set.samples[int(i)] for i in batch["index"]]
         self._scores += score_batch(self.system, tensors, samples)
 
@@ -124,7 +125,7 @@ class StageModule(pl.LightningModule):
         stage = self.stage
         views = TrainingViews(
             self.train_set, stage.augmentation, self.recipe.image_size, self.recipe.seed,
-            stage.target,
+            stage.needs,
         )  # fmt: skip
         batches = EpochBatches(
             len(views), stage.batch_size, self.current_epoch, self.recipe.seed,
@@ -141,20 +142,22 @@ class StageModule(pl.LightningModule):
         return DataLoader(images, batch_size=16, sampler=mine)
 
     def configure_optimizers(self) -> Any:
-        """Adam with two groups (encoders, the rest), and the schedule where it goes by steps."""
+        """Two groups (encoders, the rest), and the schedule where it goes by steps."""
         stage = self.stage
         trained = [self.system.networks[name] for name in stage.nodes]
         encoder = [
-            p for net in trained if isinstance(e := getattr(net, "encoder", None), Encoder)
-            for p in e.pretrained_parameters()
+            p for net in trained for part in net.modules() if isinstance(part, Encoder)
+            for p in part.pretrained_parameters()
         ]  # fmt: skip
         known = {id(p) for p in encoder}
         rest = [p for net in trained for p in net.parameters() if id(p) not in known]
-        optimizer = torch.optim.Adam(
-            [{"params": encoder, "lr": stage.encoder_lr}, {"params": rest, "lr": stage.lr}],
-            weight_decay=stage.weight_decay,
-        )
-        if stage.schedule.kind != "cosine":
+        groups = [{"params": encoder, "lr": stage.encoder_lr}, {"params": rest, "lr": stage.lr}]
+        optimizer: torch.optim.Optimizer
+        if stage.optimizer == "adam":
+            optimizer = torch.optim.Adam(groups, weight_decay=stage.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=stage.weight_decay)
+        if stage.schedule.kind in ("constant", "plateau"):
             return optimizer  # plateau steps are taken by a callback, see `ckd.train.schedules`
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -165,23 +168,29 @@ class StageModule(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def _log_loss(self, name: str, loss: Tensor, batch: dict[str, Tensor]) -> None:
+        self.log(
+            f"train/{name}", loss, on_epoch=True, on_step=False, prog_bar=name == "loss",
+            batch_size=len(batch["image"]), sync_dist=True,
+        )  # fmt: skip
+
     def _figures(self, scores: list[ImageScore]) -> dict[str, float]:
-        which = "coarse" if self.stage.output == self.system.results.coarse_logits else "fine"
-        masks = mask_scores(scores, which)
-        if self.stage.target == "mask" and masks is not None:
-            return {
-                "jaccard": masks.jaccard,
-                "dice": masks.dice,
-                "pixel_accuracy": masks.accuracy,
-            }
-        labels = label_scores(scores, self.system.labels, self.recipe.tasks)
-        if labels is None:
-            return {}
-        return {
-            "mean_auc": labels.mean_auc,
-            "accuracy": labels.accuracy,
-            "balanced_accuracy": labels.balanced_accuracy,
-        }
+        figures: dict[str, float] = {}
+        results = self.system.results
+        fine = results.mask_logits in self._judged
+        masks = mask_scores(scores, "fine" if fine else "coarse")
+        if masks is not None:
+            figures["jaccard"] = masks.jaccard
+            figures["dice"] = masks.dice
+            figures["pixel_accuracy"] = masks.accuracy
+        labels = label_scores(self.system, scores, self.recipe.tasks)
+        if labels is not None:
+            figures["mean_auc"] = labels.mean_auc
+            figures["accuracy"] = labels.accuracy
+            figures["balanced_accuracy"] = labels.balanced_accuracy
+            if results.exclusive:
+                figures["label_loss"] = label_loss(scores, class_weights(self.classes.per_label))
+        return figures
 
     def _frozen_names(self) -> set[str]:
         return set(self.system.networks) - set(self.stage.nodes)

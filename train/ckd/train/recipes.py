@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ckd.contract.errors import UsageError
 from ckd.train.config import Augmentation, Recipe, Schedule, Stage, load_recipe
+from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.systems.ckdnet import CkdNet
 
 
@@ -39,8 +40,7 @@ def ckdnet_r101() -> Recipe:
             Stage(
                 name="rootseg",
                 nodes=("rootseg",),
-                output="coarse_logits",
-                target="mask",
+                losses=(MaskLoss(output="coarse_logits"),),
                 epochs=30,
                 batch_size=8,
                 clip_norm=None,
@@ -51,8 +51,7 @@ def ckdnet_r101() -> Recipe:
             Stage(
                 name="cls",
                 nodes=("cls",),
-                output="logits",
-                target="label",
+                losses=(LabelLoss(output="logits"),),
                 epochs=100,
                 batch_size=8,  # times four views
                 accumulate=4,
@@ -64,8 +63,7 @@ def ckdnet_r101() -> Recipe:
             Stage(
                 name="seg",
                 nodes=("seg_encoder", "seg_decoder"),
-                output="mask_logits",
-                target="mask",
+                losses=(MaskLoss(output="mask_logits"),),
                 epochs=100,
                 batch_size=16,
                 accumulate=2,
@@ -89,8 +87,7 @@ def ckdnet_mobile() -> Recipe:
     common = Stage(
         name="rootseg",
         nodes=("rootseg",),
-        output="coarse_logits",
-        target="mask",
+        losses=(MaskLoss(output="coarse_logits"),),
         epochs=10,
         batch_size=16,
         lr=1e-3,
@@ -122,21 +119,19 @@ def ckdnet_mobile() -> Recipe:
                 common,
                 name="cls",
                 nodes=("cls",),
-                output="logits",
-                target="label",
+                losses=(LabelLoss(output="logits", label_smoothing=0.05),),
                 epochs=20,
                 batch_size=32,
                 encoder_lr=3e-4,
                 weight_decay=1e-5,
                 augmentation=replace(segment, scale=(0.8, 1.4)),
-                label_smoothing=0.05,
                 monitor="mean_auc",
             ),
             replace(
                 common,
                 name="seg",
                 nodes=("seg_encoder", "seg_decoder"),
-                output="mask_logits",
+                losses=(MaskLoss(output="mask_logits"),),
                 epochs=10,
                 # Reflected lesions had taught it to look for lesions along the edges.
                 augmentation=replace(segment, border="black"),

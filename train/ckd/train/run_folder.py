@@ -104,7 +104,7 @@ def note_ground(folder: Path, upstream: str, val_set: SampleSet | None) -> None:
 
 
 def load_run(run: Path) -> tuple[Recipe, System]:
-    """A finished run's recipe and trained system, in evaluation mode.
+    """A finished run's recipe and trained system, in evaluation mode, without its teachers.
 
     Raises:
         InputError: not a run folder, or a stage in it is not finished.
@@ -120,7 +120,7 @@ def load_run(run: Path) -> tuple[Recipe, System]:
             raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
         load_stage(system, stage, finished)
     system.mask_threshold = load_mask_threshold(run, system)
-    return recipe, system.eval()
+    return recipe, system.deployed().eval()
 
 
 def load_data(run: Path) -> dict[str, Any]:
@@ -164,11 +164,13 @@ def load_stage(system: System, stage: Stage, weights: Path) -> None:
 
 
 def identity(weights: Weights) -> str:
-    """What the encoders started from; of a file its content, wherever it lies."""
+    """What the encoders started from; of files their content, wherever they lie."""
     if not isinstance(weights, Path):
         return weights or "none"
     try:
-        return f"sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()}"
+        files = sorted(weights.glob("*.pth")) if weights.is_dir() else [weights]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return f"sha256 {' '.join(digests)}"
     except OSError as error:
         raise UsageError(f"{weights}: cannot be read ({error.strerror})") from error
 

@@ -1,4 +1,4 @@
-"""Learning rates over time: by optimiser step (cosine) or by lack of progress (plateau)."""
+"""Learning rates over time: by optimiser step, or by lack of progress (plateau)."""
 
 import copy
 import math
@@ -8,11 +8,15 @@ from typing import Any
 import lightning.pytorch as pl
 from torch.optim import Optimizer
 
-from ckd.train.config import Schedule
+from ckd.train.config import LOWER_IS_BETTER, Schedule
 
 
 def learning_rate_factor(schedule: Schedule, step: int, total: int, lr: float) -> float:
-    """Factor on the learning rate at ``step`` of ``total``: linear warm-up, then half a cosine."""
+    """Factor on the learning rate at ``step`` of ``total`` for the kinds that go by steps."""
+    if schedule.kind == "poly":
+        return float(max(1.0 - step / max(1, total), 0.0) ** schedule.exponent)
+    if schedule.kind == "step":
+        return schedule.factor ** int(sum(step >= share * total for share in schedule.milestones))
     warmup = max(1, int(schedule.warmup * total))
     if step < warmup:
         return (step + 1) / warmup
@@ -42,6 +46,8 @@ class Plateau(pl.Callback):
         if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
             return
         score = float(trainer.callback_metrics[self.monitor])
+        if self.monitor.removeprefix("val/") in LOWER_IS_BETTER:
+            score = -score
         optimizer = trainer.optimizers[0]
         if score > self.best:
             self.best = score

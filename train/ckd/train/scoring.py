@@ -20,7 +20,12 @@ from ckd.contract.metrics import (
     classification_scores,
     segmentation_scores,
 )
-from ckd.contract.preprocess import mask_from_logits, network_image, read_rgb, softmax
+from ckd.contract.preprocess import (
+    class_probabilities,
+    mask_from_logits,
+    network_image,
+    read_rgb,
+)
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet
 from ckd.train.systems.graph import System
@@ -74,7 +79,8 @@ def score_image(
     results = system.results
     probabilities = None
     if results.class_logits in answers:
-        probabilities = tuple(softmax(answers[results.class_logits]).tolist())
+        logits_K = answers[results.class_logits]
+        probabilities = tuple(class_probabilities(logits_K, results.exclusive).tolist())
     fine = coarse = None
     if sample.mask is not None and {results.mask_logits, results.coarse_logits} & set(answers):
         truth_HW = read_mask(sample.mask)
@@ -101,18 +107,34 @@ def mask_scores(scores: Sequence[ImageScore], which: str = "fine") -> Segmentati
 
 
 def label_scores(
-    scores: Sequence[ImageScore], labels: tuple[str, ...], tasks: tuple[str, ...]
+    system: System, scores: Sequence[ImageScore], tasks: tuple[str, ...]
 ) -> ClassificationScores | None:
     """Official classification scores, or None where no image has both label and answer.
 
     The mean AUC is over ``tasks`` where the labels hold all of them, over all labels otherwise.
     """
-    known = [s for s in scores if s.label is not None and s.probabilities is not None]
-    if not known:
+    probabilities_NK, labels_N = diagnosed(scores)
+    if not len(labels_N):
         return None
     return classification_scores(
-        np.array([s.probabilities for s in known]),
-        np.array([s.label for s in known]),
-        labels,
-        tasks=headline_tasks(tasks, labels),
+        probabilities_NK,
+        labels_N,
+        system.labels,
+        tasks=headline_tasks(tasks, system.labels),
+        exclusive=system.results.exclusive,
     )
+
+
+def label_loss(scores: Sequence[ImageScore], weights_K: Sequence[float]) -> float:
+    """Class-weighted cross-entropy of the probabilities of exclusive labels."""
+    probabilities_NK, labels_N = diagnosed(scores)
+    weights_N = np.asarray(weights_K)[labels_N]
+    of_truth_N = probabilities_NK[np.arange(len(labels_N)), labels_N]
+    total = max(float(weights_N.sum()), 1e-12)  # only labels that training never saw
+    return float(-(weights_N * np.log(np.maximum(of_truth_N, 1e-12))).sum() / total)
+
+
+def diagnosed(images: Sequence[ImageScore]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities [N, K] and labels [N] of the images that have both."""
+    known = [s for s in images if s.label is not None and s.probabilities is not None]
+    return np.array([s.probabilities for s in known]), np.array([s.label for s in known])

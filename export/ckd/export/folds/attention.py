@@ -32,10 +32,11 @@ class PooledAttention(nn.Module):
 def fold_channel_attention(cls: Cls) -> None:
     """Swap the attention, in place: for nothing where delta is 0, for its mean where that is asked.
 
-    MobileNetV2's head stands between attention and pooling and is not linear: nothing is done.
+    Nothing is done where more than its mean is asked for: a class map is, and MobileNetV2's head,
+    which stands between attention and pooling, is not linear.
     """
     attention = cls.attention
     if attention.delta.item() == 0.0:
         cls.attention = nn.Identity()  # type: ignore[assignment]
-    elif isinstance(cls.encoder.head, nn.Identity):
+    elif isinstance(cls.encoder.head, nn.Identity) and not cls.classify.gives_map:
         cls.attention = PooledAttention(attention)  # type: ignore[assignment]

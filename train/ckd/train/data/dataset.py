@@ -4,7 +4,7 @@ A batch is drawn as (epoch, index) pairs and each pair seeds its own generator, 
 on how many workers load it or how many processes share it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from ckd.contract.errors import InputError
 from ckd.contract.preprocess import network_image, read_rgb
 from ckd.train.config import Augmentation
-from ckd.train.data.augment import augment, multi_scale_crop
+from ckd.train.data.augment import Image, augment, multi_scale_crop
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet
 
@@ -24,18 +24,24 @@ from ckd.train.data.samples import Sample, SampleSet
 class TrainingViews(Dataset[dict[str, Tensor]]):
     """Augmented views of each sample, addressed by (epoch, index).
 
-    An item holds ``image`` uint8 [V, S, S, 3], ``index`` [V], and ``mask`` float [V, 1, S, S] or
-    ``label`` int64 [V]; V is one plus the number of multi-scale crops.
+    An item holds ``image`` uint8 [V, S, S, 3], ``index`` and ``turn`` [V] (quarter turns of each
+    view), and where needed ``mask`` float [V, 1, S, S] and ``label`` int64 [V]. V is 1, four for
+    turned views, or one plus the number of multi-scale crops.
     """
 
     def __init__(
-        self, samples: SampleSet, settings: Augmentation, side_px: int, seed: int, target: str
+        self,
+        samples: SampleSet,
+        settings: Augmentation,
+        side_px: int,
+        seed: int,
+        needs: Collection[str],
     ) -> None:
         self.samples = samples.samples
         self.settings = settings
         self.side_px = side_px
         self.seed = seed
-        self.target = target
+        self.needs = needs
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -45,28 +51,34 @@ class TrainingViews(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng((self.seed, epoch, index))
         sample = self.samples[index]
         image_HWC = read_rgb(sample.image)
-        if self.target == "mask":
+        turns, item = [0], dict[str, Tensor]()
+        if "mask" in self.needs:
             assert sample.mask is not None
             mask_HW = read_mask(sample.mask, image_HWC.shape)
             view, seen = augment(image_HWC, mask_HW, self.settings, self.side_px, rng)
             assert seen is not None
-            return {
-                "image": torch.from_numpy(view)[None],
-                "index": torch.tensor([index]),
-                "mask": torch.from_numpy(seen.astype(np.float32))[None, None],
-            }
+            views = [view]
+            item["mask"] = torch.from_numpy(seen.astype(np.float32))[None, None]
+        else:
+            views = self._views(image_HWC, rng)
+            turns = list(range(4)) if self.settings.turned_views else [0] * len(views)
+        if "label" in self.needs:
+            item["label"] = torch.full((len(views),), _label(sample))
+        return item | {
+            "image": torch.from_numpy(np.stack(views)),
+            "index": torch.full((len(views),), index),
+            "turn": torch.tensor(turns),
+        }
+
+    def _views(self, image_HWC: Image, rng: np.random.Generator) -> list[Image]:
         settings = self.settings
         if settings.crop_scales:
             crops = [multi_scale_crop(image_HWC, f, settings, rng) for f in settings.crop_scales]
-            views = [network_image(image_HWC, self.side_px)]  # plain, as in the authors' code
-            views += [augment(crop, None, settings, self.side_px, rng)[0] for crop in crops]
-        else:
-            views = [augment(image_HWC, None, settings, self.side_px, rng)[0]]
-        return {
-            "image": torch.from_numpy(np.stack(views)),
-            "index": torch.full((len(views),), index),
-            "label": torch.full((len(views),), _label(sample)),
-        }
+            augmented = [augment(crop, None, settings, self.side_px, rng)[0] for crop in crops]
+            return [network_image(image_HWC, self.side_px), *augmented]  # one plain, as published
+        turns = range(4 if settings.turned_views else 1)
+        turned = [np.ascontiguousarray(np.rot90(image_HWC, turn)) for turn in turns]
+        return [augment(view, None, settings, self.side_px, rng)[0] for view in turned]
 
 
 class EpochBatches:

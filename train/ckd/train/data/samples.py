@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ckd.contract.errors import InputError
+from ckd.contract.labels import label_of
 
 Split = Literal["train", "val", "test"]
 
@@ -21,7 +22,7 @@ class Sample:
     id: str
     image: Path
     mask: Path | None = None
-    label: int | None = None  # index into SampleSet.labels
+    label: int | None = None  # index into SampleSet.labels; one past the last is none of them
     group: str | None = None  # lesion or patient; samples of one group never straddle a split
 
 
@@ -55,24 +56,30 @@ class SampleSet:
         return tuple(counts[index] for index in range(len(self.labels)))
 
 
-def numbered_as(labels: tuple[str, ...], samples: SampleSet) -> SampleSet:
+def numbered_as(
+    labels: tuple[str, ...], samples: SampleSet, *, exclusive: bool = True
+) -> SampleSet:
     """The samples with their labels numbered as the system's are: the order differs by data set.
 
-    A class that the system does not know does no harm as long as no image is of it.
+    A class that the system does not know does no harm as long as no image is of it. Where labels do
+    not exclude each other, such an image is of none of them.
 
     Raises:
         InputError: an image is of an unknown class, or there are no images.
     """
     if not len(samples):
         raise InputError(f"{samples.name}: no {samples.split} images to evaluate on")
-    used = {samples.labels[s.label] for s in samples.samples if s.label is not None}
-    if unknown := sorted(used - set(labels)):
+    used = {label_of(samples.labels, s.label) for s in samples.samples if s.label is not None}
+    unknown = sorted(used - set(labels))
+    if unknown and exclusive:
         raise InputError(
             f"{samples.name}: holds images of {', '.join(unknown)}, but the system only knows "
             f"{', '.join(labels)}; evaluate it on data with these labels"
         )
+    index = {label: number for number, label in enumerate(labels)}
     numbered = (
-        s if s.label is None else replace(s, label=labels.index(samples.labels[s.label]))
+        s if s.label is None
+        else replace(s, label=index.get(label_of(samples.labels, s.label), len(labels)))
         for s in samples.samples
-    )
+    )  # fmt: skip
     return replace(samples, labels=labels, samples=tuple(numbered))

@@ -3,9 +3,11 @@
 Suffixes: B batch, C channels, H rows, W columns, T = H*W.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -61,6 +63,44 @@ class ChannelAttention(nn.Module):
         """S [B, C, C] of a float32 map: how much each channel attends to each other."""
         energy_BCC = torch.bmm(a_BCT, a_BCT.transpose(1, 2))
         return torch.softmax(self.energy_sign * energy_BCC, dim=-1)
+
+
+class ClassHead(nn.Module):
+    """Class logits from one or several maps: their means over places, dropout, a linear layer.
+
+    With ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each place
+    adds to each logit. The linear layer and the mean change places, so the map's mean over places
+    is the logit less its bias: exactly with one map, with several up to their enlarging.
+    """
+
+    def __init__(self, channels: Sequence[int], num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.pool = SpatialMean()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(sum(self.channels), num_classes)
+        self.gives_map = False
+
+    def forward(self, *maps_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Logits [B, K], and [B, K, H, W] of the largest map's size where asked for."""
+        pooled_BC = torch.cat([self.pool(x).flatten(1) for x in maps_BCHW], dim=1)
+        logits_BK = self.fc(self.dropout(pooled_BC))
+        if not self.gives_map:
+            return (logits_BK,)
+        return logits_BK, self.class_map(*maps_BCHW)
+
+    def class_map(self, *maps_BCHW: Tensor) -> Tensor:
+        """[B, K, H, W] of the largest map's size."""
+        size = max(tuple(x.shape[2:]) for x in maps_BCHW)
+        kernels = torch.split(self.fc.weight, list(self.channels), dim=1)
+        parts = [F.conv2d(x, w[..., None, None]) for x, w in zip(maps_BCHW, kernels, strict=True)]
+        return torch.stack(
+            [
+                p if tuple(p.shape[2:]) == size
+                else F.interpolate(p, size, mode="bilinear", align_corners=False)
+                for p in parts
+            ]
+        ).sum(dim=0)  # fmt: skip
 
 
 class ScSE(nn.Module):

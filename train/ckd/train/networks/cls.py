@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelAttention, SpatialMean
+from ckd.train.networks.blocks import ChannelAttention, ClassHead
 from ckd.train.networks.encoder import Encoder, add_input_channel
 
 
@@ -36,9 +36,7 @@ class Cls(nn.Module):
         add_input_channel(encoder, fresh_bn=stem_bn == "fresh")
         self.encoder = encoder
         self.attention = ChannelAttention(energy_sign)
-        self.pool = SpatialMean()
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(encoder.head_channels, num_classes)
+        self.classify = ClassHead((encoder.head_channels,), num_classes, dropout)
 
     def forward(
         self, image_BCHW: Tensor, coarse_logits_B1hw: Tensor, *gates: Tensor
@@ -58,5 +56,4 @@ class Cls(nn.Module):
             f = stage(x)
             means.append(f.float().mean(dim=1, keepdim=True).to(f.dtype))
             x = f * (1.0 + gate)
-        pooled = self.pool(self.encoder.head(self.attention(x))).flatten(1)
-        return self.fc(self.dropout(pooled)), *means
+        return *self.classify(self.encoder.head(self.attention(x))), *means

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 
 Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2"]
-#: "imagenet" lets torchvision fetch its weights, None starts from noise, a path reads a state dict.
+#: "imagenet" lets torchvision fetch its weights, None starts from noise, a path reads a state dict,
+#: for systems of several backbones from a folder that has one for each, as torchvision names them.
 Weights = Literal["imagenet"] | Path | None
 
 
@@ -123,6 +124,8 @@ def _load(backbone: Backbone, weights: Weights) -> nn.Module:
                 "--weights none"
             ) from error
     network = build(weights=None)
+    if weights.is_dir():
+        weights = _file_for(backbone, weights)
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -145,6 +148,19 @@ def _load(backbone: Backbone, weights: Weights) -> nn.Module:
     except RuntimeError as error:
         raise UsageError(f"{weights}: tensors do not fit {backbone}: {error}") from error
     return network
+
+
+def _file_for(backbone: str, folder: Path) -> Path:
+    """Such as resnet50-0676ba61.pth for resnet50."""
+    found = [path for path in sorted(folder.glob("*.pth")) if path.stem.startswith(backbone)]
+    # wide_resnet50_2 is no resnet50, and mobilenet_v2 no mobilenet.
+    found = [p for p in found if p.stem == backbone or p.stem[len(backbone)] in "-_."]
+    if len(found) != 1:
+        held = ", ".join(path.name for path in found) or "none"
+        raise EnvironmentUnusable(
+            f"{folder}: expected one weight file {backbone}*.pth in it, found {held}"
+        )
+    return found[0]
 
 
 def _from_resnet(net: nn.Module) -> Encoder:

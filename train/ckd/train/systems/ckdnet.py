@@ -9,18 +9,17 @@ photograph alone and runs beside the other two networks.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, PositiveInt
 
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.encoder import Backbone, Weights, build_encoder
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
+from ckd.train.settings import STRICT, Fraction
 from ckd.train.systems.graph import Node, System
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 _LEVELS = (1, 2, 3, 4)
 _GATES = tuple(f"gate{level}" for level in _LEVELS)
@@ -36,8 +35,9 @@ class CkdNet:
     paper. The remaining fields are explained at the networks they configure.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
+    kind: Literal["ckdnet"] = "ckdnet"
     backbone: Backbone = "resnet101"
     rootseg_width: PositiveInt = 256
     rootseg_low_width: PositiveInt = 48

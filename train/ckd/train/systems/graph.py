@@ -5,16 +5,21 @@ lies upstream, export turns each node into a file, the runtime loads one engine 
 each tensor from its producer to its consumers.
 """
 
+import copy
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.image_input import ImageInput
+
+#: The tensor that `System.explained` adds.
+CLASS_MAP = "class_map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,51 @@ class System(nn.Module):
                     digest.update(whole.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
+    def deployed(self) -> "System":
+        """The same system without what only training needs, sharing its weights.
+
+        Teachers, and tensors that are neither an answer nor taken by a remaining node, are gone.
+        """
+        answers = set(self.results.names())
+        kept = self.needed(answers)
+        taken = answers | {name for node in kept for name in node.inputs}
+        nodes = []
+        for node in kept:
+            outputs = tuple(name for name in node.outputs if name in taken)
+            if outputs != node.outputs:
+                module = _Fused((node,), node.inputs, outputs)
+                node = Node(node.name, module, node.inputs, outputs)
+            nodes.append(node)
+        return self._with(nodes)
+
+    def explained(self) -> "System":
+        """A copy that also answers with class maps, see `ClassHead`.
+
+        Raises:
+            UsageError: no `ClassHead` makes the class logits.
+        """
+        copied = copy.deepcopy(self)
+        logits = self.results.class_logits
+        nodes = []
+        for node in copied.nodes:
+            heads = [m for m in node.module.modules() if isinstance(m, ClassHead)]
+            if logits in node.outputs and heads:
+                heads[-1].gives_map = True
+                at = node.outputs.index(logits) + 1
+                outputs = (*node.outputs[:at], CLASS_MAP, *node.outputs[at:])
+                node = Node(node.name, node.module, node.inputs, outputs)
+            nodes.append(node)
+        if not any(CLASS_MAP in node.outputs for node in nodes):
+            raise UsageError(f"{self.name} has no classifier whose maps could explain it")
+        return copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
+
+    def _with(self, nodes: Sequence[Node], results: ResultSpec | None = None) -> "System":
+        made = System(
+            self.name, nodes, self.labels, self.tasks, self.image_size, results or self.results
+        )
+        made.mask_threshold = self.mask_threshold
+        return made.train(self.training)
+
     def merged(self, names: Collection[str], into: str) -> "System":
         """The same system with several nodes fused into one, sharing its weights.
 
@@ -132,13 +182,9 @@ class System(nn.Module):
         at = max(before, default=0)
         nodes = [*outside[:at], fused, *outside[at:]]
         try:
-            made_of = System(
-                self.name, nodes, self.labels, self.tasks, self.image_size, self.results
-            )
+            return self._with(nodes)
         except ValueError as error:
             raise UsageError(f"cannot fuse {', '.join(names)}: {error}") from error
-        made_of.mask_threshold = self.mask_threshold
-        return made_of.train(self.training)
 
 
 def run_node(node: Node, tensors: dict[str, Tensor]) -> None:

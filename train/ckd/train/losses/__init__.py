@@ -1,0 +1,13 @@
+"""Losses by family; a recipe's stage holds some of them as its terms."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ckd.train.losses.classification import BinaryLoss, LabelLoss
+from ckd.train.losses.segmentation import MaskLoss
+
+__all__ = ["BinaryLoss", "LabelLoss", "Loss", "MaskLoss"]
+
+#: Any term that a stage can have.
+Loss = Annotated[MaskLoss | LabelLoss | BinaryLoss, Field(discriminator="kind")]

@@ -1,0 +1,121 @@
+"""Losses of labels: cross-entropy and focal over exclusive labels, binary ones otherwise.
+
+Suffixes: B batch, K labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, NonNegativeFloat
+from torch import Tensor
+
+from ckd.train.losses.term import ClassCounts
+from ckd.train.settings import STRICT, Fraction
+
+
+def class_weights(counts_K: Sequence[int]) -> tuple[float, ...]:
+    """100 / training images of the label, as in CKDNet's code; 0 for a label never seen."""
+    return tuple(100.0 / count if count else 0.0 for count in counts_K)
+
+
+def weighted_cross_entropy(
+    logits_BK: Tensor,
+    labels_B: Tensor,
+    weights_K: Sequence[float],
+    form: Literal["code", "paper"] = "code",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Class-weighted cross-entropy.
+
+    code (PyTorch's weighted mean): divided by the sum of the batch's weights, so the common factor
+    of the weights cancels. CKDNet's paper, Eq. 5: divided by the number of images.
+    """
+    weight = torch.tensor(weights_K, dtype=torch.float32, device=logits_BK.device)
+    reduction = "mean" if form == "code" else "sum"
+    loss = F.cross_entropy(
+        logits_BK.float(), labels_B, weight, reduction=reduction, label_smoothing=label_smoothing
+    )
+    return loss if form == "code" else loss / len(labels_B)
+
+
+def softmax_focal(logits_BK: Tensor, labels_B: Tensor, gamma: float = 2.0) -> Tensor:
+    """Mean of -(1 - p)^gamma log p, p the true label's probability (Lin et al. 2017); no alpha."""
+    log_p_B = F.log_softmax(logits_BK.float(), dim=1).gather(1, labels_B[:, None])[:, 0]
+    return (-((1.0 - log_p_B.exp()) ** gamma) * log_p_B).mean()
+
+
+def binary_cross_entropy(logits_BK: Tensor, labels_B: Tensor, classes: ClassCounts) -> Tensor:
+    """Sum over the labels of each one's mean binary cross-entropy, an image of none has index K.
+
+    Positives weigh as much as all negatives together: negatives / positives of the training images.
+    """
+    num_labels = logits_BK.shape[1]
+    truth_BK = F.one_hot(labels_B, num_labels + 1)[:, :num_labels].float()
+    balance_K = [(classes.total - n) / n if n else 0.0 for n in classes.per_label]
+    loss_BK = F.binary_cross_entropy_with_logits(
+        logits_BK.float(), truth_BK, reduction="none",
+        pos_weight=torch.tensor(balance_K, device=logits_BK.device),
+    )  # fmt: skip
+    return loss_BK.mean(dim=0).sum()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelLoss:
+    """Cross-entropy or focal loss over exclusive labels; of turned views only the upright count."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    needs: ClassVar[Literal["label"]] = "label"
+
+    kind: Literal["label"] = "label"
+    name: str = "label"
+    output: str
+    weight: NonNegativeFloat = 1.0
+    focal: bool = False
+    class_weighted: bool = True  # of cross-entropy
+    form: Literal["code", "paper"] = "code"
+    label_smoothing: Fraction = 0.0
+
+    def tensors(self) -> tuple[str, ...]:
+        """What of the system it is computed from."""
+        return (self.output,)
+
+    def __call__(
+        self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
+    ) -> Tensor:
+        """Of a batch with ``label`` [B]; computed in float32."""
+        upright_B = batch["turn"] == 0
+        logits_BK, labels_B = tensors[self.output][upright_B], batch["label"][upright_B]
+        if self.focal:
+            return softmax_focal(logits_BK, labels_B)
+        weights_K = class_weights(classes.per_label)
+        if not self.class_weighted:
+            weights_K = (1.0,) * len(weights_K)
+        return weighted_cross_entropy(
+            logits_BK, labels_B, weights_K, self.form, self.label_smoothing
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinaryLoss:
+    """`binary_cross_entropy` of labels that do not exclude each other."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    needs: ClassVar[Literal["label"]] = "label"
+
+    kind: Literal["binary"] = "binary"
+    name: str = "label"
+    output: str
+    weight: NonNegativeFloat = 1.0
+
+    def tensors(self) -> tuple[str, ...]:
+        """What of the system it is computed from."""
+        return (self.output,)
+
+    def __call__(
+        self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
+    ) -> Tensor:
+        """Of a batch with ``label`` [B], K for an image of none; computed in float32."""
+        return binary_cross_entropy(tensors[self.output], batch["label"], classes)
