@@ -27,7 +27,7 @@ from ckd.train.networks.cls import Cls  # noqa: E402
 from ckd.train.networks.encoder import build_encoder  # noqa: E402
 from ckd.train.networks.rootseg import RootSeg  # noqa: E402
 from ckd.train.networks.seg import SegDecoder, SegEncoder  # noqa: E402
-from ckd.train.recipes import ckdnet_mobile, ckdnet_r101  # noqa: E402
+from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101  # noqa: E402
 from ckd.train.systems.ckdnet import CkdNet  # noqa: E402
 from ckd.train.systems.graph import System  # noqa: E402
 

@@ -18,7 +18,8 @@ from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.train.config import Augmentation, Recipe, Schedule, Stage, load_recipe, with_overrides
 from ckd.train.losses import LabelLoss, MaskLoss
-from ckd.train.recipes import RECIPES, ckdnet_r101, ckdnet_tiny, find_recipe
+from ckd.train.recipes import RECIPES, find_recipe
+from ckd.train.recipes.ckdnet import ckdnet_r101, ckdnet_tiny
 from ckd.train.schedules import Plateau, learning_rate_factor
 from ckd.train.systems.ckdnet import CkdNet
 

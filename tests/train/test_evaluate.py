@@ -29,7 +29,7 @@ from ckd.train.data.synthetic import write_isic2017
 from ckd.train.evaluate import evaluate
 from ckd.train.fit import FitOptions
 from ckd.train.learning_curves import learning_curves
-from ckd.train.recipes import ckdnet_tiny
+from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.run_folder import open_run
 from ckd.train.systems.graph import System
 

@@ -44,7 +44,7 @@ from ckd.train.fit import FitOptions, fit
 from ckd.train.losses import MaskLoss
 from ckd.train.losses.segmentation import binary_focal, soft_dice
 from ckd.train.module import StageModule
-from ckd.train.recipes import ckdnet_tiny
+from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.run_folder import load_run
 from ckd.train.scoring import PlainImages, mask_scores, score_batch
 from ckd.train.systems.graph import Node, System

@@ -1,14 +1,8 @@
-"""Recipes: functions that return a full training run and say what it should give.
+"""Recipes of CKDNet: as published, small enough for a device, and for a smoke run."""
 
-A user's own recipe is a JSON file as saved in every run folder; `--recipe FILE` takes it.
-"""
-
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-from ckd.contract.errors import UsageError
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage, load_recipe
+from ckd.train.config import Augmentation, Recipe, Schedule, Stage
 from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.systems.ckdnet import CkdNet
 
@@ -154,23 +148,4 @@ def ckdnet_tiny() -> Recipe:
         image_size=64,
         precision="32-true",
         stages=stages,
-    )
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "ckdnet-r101": ckdnet_r101,
-    "ckdnet-mobile": ckdnet_mobile,
-    "ckdnet-tiny": ckdnet_tiny,
-}
-
-
-def find_recipe(name_or_file: str) -> Recipe:
-    """A recipe by name, or from a JSON file; `UsageError` lists the names there are."""
-    if name_or_file in RECIPES:
-        return RECIPES[name_or_file]()
-    path = Path(name_or_file)
-    if path.suffix == ".json" and path.is_file():
-        return load_recipe(path)
-    raise UsageError(
-        f"no recipe {name_or_file!r}; expected a JSON file or one of {', '.join(RECIPES)}"
     )

@@ -1,0 +1,29 @@
+"""Recipes: functions that return a full training run and say what it should give.
+
+A user's own recipe is a JSON file as saved in every run folder; `--recipe FILE` takes it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ckd.contract.errors import UsageError
+from ckd.train.config import Recipe, load_recipe
+from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "ckdnet-r101": ckdnet_r101,
+    "ckdnet-mobile": ckdnet_mobile,
+    "ckdnet-tiny": ckdnet_tiny,
+}
+
+
+def find_recipe(name_or_file: str) -> Recipe:
+    """A recipe by name, or from a JSON file; `UsageError` lists the names there are."""
+    if name_or_file in RECIPES:
+        return RECIPES[name_or_file]()
+    path = Path(name_or_file)
+    if path.suffix == ".json" and path.is_file():
+        return load_recipe(path)
+    raise UsageError(
+        f"no recipe {name_or_file!r}; expected a JSON file or one of {', '.join(RECIPES)}"
+    )
