@@ -681,10 +681,11 @@ def test_the_fourth_kernel_slice_is_the_mean_of_the_colours(bias: bool) -> None:
     assert_close(wide(blank), conv(image_BCHW))
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "googlenet"])
 @pytest.mark.parametrize("stem_bn", ["fresh", "imagenet"])
 def test_the_stems_statistics_are_dropped_or_kept(
-    backbone: Literal["resnet18", "mobilenet_v2"], stem_bn: Literal["fresh", "imagenet"]
+    backbone: Backbone,
+    stem_bn: Literal["fresh", "imagenet"],
 ) -> None:
     encoder = randomised(build_encoder(backbone))
     bns = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -729,6 +730,7 @@ CHANNELS: dict[Backbone, tuple[int, int, int, int, int]] = {
     "resnet101": (64, 256, 512, 1024, 2048),
     "vgg16_bn": (128, 256, 512, 512, 512),
     "mobilenet_v2": (16, 24, 32, 96, 320),
+    "googlenet": (64, 192, 480, 832, 1024),
 }
 
 

@@ -6,7 +6,7 @@ the seams between stages, where a gate is inserted.
 Suffixes: B batch, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,11 +15,19 @@ import torchvision.models as tv
 from torch import Tensor, nn
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.train.networks.image_input import HalfMeanInput
 
-Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2"]
+Backbone = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2",
+    "googlenet",
+]  # fmt: skip
 #: "imagenet" lets torchvision fetch its weights, None starts from noise, a path reads a state dict,
 #: for systems of several backbones from a folder that has one for each, as torchvision names them.
 Weights = Literal["imagenet"] | Path | None
+#: What torchvision is told when it builds a network that its own weights do not come with.
+_UNTRAINED: Mapping[str, Mapping[str, bool]] = {
+    "googlenet": {"aux_logits": False, "init_weights": False},
+}
 
 
 class Encoder(nn.Module):
@@ -78,6 +86,8 @@ def build_encoder(backbone: Backbone, weights: Weights = None, *, head: bool = F
         return _from_resnet(network)
     if backbone == "vgg16_bn":
         return _from_vgg16_bn(network)
+    if backbone == "googlenet":
+        return _from_googlenet(network)
     return _from_mobilenet_v2(network, head)
 
 
@@ -112,8 +122,9 @@ def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
 
 def _load(backbone: Backbone, weights: Weights) -> nn.Module:
     build: Callable[..., nn.Module] = getattr(tv, backbone)
+    untrained = _UNTRAINED.get(backbone, {})
     if weights is None:
-        return build(weights=None)
+        return build(weights=None, **untrained)
     if weights == "imagenet":
         try:
             return build(weights="IMAGENET1K_V1")
@@ -123,7 +134,7 @@ def _load(backbone: Backbone, weights: Weights) -> nn.Module:
                 "name a local state dict with --weights FILE, or train from noise with "
                 "--weights none"
             ) from error
-    network = build(weights=None)
+    network = build(weights=None, **untrained)
     if weights.is_dir():
         weights = _file_for(backbone, weights)
     try:
@@ -201,3 +212,21 @@ def _replace(parent: nn.Module, old: nn.Module, new: nn.Module) -> None:
             if child is old:
                 setattr(module, name, new)
                 return
+
+
+def _from_googlenet(net: nn.Module) -> Encoder:
+    assert isinstance(net, tv.GoogLeNet)
+    # Max-pooling in ceil mode keeps the maps at exactly half the size for even sides.
+    return Encoder(
+        nn.Sequential(HalfMeanInput(), net.conv1),
+        [
+            nn.Sequential(net.maxpool1, net.conv2, net.conv3),
+            nn.Sequential(net.maxpool2, net.inception3a, net.inception3b),
+            nn.Sequential(
+                net.maxpool3, net.inception4a, net.inception4b, net.inception4c, net.inception4d,
+                net.inception4e,
+            ),
+            nn.Sequential(net.maxpool4, net.inception5a, net.inception5b),
+        ],
+        (64, 192, 480, 832, 1024),
+    )  # fmt: skip

@@ -31,3 +31,30 @@ class ImageInput(nn.Module):
         """Cast, lay out, scale and normalise."""
         x_BCHW = image_BHWC.to(self.mean_C.dtype).permute(0, 3, 1, 2)
         return (x_BCHW - self.mean_C) / self.std_C
+
+
+class HalfMeanInput(nn.Module):
+    """From ImageNet's mean and deviation to a mean and deviation of 0.5 in every colour.
+
+    torchvision's GoogLeNet was trained on images normalised so, and re-normalises what it is given
+    (its ``transform_input``). A step of its own, since folded into the first convolution it would
+    be wrong at the borders: zero padding stands for another colour on either side of it. It is
+    there whatever the weights are, so that a trained network loads into one built without any.
+    Further channels, such as `add_input_channel`'s, pass.
+    """
+
+    scale_C: Tensor
+    shift_C: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean_C, std_C = torch.tensor(IMAGENET_MEAN_C), torch.tensor(IMAGENET_STD_C)
+        self.register_buffer("scale_C", (std_C / 0.5).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift_C", ((mean_C - 0.5) / 0.5).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Same shape out as in."""
+        rgb_BCHW = image_BCHW[:, :3] * self.scale_C + self.shift_C
+        if image_BCHW.shape[1] == 3:
+            return rgb_BCHW
+        return torch.cat([rgb_BCHW, image_BCHW[:, 3:]], dim=1)

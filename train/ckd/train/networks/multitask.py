@@ -1,0 +1,72 @@
+"""One network for masks and labels, after Yang et al. 2017 (arXiv 1703.01025).
+
+Of that work the abstract alone is at hand: one network that outlines a lesion and answers two
+separate questions of it, is it a melanoma and is it a seborrheic keratosis. Encoder, decoder and
+losses here are a design of ours, not a reproduction.
+
+Suffixes: B batch, C channels, H rows, W columns, K labels.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ckd.train.networks.blocks import ClassHead, ConvBnRelu
+from ckd.train.networks.encoder import Encoder
+
+
+class DecoderBlock(nn.Module):
+    """Twice the size by repeating pixels, the encoder's map of that size, two convolutions.
+
+    Args:
+        c_below: channels of the map that is enlarged.
+        c_skip: of the encoder's map; 0 where there is none, at the size of the image.
+        c_out: of what comes out.
+    """
+
+    def __init__(self, c_below: int, c_skip: int, c_out: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(ConvBnRelu(c_below + c_skip, c_out), ConvBnRelu(c_out, c_out))
+
+    def forward(self, below_BCHW: Tensor, skip: Tensor | None = None) -> Tensor:
+        """[B, c_out, 2 H, 2 W]; the enlarged map comes before the skip."""
+        x = F.interpolate(below_BCHW, scale_factor=2.0, mode="nearest")
+        return torch.as_tensor(self.convs(x if skip is None else torch.cat([x, skip], dim=1)))
+
+
+class MultiTaskNet(nn.Module):
+    """A shared encoder, a U-Net decoder for the mask and a yes/no answer for each label.
+
+    The answers are independent: one linear layer of K rows is K linear units, each with a sigmoid
+    of its own, since rows share no weight. Both may be low, which is neither of the two.
+
+    Args:
+        encoder: gives five maps at strides 2 to 32.
+        num_labels: K.
+        widths: channels of the decoder at strides 16, 8, 4, 2 and 1.
+    """
+
+    def __init__(
+        self, encoder: Encoder, num_labels: int, widths: tuple[int, int, int, int, int]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classify = ClassHead((encoder.head_channels,), num_labels)
+        *skips, deepest = encoder.channels
+        self.decode = nn.ModuleList(
+            DecoderBlock(below, skip, out)
+            for (below, out), skip in zip(
+                pairwise((deepest, *widths)), (*reversed(skips), 0), strict=True
+            )
+        )
+        self.out = nn.Conv2d(widths[-1], 1, 1)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Logits [B, K], and mask logits [B, 1, H, W] at the size of the image."""
+        *skips, x = self.encoder(image_BCHW)
+        answers = self.classify(self.encoder.head(x))
+        for block, skip in zip(self.decode, (*reversed(skips), None), strict=True):
+            x = block(x, skip)
+        return *answers, self.out(x)
