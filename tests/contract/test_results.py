@@ -205,3 +205,22 @@ def test_where_labels_do_not_exclude_each_other_there_may_be_no_top(
     probabilities: dict[str, float], top: str | None
 ) -> None:
     assert replace(finding(probabilities=probabilities), exclusive=False).top == top
+
+
+def test_the_headline_is_the_top_in_words() -> None:
+    assert finding().headline == "nevus"
+    assert finding(probabilities={}).headline == ""
+    none = replace(finding(probabilities={"MEL": 0.4, "SBK": 0.3}), exclusive=False)
+    assert none.headline == "none of MEL, SBK"
+    assert none.as_dict()["top"] is None
+    likely = replace(finding(probabilities={"MEL": 0.4, "SBK": 0.9}), exclusive=False)
+    assert likely.headline == "seborrheic keratosis"
+
+
+def test_that_no_label_is_likely_is_said_on_the_overlay() -> None:
+    low = replace(finding(480, 640, {"MEL": 0.4, "SBK": 0.3}), mask_HW=None, coarse_mask_HW=None)
+    heights = [
+        (draw_overlay(image(480, 640), f) != image(480, 640)).any(axis=(1, 2)).sum()
+        for f in (replace(low, exclusive=False), low)
+    ]
+    assert heights[0] > heights[1]  # one more line, above the probabilities

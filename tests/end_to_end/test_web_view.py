@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -67,7 +68,11 @@ def no_file(shown: Shown) -> Path:
 
 
 @contextmanager
-def live_view(video: Path, save: Saver = no_file) -> Iterator[WebView]:
+def live_view(
+    video: Path,
+    save: Saver = no_file,
+    analyse: Callable[[NDArray[np.uint8]], Finding] = analyse,
+) -> Iterator[WebView]:
     """The whole chain of `ckd-run camera`, running beside the browser until the view is closed."""
     with open_source(str(video), live=True) as source:
         view = WebView(port=0, source_name=source.name, save=save)
@@ -120,6 +125,16 @@ def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_
     assert text_of(dom, "size") == f"{WIDTH} \N{MULTIPLICATION SIGN} {HEIGHT}"
     assert float(text_of(dom, "lesion").removesuffix(" %")) == pytest.approx(17, abs=1)
     assert "Research use only" in dom
+
+
+def test_the_page_says_that_no_label_is_likely(lesion_video: Path, tmp_path: Path) -> None:
+    def neither(image_HWC: NDArray[np.uint8]) -> Finding:
+        low = {"MEL": 0.182, "SBK": 0.05}
+        return replace(analyse(image_HWC), probabilities=low, exclusive=False)
+
+    with live_view(lesion_video, analyse=neither) as view:
+        dom = browse(view.url, tmp_path, "--dump-dom")
+    assert text_of(dom, "top") == "none of MEL, SBK"
 
 
 def test_the_page_shows_the_picture(lesion_video: Path, tmp_path: Path) -> None:

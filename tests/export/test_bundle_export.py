@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from ckd.export import bundle as bundle_module  # noqa: E402
 from ckd.export import cli  # noqa: E402
 from ckd.export.bundle import verify_bundle, write_bundle  # noqa: E402
 from ckd.export.folds import folded  # noqa: E402
-from ckd.export.model_card import Evidence  # noqa: E402
+from ckd.export.model_card import Evidence, model_card  # noqa: E402
 from ckd.export.parity import check_parity, expected_tensors, parity_images  # noqa: E402
 from ckd.runtime import Cascade  # noqa: E402
 from ckd.runtime.acceptance import CASES, TOLERANCES  # noqa: E402
@@ -123,6 +124,15 @@ def test_the_model_card_says_what_must_be_known(system: System, tmp_path: Path) 
     for words in (NOTICE, "MEL (melanoma)", "Apache-2.0", "none: weights are random", "32 x 32 px"):
         assert words in card
     assert "Nothing was measured" in card
+    assert "gets the most similar" in card
+
+
+def test_the_model_card_says_that_an_image_may_be_of_no_label(tiny_bundle: Path) -> None:
+    manifest = Bundle(tiny_bundle).manifest
+    apart = replace(manifest, results=replace(manifest.results, exclusive=False))
+    card = model_card(apart, Evidence())
+    assert "an image may be of none" in card
+    assert "gets the most similar" not in card
 
 
 @pytest.mark.usefixtures("quick_export")

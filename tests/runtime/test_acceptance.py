@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle, write_hashes
 from ckd.contract.errors import BundleError
-from ckd.runtime.acceptance import CASES, TOLERANCES, pack_cases, run_acceptance
+from ckd.runtime.acceptance import (
+    CASES,
+    TOLERANCES,
+    _decision_flips,
+    pack_cases,
+    run_acceptance,
+)
 from ckd.runtime.cascade import Cascade
 
 Arrays = dict[str, NDArray[Any]]
@@ -55,6 +61,23 @@ def test_the_bundle_passes_its_own_cases(cascade: Cascade, tiny_bundle: Path) ->
         assert 0.99 <= result.coarse_jaccard <= 1
         assert 0 <= result.probability_error < 0.005
         assert json.loads(json.dumps(result.as_dict()))["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "one", "other", "flips"),
+    [
+        (True, [0.45, 0.4, 0.15], [0.4, 0.45, 0.15], 1),  # another diagnosis
+        (False, [0.45, 0.4, 0.15], [0.4, 0.45, 0.15], 0),  # none of them, either way
+        (False, [0.7, 0.2, 0.1], [0.4, 0.2, 0.1], 1),
+        (False, [0.7, 0.6, 0.1], [0.6, 0.7, 0.1], 0),  # both, either way
+    ],
+)
+def test_decisions_are_those_of_the_kind_of_labels(
+    cascade: Cascade, exclusive: bool, one: list[float], other: list[float], flips: int
+) -> None:
+    manifest = cascade.manifest
+    manifest = replace(manifest, results=replace(manifest.results, exclusive=exclusive))
+    assert _decision_flips(manifest, np.array(one), np.array(other)) == flips
 
 
 @pytest.mark.parametrize("answer", ["logits", "mask_logits", "coarse_logits"])

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -435,6 +436,21 @@ def test_a_save_that_fails_is_said_in_the_window(
     assert not window.closed
 
 
+def none_of_them(result: Shown) -> Shown:
+    """The same result of a system whose labels may all be wrong, and are."""
+    finding = replace(result.finding, probabilities={"MEL": 0.4, "SBK": 0.3}, exclusive=False)
+    return replace(result, finding=finding)
+
+
+def test_the_window_says_that_no_label_is_likely(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(window_module, "_write", lambda canvas, text, *_: said.append(text))
+    for result in (shown(), none_of_them(shown())):
+        window_module.window_picture(LIVE, result, frozen=False, message="")
+    assert said.count("nevus") == 1
+    assert said.count("none of MEL, SBK") == 1
+
+
 def test_a_lost_signal_darkens_the_picture() -> None:
     lost = Status(state="no signal", detail="attempt 1 of 10")
     live_HWC, lost_HWC = (
@@ -508,7 +524,16 @@ def test_the_state_is_told_before_and_after_the_first_result() -> None:
     assert (result["frame"], result["top"], result["size_hw"]) == (4, "NEV", [HEIGHT, WIDTH])
     assert list(result["probabilities"]) == ["MEL", "SBK", "NEV"]
     assert result["names"]["MEL"] == "melanoma"
+    assert result["headline"] == "nevus"
     assert result["lesion_share"] == pytest.approx(24 * 32 / (HEIGHT * WIDTH))
+
+
+def test_the_state_says_that_no_label_is_likely() -> None:
+    with WebView(port=0) as view:
+        view.update(LIVE, none_of_them(shown()))
+        result = json.loads(ask(view, "/state.json")[1])["result"]
+    assert result["top"] is None
+    assert result["headline"] == "none of MEL, SBK"
 
 
 def test_the_stream_can_be_read_by_our_own_source() -> None:

@@ -28,14 +28,21 @@ class Evidence:
 _LIMITS = """\
 - A mask and probabilities are given for *any* image, also for one that shows no skin.
 - Scores fall on images from other clinics, cameras and skin tones than those trained on.
-- The labels above do not cover the lesions of a clinic; one of another kind gets the most similar.
+- The labels above do not cover the lesions of a clinic; {other_kinds}.
 - Probabilities are a network's confidence, not a calibrated risk.
 """
+
+_INDEPENDENT = "; each a yes/no question of its own, an image may be of none"
 
 
 def model_card(manifest: Manifest, evidence: Evidence) -> str:
     """Markdown text of a bundle's model card."""
-    provenance = manifest.provenance
+    provenance, exclusive = manifest.provenance, manifest.results.exclusive
+    other_kinds = (
+        "one of another kind gets the most similar"
+        if exclusive
+        else "to be none of them does not make a lesion harmless"
+    )
     labels = ", ".join(f"{label} ({lesion_name(label)})" for label in manifest.labels)
     lines = [
         f"# {manifest.name}",
@@ -46,7 +53,7 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
         "",
         f"- System: {manifest.system}; networks: {', '.join(n.name for n in manifest.nodes)}",
         f"- Input: 8-bit RGB, squashed to {manifest.image_size} x {manifest.image_size} px",
-        f"- Labels: {labels}",
+        f"- Labels: {labels}{'' if exclusive else _INDEPENDENT}",
         f"- Precisions: {', '.join(manifest.precisions())}",
         "",
         "## Where the weights come from",
@@ -64,7 +71,7 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
     ]
     if evidence.learning_curves is not None:
         lines += [f"![Loss and scores by epoch]({evidence.learning_curves.name})", ""]
-    lines += ["## Limits", "", _LIMITS]
+    lines += ["## Limits", "", _LIMITS.format(other_kinds=other_kinds)]
     if evidence.notes:
         lines += [evidence.notes.strip(), ""]
     return "\n".join(lines)

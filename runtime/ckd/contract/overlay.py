@@ -36,6 +36,8 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: "Finding") -> NDArray[np
     if fine is not None:
         draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
     lines = textwrap.wrap(finding.warning or "", 32)
+    if finding.probabilities and finding.top is None:
+        lines += textwrap.wrap(finding.headline, 32)
     lines += [
         f"{label} {probability:4.0%}  {lesion_name(label)}"
         for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])

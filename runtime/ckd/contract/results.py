@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.labels import lesion_name
 from ckd.contract.overlay import draw_overlay
 
 #: Every result carries it; it is not a diagnosis.
@@ -55,6 +56,13 @@ class Finding:
         """The most probable label; None if no label is more probable than not, where all may be."""
         top = max(self.probabilities, key=self.probabilities.__getitem__, default=None)
         return top if self.exclusive or top is None or self.probabilities[top] > 0.5 else None
+
+    @property
+    def headline(self) -> str:
+        """``top`` in words; "none of ..." where there is no top, "" where nothing is classified."""
+        if self.top is not None:
+            return lesion_name(self.top)
+        return f"none of {', '.join(self.probabilities)}" if self.probabilities else ""
 
     @property
     def lesion_area_px(self) -> int:

@@ -44,8 +44,8 @@ class CaseResult:
     Attributes:
         tensor_errors: of each answer, the largest difference in standard deviations of what was
             recorded.
-        decision_flips: labels that are on the other side of their threshold, and one more if
-            another label has the largest probability.
+        decision_flips: labels that are on the other side of their threshold, and, where labels
+            exclude each other, one more if another label has the largest probability.
     """
 
     case: int
@@ -173,4 +173,6 @@ def tensor_error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
 def _decision_flips(manifest: Manifest, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
     cuts_K = np.array([manifest.thresholds.get(label, 0.5) for label in manifest.labels])
     flips = int(np.count_nonzero((one_K >= cuts_K) != (other_K >= cuts_K)))
+    if not manifest.results.exclusive:
+        return flips
     return flips + int(one_K.argmax() != other_K.argmax())

@@ -227,7 +227,9 @@ def info_command(
     manifest = opened.manifest
     print(f"{manifest.name}  ({manifest.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
     print(f"input       uint8 RGB {manifest.image_size}x{manifest.image_size}")
-    print("labels      " + ", ".join(f"{name} ({lesion_name(name)})" for name in manifest.labels))
+    apart = "" if manifest.results.exclusive else "; an image may be of none"
+    names = ", ".join(f"{name} ({lesion_name(name)})" for name in manifest.labels)
+    print(f"labels      {names}{apart}")
     print("precisions  " + ", ".join(manifest.precisions()))
     for node in manifest.nodes:
         print(f"{node.name:<12}{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}")
@@ -275,7 +277,8 @@ def _print_finding(name: str, finding: Finding, written: dict[str, str], as_json
         print(json.dumps({"image": name, **finding.as_dict(), **written}), flush=True)
         return
     top = finding.top
-    label = "" if top is None else f"  {top} {finding.probabilities[top]:.0%}"
+    label = finding.headline if top is None else f"{top} {finding.probabilities[top]:.0%}"
+    label = label and f"  {label}"
     warning = f"  {finding.warning}" if finding.warning else ""
     print(
         f"{name}{warning}{label}  lesion {finding.lesion_area_px} px  "

@@ -116,6 +116,7 @@ def _result(shown: Shown) -> dict[str, Any]:
     return {
         **result_json(shown),
         "names": names,
+        "headline": shown.finding.headline,
         "lesion_share": shown.finding.lesion_area_px / (height * width),
     }
 

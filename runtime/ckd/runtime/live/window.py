@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
-from ckd.contract.labels import lesion_name
 from ckd.contract.results import NOTICE
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
@@ -113,8 +112,10 @@ def window_picture(
         _write(canvas_HWC, line, x, 58 + 16 * i, 0.4, _GREY)
     y = 110
     if shown is not None:
-        _write(canvas_HWC, lesion_name(shown.finding.top or ""), x, y, 0.6, _WHITE)
-        y += 34
+        for line in textwrap.wrap(shown.finding.headline, 24):
+            _write(canvas_HWC, line, x, y, 0.6, _WHITE)
+            y += 24
+        y += 10
         for label, probability in shown.finding.probabilities.items():
             _bar(canvas_HWC, label, probability, x, y)
             y += 30
