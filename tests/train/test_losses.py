@@ -8,9 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ckd.train.losses import BinaryLoss, LabelLoss, MaskLoss
-from ckd.train.losses.classification import class_weights, softmax_focal, weighted_cross_entropy
+from ckd.train.losses.classification import (
+    class_weights,
+    positive_weights,
+    softmax_focal,
+    weighted_cross_entropy,
+)
 from ckd.train.losses.segmentation import Form, binary_focal, soft_dice
 from ckd.train.losses.term import ClassCounts
+from ckd.train.scoring import ImageScore, binary_label_loss
 
 ISIC2017_COUNTS = (374, 254, 1372)  # MEL, SBK, NEV
 ISIC2018_COUNTS = (1113, 6705, 514, 327, 1099, 115, 142)  # MEL, NV, BCC, AKIEC, BKL, DF, VASC
@@ -299,3 +305,16 @@ def test_binary_losses_weigh_positives_as_much_as_negatives() -> None:
     expected = (each(0.3, True, mel) + each(2.0, False, mel) + each(-0.7, False, mel)) / 3
     expected += (each(-1.2, False, sbk) + each(0.1, True, sbk) + each(-0.4, False, sbk)) / 3
     assert got.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_loss_of_independent_labels_is_watched_as_it_is_trained() -> None:
+    counts = ClassCounts((374, 254), 2000)
+    logits_BK = torch.tensor([[0.3, -1.2], [2.0, 0.1], [-0.7, -0.4]])
+    labels_B = torch.tensor([0, 1, 2])
+    scores = [
+        ImageScore(str(i), None, None, tuple(torch.sigmoid(logits_K).tolist()), int(label))
+        for i, (logits_K, label) in enumerate(zip(logits_BK, labels_B, strict=True))
+    ]
+    expected = BinaryLoss(output="logits")({"logits": logits_BK}, {"label": labels_B}, counts)
+    got = binary_label_loss(scores, positive_weights(counts))
+    assert got == pytest.approx(expected.item(), rel=1e-5)

@@ -16,13 +16,14 @@ from ckd.contract.errors import GateFailed
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
-from ckd.train.losses.classification import class_weights
+from ckd.train.losses.classification import class_weights, positive_weights
 from ckd.train.losses.term import ClassCounts
 from ckd.train.networks.encoder import Encoder
 from ckd.train.schedules import learning_rate_factor
 from ckd.train.scoring import (
     ImageScore,
     PlainImages,
+    binary_label_loss,
     label_loss,
     label_scores,
     mask_scores,
@@ -188,8 +189,11 @@ class StageModule(pl.LightningModule):
             figures["mean_auc"] = labels.mean_auc
             figures["accuracy"] = labels.accuracy
             figures["balanced_accuracy"] = labels.balanced_accuracy
-            if results.exclusive:
-                figures["label_loss"] = label_loss(scores, class_weights(self.classes.per_label))
+            figures["label_loss"] = (
+                label_loss(scores, class_weights(self.classes.per_label))
+                if results.exclusive
+                else binary_label_loss(scores, positive_weights(self.classes))
+            )
         return figures
 
     def _frozen_names(self) -> set[str]:

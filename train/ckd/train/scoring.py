@@ -134,6 +134,18 @@ def label_loss(scores: Sequence[ImageScore], weights_K: Sequence[float]) -> floa
     return float(-(weights_N * np.log(np.maximum(of_truth_N, 1e-12))).sum() / total)
 
 
+def binary_label_loss(scores: Sequence[ImageScore], positives_K: Sequence[float]) -> float:
+    """Sum over labels of the mean binary cross-entropy, where labels do not exclude each other.
+
+    ``positives_K``: what a label's positives weigh; an image of none of the labels has index K.
+    """
+    probabilities_NK, labels_N = diagnosed(scores)
+    truth_NK = labels_N[:, None] == np.arange(len(positives_K))
+    of_truth_NK = np.where(truth_NK, probabilities_NK, 1.0 - probabilities_NK)
+    weights_NK = np.where(truth_NK, positives_K, 1.0)
+    return float(-(weights_NK * np.log(np.maximum(of_truth_NK, 1e-12))).mean(axis=0).sum())
+
+
 def diagnosed(images: Sequence[ImageScore]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Probabilities [N, K] and labels [N] of the images that have both."""
     known = [s for s in images if s.label is not None and s.probabilities is not None]

@@ -47,17 +47,21 @@ def softmax_focal(logits_BK: Tensor, labels_B: Tensor, gamma: float = 2.0) -> Te
     return (-((1.0 - log_p_B.exp()) ** gamma) * log_p_B).mean()
 
 
+def positive_weights(classes: ClassCounts) -> tuple[float, ...]:
+    """Negatives / positives of each label; 0 for a label never seen."""
+    return tuple((classes.total - n) / n if n else 0.0 for n in classes.per_label)
+
+
 def binary_cross_entropy(logits_BK: Tensor, labels_B: Tensor, classes: ClassCounts) -> Tensor:
     """Sum over the labels of each one's mean binary cross-entropy, an image of none has index K.
 
-    Positives weigh as much as all negatives together: negatives / positives of the training images.
+    Positives weigh as much as all negatives together, see `positive_weights`.
     """
     num_labels = logits_BK.shape[1]
     truth_BK = F.one_hot(labels_B, num_labels + 1)[:, :num_labels].float()
-    balance_K = [(classes.total - n) / n if n else 0.0 for n in classes.per_label]
     loss_BK = F.binary_cross_entropy_with_logits(
         logits_BK.float(), truth_BK, reduction="none",
-        pos_weight=torch.tensor(balance_K, device=logits_BK.device),
+        pos_weight=torch.tensor(positive_weights(classes), device=logits_BK.device),
     )  # fmt: skip
     return loss_BK.mean(dim=0).sum()
 
