@@ -20,12 +20,15 @@ from ckd.contract.bundle import Bundle
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.run_folder import load_run
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The number of training batches .* is smaller than the logging interval",
-    "ignore:Total length of `list` across ranks is zero",
-    # Lightning calls what PyTorch has deprecated.
-    "ignore:`isinstance.treespec, LeafSpec.` is deprecated",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:The number of training batches .* is smaller than the logging interval",
+        "ignore:Total length of `list` across ranks is zero",
+        # Lightning calls what PyTorch has deprecated.
+        "ignore:`isinstance.treespec, LeafSpec.` is deprecated",
+    ),
+]
 
 SETTINGS = {
     "image_size": "64",

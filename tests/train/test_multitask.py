@@ -226,6 +226,7 @@ def test_folding_leaves_googlenet_no_batch_normalisation() -> None:
             torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side_px", [224, 96])
 def test_ceil_mode_pooling_survives_the_export(side_px: int, tmp_path: Path) -> None:
     system = small(side_px)
