@@ -107,6 +107,24 @@ def test_a_capture_that_failed_leaves_the_stream_usable(on_fake_driver: Run) -> 
     )
 
 
+def test_memory_is_on_the_device_that_allocated_it(on_fake_driver: Run) -> None:
+    printed = on_fake_driver(
+        """
+        device = cuda.open_cuda("cuda:0")
+        own, pinned = device.allocate(10), device.allocate_pinned(10)
+        fake.fake_create(1)
+        other = cuda.open_cuda("cuda:1")
+        theirs, managed = other.allocate(10), other.allocate(10)
+        fake.fake_manage(ctypes.c_uint64(managed))
+        print([other.device_of(address) for address in (own, theirs + 9, managed, pinned)])
+        other.free(theirs)
+        print(other.device_of(theirs))
+        """,
+        COUNT=2,
+    )
+    assert printed.splitlines() == ["[0, 1, None, None]", "None"]
+
+
 def test_full_memory_says_how_much_was_free(on_fake_driver: Run) -> None:
     printed = on_fake_driver("""
         device = cuda.open_cuda()

@@ -21,6 +21,7 @@ from ckd.runtime.cuda.errors import CONTEXT_LOST, DESTROYED, OUT_OF_MEMORY, chec
 _WITHOUT_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE
+_ON_DEVICE = 2  # CU_MEMORYTYPE_DEVICE
 
 
 def open_cuda(device: str = "auto") -> "CudaBindings":
@@ -153,6 +154,15 @@ class CudaBindings:
         """Release page-locked memory."""
         self._release(self.driver.cuMemFreeHost, address, "page-locked memory")
 
+    def device_of(self, address: int) -> int | None:
+        """Index of the device that memory is on; None if every device reaches it, or unknown."""
+        self.enter()
+        kind, is_managed, index = (
+            self._pointer_attribute(name, address)
+            for name in ("MEMORY_TYPE", "IS_MANAGED", "DEVICE_ORDINAL")
+        )
+        return index if kind == _ON_DEVICE and not is_managed else None
+
     def host_array(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         """Page-locked memory as an array; must not be used after it was released."""
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
@@ -247,6 +257,12 @@ class CudaBindings:
             return False
         error, number = self.driver.cuCtxGetId(current)
         return number == self._context_id if not int(error) else int(error) not in DESTROYED
+
+    def _pointer_attribute(self, name: str, address: int) -> int | None:
+        """None for memory that CUDA does not know, which the GPU of some machines reaches too."""
+        key = getattr(self.driver.CUpointer_attribute, f"CU_POINTER_ATTRIBUTE_{name}")
+        error, value = self.driver.cuPointerGetAttribute(key, address)
+        return None if int(error) else int(value)
 
     def _release(self, function: Any, handle: int, what: str) -> None:
         """Free a handle; one that is 0 or whose context is gone needs nothing."""
