@@ -208,6 +208,22 @@ def test_a_wrong_recipe_is_known_at_once(tmp_path: Path) -> None:
         measure_gpu(["ckdnet-r1O1"], tmp_path, None, settings=REHEARSAL, deadline=Deadline(9.0))
 
 
+@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])
+def test_the_gpu_that_is_named_is_the_current_one_from_the_start(
+    work: Path, monkeypatch: pytest.MonkeyPatch, device: str, chosen: list[int]
+) -> None:
+    def measure(device: str, **_: object) -> None:
+        raise EnvironmentUnusable(f"current by now: {used}")
+
+    used: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(gpu, "check_device", lambda device: None)
+    monkeypatch.setattr(gpu, "measure_ceilings", measure)
+    settings = replace(REHEARSAL, device=device)
+    with pytest.raises(EnvironmentUnusable, match=re.escape(f"by now: {chosen}")):
+        measure_gpu([], work, None, settings=settings, deadline=Deadline(9.0))
+
+
 # Who races
 
 
