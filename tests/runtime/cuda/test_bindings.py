@@ -142,6 +142,22 @@ def test_full_memory_says_how_much_was_free(on_fake_driver: Run) -> None:
     )
 
 
+def test_full_memory_of_the_host_is_not_called_the_gpus(on_fake_driver: Run) -> None:
+    printed = on_fake_driver(
+        """
+        device = cuda.open_cuda()
+        try:
+            device.allocate_pinned(1 << 20)
+        except EngineError as error:
+            print(error)
+        """,
+        FAIL="cuMemHostAlloc:2",
+    )
+    assert printed.startswith(
+        "cannot page-lock 1.0 MiB of host memory for cuda:0: the machine's memory is full"
+    )
+
+
 def test_an_applications_own_context_is_used_and_kept(on_fake_driver: Run) -> None:
     printed = on_fake_driver(
         """

@@ -148,7 +148,13 @@ class CudaBindings:
         """Page-locked host memory; its address."""
         self.enter()
         doing = f"page-lock {_mebibytes(num_bytes)} of host memory for"
-        return int(self._checked(self.driver.cuMemHostAlloc(num_bytes, _PORTABLE), doing))
+        error, address = self.driver.cuMemHostAlloc(num_bytes, _PORTABLE)
+        if int(error) == OUT_OF_MEMORY:  # not the GPU's
+            raise EngineError(
+                f"cannot {doing} cuda:{self.index}: the machine's memory is full, or no more of it "
+                "may be locked; end other programs, or run with `--device cpu`"
+            )
+        return int(self._checked((error, address), doing))
 
     def free_pinned(self, address: int) -> None:
         """Release page-locked memory."""
