@@ -46,7 +46,7 @@ def open_cuda(device: str = "auto") -> "CudaBindings":
             raise UsageError(
                 f"{device} was asked for, but this thread's CUDA context is on cuda:{index}; make "
                 f"one of {device} current first (torch.cuda.set_device, cupy.cuda.Device.use, or "
-                "PyCUDA's Context.push)"
+                "PyCUDA's Context.push), or load it in a thread of its own"
             )
         return CudaBindings(driver, index, context, primary=_retain_if_primary(driver, context))
     index = int(found[1] or 0)
