@@ -76,6 +76,7 @@ API cuDeviceGetAttribute(int *value, int attribute, int)
 API cuCtxGetCurrent(Context **context) { *context = current(); return 0; }
 API cuCtxSetCurrent(Context *context)
 {
+    FAIL_IF_ASKED("cuCtxSetCurrent");
     if (depth) stack[depth - 1] = context; else stack[depth++] = context;
     if (!context) --depth;
     return 0;

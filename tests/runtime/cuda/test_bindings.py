@@ -246,6 +246,30 @@ def test_primary_memory_is_freed_while_another_context_is_current(on_fake_driver
     assert printed == "1048576 2"  # the second context is still the current one
 
 
+def test_a_primary_context_that_was_reset_is_an_error_and_closing_is_none(
+    on_fake_driver: Run,
+) -> None:
+    """As after Numba's `cuda.close`: nothing is current, and the context cannot be made so."""
+    printed = on_fake_driver("""
+        device = cuda.open_cuda()
+        memory = device.allocate(10)
+        device.driver.cuCtxPopCurrent()
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxSetCurrent:709", 1)
+        try:
+            device.allocate(10)
+        except EngineError as error:
+            print(error)
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxPushCurrent:709", 1)
+        device.free(memory)
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxSetCurrent:700", 1)
+        device.free(memory)
+        print(int(device.driver.cuCtxGetCurrent()[1]))
+    """)
+    destroyed, current = printed.splitlines()
+    assert "or the application destroyed it" in destroyed
+    assert current == "0"
+
+
 def test_in_a_context_that_an_error_has_lost_freeing_is_still_tried(on_fake_driver: Run) -> None:
     printed = on_fake_driver("""
         device = cuda.open_cuda()

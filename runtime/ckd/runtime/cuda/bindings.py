@@ -256,9 +256,12 @@ class CudaBindings:
         if int(error):
             return False
         if not int(current):
-            if self.is_primary:  # a thread that has not used CUDA yet
-                self._checked(self.driver.cuCtxSetCurrent(self._context), "use")
-            return self.is_primary
+            if not self.is_primary:
+                return False
+            (error,) = self.driver.cuCtxSetCurrent(self._context)  # this thread has used no CUDA
+            if int(error) not in DESTROYED:
+                self._checked((error,), "use")
+            return not int(error)
         if int(current) != int(self._context):
             return False
         error, number = self.driver.cuCtxGetId(current)
@@ -274,13 +277,13 @@ class CudaBindings:
         """Free a handle; one that is 0 or whose context is gone needs nothing."""
         if not handle:
             return
-        if self._is_current():
-            (error,) = function(handle)
-        elif self.is_primary:  # held since it was opened, while another one is current here
+        if self.is_primary:  # held since it was opened, whichever is current here
             (error,) = self.driver.cuCtxPushCurrent(self._context)
             if not int(error):
                 (error,) = function(handle)
                 self.driver.cuCtxPopCurrent()
+        elif self._is_current():
+            (error,) = function(handle)
         else:
             return
         if int(error) not in CONTEXT_LOST:
