@@ -255,14 +255,14 @@ def test_who_fails_or_answers_otherwise_is_listed_and_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "limit_s", "call", "why"),
+    ("takes_s", "limit_s", "num_turns", "call", "why"),
     [
-        (30.0, 0.4, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
-        (0.1, 9.0, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left, of which"),
+        (30.0, 1.0, 1, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
+        (0.1, 9.0, 20, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left"),
     ],
 )
 def test_a_slow_contender_does_not_keep_the_others_from_racing(
-    takes_s: float, limit_s: float, call: int, why: str
+    takes_s: float, limit_s: float, num_turns: int, call: int, why: str
 ) -> None:
     slow = Scripted(1.0, takes_s=takes_s, call=call)
     wanted = [
@@ -272,7 +272,7 @@ def test_a_slow_contender_does_not_keep_the_others_from_racing(
     with ExitStack() as stack:
         opened = open_all(
             iter(wanted), np.zeros((1, SIDE, SIDE, 3), np.uint8), stack, Deadline(limit_s),
-            num_turns=20, say=lambda line: None,
+            num_turns=num_turns, say=lambda line: None,
         )  # fmt: skip
     assert list(opened.steps) == [REFERENCE, "last"]
     (absent,) = opened.absent
