@@ -49,6 +49,19 @@ def test_every_command_named_exists(document: Path) -> None:
         assert group in names, f"{document.name}: ckd-{tool} {group}"
 
 
+def test_the_jetson_guide_installs_what_the_package_needs() -> None:
+    """By name, since OpenCV must be the system's and no other may come along."""
+    project = (ROOT / "pyproject.toml").read_text()
+    listed = project.partition("\ndependencies = [")[2].partition("]")[0]
+    needed = set(re.findall(r'"([a-z-]+)', listed))
+    guide = (ROOT / "runtime" / "JETSON.md").read_text()
+    commands = re.findall(r"^pip install ([^#\n]+)", guide, re.MULTILINE)
+    installed = {
+        name for command in commands for name in re.findall(r"[a-z]+(?:-[a-z]+)*", command)
+    }
+    assert needed - installed == {"opencv-python-headless"}
+
+
 @pytest.mark.slow
 def test_commands_and_code_run_in_order(tmp_path: Path) -> None:
     blocks = RUNNABLE.findall((ROOT / "README.md").read_text())

@@ -208,6 +208,22 @@ def test_a_wrong_recipe_is_known_at_once(tmp_path: Path) -> None:
         measure_gpu(["ckdnet-r1O1"], tmp_path, None, settings=REHEARSAL, deadline=Deadline(9.0))
 
 
+@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])
+def test_the_gpu_that_is_named_is_the_current_one_from_the_start(
+    work: Path, monkeypatch: pytest.MonkeyPatch, device: str, chosen: list[int]
+) -> None:
+    def measure(device: str, **_: object) -> None:
+        raise EnvironmentUnusable(f"current by now: {used}")
+
+    used: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(gpu, "check_device", lambda device: None)
+    monkeypatch.setattr(gpu, "measure_ceilings", measure)
+    settings = replace(REHEARSAL, device=device)
+    with pytest.raises(EnvironmentUnusable, match=re.escape(f"by now: {chosen}")):
+        measure_gpu([], work, None, settings=settings, deadline=Deadline(9.0))
+
+
 # Who races
 
 
@@ -239,14 +255,14 @@ def test_who_fails_or_answers_otherwise_is_listed_and_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "limit_s", "call", "why"),
+    ("takes_s", "limit_s", "num_turns", "call", "why"),
     [
-        (30.0, 0.4, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
-        (0.1, 9.0, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left, of which"),
+        (30.0, 1.0, 1, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
+        (0.1, 9.0, 20, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left"),
     ],
 )
 def test_a_slow_contender_does_not_keep_the_others_from_racing(
-    takes_s: float, limit_s: float, call: int, why: str
+    takes_s: float, limit_s: float, num_turns: int, call: int, why: str
 ) -> None:
     slow = Scripted(1.0, takes_s=takes_s, call=call)
     wanted = [
@@ -256,7 +272,7 @@ def test_a_slow_contender_does_not_keep_the_others_from_racing(
     with ExitStack() as stack:
         opened = open_all(
             iter(wanted), np.zeros((1, SIDE, SIDE, 3), np.uint8), stack, Deadline(limit_s),
-            num_turns=20, say=lambda line: None,
+            num_turns=num_turns, say=lambda line: None,
         )  # fmt: skip
     assert list(opened.steps) == [REFERENCE, "last"]
     (absent,) = opened.absent

@@ -339,6 +339,7 @@ def test_engines_prove_themselves_as_soon_as_they_are_built(
     assert shown.out in done.out
     for name in ("logits", "mask_logits", "coarse_logits"):
         assert f"error     {name} " in shown.out
+    assert "edge      gate1 " in shown.out
     (certificate,) = json.loads(engine(tiny_bundle, "--certificate", "--json").out)
     assert certificate["passed"] is True
     report = json.loads(engine(tiny_bundle, "--json").out)
