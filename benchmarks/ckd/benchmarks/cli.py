@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ckd.benchmarks.gpu_cli import gpu_command
+from ckd.benchmarks.systems_cli import accuracy_command, side_by_side_command
 from ckd.contract import console
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import chosen_device, usable_cores
@@ -116,9 +117,10 @@ def latency_command(
 def compare_command(
     run: Annotated[Path | None, typer.Option(help="Run folder of `ckd-train fit`.")] = None,
     bundle: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Bundle of that run; default: made anew, with --calibration in INT8 too."
+            help="Bundle of that run; default: made anew, with --calibration in INT8 too. "
+            "Without a run: bundles to set side by side, repeatable."
         ),
     ] = None,
     recipe: Annotated[
@@ -140,7 +142,17 @@ def compare_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Time every backend and precision, PyTorch, and what one would build by hand, in one run."""
+    """Time every backend and precision, PyTorch, and what one would build by hand, in one run.
+
+    Or several bundles side by side: size, time and, with --data, accuracy.
+    """
+    if run is None and recipe is None and bundle:
+        if calibration is not None:
+            raise UsageError(
+                "--calibration makes INT8 files of a run; bundles are taken as they are"
+            )
+        side_by_side_command(bundle, data, runs, warmup, threads, out, as_json)
+        return
     from ckd.benchmarks.compare import compare
     from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
     from ckd.benchmarks.machine import public_command
@@ -156,7 +168,9 @@ def compare_command(
     from ckd.train.data.layouts import read_split
 
     if (run is None) == (recipe is None):
-        raise UsageError("give either --run or --recipe")
+        raise UsageError("give either --run or --recipe, or one --bundle or more")
+    if bundle and len(bundle) > 1:
+        raise UsageError("a run is compared with one bundle of it; give one --bundle")
     if out is not None:
         console.make_folder(out)
     samples = None if data is None else read_split(data, "val")
@@ -173,9 +187,9 @@ def compare_command(
             run, weights = untrained_run(recipe, folder / "run"), UNTRAINED
         assert run is not None
         _say("exporting the networks, and one fused graph of them")
-        made = bundle or export_run(run, folder)
+        made = bundle[0] if bundle else export_run(run, folder)
         fused = export_fused(run, folder, folds=False)
-        if bundle is None and images:
+        if not bundle and images:
             _say("quantising")
             made = int8_bundle(made, images, folder / "int8")
         _say("measuring")
@@ -197,6 +211,7 @@ def compare_command(
     print(to_json(found) if as_json else to_markdown(found), end="")
 
 
+cli.command("accuracy")(accuracy_command)
 cli.command("gpu")(gpu_command)
 
 
