@@ -154,6 +154,16 @@ def test_pruning_says_what_it_freed_and_takes_what_nobody_knows(cache: EngineCac
     assert list(cache.folder.glob("*.engine")) == list(cache.folder.glob("*.json")) == []
 
 
+def test_pruning_takes_what_a_killed_process_was_writing(cache: EngineCache) -> None:
+    cache.fetch(KEY, Builder())
+    left, in_work = (cache.folder / f".writing-x.engine-{pid}-ab" for pid in (1, 2))
+    for path in (left, in_work):
+        path.write_bytes(b"y" * 7)
+    os.utime(left, (1, 1))
+    assert cache.prune(limit_bytes=1000) == 7
+    assert (left.exists(), in_work.exists(), len(cache.entries())) == (False, True, 1)
+
+
 def test_an_engine_in_use_survives_its_removal(cache: EngineCache) -> None:
     content = cache.fetch(KEY, Builder(b"engine"))
     cache.drop(KEY)

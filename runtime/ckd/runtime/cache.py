@@ -3,6 +3,10 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Final
+
+#: How the names of files begin that are being written.
+WRITING: Final = ".writing-"
 
 
 def cache_folder() -> Path:
@@ -20,7 +24,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         OSError: it cannot be written; what was there still is.
     """
     # Not by `tempfile`, whose files only their owner may read: a cache may be shared.
-    written = path.with_name(f".writing-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    written = path.with_name(f"{WRITING}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with written.open("xb") as file:
             file.write(content)
