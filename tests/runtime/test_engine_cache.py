@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ckd.contract.errors import EnvironmentUnusable
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
 KEY: EngineKey = {"onnx": "ab" * 32, "device": "a GPU", "threads": 2}
@@ -104,6 +105,18 @@ def test_where_nothing_can_be_written_it_is_built_every_time(tmp_path: Path) -> 
     assert cache.fetch(KEY, build) == b"engine"
     assert cache.fetch(KEY, build) == b"engine"
     assert build.times == 2
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "CKD_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(EnvironmentUnusable, match=r"no home folder.*set CKD_CACHE"):
+        EngineCache()
 
 
 def test_a_folder_without_locks_is_read(cache: EngineCache, monkeypatch: Any) -> None:
