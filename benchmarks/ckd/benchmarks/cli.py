@@ -1,5 +1,6 @@
 """`ckd-bench`: how fast a cascade is on this machine."""
 
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -11,10 +12,12 @@ from typing import Annotated
 import typer
 
 from ckd.benchmarks.gpu_cli import gpu_command
+from ckd.benchmarks.measure import MOST_RUNS
 from ckd.benchmarks.systems_cli import accuracy_command, side_by_side_command
 from ckd.contract import console
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import chosen_device, usable_cores
+from ckd.runtime.options import MOST_THREADS
 
 cli = console.app("Measure a cascade on this machine: speed and memory, against PyTorch.")
 
@@ -35,10 +38,15 @@ def latency_command(
             "Without --bundle, the run is exported and measured."
         ),
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Timed calls of every contender.")] = 100,
-    warmup: Annotated[int, typer.Option(min=0, help="Calls before these that do not count.")] = 10,
+    runs: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every contender.")
+    ] = 100,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+    ] = 10,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
     ] = None,
     backend: Annotated[
         str, typer.Option(help="Of the chain: onnxruntime, openvino, tensorrt, or auto.")
@@ -132,10 +140,15 @@ def compare_command(
     data: Annotated[
         Path | None, typer.Option(help="Data set whose validation images judge the accuracy.")
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Timed calls of every entrant.")] = 50,
-    warmup: Annotated[int, typer.Option(min=0, help="Calls before these that do not count.")] = 5,
+    runs: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every entrant.")
+    ] = 50,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+    ] = 5,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write compare.json, compare.md and compare.png here.")
@@ -217,6 +230,8 @@ cli.command("gpu")(gpu_command)
 
 def main() -> None:
     """Entry point of `ckd-bench`."""
+    # `timeout` sends it: networks in a temporary folder must not be left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 

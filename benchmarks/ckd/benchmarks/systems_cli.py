@@ -34,7 +34,7 @@ def accuracy_command(
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
     samples = read_split(data, split)
     found = []
-    chosen: list[Path | None] = [*(bundles or [None])]
+    chosen: list[Path | None] = list(bundles) if bundles else [None]
     for path in chosen:
         with Cascade.load(path, backend, device, precision) as cascade:
             bar = console.progress_bar(cascade.manifest.name)
