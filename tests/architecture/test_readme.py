@@ -49,19 +49,6 @@ def test_every_command_named_exists(document: Path) -> None:
         assert group in names, f"{document.name}: ckd-{tool} {group}"
 
 
-<<<<<<< HEAD
-def test_the_jetson_guide_installs_what_the_package_needs() -> None:
-    """By name, since OpenCV must be the system's and no other may come along."""
-    project = (ROOT / "pyproject.toml").read_text()
-    listed = project.partition("\ndependencies = [")[2].partition("]")[0]
-    needed = set(re.findall(r'"([a-z-]+)', listed))
-    guide = (ROOT / "runtime" / "JETSON.md").read_text()
-    commands = re.findall(r"^pip install ([^#\n]+)", guide, re.MULTILINE)
-    installed = {
-        name for command in commands for name in re.findall(r"[a-z]+(?:-[a-z]+)*", command)
-    }
-    assert needed - installed == {"opencv-python-headless"}
-=======
 def test_a_jetson_is_told_to_install_what_the_project_needs() -> None:
     """Without versions pip would be content with the system's packages, which are older."""
     pyproject = (ROOT / "pyproject.toml").read_text()
@@ -71,7 +58,6 @@ def test_a_jetson_is_told_to_install_what_the_project_needs() -> None:
     for requirement in needed:
         if not requirement.startswith("opencv"):  # the system's
             assert any(one.split(",")[0] == requirement for one in told), requirement
->>>>>>> i4a
 
 
 @pytest.mark.slow
