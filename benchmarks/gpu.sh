@@ -15,6 +15,20 @@
 # which is 5 if none of them ran.
 set -uo pipefail
 SECONDS=0
+case ${1:-} in
+    -h | --help)
+        sed -n '/^#!/d; /^[^#]/q; s/^# \{0,1\}//p' -- "$0"
+        exit
+        ;;
+    -*)
+        echo "error: $1: the folder for results comes first, options of ckd-bench gpu after it" >&2
+        exit 2
+        ;;
+esac
+if [[ ! ${LIMIT_S:-470} =~ ^[1-9][0-9]{1,4}$ ]]; then
+    echo "error: LIMIT_S is '$LIMIT_S', expected seconds from 10 to 99999" >&2
+    exit 2
+fi
 results=$(realpath -m -- "${1:-$(dirname -- "$0")/results}")
 [ $# -gt 0 ] && shift
 cd -- "$(dirname -- "$0")/.." || exit 1

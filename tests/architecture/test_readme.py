@@ -49,6 +49,17 @@ def test_every_command_named_exists(document: Path) -> None:
         assert group in names, f"{document.name}: ckd-{tool} {group}"
 
 
+def test_a_jetson_is_told_to_install_what_the_project_needs() -> None:
+    """Without versions pip would be content with the system's packages, which are older."""
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    (block,) = re.findall(r"^dependencies = \[\n(.*?)^\]", pyproject, re.MULTILINE | re.DOTALL)
+    needed = re.findall(r'"(.+?)"', block)
+    told = re.findall(r'"([a-z]\S+>=\S+?)"', (ROOT / "runtime" / "JETSON.md").read_text())
+    for requirement in needed:
+        if not requirement.startswith("opencv"):  # the system's
+            assert any(one.split(",")[0] == requirement for one in told), requirement
+
+
 @pytest.mark.slow
 def test_commands_and_code_run_in_order(tmp_path: Path) -> None:
     blocks = RUNNABLE.findall((ROOT / "README.md").read_text())

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from ckd.benchmarks import gpu, gpu_cli, gpu_contenders
+from ckd.benchmarks.cli import cli, main
 from ckd.benchmarks.gpu import Settings, measure_gpu
 from ckd.benchmarks.gpu_ceilings import measure_ceilings
 from ckd.benchmarks.gpu_contenders import REFERENCE, Absent, Entry, open_all
@@ -25,7 +27,8 @@ from ckd.benchmarks.gpu_report import GpuReport, write_gpu_report
 from ckd.benchmarks.gpu_steps import Logits, Step
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_turns import affordable
-from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract import console
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 
 SIDE = 32
 REHEARSAL = Settings(
@@ -208,6 +211,22 @@ def test_a_wrong_recipe_is_known_at_once(tmp_path: Path) -> None:
         measure_gpu(["ckdnet-r1O1"], tmp_path, None, settings=REHEARSAL, deadline=Deadline(9.0))
 
 
+@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])
+def test_the_gpu_that_is_named_is_the_current_one_from_the_start(
+    work: Path, monkeypatch: pytest.MonkeyPatch, device: str, chosen: list[int]
+) -> None:
+    def measure(device: str, **_: object) -> None:
+        raise EnvironmentUnusable(f"current by now: {used}")
+
+    used: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(gpu, "check_device", lambda device: None)
+    monkeypatch.setattr(gpu, "measure_ceilings", measure)
+    settings = replace(REHEARSAL, device=device)
+    with pytest.raises(EnvironmentUnusable, match=re.escape(f"by now: {chosen}")):
+        measure_gpu([], work, None, settings=settings, deadline=Deadline(9.0))
+
+
 # Who races
 
 
@@ -239,14 +258,14 @@ def test_who_fails_or_answers_otherwise_is_listed_and_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "limit_s", "call", "why"),
+    ("takes_s", "limit_s", "num_turns", "call", "why"),
     [
-        (30.0, 0.4, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
-        (0.1, 9.0, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left, of which"),
+        (30.0, 1.0, 1, 1, r"no time: slow was stopped after 0 s, 50% of what was left"),
+        (0.1, 9.0, 20, 2, r"no time: its 20 turns would take some 2 s, 9 s of 9 s are left"),
     ],
 )
 def test_a_slow_contender_does_not_keep_the_others_from_racing(
-    takes_s: float, limit_s: float, call: int, why: str
+    takes_s: float, limit_s: float, num_turns: int, call: int, why: str
 ) -> None:
     slow = Scripted(1.0, takes_s=takes_s, call=call)
     wanted = [
@@ -256,7 +275,7 @@ def test_a_slow_contender_does_not_keep_the_others_from_racing(
     with ExitStack() as stack:
         opened = open_all(
             iter(wanted), np.zeros((1, SIDE, SIDE, 3), np.uint8), stack, Deadline(limit_s),
-            num_turns=20, say=lambda line: None,
+            num_turns=num_turns, say=lambda line: None,
         )  # fmt: skip
     assert list(opened.steps) == [REFERENCE, "last"]
     (absent,) = opened.absent
@@ -368,6 +387,52 @@ def test_the_command_prints_and_writes(
     assert len(list(tmp_path.glob("gpu-*/gpu.md"))) == 1
     run_command(monkeypatch)
     assert capsys.readouterr().out.startswith("# Cascades on ")
+
+
+def test_a_command_that_measured_nothing_has_failed(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "entries", lambda *_: iter([entry("x", "fp32", Scripted(fails="no"))]))
+    with pytest.raises(EngineError, match="nobody could race"):
+        run_command(monkeypatch, work=work)
+    assert "* x: " in capsys.readouterr().out  # the report, which says why
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--limit", "inf"), ("--limit", "1e300"), ("--batch", "9999999"), ("--runs", "9" * 30)],
+)
+def test_numbers_beyond_all_measure_are_refused(
+    option: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ckd-bench", "gpu", "--device", "cpu", *option])
+    with pytest.raises(SystemExit) as ended:
+        console.run(cli)
+    assert (ended.value.code, option[0] in capsys.readouterr().err) == (2, True)
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_race(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(gpu, "measure_gpu", lambda *_, **__: pytest.fail("raced"))
+    for option in ("work", "results"):
+        with pytest.raises(UsageError, match="cannot write results there"):
+            run_command(monkeypatch, **{option: tmp_path / "file"})
+
+
+def test_a_terminated_race_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its temporary folders go: `gpu.sh` ends it so when the time is up."""
+    ended: list[Any] = []
+    monkeypatch.setattr(
+        "ckd.benchmarks.cli.console.run", lambda _: ended.append(signal.getsignal(signal.SIGTERM))
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == [signal.default_int_handler]
 
 
 def test_a_batch_size_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,26 @@ def test_the_race_decides_how_it_ends(tmp_path: Path) -> None:
     assert run(tmp_path, TESTED=1, RACED=5).returncode == 5
 
 
+def test_help_is_printed_and_nothing_run(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "benchmarks/gpu.sh [RESULTS [options of ckd-bench gpu]]" in done.stdout
+    assert not (tmp_path / "calls").exists()
+
+
+def test_an_option_is_not_taken_for_the_folder(tmp_path: Path) -> None:
+    done = run(tmp_path, "--device", "cuda:1")
+    assert (done.returncode, (tmp_path / "calls").exists()) == (2, False)
+    assert "error: --device: the folder for results comes first" in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["soon", "-5", "1e3", "0"])
+def test_a_limit_that_is_no_number_of_seconds_is_refused(tmp_path: Path, limit: str) -> None:
+    done = run(tmp_path, LIMIT_S=limit)
+    assert (done.returncode, (tmp_path / "calls").exists()) == (2, False)
+    assert f"error: LIMIT_S is '{limit}'" in done.stderr
+
+
 def test_without_a_gpu_nothing_else_is_run(tmp_path: Path) -> None:
     done = run(tmp_path, PROBED=3)
     assert (done.returncode, len(calls(tmp_path))) == (3, 1)

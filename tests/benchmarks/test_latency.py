@@ -171,6 +171,11 @@ def test_on_a_gpu_all_networks_are_one_step(
         latency(bundle, run=Path("a-run"), setting=setting, warmup=0, runs=1)
 
 
+def test_an_automatic_precision_is_the_one_that_was_taken(bundle: Path) -> None:
+    report = latency(bundle, setting=replace(ONE_THREAD, precision="auto"), warmup=0, runs=1)
+    assert report.precision == "fp32"
+
+
 def test_half_precision_is_compared_as_such() -> None:
     assert set(SAME_NETWORKS) >= {
         precision
@@ -273,6 +278,9 @@ def test_the_command_prints_json_and_writes_files(bundle: Path, tmp_path: Path) 
     ("arguments", "code", "said"),
     [
         (("--runs", "0"), 2, "--runs"),
+        (("--runs", "1000000000000000000000"), 2, "--runs"),
+        (("--warmup", "1000000000000000000000"), 2, "--warmup"),
+        (("--threads", "100000"), 2, "--threads"),
         (("--speed", "9"), 2, "--speed"),
         (("--recipe", "ckdnet-tiny", "--run", "x"), 2, "leave out --run"),
         (("--recipe", "nothing"), 2, "no recipe 'nothing'"),

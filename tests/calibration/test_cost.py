@@ -3,14 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckd.calibration.cost import Answers, Budget, Cost, answer, cost_of, groups_of
+from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
 from ckd.calibration.skin_tone import tone_of, typology_angle
 from ckd.contract.bundle import Bundle
+from ckd.contract.confusion import Confusion
 from ckd.contract.manifest import Manifest
 from ckd.runtime import Cascade
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import Sample, SampleSet
 from ckd.train.data.synthetic import write_isic2017
+from ckd.train.scores import ImageScore
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +25,19 @@ def _samples(labels: list[int]) -> SampleSet:
     return SampleSet("made", "val", ("MEL", "SBK", "NEV"), made)
 
 
-def _answers(mel: list[float], jaccards: list[float]) -> Answers:
-    probabilities = [[p, 0.6 * (1 - p), 0.4 * (1 - p)] for p in mel]
-    return Answers(np.array(probabilities), np.array(jaccards))
+def _answers(mel: list[float], jaccards: list[float | None]) -> list[ImageScore]:
+    found = [None if j is None else round(100 * j) for j in jaccards]
+    masks = [None if tp is None else Confusion(tp, 100 - tp, 0, 0) for tp in found]
+    return [
+        ImageScore(str(i), fine=mask, probabilities=(p, 0.6 * (1 - p), 0.4 * (1 - p)))
+        for i, (p, mask) in enumerate(zip(mel, masks, strict=True))
+    ]
 
 
 def test_cost_counts_what_was_lost(manifest: Manifest) -> None:
     samples = _samples([0, 0, 1, 2])
-    exact = _answers([0.9, 0.6, 0.2, 0.1], [0.8, 0.8, 0.6, np.nan])
-    given = _answers([0.9, 0.15, 0.2, 0.1], [0.8, 0.7, 0.7, np.nan])
+    exact = _answers([0.9, 0.6, 0.2, 0.1], [0.8, 0.8, 0.6, None])
+    given = _answers([0.9, 0.15, 0.2, 0.1], [0.8, 0.7, 0.7, None])
     cost = cost_of(given, exact, samples, manifest, {"MEL": [0, 1], "others": [2, 3], "none": [3]})
     assert cost.jaccard == pytest.approx(0.0)
     # Of four pairs of melanoma and other, one is the wrong way round now.
@@ -86,9 +92,12 @@ def test_answers_and_groups_of_a_data_set(tiny_bundle: Path, tmp_path: Path) -> 
     told: list[tuple[int, int]] = []
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
         found = answer(cascade.predict, samples, lambda *step: told.append(step))
-    assert found.probabilities_NK is not None
-    assert found.probabilities_NK.shape == (36, 3)
-    assert ((found.jaccards_N >= 0) & (found.jaccards_N <= 1)).all()
+    for score, sample in zip(found, samples.samples, strict=True):
+        assert (score.id, score.label) == (sample.id, sample.label)
+        assert score.fine is not None
+        assert score.coarse is not None
+        assert score.probabilities is not None
+        assert sum(score.probabilities) == pytest.approx(1.0, abs=1e-5)
     assert told[-1] == (36, 36)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -240,6 +242,9 @@ def test_engines_of_openvino_are_listed_as_such(engine: Engine) -> None:
         (("BUNDLE", "--device", "cpu"), 2, "tensorrt runs on a GPU"),
         (("BUNDLE", "--device", "gpu"), 2, "unknown device 'gpu'"),
         (("BUNDLE", "--certificate"), 1, "no engines of this bundle have run on this machine"),
+        (("BUNDLE", "--prune"), 2, "--prune are for the engines of all bundles; leave out BUNDLE"),
+        (("BUNDLE", "--list"), 2, "--list and --prune are for the engines of all bundles"),
+        (("BUNDLE", "--keep-mb", "5"), 2, "--keep-mb says what --prune leaves"),
     ],
 )
 def test_what_cannot_be_done_is_one_error(
@@ -247,6 +252,50 @@ def test_what_cannot_be_done_is_one_error(
 ) -> None:
     done = engine(*(str(tiny_bundle) if word == "BUNDLE" else word for word in arguments))
     assert (done.code, said in done.error) == (code, True), done.err
+
+
+@rtx
+def test_engines_that_could_not_be_kept_are_not_built(
+    engine: Engine, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tensorrt_kept, "build_engine", lambda *_: pytest.fail("built"))
+    done = engine(tiny_bundle)
+    assert (done.code, done.out) == (3, "")
+    assert done.error.startswith(f"{tmp_path}/file/engines: cannot write results there")
+    assert done.error.endswith("set CKD_CACHE to another folder")
+
+
+@rtx
+def test_engines_without_room_are_not_called_built(
+    engine: Engine, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ckd.runtime.engine_cache.replace_file", full)
+    monkeypatch.setattr(tensorrt_kept, "build_engine", lambda *_: b"engine")
+    done = engine(tiny_bundle)
+    assert (done.code, done.out) == (1, "")
+    assert "4 of 4 engines were built but could not be kept; make room there" in done.error
+
+
+@rtx
+def test_a_stopped_build_takes_its_files_along(tiny_bundle: Path, tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ckd.export.cli", "engine", tiny_bundle],
+        env={**os.environ, "CKD_CACHE": str(tmp_path / "cache"), "TMPDIR": str(room)},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while process.poll() is None and not any(room.iterdir()):
+        time.sleep(0.01)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+    assert list(room.iterdir()) == []
 
 
 def test_a_damaged_bundle_is_not_built(engine: Engine, bundle_copy: Path) -> None:
@@ -298,7 +347,9 @@ class InItsPlace(OnnxRuntimeBackend):
     ) -> Any:
         engine: Any = super().load(node, onnx, specs, precision)
         engine.sha256 = onnx.sha256
-        engine.kept = Kept(node.name, precision, None, 4, onnx.sha256, Path(node.name), 12.0)
+        path = EngineCache().folder / node.name
+        path.touch()
+        engine.kept = Kept(node.name, precision, None, 4, onnx.sha256, path, 12.0)
         bind, enqueue = engine.bind, engine.enqueue
 
         def bind_and_keep(buffers: Any) -> None:
@@ -332,13 +383,15 @@ def test_engines_prove_themselves_as_soon_as_they_are_built(
     gpu()
     done = engine(tiny_bundle)
     assert done.code == 0, done.err
-    assert "rootseg      fp32       0.0     12.0  rootseg" in done.out
+    kept = EngineCache().folder / "rootseg"
+    assert f"rootseg      fp32       0.0     12.0  {kept}\n" in done.out
     assert "in fp32: passed 4 acceptance cases" in done.out
     assert "gpu A GPU, tensorrt tensorrt 10.9.0" in done.out
     shown = engine(tiny_bundle, "--certificate")
     assert shown.out in done.out
     for name in ("logits", "mask_logits", "coarse_logits"):
         assert f"error     {name} " in shown.out
+    assert "edge      gate1 " in shown.out
     (certificate,) = json.loads(engine(tiny_bundle, "--certificate", "--json").out)
     assert certificate["passed"] is True
     report = json.loads(engine(tiny_bundle, "--json").out)

@@ -84,6 +84,14 @@ def test_pageable_memory_is_copied_too(cuda: CudaBindings, stream: int, stack: E
     np.testing.assert_array_equal(staged.array, source)
 
 
+def test_memory_is_on_its_device_or_within_reach_of_all(
+    cuda: CudaBindings, stack: ExitStack
+) -> None:
+    staged = Staged(cuda, stack)
+    assert cuda.device_of(staged.there + 1) == cuda.index
+    assert cuda.device_of(staged.here) is None
+
+
 def test_memory_that_is_released_can_be_had_again(cuda: CudaBindings) -> None:
     quarter = cuda.properties().total_bytes // 4
     if cuda.free_bytes() < 2 * quarter:

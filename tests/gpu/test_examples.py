@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.errors import EnvironmentUnusable
+from ckd.contract.errors import EngineError, EnvironmentUnusable
 from ckd.contract.preprocess import network_image
 from ckd.runtime import Cascade
 
@@ -58,6 +58,10 @@ def on_gpu(bundle: Path, backend: str) -> Iterator[Cascade]:
         cascade = Cascade.load(bundle, backend=backend, device="cuda:0", precision="fp32")
     except EnvironmentUnusable as error:
         pytest.skip(str(error))
+    except EngineError as error:
+        if "may not support" not in str(error):
+            raise
+        pytest.skip(str(error))  # TensorRT-RTX on a data-centre GPU
     with cascade:
         yield cascade
 

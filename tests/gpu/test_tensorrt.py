@@ -11,6 +11,7 @@ from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends import has_tensorrt, why_no_gpu
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.certificate import certificates
+from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.runner import CudaRunner
 from ckd.runtime.engine_cache import EngineCache
 
@@ -55,6 +56,14 @@ def test_a_frame_becomes_one_graph(cascade: Cascade) -> None:
     runner = cascade.runner
     assert isinstance(runner, CudaRunner)
     assert runner.is_captured
+
+
+def test_a_warm_cascade_allocates_nothing(cascade: Cascade, cuda: Cuda) -> None:
+    cascade.warmup(5)
+    free_bytes = cuda.free_bytes()
+    for image in np.random.default_rng(2).integers(0, 256, (20, 300, 400, 3), np.uint8):
+        cascade.predict(image)
+    assert cuda.free_bytes() >= free_bytes
 
 
 def test_frames_that_overlap_give_the_same_findings(cascade: Cascade) -> None:

@@ -248,6 +248,7 @@ def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> Non
         lambda tree: json.dumps({**tree, "engines": {}}),
         lambda tree: json.dumps({**tree, "num_failed": 1}),
         lambda tree: json.dumps({**tree, "num_cases": 0}),
+        lambda tree: "[" * 100_000,
     ],
 )
 def test_a_damaged_certificate_is_none(
@@ -258,6 +259,31 @@ def test_a_damaged_certificate_is_none(
     path.write_text(damage(made))
     (again,) = load(BuiltHere())
     assert {**again, "made": ""} == {**made, "made": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("machine", None),
+        ("engines", ["cls"]),
+        ("engines", {"cls": ["00"]}),
+        ("tensor_errors", {"logits": "small"}),
+        ("edge_errors", []),
+        ("mask_jaccard", "all of it"),
+        ("probability_shift", []),
+        ("decision_flips", None),
+        ("made", 2026),
+    ],
+)
+def test_a_foreign_certificate_is_none(
+    load: Load, tiny_bundle: Path, name: str, value: object
+) -> None:
+    (made,) = load(BuiltHere())
+    foreign = EngineCache().folder / "foreign.certificate.json"
+    foreign.write_text(json.dumps({**made, name: value}))
+    assert len(certificates(Bundle(tiny_bundle))) == 1
+    prune_certificates()
+    assert not foreign.exists()
 
 
 def test_a_failed_certificate_cannot_be_called_a_passed_one(load: Load) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ckd.contract.errors import EnvironmentUnusable
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
 KEY: EngineKey = {"onnx": "ab" * 32, "device": "a GPU", "threads": 2}
@@ -106,6 +107,18 @@ def test_where_nothing_can_be_written_it_is_built_every_time(tmp_path: Path) -> 
     assert build.times == 2
 
 
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "CKD_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(EnvironmentUnusable, match=r"no home folder.*set CKD_CACHE"):
+        EngineCache()
+
+
 def test_a_folder_without_locks_is_read(cache: EngineCache, monkeypatch: Any) -> None:
     cache.fetch(KEY, Builder(b"kept"))
 
@@ -152,6 +165,16 @@ def test_pruning_says_what_it_freed_and_takes_what_nobody_knows(cache: EngineCac
     assert len(cache.entries()) == 1
     assert cache.prune() == 100
     assert list(cache.folder.glob("*.engine")) == list(cache.folder.glob("*.json")) == []
+
+
+def test_pruning_takes_what_a_killed_process_was_writing(cache: EngineCache) -> None:
+    cache.fetch(KEY, Builder())
+    left, in_work = (cache.folder / f".writing-x.engine-{pid}-ab" for pid in (1, 2))
+    for path in (left, in_work):
+        path.write_bytes(b"y" * 7)
+    os.utime(left, (1, 1))
+    assert cache.prune(limit_bytes=1000) == 7
+    assert (left.exists(), in_work.exists(), len(cache.entries())) == (False, True, 1)
 
 
 def test_an_engine_in_use_survives_its_removal(cache: EngineCache) -> None:

@@ -99,7 +99,10 @@ def load(
 def test_the_cpu_build_is_refused_with_the_package_that_is_needed() -> None:
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this is the GPU build of ONNX Runtime")
-    with pytest.raises(EnvironmentUnusable, match=r"built without CUDA.*'onnxruntime-gpu\[cuda"):
+    with pytest.raises(
+        EnvironmentUnusable,
+        match=r"built without CUDA.*uninstall onnxruntime onnxruntime-gpu.*'onnxruntime-gpu\[cuda",
+    ):
         backend_on(Streams())
 
 

@@ -12,6 +12,7 @@ from typer.main import get_command
 from ckd.contract.errors import (
     BundleError,
     EnvironmentUnusable,
+    GateFailed,
     SourceUnavailable,
     UsageError,
 )
@@ -77,7 +78,8 @@ def test_it_does_not_start_again_what_cannot_succeed() -> None:
     found = settings()
     assert found["Restart"] == ["on-failure"]
     final = {int(code) for code in found["RestartPreventExitStatus"][0].split()}
-    assert final == {error.exit_code for error in (UsageError, EnvironmentUnusable, BundleError)}
+    errors = (UsageError, EnvironmentUnusable, GateFailed, BundleError)
+    assert final == {error.exit_code for error in errors}
     assert SourceUnavailable.exit_code not in final
 
 

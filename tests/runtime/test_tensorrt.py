@@ -190,6 +190,12 @@ def test_exhausted_memory_of_the_gpu_is_said_and_nothing_built_again(
     assert fake.calls.count(("deserialize",)) == 3
 
 
+def test_a_context_that_is_refused_says_why() -> None:
+    with pytest.raises(EngineError, match=r"^cannot load cls: Error Code 3: this engine wants mem"
+                       r"ory of its user's; tensorrt 10.9.0 may not support A GPU"):  # fmt: skip
+        load(network(do="refuse a context"))
+
+
 def test_tensors_that_the_manifest_does_not_promise_are_refused() -> None:
     with pytest.raises(BundleError, match=r"^cls: the file takes .* cascade\.json says "):
         load(network(outputs=TENSORS["outputs"][:1]))

@@ -90,6 +90,22 @@ def test_an_interrupted_build_leaves_no_process(
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_builder_that_was_ended_is_not_called_crashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    (tmp_path / "ended.py").write_text(
+        "import os, signal\n"
+        "os.write(1, b'{\"progress\": 0')\n"  # in the middle of a line
+        f"signal.signal(signal.{sent}, signal.SIG_DFL)\n"
+        f"os.kill(os.getpid(), signal.{sent})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "ended")
+    with pytest.raises(EngineError, match=rf"its process was ended from outside \({sent}\)"):
+        build()
+
+
 def test_a_builder_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "ckd.no_such_builder")
     with pytest.raises(EngineError, match=r"cannot build cls \(fp32\): .*no_such_builder"):

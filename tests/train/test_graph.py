@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.systems.ckdnet import CkdNet
-from ckd.train.systems.graph import Node, System, run_node, tensor_shapes
+from ckd.train.systems.distilled import DistilledCkdNet
+from ckd.train.systems.graph import TEACHER, Node, System, run_node, tensor_shapes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -352,3 +354,37 @@ def test_class_maps_add_up_to_the_logits() -> None:
     torch.testing.assert_close(map_BKHW.mean(dim=(2, 3)) + bias, tensors["logits"])
     outputs = explained.nodes[1].outputs
     assert outputs[:2] == ("logits", "class_map")
+
+
+# Teachers ------------------------------------------------------------------------------------
+
+
+def test_a_teacher_is_found_beside_its_student_and_answers_as_alone(image_BHWC: Tensor) -> None:
+    alone = system(results=ResultSpec("b0", "c0", "a0"))
+    taught = alone.prefixed(TEACHER)
+    assert [node.name for node in taught.nodes] == [f"teacher_{node.name}" for node in alone.nodes]
+    assert taught.nodes[1].inputs == (IMAGE, "teacher_a1")
+    student = chain()
+    both = system((*taught.nodes, *student), ResultSpec("b0", "c0"))
+    assert [node.name for node in both.deployed().nodes] == ["a", "b", "d", "c"]
+    found = both.teacher()
+    assert found.results == ResultSpec("teacher_b0", "teacher_c0")
+    expected, got = alone(image_BHWC), found(image_BHWC)
+    for name in ("b0", "c0"):
+        assert torch.equal(got[f"teacher_{name}"], expected[name])
+    with pytest.raises(UsageError, match="toy has no teacher in it"):
+        alone.teacher()
+
+
+def test_two_cascades_share_the_image_and_nothing_else() -> None:
+    small = CkdNet(backbone="mobilenet_v2", rootseg_width=8, entangle_widths=(4, 4, 4, 4))
+    both = DistilledCkdNet(teacher=small, student=small)
+    with FakeTensorMode():
+        made = both.build(ISIC2017, ("MEL",), 64, None)
+    student, teacher = made.deployed(), made.teacher()
+    assert [f"teacher_{node.name}" for node in student.nodes] == [n.name for n in teacher.nodes]
+    shared = {id(p) for p in student.parameters()} & {id(p) for p in teacher.parameters()}
+    assert not shared
+    outputs = {name for node in made.nodes for name in node.outputs}
+    assert {"features", "teacher_features"} <= outputs
+    assert "features" not in {name for node in student.nodes for name in node.outputs}

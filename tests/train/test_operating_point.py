@@ -11,7 +11,8 @@ from ckd.train.data.masks import read_mask
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.operating_point import FILE, GRID_T, choose_mask_threshold, load_mask_threshold
 from ckd.train.recipes.ckdnet import ckdnet_tiny
-from ckd.train.scoring import mask_scores, score_image
+from ckd.train.scores import mask_scores
+from ckd.train.scoring import score_image
 from ckd.train.systems.graph import System
 from ckd.train.views import answers
 

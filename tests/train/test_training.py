@@ -46,7 +46,8 @@ from ckd.train.losses.segmentation import binary_focal, soft_dice
 from ckd.train.module import StageModule
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.run_folder import load_run
-from ckd.train.scoring import PlainImages, mask_scores, score_batch
+from ckd.train.scores import mask_scores
+from ckd.train.scoring import PlainImages, score_batch
 from ckd.train.systems.graph import Node, System
 
 pytestmark = [

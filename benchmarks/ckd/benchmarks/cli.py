@@ -1,5 +1,6 @@
 """`ckd-bench`: how fast a cascade is on this machine."""
 
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -11,9 +12,12 @@ from typing import Annotated
 import typer
 
 from ckd.benchmarks.gpu_cli import gpu_command
+from ckd.benchmarks.measure import MOST_RUNS
+from ckd.benchmarks.systems_cli import accuracy_command, side_by_side_command
 from ckd.contract import console
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import chosen_device, usable_cores
+from ckd.runtime.options import MOST_THREADS
 
 cli = console.app("Measure a cascade on this machine: speed and memory, against PyTorch.")
 
@@ -34,10 +38,15 @@ def latency_command(
             "Without --bundle, the run is exported and measured."
         ),
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Timed calls of every contender.")] = 100,
-    warmup: Annotated[int, typer.Option(min=0, help="Calls before these that do not count.")] = 10,
+    runs: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every contender.")
+    ] = 100,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+    ] = 10,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
     ] = None,
     backend: Annotated[
         str, typer.Option(help="Of the chain: onnxruntime, openvino, tensorrt, or auto.")
@@ -116,9 +125,10 @@ def latency_command(
 def compare_command(
     run: Annotated[Path | None, typer.Option(help="Run folder of `ckd-train fit`.")] = None,
     bundle: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Bundle of that run; default: made anew, with --calibration in INT8 too."
+            help="Bundle of that run; default: made anew, with --calibration in INT8 too. "
+            "Without a run: bundles to set side by side, repeatable."
         ),
     ] = None,
     recipe: Annotated[
@@ -130,17 +140,32 @@ def compare_command(
     data: Annotated[
         Path | None, typer.Option(help="Data set whose validation images judge the accuracy.")
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Timed calls of every entrant.")] = 50,
-    warmup: Annotated[int, typer.Option(min=0, help="Calls before these that do not count.")] = 5,
+    runs: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every entrant.")
+    ] = 50,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+    ] = 5,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all usable cores.")
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write compare.json, compare.md and compare.png here.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Time every backend and precision, PyTorch, and what one would build by hand, in one run."""
+    """Time every backend and precision, PyTorch, and what one would build by hand, in one run.
+
+    Or several bundles side by side: size, time and, with --data, accuracy.
+    """
+    if run is None and recipe is None and bundle:
+        if calibration is not None:
+            raise UsageError(
+                "--calibration makes INT8 files of a run; bundles are taken as they are"
+            )
+        side_by_side_command(bundle, data, runs, warmup, threads, out, as_json)
+        return
     from ckd.benchmarks.compare import compare
     from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
     from ckd.benchmarks.machine import public_command
@@ -156,7 +181,9 @@ def compare_command(
     from ckd.train.data.layouts import read_split
 
     if (run is None) == (recipe is None):
-        raise UsageError("give either --run or --recipe")
+        raise UsageError("give either --run or --recipe, or one --bundle or more")
+    if bundle and len(bundle) > 1:
+        raise UsageError("a run is compared with one bundle of it; give one --bundle")
     if out is not None:
         console.make_folder(out)
     samples = None if data is None else read_split(data, "val")
@@ -173,9 +200,9 @@ def compare_command(
             run, weights = untrained_run(recipe, folder / "run"), UNTRAINED
         assert run is not None
         _say("exporting the networks, and one fused graph of them")
-        made = bundle or export_run(run, folder)
+        made = bundle[0] if bundle else export_run(run, folder)
         fused = export_fused(run, folder, folds=False)
-        if bundle is None and images:
+        if not bundle and images:
             _say("quantising")
             made = int8_bundle(made, images, folder / "int8")
         _say("measuring")
@@ -197,11 +224,14 @@ def compare_command(
     print(to_json(found) if as_json else to_markdown(found), end="")
 
 
+cli.command("accuracy")(accuracy_command)
 cli.command("gpu")(gpu_command)
 
 
 def main() -> None:
     """Entry point of `ckd-bench`."""
+    # `timeout` sends it: networks in a temporary folder must not be left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 

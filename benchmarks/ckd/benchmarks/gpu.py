@@ -14,7 +14,7 @@ from typing import Final
 from ckd.benchmarks.gpu_ceilings import Ceilings, floor_of, measure_ceilings
 from ckd.benchmarks.gpu_contenders import REFERENCE, entries, open_all
 from ckd.benchmarks.gpu_deadline import Deadline
-from ckd.benchmarks.gpu_device import check_device, describe
+from ckd.benchmarks.gpu_device import check_device, describe, use_device
 from ckd.benchmarks.gpu_report import GpuReport, Race, Result, write_gpu_report
 from ckd.benchmarks.gpu_subject import Subject
 from ckd.benchmarks.gpu_torch import full_precision
@@ -81,6 +81,7 @@ def measure_gpu(
     check_device(settings.device)
     for recipe in recipes:
         find_recipe(recipe)  # a wrong name is known now, not after minutes
+    use_device(settings.device)
     before = activity()
     say("measuring what the device can do at most")
     with full_precision():

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from ckd.benchmarks.measure import MOST_RUNS
 from ckd.contract import console
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import EngineError, UsageError
 
 
 def gpu_command(
@@ -20,15 +21,22 @@ def gpu_command(
     ] = None,
     batch: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Images in a call; may be given again. Default: 1 and 8."),
+        typer.Option(
+            min=1, max=1024, help="Images in a call; may be given again. Default: 1 and 8."
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option(help="cuda or cuda:N; cpu only rehearses, its figures say nothing.")
     ] = "cuda",
-    runs: Annotated[int, typer.Option(min=1, help="Timed turns at most.")] = 200,
-    warmup: Annotated[int, typer.Option(min=0, help="Turns before these that do not count.")] = 20,
+    runs: Annotated[int, typer.Option(min=1, max=MOST_RUNS, help="Timed turns at most.")] = 200,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Turns before these that do not count.")
+    ] = 20,
     limit: Annotated[
-        float, typer.Option(min=1, help="Seconds for everything; what would be too long is left.")
+        float,
+        typer.Option(
+            min=1, max=86_400, help="Seconds for everything; what would be too long is left."
+        ),
     ] = 420.0,
     work: Annotated[
         Path | None,
@@ -56,7 +64,9 @@ def gpu_command(
     if device == "cpu":
         settings = replace(settings, side=512, copy_bytes=1 << 24)
     with ExitStack() as stack:
-        if work is None:
+        if work is not None:
+            console.make_folder(work)
+        else:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         report = measure_gpu(
             recipe or ("ckdnet-r101", "ckdnet-mobile"),
@@ -68,3 +78,5 @@ def gpu_command(
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     print(report.to_json() if as_json else report.to_markdown(), end="")
+    if not any(race.results for race in report.races):
+        raise EngineError("nobody could race, so nothing was measured; the report says why")

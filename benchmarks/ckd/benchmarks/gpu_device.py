@@ -112,6 +112,17 @@ def check_device(device: str) -> None:
         raise EnvironmentUnusable(f"{device}: there are {torch.cuda.device_count()} CUDA devices")
 
 
+def use_device(device: str) -> None:
+    """Make the GPU of a number torch's current one.
+
+    The runtime works in the context that is current, and refuses to work on another device; torch
+    goes back to the first device's wherever it is told another one for a single call.
+    """
+    index = torch.device(device).index
+    if index is not None:
+        torch.cuda.set_device(index)
+
+
 def describe(device: str) -> Device:
     """Name and size of a device that `check_device` has found to be there."""
     if device == "cpu":

@@ -83,7 +83,12 @@ def latency(
         stack.callback(cv2.setNumThreads, cv2.getNumThreads())
         cv2.setNumThreads(threads)
         cascade = stack.enter_context(setting.load(path))
-        setting = replace(setting, backend=cascade.backend.name, device=cascade.backend.device)
+        setting = replace(
+            setting,
+            backend=cascade.backend.name,
+            device=cascade.backend.device,
+            precision=cascade.precision,
+        )
         if setting.device != "cpu" and len(sources) > 1:
             raise UsageError(
                 f"PyTorch and the fused graph would run on the CPU, the chain on {setting.device}; "

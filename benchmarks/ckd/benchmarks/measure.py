@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, UsageError
 
+#: Every call's time is kept, and nobody waits for more.
+MOST_RUNS: Final = 1_000_000
+
 Name = TypeVar("Name", bound=str)
 
 #: Told after every call: how many are done, of how many.

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.calibration.skin_tone import tone_of, typology_angle
-from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.labels import label_of
 from ckd.contract.manifest import Manifest
 from ckd.contract.preprocess import read_rgb
@@ -20,6 +19,7 @@ from ckd.contract.ranking import roc_auc
 from ckd.contract.results import Finding
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet
+from ckd.train.scores import ImageScore, score_finding
 
 #: Groups of fewer images say more about chance than about precision.
 MIN_GROUP = 10
@@ -93,57 +93,42 @@ class Cost:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a cascade said of a set of images; None where it classifies nothing."""
-
-    probabilities_NK: NDArray[np.float64] | None
-    jaccards_N: NDArray[np.float64]  # nan where an image has no mask
-
-
 def answer(
     predict: Callable[[NDArray[np.uint8]], Finding],
     samples: SampleSet,
     progress: Callable[[int, int], None] | None = None,
-) -> Answers:
-    """Let something predict every image, and score its masks at the size of the images.
+) -> tuple[ImageScore, ...]:
+    """Let something predict every image, and score what it finds.
 
     Raises:
         InputError: an image or mask cannot be read.
     """
-    probabilities, jaccards = [], []
+    scores = []
     for done, sample in enumerate(samples.samples, start=1):
-        image_HWC = read_rgb(sample.image)
-        finding = predict(image_HWC)
-        mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
-        probabilities.append(list(finding.probabilities.values()))
-        jaccards.append(np.nan)
-        if sample.mask is not None and mask_HW is not None:
-            truth_HW = read_mask(sample.mask, image_HWC.shape)
-            jaccards[-1] = confusion_from_masks(mask_HW, truth_HW).jaccard
+        scores.append(score_finding(predict(read_rgb(sample.image)), sample))
         if progress is not None:
             progress(done, len(samples))
-    has_classes = all(len(found) for found in probabilities)
-    return Answers(np.array(probabilities) if has_classes else None, np.array(jaccards))
+    return tuple(scores)
 
 
 def cost_of(
-    given: Answers,
-    exact: Answers,
+    given: Sequence[ImageScore],
+    exact: Sequence[ImageScore],
     samples: SampleSet,
     manifest: Manifest,
     groups: Mapping[str, Sequence[int]],
 ) -> Cost:
-    """Compare two sets of answers; ``groups`` are indices of images, see `groups_of`."""
-    losses_N = exact.jaccards_N - given.jaccards_N
+    """Compare two scores of each image; ``groups`` are indices of images, see `groups_of`."""
+    losses_N = _jaccards(exact) - _jaccards(given)
+    exact_NK, given_NK = _probabilities(exact), _probabilities(given)
     auc: dict[str, float] = {}
     flips = melanoma_flips = 0
-    if given.probabilities_NK is not None and exact.probabilities_NK is not None:
+    if given_NK is not None and exact_NK is not None:
         labels_N = np.array([-1 if s.label is None else s.label for s in samples.samples])
         changed_N = np.zeros(len(samples), bool)
         for task in manifest.tasks:
             k, cut = manifest.labels.index(task), manifest.thresholds.get(task, 0.5)
-            one_N, other_N = exact.probabilities_NK[:, k], given.probabilities_NK[:, k]
+            one_N, other_N = exact_NK[:, k], given_NK[:, k]
             flipped_N = (one_N >= cut) != (other_N >= cut)
             changed_N |= flipped_N
             known, positive = labels_N >= 0, labels_N == k
@@ -186,6 +171,17 @@ def groups_of(samples: SampleSet) -> dict[str, list[int]]:
     for name, part in zip(("small", "middle", "large"), np.array_split(by_size, 3), strict=True):
         groups[f"{name} lesions"] = [int(index) for index in part]
     return {name: found for name, found in groups.items() if len(found) >= MIN_GROUP}
+
+
+def _jaccards(scores: Sequence[ImageScore]) -> NDArray[np.float64]:
+    """Of the fine masks, else of the coarse ones; nan where an image has no mask."""
+    masks = [score.fine or score.coarse for score in scores]
+    return np.array([np.nan if mask is None else mask.jaccard for mask in masks])
+
+
+def _probabilities(scores: Sequence[ImageScore]) -> NDArray[np.float64] | None:
+    found = [score.probabilities for score in scores if score.probabilities is not None]
+    return np.array(found) if len(found) == len(scores) else None
 
 
 def _area_and_tone(sample: Sample) -> tuple[float, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ckd.calibration.cost import Answers, Budget, Cost, answer, cost_of, groups_of
+from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
 from ckd.calibration.int8_bundle import (
     CALIBRATION,
     COST_TITLE,
@@ -22,6 +22,7 @@ from ckd.contract.bundle import Bundle, move_new, write_hashes
 from ckd.runtime.backends import installed, open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.train.data.samples import SampleSet
+from ckd.train.scores import ImageScore
 
 #: INT8 must take at most this share of the float32 time, or it is not worth what it costs.
 WORTH_IT: Final = 0.9
@@ -79,7 +80,7 @@ class Bench:
         self.budget, self.setting, self.progress = budget, setting, progress
         self.groups = groups_of(samples)
         self.tried: list[Trial] = []
-        self.exact: dict[str, Answers] = {}
+        self.exact: dict[str, tuple[ImageScore, ...]] = {}
         for backend in installed():
             with Cascade(source, open_backend(backend, "cpu", None), "fp32") as cascade:
                 self.exact[backend] = answer(cascade.predict, samples, self._told("float32"))

@@ -1,6 +1,7 @@
 """`ckd-export`: from a training run to a bundle, and proof that the bundle is whole."""
 
 import json
+import signal
 from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
@@ -139,6 +140,10 @@ def engine(
 
     if sum((show, prune, certificate)) > 1:
         raise UsageError("--list, --prune and --certificate are three commands; give one")
+    if bundle is not None and (show or prune):
+        raise UsageError("--list and --prune are for the engines of all bundles; leave out BUNDLE")
+    if keep_mb and not prune:
+        raise UsageError("--keep-mb says what --prune leaves; give both or neither")
     if show:
         engine_commands.show_kept(as_json)
     elif prune:
@@ -154,6 +159,8 @@ def engine(
 
 def main() -> None:
     """Entry point of `ckd-export`."""
+    # Stopped by whatever, it ends the builder that it started and takes its files along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 

@@ -112,9 +112,10 @@ def _print_certificate(made: Certificate) -> None:
     machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.machine.items())
     print(f"  on        {machine}")
     print(f"  made      {made.made} by ckd {made.ckd}")
-    for name, error in made.tensor_errors.items():
-        shown = "no numbers" if error is None else f"{error:.1e} standard deviations"
-        print(f"  error     {name} {shown}")
+    for kind, errors in (("error", made.tensor_errors), ("edge", made.edge_errors)):
+        for name, error in errors.items():
+            shown = "no numbers" if error is None else f"{error:.1e} standard deviations"
+            print(f"  {kind:9} {name} {shown}")
     if made.mask_jaccard is not None and made.mask_dice is not None:
         print(f"  masks     Jaccard {made.mask_jaccard:.4f}, Dice {made.mask_dice:.4f} at least")
     if made.probability_shift is not None:

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from ckd.contract import console
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.runtime.backends import open_backend, why_no_gpu
 from ckd.runtime.backends.tensorrt import TensorRtBackend, TensorRtEngine
 from ckd.runtime.backends.tensorrt_kept import Kept, KeptEngines
 from ckd.runtime.backends.tensorrt_sdk import TensorRt, import_tensorrt
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.certificate import Certificate, certify
-from ckd.runtime.engine_cache import Entry
+from ckd.runtime.engine_cache import EngineCache, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,18 @@ def build_engines(
 
     Raises:
         UsageError: an unknown precision, or one that the bundle lacks.
-        EnvironmentUnusable: no TensorRT, or no GPU and this TensorRT needs one.
-        EngineError: an engine cannot be built.
+        EnvironmentUnusable: no TensorRT, or no GPU and this TensorRT needs one, or a cache that
+            cannot be written.
+        EngineError: an engine cannot be built, or there is no room to keep it.
         GateFailed: the engines of a precision answer otherwise than recorded.
         BundleError: the bundle is damaged.
     """
     wanted = _checked(bundle, precisions)
     bundle.verify()
     tensorrt = import_tensorrt()
+    _check_cache()
     if device == "auto" and (why := why_no_gpu()) is not None:
-        return _build_ahead(bundle, wanted, tensorrt, why)
+        return _kept(_build_ahead(bundle, wanted, tensorrt, why))
     backend = open_backend("tensorrt", device, None)
     engines: list[Kept] = []
     certificates = {}
@@ -79,7 +82,7 @@ def build_engines(
             engines += [cast(TensorRtEngine, e).kept for e in cascade.engines.values()]
             if (certificate := certify(cascade, bundle)) is not None:
                 certificates[precision] = certificate
-    return EngineReport(tuple(engines), certificates, None)
+    return _kept(EngineReport(tuple(engines), certificates, None))
 
 
 def describe(entry: Entry) -> dict[str, str]:
@@ -108,6 +111,24 @@ def _checked(bundle: Bundle, precisions: Sequence[str] | None) -> list[str]:
             f"{bundle.path}: no networks for TensorRT in this bundle; it has {', '.join(held)}"
         )
     return wanted
+
+
+def _check_cache() -> None:
+    """`EnvironmentUnusable` if no engine can be kept: to be known now, not after minutes."""
+    try:
+        console.make_folder(EngineCache().folder)
+    except UsageError as error:
+        raise EnvironmentUnusable(f"{error}; set CKD_CACHE to another folder") from error
+
+
+def _kept(report: EngineReport) -> EngineReport:
+    """The report; `EngineError` if engines are not where it says, for then nothing was gained."""
+    if lost := [engine for engine in report.engines if not engine.path.is_file()]:
+        raise EngineError(
+            f"{lost[0].path.parent}: {len(lost)} of {len(report.engines)} engines were built but "
+            "could not be kept; make room there, or set CKD_CACHE to another folder"
+        )
+    return report
 
 
 def _build_ahead(

@@ -6,8 +6,8 @@ it as an output to every node that lists it as an input.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from ckd.contract.errors import BundleError
@@ -62,6 +62,20 @@ class ResultSpec:
         """The tensors that are answers."""
         names = (self.class_logits, self.mask_logits, self.coarse_logits, self.class_map)
         return tuple(name for name in names if name is not None)
+
+    def renamed(self, new: Callable[[str], str | None]) -> "ResultSpec":
+        """The same answers in other tensors; None for one that there is not."""
+
+        def of(name: str | None) -> str | None:
+            return None if name is None else new(name)
+
+        return replace(
+            self,
+            class_logits=of(self.class_logits),
+            mask_logits=of(self.mask_logits),
+            coarse_logits=of(self.coarse_logits),
+            class_map=of(self.class_map),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

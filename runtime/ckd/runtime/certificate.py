@@ -210,9 +210,23 @@ def _read(path: Path) -> Certificate | None:
         tree = json.loads(path.read_text())
         passed = tree.pop("passed")
         found = Certificate(**tree)
-        return found if found.passed is passed else None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return found if found.passed is passed and _is_sound(found) else None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
+
+
+def _is_sound(found: Certificate) -> bool:
+    """Whether all is of the type that it should be of: foreign JSON may hold anything."""
+    texts = (found.bundle, found.bundle_sha256, found.precision, found.made, found.ckd)
+    errors = (*found.tensor_errors.values(), *found.edge_errors.values())
+    shares = (found.mask_jaccard, found.mask_dice, found.probability_shift)
+    counts = (found.num_cases, found.num_failed, found.decision_flips)
+    return (
+        isinstance(found.machine, dict)
+        and all(isinstance(text, str) for text in (*texts, *found.engines.values()))
+        and all(value is None or isinstance(value, int | float) for value in (*errors, *shares))
+        and all(isinstance(count, int) for count in counts)
+    )
 
 
 def _write(path: Path, certificate: Certificate) -> None:

@@ -11,18 +11,21 @@ import json
 import logging
 import mmap
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import filelock
 
-from ckd.runtime.cache import cache_folder, replace_file
+from ckd.runtime.cache import WRITING, cache_folder, replace_file
 
 #: All engines together; those used longest ago make room.
 LIMIT_BYTES: Final = 8 << 30
 _LOCK_POLL_S: Final = 0.1
+#: Nobody writes a file for so long.
+_ABANDONED_S: Final = 3600.0
 
 #: Everything that an engine depends on: content of the network, versions, device, settings.
 EngineKey = Mapping[str, str | int]
@@ -108,10 +111,9 @@ class EngineCache:
     def prune(self, limit_bytes: int = 0) -> int:
         """Remove those used longest ago until so many bytes are left; returns bytes freed."""
         freed = self._evict(limit_bytes)
-        for path in self.folder.glob("*.engine"):  # nobody knows what these are
-            if _entry(path) is None:
-                freed += path.stat().st_size
-                self._remove(path)
+        for path in self._strays():
+            freed += path.stat().st_size
+            self._remove(path)
         return freed
 
     def _read(self, path: Path, key: EngineKey) -> mmap.mmap | None:
@@ -156,6 +158,15 @@ class EngineCache:
                 self._remove(entry.path)
                 freed += entry.size
         return freed
+
+    def _strays(self) -> Iterator[Path]:
+        """Nobody knows what they are, or whoever wrote them was killed."""
+        for path in self.folder.glob("*.engine"):
+            if _entry(path) is None:
+                yield path
+        for path in self.folder.glob(f"{WRITING}*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                yield path
 
     def _remove(self, path: Path) -> None:
         """A process that has it mapped keeps it; the lock file stays, others may wait for it."""

@@ -1,9 +1,13 @@
 """Options that several commands share: which cascade to load, and how to run it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+#: More than any machine has cores. Engines start as many as they are told to, and hang if told
+#: to start a hundred thousand.
+MOST_THREADS: Final = 1024
 
 BundlePath = Annotated[
     Path | None,
@@ -40,7 +44,11 @@ PrecisionName = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", envvar="CKD_THREADS", min=1, help="CPU threads; default: all usable cores."
+        "--threads",
+        envvar="CKD_THREADS",
+        min=1,
+        max=MOST_THREADS,
+        help="CPU threads; default: all usable cores.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]

@@ -56,6 +56,7 @@ class RecordingCuda:
         copied_bytes: the same in bytes.
         num_launches: of graphs.
         num_synchronizations: how often the host has waited.
+        elsewhere: addresses that are on another device, with its index.
         fail_after: as many allocations, streams, events and graphs succeed; the next is refused.
     """
 
@@ -64,6 +65,7 @@ class RecordingCuda:
         self.num_allocations = self.num_launches = self.num_synchronizations = 0
         self.copies: Counter[str] = Counter()
         self.copied_bytes: Counter[str] = Counter()
+        self.elsewhere: dict[int, int] = {}
         self.fail_after: int | None = None
         self._lot = random.Random(seed)
         drawn = self._lot.choice((0.0, 0.3, 0.8))
@@ -138,6 +140,10 @@ class RecordingCuda:
 
     def free_pinned(self, address: int) -> None:
         self._free("host", address)
+
+    def device_of(self, address: int) -> int | None:
+        with self._call():
+            return self.elsewhere.get(address)
 
     def host_array(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         with self._call():

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <map>
+
 #define API extern "C" __attribute__((visibility("default"))) int
 #define FAIL_IF_ASKED(name) if (int code = asked(name)) return code
 
@@ -30,6 +32,9 @@ static Context *primaries[MAX_DEVICES];
 static thread_local Context *stack[8];
 static thread_local int depth;
 static size_t used;
+
+struct Block { size_t size; int device, managed; };
+static std::map<uint64_t, Block> blocks;  // of device memory, by address
 
 static int number(const char *name, int otherwise)
 {
@@ -71,6 +76,7 @@ API cuDeviceGetAttribute(int *value, int attribute, int)
 API cuCtxGetCurrent(Context **context) { *context = current(); return 0; }
 API cuCtxSetCurrent(Context *context)
 {
+    FAIL_IF_ASKED("cuCtxSetCurrent");
     if (depth) stack[depth - 1] = context; else stack[depth++] = context;
     if (!context) --depth;
     return 0;
@@ -136,18 +142,31 @@ API cuMemAlloc(uint64_t *address, size_t bytes)
 {
     if (!current()) return INVALID_CONTEXT;
     if (used + bytes > MEMORY) return OUT_OF_MEMORY;
-    size_t *block = (size_t *)malloc(bytes + 64);
-    used += block[0] = bytes;
-    *address = (uint64_t)block + 64;
+    *address = (uint64_t)malloc(bytes);
+    blocks[*address] = Block{bytes, current()->device, 0};
+    used += bytes;
     return 0;
 }
 API cuMemFree(uint64_t address)
 {
     FAIL_IF_ASKED("cuMemFree");
     if (!current()) return INVALID_CONTEXT;
-    size_t *block = (size_t *)(address - 64);
-    used -= block[0];
-    free(block);
+    used -= blocks.at(address).size;
+    blocks.erase(address);
+    free((void *)address);
+    return 0;
+}
+API fake_manage(uint64_t address) { blocks.at(address).managed = 1; return 0; }
+API cuPointerGetAttribute(void *value, int attribute, uint64_t address)
+{
+    auto above = blocks.upper_bound(address);
+    if (above == blocks.begin()) return INVALID_VALUE;
+    auto [start, block] = *std::prev(above);
+    if (address >= start + block.size) return INVALID_VALUE;
+    if (attribute == 2) *(unsigned *)value = 2;  // memory of a device
+    else if (attribute == 8) *(bool *)value = block.managed;
+    else if (attribute == 9) *(int *)value = block.device;
+    else return INVALID_VALUE;
     return 0;
 }
 API cuMemHostAlloc(void **address, size_t bytes, unsigned)

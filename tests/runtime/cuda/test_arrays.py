@@ -202,6 +202,13 @@ def test_a_library_that_refuses_to_hand_out_is_quoted() -> None:
         device_image(Refusing(np.zeros((20, 30, 3), np.uint8)))
 
 
+def test_a_device_that_dlpack_has_no_number_for_is_refused() -> None:
+    torch = pytest.importorskip("torch")
+    nowhere = torch.empty((20, 30, 3), dtype=torch.uint8, device="meta")
+    with pytest.raises(InputError, match="Tensor cannot be taken by DLPack"):
+        device_image(nowhere)
+
+
 @pytest.mark.parametrize("thing", [None, [[1, 2, 3]], "image.png", 7])
 def test_what_is_no_array_is_refused(thing: object) -> None:
     with pytest.raises(InputError, match="expected an array on a CUDA device"):

@@ -107,6 +107,24 @@ def test_a_capture_that_failed_leaves_the_stream_usable(on_fake_driver: Run) -> 
     )
 
 
+def test_memory_is_on_the_device_that_allocated_it(on_fake_driver: Run) -> None:
+    printed = on_fake_driver(
+        """
+        device = cuda.open_cuda("cuda:0")
+        own, pinned = device.allocate(10), device.allocate_pinned(10)
+        fake.fake_create(1)
+        other = cuda.open_cuda("cuda:1")
+        theirs, managed = other.allocate(10), other.allocate(10)
+        fake.fake_manage(ctypes.c_uint64(managed))
+        print([other.device_of(address) for address in (own, theirs + 9, managed, pinned)])
+        other.free(theirs)
+        print(other.device_of(theirs))
+        """,
+        COUNT=2,
+    )
+    assert printed.splitlines() == ["[0, 1, None, None]", "None"]
+
+
 def test_full_memory_says_how_much_was_free(on_fake_driver: Run) -> None:
     printed = on_fake_driver("""
         device = cuda.open_cuda()
@@ -121,6 +139,22 @@ def test_full_memory_says_how_much_was_free(on_fake_driver: Run) -> None:
     assert printed.startswith(
         "cannot allocate 1.0 MiB on cuda:0, 0.5 MiB are free: CUDA_ERROR_OUT_OF_MEMORY; the GPU's "
         "memory is full"
+    )
+
+
+def test_full_memory_of_the_host_is_not_called_the_gpus(on_fake_driver: Run) -> None:
+    printed = on_fake_driver(
+        """
+        device = cuda.open_cuda()
+        try:
+            device.allocate_pinned(1 << 20)
+        except EngineError as error:
+            print(error)
+        """,
+        FAIL="cuMemHostAlloc:2",
+    )
+    assert printed.startswith(
+        "cannot page-lock 1.0 MiB of host memory for cuda:0: the machine's memory is full"
     )
 
 
@@ -210,6 +244,30 @@ def test_primary_memory_is_freed_while_another_context_is_current(on_fake_driver
             device.driver.cuCtxGetCurrent()[1])[1])
     """)
     assert printed == "1048576 2"  # the second context is still the current one
+
+
+def test_a_primary_context_that_was_reset_is_an_error_and_closing_is_none(
+    on_fake_driver: Run,
+) -> None:
+    """As after Numba's `cuda.close`: nothing is current, and the context cannot be made so."""
+    printed = on_fake_driver("""
+        device = cuda.open_cuda()
+        memory = device.allocate(10)
+        device.driver.cuCtxPopCurrent()
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxSetCurrent:709", 1)
+        try:
+            device.allocate(10)
+        except EngineError as error:
+            print(error)
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxPushCurrent:709", 1)
+        device.free(memory)
+        fake.setenv(b"FAKE_CUDA_FAIL", b"cuCtxSetCurrent:700", 1)
+        device.free(memory)
+        print(int(device.driver.cuCtxGetCurrent()[1]))
+    """)
+    destroyed, current = printed.splitlines()
+    assert "or the application destroyed it" in destroyed
+    assert current == "0"
 
 
 def test_in_a_context_that_an_error_has_lost_freeing_is_still_tried(on_fake_driver: Run) -> None:

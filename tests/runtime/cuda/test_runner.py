@@ -247,6 +247,15 @@ def test_a_device_image_on_another_device_is_refused() -> None:
     assert not rig.cuda.copies
 
 
+def test_where_an_array_does_not_say_its_device_cuda_is_asked() -> None:
+    rig = Rig(RecordingCuda())
+    image = DeviceImage(rig.buffers[IMAGE].address, SIDE, SIDE, None)
+    rig.cuda.elsewhere[image.address] = 1
+    with pytest.raises(InputError, match="on cuda:1, the engines are on cuda:0; copy"):
+        rig.runner().run_device(image)
+    assert not rig.cuda.copies
+
+
 @pytest.mark.parametrize("image", [None, np.zeros((SIDE, SIDE, 3), np.uint8)])
 def test_what_is_no_device_array_is_refused(image: object) -> None:
     rig = Rig(RecordingCuda())

@@ -154,6 +154,18 @@ def test_its_engines_have_a_certificate_that_holds_at_the_next_start(
     assert made.machine["tensorrt"] == "fake 1.0"
 
 
+def test_engines_that_cannot_be_kept_are_said_to_be_once(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load()[0].close()
+    assert caplog.messages == []
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "file"))
+    load()[0].close()
+    (said,) = caplog.messages
+    assert said.startswith(f"engines cannot be kept in {tmp_path}/file/engines and are built at")
+
+
 @pytest.mark.parametrize("wrong", ["logits", "mask_logits"])
 def test_engines_that_answer_wrongly_are_refused_and_their_memory_given_back(
     load: Load, tiny_bundle: Path, wrong: str

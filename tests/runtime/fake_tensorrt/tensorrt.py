@@ -194,6 +194,9 @@ class Engine:
         if self.plan.get("do") == "have no memory for a context":
             self.log.log(Severity.ERROR, "allocate: Cuda Runtime (out of memory)")
             return None
+        if self.plan.get("do") == "refuse a context":
+            self.log.log(Severity.ERROR, "Error Code 3: this engine wants memory of its user's")
+            return None
         return Context(self.plan, self.log)
 
 

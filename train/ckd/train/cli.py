@@ -90,6 +90,9 @@ def evaluate_command(
         Literal["1", "paper"],
         typer.Option(help="1: each image once. paper: averages of 5 and 6 views, as published."),
     ] = "1",
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Score the run's teacher, not what it taught.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Default: <run>/evaluate.")] = None,
     accelerator: Accelerator = "auto",
     as_json: Json = False,
@@ -101,12 +104,14 @@ def evaluate_command(
     from ckd.train.machine import device_for
     from ckd.train.run_folder import load_run
 
-    recipe, system = load_run(run)
+    recipe, system = load_run(run, teacher=teacher)
     samples, problems = drop_unreadable(read_split(data, split), console.progress_bar("files"))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     system.to(device_for(accelerator))
-    folder = out or run / ("evaluate" if views == "1" else "evaluate-paper-views")
+    folder = out or run / (
+        "evaluate" + ("-teacher" if teacher else "") + ("" if views == "1" else "-paper-views")
+    )
     result = evaluate(
         recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
     )

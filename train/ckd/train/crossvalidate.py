@@ -22,11 +22,11 @@ from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet
 from ckd.train.evaluate import evaluate
+from ckd.train.evaluation import Views
 from ckd.train.fit import FitOptions, fit
 from ckd.train.machine import device_for
 from ckd.train.networks.encoder import Weights
 from ckd.train.run_folder import identity, load_data
-from ckd.train.views import Views
 
 _VIEWS: Views = "1"
 

@@ -10,11 +10,12 @@ from typing import get_args
 from ckd.contract.errors import UsageError
 from ckd.train.config import Augmentation, Recipe
 from ckd.train.data.samples import Sample, SampleSet, numbered_as
-from ckd.train.evaluation import Evaluation, summarised
+from ckd.train.evaluation import Evaluation, Views, summarised
 from ckd.train.evaluation_folder import outlined, worst, write_folder
-from ckd.train.scoring import ImageScore, score_image
+from ckd.train.scores import ImageScore
+from ckd.train.scoring import score_image
 from ckd.train.systems.graph import System
-from ckd.train.views import Answers, Views, answers
+from ckd.train.views import Answers, answers
 
 #: Called with the number of images done and of all.
 Progress = Callable[[int, int], None]
@@ -66,6 +67,9 @@ def evaluate(
     finally:
         system.train(was_training)
 
-    evaluation = summarised(recipe, system, samples, views, images)
+    evaluation = summarised(
+        recipe.name, system, samples, images, weights=system.digest(), tasks=recipe.tasks,
+        mask_threshold=system.mask_threshold, views=views,
+    )  # fmt: skip
     write_folder(evaluation, pictures, out)
     return evaluation

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from ckd.contract.confusion import threshold_jaccard
 from ckd.contract.metrics import ClassificationScores, SegmentationScores, bootstrap_interval
 from ckd.contract.ranking import roc_auc
-from ckd.train.config import Recipe
 from ckd.train.data.samples import SampleSet, Split
-from ckd.train.scoring import ImageScore, diagnosed, label_scores, mask_scores
-from ckd.train.systems.graph import System
-from ckd.train.views import Views
+from ckd.train.scores import Answering, ImageScore, diagnosed, label_scores, mask_scores
 
+#: Test-time views that every answer is made of, see `ckd.train.views`.
+Views = Literal["1", "paper"]
 Interval = tuple[float | None, float | None]
 
 
@@ -107,22 +106,41 @@ class Evaluation:
 
 
 def summarised(
-    recipe: Recipe, system: System, samples: SampleSet, views: Views, images: list[ImageScore]
+    name: str,
+    answering: Answering,
+    samples: SampleSet,
+    images: Sequence[ImageScore],
+    *,
+    weights: str,
+    tasks: tuple[str, ...],
+    mask_threshold: float,
+    views: Views = "1",
 ) -> Evaluation:
-    """The scores of all images together, and how sure they are."""
-    classification = label_scores(system, images, recipe.tasks)
+    """The scores of all images together, and how sure they are.
+
+    Args:
+        name: of the recipe, or of the bundle.
+        answering: whose answers they are.
+        samples: in the order of ``images``.
+        images: scores one by one.
+        weights: digest of the weights.
+        tasks: labels that count in the headline AUC.
+        mask_threshold: that masks were cut at.
+        views: that every answer was made of.
+    """
+    classification = label_scores(answering, images, tasks)
     intervals = {kind: _mask_intervals(images, kind) for kind in ("fine", "coarse")}
     if classification is not None:
-        intervals["labels"] = _label_intervals(images, system.labels, classification)
+        intervals["labels"] = _label_intervals(images, answering.labels, classification)
     return Evaluation(
-        recipe=recipe.name,
-        weights=system.digest(),
+        recipe=name,
+        weights=weights,
         dataset=samples.name,
         split=samples.split,
         views=views,
-        mask_threshold=system.mask_threshold,
-        labels=system.labels,
-        exclusive=system.results.exclusive,
+        mask_threshold=mask_threshold,
+        labels=answering.labels,
+        exclusive=answering.results.exclusive,
         images=tuple(images),
         fine=mask_scores(images, "fine"),
         coarse=mask_scores(images, "coarse"),

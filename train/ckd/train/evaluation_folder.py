@@ -26,7 +26,7 @@ from ckd.train import plots
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample
 from ckd.train.evaluation import Evaluation
-from ckd.train.scoring import ImageScore, diagnosed
+from ckd.train.scores import ImageScore, diagnosed
 from ckd.train.systems.graph import System
 from ckd.train.views import Answers
 

@@ -20,15 +20,8 @@ from ckd.train.losses.classification import class_weights, positive_weights
 from ckd.train.losses.term import ClassCounts
 from ckd.train.networks.encoder import Encoder
 from ckd.train.schedules import learning_rate_factor
-from ckd.train.scoring import (
-    ImageScore,
-    PlainImages,
-    binary_label_loss,
-    label_loss,
-    label_scores,
-    mask_scores,
-    score_batch,
-)
+from ckd.train.scores import ImageScore, binary_label_loss, label_loss, label_scores, mask_scores
+from ckd.train.scoring import PlainImages, score_batch
 from ckd.train.systems.graph import System
 
 

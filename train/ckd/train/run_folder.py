@@ -103,24 +103,32 @@ def note_ground(folder: Path, upstream: str, val_set: SampleSet | None) -> None:
         path.write_text(ground)
 
 
-def load_run(run: Path) -> tuple[Recipe, System]:
-    """A finished run's recipe and trained system, in evaluation mode, without its teachers.
+def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
+    """A finished run's recipe and trained system, in evaluation mode, without its teacher.
+
+    Args:
+        run: the folder.
+        teacher: give the teacher instead, whose stages alone must be finished then.
 
     Raises:
         InputError: not a run folder, or a stage in it is not finished.
+        UsageError: there is no teacher.
     """
     if not (run / "recipe.json").is_file():
         raise InputError(f"{run}: not a run folder (no recipe.json); `ckd-train fit` makes one")
     recipe = load_recipe(run / "recipe.json")
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None)
+    wanted = system.teacher() if teacher else system.deployed()
     for stage in recipe.stages:
         finished = run / stage.name / "weights.pt"
-        if not finished.exists():
+        if finished.exists():
+            load_stage(system, stage, finished)
+        elif not teacher or set(stage.nodes) & set(wanted.networks):
             raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
-        load_stage(system, stage, finished)
-    system.mask_threshold = load_mask_threshold(run, system)
-    return recipe, system.deployed().eval()
+    if not teacher:  # a threshold is chosen for what is deployed
+        wanted.mask_threshold = load_mask_threshold(run, system)
+    return recipe, wanted.eval()
 
 
 def load_data(run: Path) -> dict[str, Any]:

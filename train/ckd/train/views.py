@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from ckd.contract.preprocess import network_image, read_rgb
 from ckd.train.config import Augmentation
 from ckd.train.data.augment import multi_scale_crop
 from ckd.train.data.samples import Sample
+from ckd.train.evaluation import Views
 from ckd.train.systems.graph import System
 
-Views = Literal["1", "paper"]
 Image = NDArray[np.uint8]
 Real = NDArray[np.float32]
 #: One image's logits by tensor name, as `ckd.train.scoring.score_image` takes them.

@@ -75,7 +75,7 @@ class OnnxRuntimeCudaBackend:
         if _PROVIDER not in ort.get_available_providers():
             raise EnvironmentUnusable(
                 f"this ONNX Runtime ({ort.__version__}) was built without CUDA; the two builds "
-                "share one folder, so: `pip uninstall onnxruntime`, then "
+                "share one folder, so: `pip uninstall onnxruntime onnxruntime-gpu`, then "
                 "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; or use the CPU: --device cpu"
             )
         if not cuda.is_primary:

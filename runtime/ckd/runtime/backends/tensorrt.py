@@ -15,7 +15,6 @@ from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends import DeviceBuffer, Engine, check_promise, why_no_gpu
 from ckd.runtime.backends.tensorrt_kept import Kept, KeptEngines, Machine
 from ckd.runtime.backends.tensorrt_sdk import (
-    Log,
     TensorRt,
     import_tensorrt,
     memory_ran_out,
@@ -84,11 +83,7 @@ class TensorRtBackend:
             kept = self._kept.fetch(node, onnx, specs, precision)
             engine = self._deserialize(node, kept)
         if engine is None:
-            raise EngineError(
-                f"cannot load {node.name}: {worst_line(self.log.lines)}; "
-                f"{self.tensorrt.name} may not support {self.machine['gpu']}: try "
-                "`--backend onnxruntime`, or `--device cpu`"
-            )
+            raise self.refusal(node)
         return TensorRtEngine(node, self, engine, specs, kept)
 
     def allocate(self, spec: TensorSpec) -> "CudaBuffer":
@@ -113,8 +108,21 @@ class TensorRtBackend:
         self.log.clear()
         engine = self._runtime.deserialize_cuda_engine(kept.content)
         if engine is None and memory_ran_out(worst_line(self.log.lines)):
-            raise _no_memory(node.name, self.log)
+            raise self.refusal(node)
         return engine
+
+    def refusal(self, node: NodeSpec) -> EngineError:
+        """What to raise when TensorRT has just refused to load an engine."""
+        why = worst_line(self.log.lines)
+        if memory_ran_out(why):
+            return EngineError(
+                f"cannot load {node.name}: memory of the GPU ran out ({why}); close what else uses "
+                "it, take fp16, which needs half, or run with `--device cpu`"
+            )
+        return EngineError(
+            f"cannot load {node.name}: {why}; {self.tensorrt.name} may not support "
+            f"{self.machine['gpu']}: try `--backend onnxruntime`, or `--device cpu`"
+        )
 
 
 class _Addressed(Protocol):
@@ -144,7 +152,7 @@ class TensorRtEngine:
         self._log = backend.log
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise _no_memory(node.name, self._log)
+            raise backend.refusal(node)
         # All of these must outlive the context; the backend has the runtime.
         self._backend, self._engine = backend, engine
         self._buffers: tuple[DeviceBuffer, ...] = ()
@@ -190,10 +198,3 @@ def _tensors(
             raise EngineError(f"{spec} is no static tensor of a known type")
         found[engine.get_tensor_mode(name).name == "INPUT"].append(spec)
     return tuple(found[True]), tuple(found[False])
-
-
-def _no_memory(network: str, log: Log) -> EngineError:
-    return EngineError(
-        f"cannot load {network}: memory of the GPU ran out ({worst_line(log.lines)}); close what "
-        "else uses it, take fp16, which needs half, or run with `--device cpu`"
-    )

@@ -61,6 +61,7 @@ class KeptEngines:
     def __init__(self, tensorrt: TensorRt, cuda: Cuda | None) -> None:
         self._tensorrt, self._cuda = tensorrt, cuda
         self._cache = EngineCache()
+        self._told = False  # that they cannot be kept
         self.machine = _ahead(tensorrt) if cuda is None else _machine(tensorrt, cuda)
 
     def fetch(
@@ -90,6 +91,13 @@ class KeptEngines:
         content = self._cache.fetch(key, build)
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._cache.path(key)
+        if seconds is not None and not path.is_file() and not self._told:
+            self._told = True
+            _log.warning(
+                "engines cannot be kept in %s and are built at every start; "
+                "set CKD_CACHE to a folder that can be written and has room",
+                path.parent,
+            )
         return Kept(node.name, precision, content, len(content), sha256, path, seconds)
 
     def drop(

@@ -67,6 +67,8 @@ def build_engine(
                 try:
                     assert process.stdout is not None
                     for line in process.stdout:
+                        if not line.endswith("\n"):  # it was ended in the middle of it
+                            break
                         event = json.loads(line)
                         outcome |= event
                         if "progress" in event:
@@ -90,6 +92,8 @@ def _failure(code: int, outcome: Mapping[str, Any], log: Path) -> str:
         return str(outcome["error"])
     if code == -signal.SIGKILL:
         return f"its process was killed, as happens when memory runs out; {_MORE_MEMORY}"
+    if -code in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        return f"its process was ended from outside ({signal.Signals(-code).name}); build again"
     if code < 0:
         return (
             f"TensorRT crashed ({signal.Signals(-code).name}); the network holds what it cannot "

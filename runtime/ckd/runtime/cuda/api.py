@@ -55,6 +55,9 @@ class Cuda(Protocol):
     def free_pinned(self, address: int) -> None:
         """Release page-locked memory."""
 
+    def device_of(self, address: int) -> int | None:
+        """Index of the device that memory is on; None if every device reaches it, or unknown."""
+
     def host_array(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         """Page-locked memory as an array; must not be used after it was released."""
 

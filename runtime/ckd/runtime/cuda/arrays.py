@@ -4,7 +4,8 @@ Two protocols are understood. DLPack comes first, because through it the owner o
 to it that the image is finished when it is read; ``__cuda_array_interface__`` serves the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,21 +79,17 @@ def _from_cuda_array_interface(array: Any) -> DeviceImage:
 
 
 def _from_dlpack(array: Any) -> DeviceImage:
-    kind, index = array.__dlpack_device__()
+    with _taking(array):
+        kind, index = array.__dlpack_device__()
     if kind not in _ON_DEVICE:
         raise InputError(
             f"image: this {type(array).__name__} is in host memory or on another kind of device "
             f"(DLPack's number {int(kind)}); give host images as NumPy arrays, or copy it to the "
             "CUDA device first"
         )
-    try:
+    with _taking(array):
         capsule = array.__dlpack__(stream=_DLPACK_DEFAULT_STREAM)
         tensor = tensor_in(capsule)
-    except Exception as error:  # whatever a foreign method raises
-        raise InputError(
-            f"image: {type(array).__name__} cannot be taken by DLPack "
-            f"({type(error).__name__}: {error})"
-        ) from error
     shape = tuple(tensor.shape[axis] for axis in range(tensor.num_axes))
     strides = None
     if tensor.strides:  # counted in elements, which are bytes in the one type that is taken
@@ -102,6 +99,17 @@ def _from_dlpack(array: Any) -> DeviceImage:
     height, width, _ = shape
     # The capsule owns the array; as it is not used up, it lets go when it is collected.
     return DeviceImage(address, height, width, capsule, device_index=int(index))
+
+
+@contextmanager
+def _taking(array: Any) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a foreign method raises
+        raise InputError(
+            f"image: {type(array).__name__} cannot be taken by DLPack "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def _check(shape: Sequence[int], dtype: str, strides_B: Sequence[int] | None, address: int) -> None:

@@ -21,6 +21,7 @@ from ckd.runtime.cuda.errors import CONTEXT_LOST, DESTROYED, OUT_OF_MEMORY, chec
 _WITHOUT_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE
+_ON_DEVICE = 2  # CU_MEMORYTYPE_DEVICE
 
 
 def open_cuda(device: str = "auto") -> "CudaBindings":
@@ -45,7 +46,7 @@ def open_cuda(device: str = "auto") -> "CudaBindings":
             raise UsageError(
                 f"{device} was asked for, but this thread's CUDA context is on cuda:{index}; make "
                 f"one of {device} current first (torch.cuda.set_device, cupy.cuda.Device.use, or "
-                "PyCUDA's Context.push)"
+                "PyCUDA's Context.push), or load it in a thread of its own"
             )
         return CudaBindings(driver, index, context, primary=_retain_if_primary(driver, context))
     index = int(found[1] or 0)
@@ -147,11 +148,26 @@ class CudaBindings:
         """Page-locked host memory; its address."""
         self.enter()
         doing = f"page-lock {_mebibytes(num_bytes)} of host memory for"
-        return int(self._checked(self.driver.cuMemHostAlloc(num_bytes, _PORTABLE), doing))
+        error, address = self.driver.cuMemHostAlloc(num_bytes, _PORTABLE)
+        if int(error) == OUT_OF_MEMORY:  # not the GPU's
+            raise EngineError(
+                f"cannot {doing} cuda:{self.index}: the machine's memory is full, or no more of it "
+                "may be locked; end other programs, or run with `--device cpu`"
+            )
+        return int(self._checked((error, address), doing))
 
     def free_pinned(self, address: int) -> None:
         """Release page-locked memory."""
         self._release(self.driver.cuMemFreeHost, address, "page-locked memory")
+
+    def device_of(self, address: int) -> int | None:
+        """Index of the device that memory is on; None if every device reaches it, or unknown."""
+        self.enter()
+        kind, is_managed, index = (
+            self._pointer_attribute(name, address)
+            for name in ("MEMORY_TYPE", "IS_MANAGED", "DEVICE_ORDINAL")
+        )
+        return index if kind == _ON_DEVICE and not is_managed else None
 
     def host_array(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         """Page-locked memory as an array; must not be used after it was released."""
@@ -240,25 +256,34 @@ class CudaBindings:
         if int(error):
             return False
         if not int(current):
-            if self.is_primary:  # a thread that has not used CUDA yet
-                self._checked(self.driver.cuCtxSetCurrent(self._context), "use")
-            return self.is_primary
+            if not self.is_primary:
+                return False
+            (error,) = self.driver.cuCtxSetCurrent(self._context)  # this thread has used no CUDA
+            if int(error) not in DESTROYED:
+                self._checked((error,), "use")
+            return not int(error)
         if int(current) != int(self._context):
             return False
         error, number = self.driver.cuCtxGetId(current)
         return number == self._context_id if not int(error) else int(error) not in DESTROYED
 
+    def _pointer_attribute(self, name: str, address: int) -> int | None:
+        """None for memory that CUDA does not know, which the GPU of some machines reaches too."""
+        key = getattr(self.driver.CUpointer_attribute, f"CU_POINTER_ATTRIBUTE_{name}")
+        error, value = self.driver.cuPointerGetAttribute(key, address)
+        return None if int(error) else int(value)
+
     def _release(self, function: Any, handle: int, what: str) -> None:
         """Free a handle; one that is 0 or whose context is gone needs nothing."""
         if not handle:
             return
-        if self._is_current():
-            (error,) = function(handle)
-        elif self.is_primary:  # held since it was opened, while another one is current here
+        if self.is_primary:  # held since it was opened, whichever is current here
             (error,) = self.driver.cuCtxPushCurrent(self._context)
             if not int(error):
                 (error,) = function(handle)
                 self.driver.cuCtxPopCurrent()
+        elif self._is_current():
+            (error,) = function(handle)
         else:
             return
         if int(error) not in CONTEXT_LOST:

@@ -124,9 +124,12 @@ class CudaRunner:
         """What puts an image that is on the device, and the engines, into the streams."""
         self._chain.check_open()
         given = image if isinstance(image, DeviceImage) else device_image(image)
-        if given.device_index not in (None, self._cuda.index):
+        index = given.device_index
+        if index is None:  # PyCUDA's and Numba's arrays do not say; kernels would lose the context
+            index = self._cuda.device_of(given.address)
+        if index not in (None, self._cuda.index):
             raise InputError(
-                f"image: it is on cuda:{given.device_index}, the engines are on "
+                f"image: it is on cuda:{index}, the engines are on "
                 f"cuda:{self._cuda.index}; copy it there first"
             )
         bring = self._copy if self._has_network_size(given) else self._resizer()

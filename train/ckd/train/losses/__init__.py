@@ -4,10 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ckd.train.losses.cascade import AttentionTransfer, SoftMask
 from ckd.train.losses.classification import BinaryLoss, LabelLoss
 from ckd.train.losses.segmentation import MaskLoss
 
-__all__ = ["BinaryLoss", "LabelLoss", "Loss", "MaskLoss"]
+__all__ = ["AttentionTransfer", "BinaryLoss", "LabelLoss", "Loss", "MaskLoss", "SoftMask"]
 
 #: Any term that a stage can have.
-Loss = Annotated[MaskLoss | LabelLoss | BinaryLoss, Field(discriminator="kind")]
+Loss = Annotated[
+    MaskLoss
+    | LabelLoss
+    | BinaryLoss
+    | SoftMask
+    | AttentionTransfer,
+    Field(discriminator="kind"),
+]  # fmt: skip

@@ -68,7 +68,8 @@ class ChannelAttention(nn.Module):
 class ClassHead(nn.Module):
     """Class logits from one or several maps: their means over places, dropout, a linear layer.
 
-    With ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each place
+    With ``gives_features`` it also gives the joined means, [B, C], for others to learn from. With
+    ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each place
     adds to each logit. The linear layer and the mean change places, so the map's mean over places
     is the logit less its bias: exactly with one map, with several up to their enlarging.
     """
@@ -80,14 +81,17 @@ class ClassHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(sum(self.channels), num_classes)
         self.gives_map = False
+        self.gives_features = False
 
     def forward(self, *maps_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Logits [B, K], and [B, K, H, W] of the largest map's size where asked for."""
+        """Logits [B, K]; then, where asked for, the map [B, K, H, W] and the features [B, C]."""
         pooled_BC = torch.cat([self.pool(x).flatten(1) for x in maps_BCHW], dim=1)
-        logits_BK = self.fc(self.dropout(pooled_BC))
-        if not self.gives_map:
-            return (logits_BK,)
-        return logits_BK, self.class_map(*maps_BCHW)
+        given = [self.fc(self.dropout(pooled_BC))]
+        if self.gives_map:
+            given.append(self.class_map(*maps_BCHW))
+        if self.gives_features:
+            given.append(pooled_BC)
+        return tuple(given)
 
     def class_map(self, *maps_BCHW: Tensor) -> Tensor:
         """[B, K, H, W] of the largest map's size."""

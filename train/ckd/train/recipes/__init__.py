@@ -9,12 +9,14 @@ from pathlib import Path
 from ckd.contract.errors import UsageError
 from ckd.train.config import Recipe, load_recipe
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
+from ckd.train.recipes.distilled import ckdnet_mobile_distilled
 from ckd.train.recipes.multitask import multitask
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-r101": ckdnet_r101,
     "ckdnet-mobile": ckdnet_mobile,
     "ckdnet-tiny": ckdnet_tiny,
+    "ckdnet-mobile-distilled": ckdnet_mobile_distilled,
     "multitask": multitask,
 }
 

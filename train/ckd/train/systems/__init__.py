@@ -5,11 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.multitask import MultiTask
 
 #: What a recipe can train; each builds its `ckd.train.systems.graph.System`.
 Architecture = Annotated[
     CkdNet
+    | DistilledCkdNet
     | MultiTask,
     Field(discriminator="kind"),
 ]  # fmt: skip

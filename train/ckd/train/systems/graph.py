@@ -7,7 +7,7 @@ each tensor from its producer to its consumers.
 
 import copy
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,8 @@ from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.image_input import ImageInput
 
+#: Before the names of a teacher's nodes and tensors.
+TEACHER = "teacher_"
 #: The tensor that `System.explained` adds.
 CLASS_MAP = "class_map"
 
@@ -129,6 +131,32 @@ class System(nn.Module):
                 node = Node(node.name, module, node.inputs, outputs)
             nodes.append(node)
         return self._with(nodes)
+
+    def prefixed(self, prefix: str) -> "System":
+        """The same system with ``prefix`` before the names of its nodes and tensors."""
+
+        def renamed(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(name if name == IMAGE else prefix + name for name in names)
+
+        nodes = [
+            Node(prefix + node.name, node.module, renamed(node.inputs), renamed(node.outputs))
+            for node in self.nodes
+        ]
+        return self._with(nodes, self.results.renamed(lambda name: prefix + name))
+
+    def teacher(self) -> "System":
+        """The teacher inside a system that is distilled, sharing its weights.
+
+        Raises:
+            UsageError: it has no teacher.
+        """
+        made = {name for node in self.nodes for name in node.outputs}
+        results = self.results.renamed(
+            lambda name: TEACHER + name if TEACHER + name in made else None
+        )
+        if not results.names():
+            raise UsageError(f"{self.name} has no teacher in it")
+        return self._with(self.nodes, results).deployed()
 
     def explained(self) -> "System":
         """A copy that also answers with class maps, see `ClassHead`.

@@ -1,0 +1,81 @@
+"""`ckd-bench accuracy`, and what `ckd-bench compare` does with several bundles."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ckd.contract import console
+from ckd.contract.errors import UsageError
+from ckd.runtime.backends import usable_cores
+
+
+def accuracy_command(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundle folders or zips; default: the embedded one.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data set with masks, labels or both.")] = None,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which images.")] = "val",
+    backend: Annotated[
+        str, typer.Option(help="onnxruntime, openvino, tensorrt, or auto.")
+    ] = "onnxruntime",
+    device: Annotated[str, typer.Option(help="As in `ckd-run`.")] = "auto",
+    precision: Annotated[str, typer.Option(help="As in `ckd-run`.")] = "fp32",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Score deployed bundles by the official ISIC scores, each as a device would run it."""
+    from ckd.benchmarks.accuracy import accuracy, accuracy_table
+    from ckd.runtime.cascade import Cascade
+    from ckd.train.data.layouts import read_split
+
+    if data is None:
+        raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
+    samples = read_split(data, split)
+    found = []
+    chosen: list[Path | None] = list(bundles) if bundles else [None]
+    for path in chosen:
+        with Cascade.load(path, backend, device, precision) as cascade:
+            bar = console.progress_bar(cascade.manifest.name)
+            found.append(accuracy(cascade, samples, bar))
+    if as_json:
+        print(json.dumps([one.as_dict() for one in found]))
+        return
+    print(f"{samples.name} {split}, {len(samples)} images, single view\n")
+    print(accuracy_table(found), end="")
+
+
+def side_by_side_command(
+    bundles: list[Path],
+    data: Path | None,
+    runs: int,
+    warmup: int,
+    threads: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Set bundles side by side; the options are those of `ckd-bench compare`."""
+    from ckd.benchmarks.machine import public_command
+    from ckd.benchmarks.side_by_side import (
+        side_by_side,
+        to_json,
+        to_markdown,
+        write_side_by_side,
+    )
+    from ckd.train.data.layouts import read_split
+
+    if out is not None:
+        console.make_folder(out)
+    found = side_by_side(
+        bundles,
+        threads=threads or usable_cores(),
+        warmup=warmup,
+        runs=runs,
+        command=public_command("ckd-bench", sys.argv[1:]),
+        samples=None if data is None else read_split(data, "val"),
+        progress=console.progress_bar("calls"),
+    )
+    if out is not None:
+        print(f"wrote {', '.join(write_side_by_side(found, out))} to {out}", file=sys.stderr)
+    print(to_json(found) if as_json else to_markdown(found), end="")

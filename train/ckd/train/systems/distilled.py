@@ -1,0 +1,56 @@
+"""A CKDNet that a larger one teaches: two cascades on one photograph, of which one is deployed.
+
+    image ─┬─► teacher_rootseg ─► teacher_cls ─► teacher_seg_* ─► teacher_logits, teacher_mask_...
+           └─► rootseg ─────────► cls ─────────► seg_* ─────────► logits, mask_logits
+
+Not of a paper. The tensors of both cascades have the same names but for the teacher's prefix, so
+that losses can set one beside the other: answers, gates, means and penultimate features.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from ckd.train.networks.cls import Cls
+from ckd.train.networks.encoder import Weights
+from ckd.train.settings import STRICT
+from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.graph import TEACHER, Node, System
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistilledCkdNet:
+    """Shapes of the teacher and of the student that is deployed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["distilled_ckdnet"] = "distilled_ckdnet"
+    teacher: CkdNet
+    student: CkdNet
+
+    def build(
+        self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
+    ) -> System:
+        """Both cascades; both classifiers also give their penultimate ``features`` [B, C]."""
+        teacher, student = (
+            shape.build(labels, tasks, image_size, weights)
+            for shape in (self.teacher, self.student)
+        )
+        nodes = (*map(_with_features, teacher.nodes), *map(_with_features, student.nodes))
+        split = len(teacher.nodes)
+        taught = System(
+            teacher.name, nodes[:split], labels, tasks, image_size, teacher.results
+        ).prefixed(TEACHER)
+        return System(
+            student.name, (*taught.nodes, *nodes[split:]), labels, tasks, image_size,
+            student.results,
+        )  # fmt: skip
+
+
+def _with_features(node: Node) -> Node:
+    if not isinstance(node.module, Cls):
+        return node
+    node.module.classify.gives_features = True
+    logits, *means = node.outputs
+    return Node(node.name, node.module, node.inputs, (logits, "features", *means))
