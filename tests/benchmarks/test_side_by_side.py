@@ -1,0 +1,152 @@
+"""Bundles scored and set side by side, as a device would run them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ckd.benchmarks.accuracy import accuracy, accuracy_table
+from ckd.benchmarks.cli import cli
+from ckd.benchmarks.side_by_side import side_by_side, to_json, to_markdown
+from ckd.benchmarks.size import size_of
+from ckd.contract.bundle import CASCADE, Bundle, write_hashes
+from ckd.contract.errors import UsageError
+from ckd.contract.metrics import classification_scores, segmentation_scores
+from ckd.export.folds import count_macs, folded
+from ckd.runtime.cascade import Cascade
+from ckd.train.data.layouts import read_split
+from ckd.train.data.synthetic import write_isic2017
+from ckd.train.scores import score_finding
+from ckd.train.systems.graph import System
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_isic2017(folder, num_train=0, num_val=24, side_px=48, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with its labels in another order, under another name."""
+    folder = tmp_path_factory.mktemp("other") / "other"
+    shutil.copytree(tiny_bundle, folder)
+    tree = json.loads((folder / CASCADE).read_text())
+    tree["name"], tree["labels"] = "other", tree["labels"][::-1]
+    (folder / CASCADE).write_text(json.dumps(tree))
+    write_hashes(folder)
+    return folder
+
+
+def test_a_bundle_is_scored_by_what_its_chain_answers(tiny_bundle: Path, data: Path) -> None:
+    samples = read_split(data, "val")
+    told: list[tuple[int, int]] = []
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        found = accuracy(cascade, samples, lambda *step: told.append(step))
+        scores = [score_finding(cascade.predict(s.image), s) for s in samples.samples]
+    assert told[-1] == (24, 24)
+    masks = segmentation_scores([s.fine for s in scores if s.fine is not None])
+    labels = classification_scores(
+        np.array([s.probabilities for s in scores]),
+        np.array([s.label for s in scores]),
+        samples.labels,
+        ("MEL", "SBK"),
+    )
+    assert found.scores.fine == masks
+    assert found.scores.classification == labels
+    record = found.as_dict()
+    assert (record["system"], record["backend"], record["precision"]) == (
+        "ckdnet", "onnxruntime", "fp32",
+    )  # fmt: skip
+    low, high = found.scores.intervals["labels"]["mean_auc"]
+    assert f"{labels.mean_auc:.3f} ({low:.3f} to {high:.3f})" in accuracy_table([found])
+
+
+def test_bundles_with_other_orders_of_labels_are_scored_by_name(
+    tiny_bundle: Path, other: Path, data: Path
+) -> None:
+    done = CliRunner().invoke(
+        cli, ["accuracy", str(tiny_bundle), str(other), "--data", str(data), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    first, second = json.loads(done.stdout)
+    # The same logits under other names: what was MEL's column is NEV's now.
+    assert first["segmentation"] == second["segmentation"]
+    assert (
+        second["classification"]["per_label"]["SBK"] == first["classification"]["per_label"]["SBK"]
+    )
+    assert (
+        second["classification"]["per_label"]["MEL"] != first["classification"]["per_label"]["MEL"]
+    )
+
+
+def test_accuracy_without_data_says_what_is_missing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ckd.benchmarks.cli", "accuracy"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "--data is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sizes_are_counted_in_the_exported_files(
+    tiny_bundle: Path, make_tiny_system: Callable[[], System]
+) -> None:
+    bundle = Bundle(tiny_bundle)
+    found = size_of(bundle)
+    deployed = folded(make_tiny_system())
+    assert found.macs == count_macs(deployed)
+    held = sum(p.numel() for p in deployed.parameters())
+    # The exporter folds what batch norms are left; constants such as ImageNet's mean come on top.
+    assert found.parameters == pytest.approx(held, rel=0.02)
+    assert found.fp32_bytes == sum((tiny_bundle / f).stat().st_size for f in bundle.files
+                                   if f.endswith("fp32.onnx"))  # fmt: skip
+
+
+def test_bundles_stand_side_by_side(
+    tiny_bundle: Path, other: Path, data: Path, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(
+        cli,
+        ["compare", "--bundle", str(tiny_bundle), "--bundle", str(other), "--data", str(data),
+         "--runs", "2", "--warmup", "0", "--threads", "1", "--out", str(tmp_path / "out")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    tree = json.loads((tmp_path / "out" / "systems.json").read_text())
+    names = [side["bundle"].partition("@")[0] for side in tree["sides"]]
+    assert names == ["tiny", "other"]
+    for side in tree["sides"]:
+        assert side["frame"]["onnxruntime FP32"]["runs"] == 2
+        assert side["size"] == tree["sides"][0]["size"]
+        assert side["accuracy"]["num_images"] == 24
+    assert tree["sides"][0]["times_first"]["onnxruntime FP32"]["median"] == 1.0
+    table = (tmp_path / "out" / "systems.md").read_text()
+    assert done.stdout == table
+    assert "| tiny (32 px) | 4 |" in table
+
+
+def test_without_data_there_are_sizes_and_times_alone(tiny_bundle: Path) -> None:
+    found = side_by_side([tiny_bundle], threads=1, warmup=0, runs=1, command="")
+    assert found.sides[0].accuracy is None
+    assert "Jaccard" not in to_markdown(found)
+    assert json.loads(to_json(found))["sides"][0]["accuracy"] is None
+
+
+def test_bundles_of_one_name_cannot_be_told_apart(tiny_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="two bundles have one name"):
+        side_by_side([tiny_bundle, tiny_bundle], threads=1, warmup=0, runs=1, command="")
+
+
+def test_a_run_is_compared_with_one_bundle_only(tiny_bundle: Path) -> None:
+    several = ["--bundle", str(tiny_bundle), "--bundle", str(tiny_bundle)]
+    done = CliRunner().invoke(cli, ["compare", "--run", "somewhere", *several])
+    assert isinstance(done.exception, UsageError)
+    assert "give one --bundle" in str(done.exception)
