@@ -132,7 +132,11 @@ def compare_command(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Compare a recipe's networks with untrained weights instead.")
+        list[str] | None,
+        typer.Option(
+            help="Compare a recipe's networks with untrained weights instead; several are set side "
+            "by side."
+        ),
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of images that INT8 files are made by.")
@@ -157,14 +161,15 @@ def compare_command(
 ) -> None:
     """Time every backend and precision, PyTorch, and what one would build by hand, in one run.
 
-    Or several bundles side by side: size, time and, with --data, accuracy.
+    Or several bundles and untrained recipes side by side: size, time and, with --data, what the
+    bundles score.
     """
-    if run is None and recipe is None and bundle:
+    if run is None and (bundle or len(recipe or ()) > 1):
         if calibration is not None:
             raise UsageError(
                 "--calibration makes INT8 files of a run; bundles are taken as they are"
             )
-        side_by_side_command(bundle, data, runs, warmup, threads, out, as_json)
+        side_by_side_command(bundle or (), recipe or (), data, runs, warmup, threads, out, as_json)
         return
     from ckd.benchmarks.compare import compare
     from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
@@ -180,7 +185,7 @@ def compare_command(
     from ckd.runtime.sources.images import images_below
     from ckd.train.data.layouts import read_split
 
-    if (run is None) == (recipe is None):
+    if (run is None) == (not recipe):
         raise UsageError("give either --run or --recipe, or one --bundle or more")
     if bundle and len(bundle) > 1:
         raise UsageError("a run is compared with one bundle of it; give one --bundle")
@@ -195,9 +200,9 @@ def compare_command(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = "trained"
-        if recipe is not None:
-            _say(f"building {recipe} with untrained weights")
-            run, weights = untrained_run(recipe, folder / "run"), UNTRAINED
+        if recipe:
+            _say(f"building {recipe[0]} with untrained weights")
+            run, weights = untrained_run(recipe[0], folder / "run"), UNTRAINED
         assert run is not None
         _say("exporting the networks, and one fused graph of them")
         made = bundle[0] if bundle else export_run(run, folder)

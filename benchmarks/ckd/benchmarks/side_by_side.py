@@ -36,7 +36,8 @@ class Side:
         frame: from a 1920x1080 frame to masks and probabilities, by "backend PRECISION".
         times_first: how often each goes into the first bundle's time on the same backend and
             precision, turn by turn; above 1 is faster.
-        accuracy: on ONNX Runtime in FP32; None without a data set.
+        trained: whether its answers mean anything.
+        accuracy: on ONNX Runtime in FP32; None without a data set, and untrained.
     """
 
     bundle: str
@@ -46,6 +47,7 @@ class Side:
     size: Size
     frame: Mapping[str, Latency]
     times_first: Mapping[str, Ratio]
+    trained: bool
     accuracy: Accuracy | None
 
 
@@ -62,6 +64,7 @@ class SideBySide:
 
 def side_by_side(
     bundles: Sequence[Path],
+    untrained: Sequence[Path] = (),
     *,
     threads: int,
     warmup: int,
@@ -74,6 +77,7 @@ def side_by_side(
 
     Args:
         bundles: folders or zip files, with different names.
+        untrained: bundles to measure the size and time of.
         threads: of every cascade.
         warmup: turns that do not count.
         runs: turns that count.
@@ -86,8 +90,9 @@ def side_by_side(
         InputError: an image cannot be read, or has a label that a bundle does not know.
     """
     before = activity()
-    opened = {bundle.manifest.name: bundle for bundle in map(Bundle, bundles)}
-    if len(opened) < len(bundles):
+    trained = {bundle.manifest.name: bundle for bundle in map(Bundle, bundles)}
+    opened = trained | {bundle.manifest.name: bundle for bundle in map(Bundle, untrained)}
+    if len(opened) < len(bundles) + len(untrained):
         raise UsageError("two bundles have one name; export one of them anew with --name")
     frame_HWC = frame()
     accuracies: dict[str, Accuracy] = {}
@@ -98,7 +103,7 @@ def side_by_side(
         for name, bundle in opened.items():
             for way, cascade in _ways(bundle, threads, stack).items():
                 racing[name, way] = Chain(cascade, frame_HWC)
-            if samples is not None:
+            if samples is not None and name in trained:
                 accuracies[name] = accuracy(racing[name, _REFERENCE].cascade, samples)
         steps = {f"{name} {way}": step for (name, way), step in racing.items()}
         frame_ms = interleaved(steps, warmup=warmup, runs=runs, progress=progress)
@@ -121,6 +126,7 @@ def side_by_side(
                     for way in ways[name]
                     if way in ways[first]
                 },
+                trained=name in trained,
                 accuracy=accuracies.get(name),
             )
             for name, bundle in opened.items()
@@ -166,13 +172,14 @@ def to_markdown(found: SideBySide) -> str:
     scores = ("Jaccard", "Dice", "mean AUC") if found.data else ()
     rows = [
         (
-            f"{side.bundle.partition('@')[0]} ({side.image_size} px)",
+            f"{side.bundle.partition('@')[0]} ({side.image_size} px)"
+            + ("" if side.trained else ", untrained"),
             str(side.num_networks),
             f"{side.size.parameters / 1e6:.2f} M",
             f"{side.size.macs / 1e9:.2f}",
             f"{side.size.fp32_bytes / 1e6:.1f} MB",
             *(f"{side.frame[way].p50_ms:.1f} ms" if way in side.frame else "" for way in ways),
-            *(() if side.accuracy is None else scored(side.accuracy.scores)),
+            *_scores(side, len(scores)),
         )
         for side in found.sides
     ]
@@ -195,6 +202,10 @@ def to_markdown(found: SideBySide) -> str:
         ", ".join(f"{name} {version}" for name, version in found.machine.versions.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _scores(side: Side, num_columns: int) -> tuple[str, ...]:
+    return ("",) * num_columns if side.accuracy is None else scored(side.accuracy.scores)
 
 
 def write_side_by_side(found: SideBySide, folder: Path) -> list[str]:

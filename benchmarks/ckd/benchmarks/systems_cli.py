@@ -2,6 +2,8 @@
 
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +49,8 @@ def accuracy_command(
 
 
 def side_by_side_command(
-    bundles: list[Path],
+    bundles: Sequence[Path],
+    recipes: Sequence[str],
     data: Path | None,
     runs: int,
     warmup: int,
@@ -55,7 +58,7 @@ def side_by_side_command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Set bundles side by side; the options are those of `ckd-bench compare`."""
+    """Set bundles and untrained recipes side by side; options are those of `ckd-bench compare`."""
     from ckd.benchmarks.machine import public_command
     from ckd.benchmarks.side_by_side import (
         side_by_side,
@@ -67,15 +70,31 @@ def side_by_side_command(
 
     if out is not None:
         console.make_folder(out)
-    found = side_by_side(
-        bundles,
-        threads=threads or usable_cores(),
-        warmup=warmup,
-        runs=runs,
-        command=public_command("ckd-bench", sys.argv[1:]),
-        samples=None if data is None else read_split(data, "val"),
-        progress=console.progress_bar("calls"),
-    )
+    samples = None if data is None else read_split(data, "val")
+    with tempfile.TemporaryDirectory() as name:
+        found = side_by_side(
+            bundles,
+            _untrained(recipes, Path(name)),
+            threads=threads or usable_cores(),
+            warmup=warmup,
+            runs=runs,
+            command=public_command("ckd-bench", sys.argv[1:]),
+            samples=samples,
+            progress=console.progress_bar("calls"),
+        )
     if out is not None:
         print(f"wrote {', '.join(write_side_by_side(found, out))} to {out}", file=sys.stderr)
     print(to_json(found) if as_json else to_markdown(found), end="")
+
+
+def _untrained(recipes: Sequence[str], folder: Path) -> list[Path]:
+    if not recipes:
+        return []
+    from ckd.benchmarks.subjects import export_run, untrained_run
+
+    made = []
+    for recipe in recipes:
+        print(f"building {recipe} with untrained weights", file=sys.stderr)
+        run = untrained_run(recipe, folder / f"run-{recipe}")
+        made.append(export_run(run, folder))
+    return made
