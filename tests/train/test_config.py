@@ -229,6 +229,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
     tiny = ckdnet_tiny()
     assert with_overrides(tiny, []) == tiny
     assert with_overrides(tiny, ["seed=7"]) == dataclasses.replace(tiny, seed=7)
+    assert isinstance(tiny.system, CkdNet)
     expected = dataclasses.replace(
         tiny, system=dataclasses.replace(tiny.system, backbone="resnet18", energy_sign=1)
     )

@@ -51,6 +51,7 @@ class Augmentation:
 
     flip: bool = True
     rotate_deg: NonNegativeFloat = 180.0
+    rotate_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the views that are rotated at all
     shear_deg: NonNegativeFloat = 10.0
     scale: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.3)
     shift: tuple[float, float] = (0.01, 0.10)  # of width, of height

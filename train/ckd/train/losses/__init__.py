@@ -5,9 +5,26 @@ from typing import Annotated
 from pydantic import Field
 
 from ckd.train.losses.classification import BinaryLoss, LabelLoss
+from ckd.train.losses.contrast import Contrast, SourceLoss
+from ckd.train.losses.distillation import Hint, SoftLabels
+from ckd.train.losses.relations import Relation
 from ckd.train.losses.segmentation import MaskLoss
 
-__all__ = ["BinaryLoss", "LabelLoss", "Loss", "MaskLoss"]
+__all__ = [
+    "BinaryLoss",
+    "Contrast",
+    "Hint",
+    "LabelLoss",
+    "Loss",
+    "MaskLoss",
+    "Relation",
+    "SoftLabels",
+    "SourceLoss",
+]
 
 #: Any term that a stage can have.
-Loss = Annotated[MaskLoss | LabelLoss | BinaryLoss, Field(discriminator="kind")]
+Loss = Annotated[
+    MaskLoss | LabelLoss | BinaryLoss
+    | SoftLabels | Hint | Relation | SourceLoss | Contrast,
+    Field(discriminator="kind"),
+]  # fmt: skip

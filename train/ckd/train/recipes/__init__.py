@@ -9,11 +9,25 @@ from pathlib import Path
 from ckd.contract.errors import UsageError
 from ckd.train.config import Recipe, load_recipe
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
+from ckd.train.recipes.ssdkd import (
+    ssdkd,
+    ssdkd_alone,
+    ssdkd_dkd,
+    ssdkd_fitnet,
+    ssdkd_kd,
+    ssdkd_rkd,
+)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-r101": ckdnet_r101,
     "ckdnet-mobile": ckdnet_mobile,
     "ckdnet-tiny": ckdnet_tiny,
+    "ssdkd": ssdkd,
+    "ssdkd-alone": ssdkd_alone,
+    "ssdkd-kd": ssdkd_kd,
+    "ssdkd-fitnet": ssdkd_fitnet,
+    "ssdkd-rkd": ssdkd_rkd,
+    "ssdkd-dkd": ssdkd_dkd,
 }
 
 
