@@ -179,7 +179,9 @@ def imagenet_network(backbone: str, weights: Weights) -> nn.Module:
             f"missing, the first is {missing[0]!r}"
         )
     try:
-        network.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+        whole = network.state_dict()  # with the version of its format, which MNASNet insists on
+        whole.update((name, tensor) for name, tensor in state.items() if name in wanted)
+        network.load_state_dict(whole)
     except RuntimeError as error:
         raise UsageError(f"{weights}: tensors do not fit {backbone}: {error}") from error
     return network
