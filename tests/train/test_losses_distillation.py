@@ -85,6 +85,12 @@ def test_a_hint_of_another_size_is_refused() -> None:
         called(Hint(student="s", teacher="t"), drawn(ROWS, 4, 2, 2), drawn(ROWS, 4, 3, 3))
 
 
+def test_gram_matrices_of_other_channels_are_refused() -> None:
+    term = Relation(name="gram", of="gram", student="s", teacher="t")
+    with pytest.raises(UsageError, match=r"'gram': s has 4 channels, t 5; expected equally many"):
+        called(term, drawn(ROWS, 4, 2, 2), drawn(ROWS, 5, 2, 2))
+
+
 # Relations -----------------------------------------------------------------------------------
 
 

@@ -85,6 +85,11 @@ def test_a_connector_without_teacher_is_refused() -> None:
         with_overrides(ssdkd(), ["system.teacher=null"])
 
 
+def test_images_too_small_for_a_network_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"inception_v3 cannot take images of 64 px .*image_size="):
+        SsdKd(student="inception_v3").build(ISIC2017, (), 64, None)
+
+
 def test_published_weights() -> None:
     weights = {loss.name: loss.weight for loss in ssdkd().stage("student").losses}
     assert weights == {

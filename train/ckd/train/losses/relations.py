@@ -15,6 +15,7 @@ from pydantic import ConfigDict, NonNegativeFloat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ckd.contract.errors import UsageError
 from ckd.train.losses.term import ClassCounts
 from ckd.train.settings import STRICT
 
@@ -100,10 +101,16 @@ class Relation:
     def __call__(
         self, tensors: Mapping[str, Tensor], _: Mapping[str, Tensor], __: ClassCounts
     ) -> Tensor:
-        """Over all rows of a batch."""
+        """Over all rows of a batch; `UsageError` if Gram matrices would differ in size."""
         student, teacher = tensors[self.student], tensors[self.teacher]
         with torch.autocast(student.device.type, enabled=False):
             if self.of == "gram":
+                if student.shape[1] != teacher.shape[1]:
+                    raise UsageError(
+                        f"loss {self.name!r}: {self.student} has {student.shape[1]} channels, "
+                        f"{self.teacher} {teacher.shape[1]}; expected equally many, as the "
+                        "connector's output has"
+                    )
                 return gram_loss(student.flatten(2), teacher.flatten(2)).float()
             loss = distance_loss if self.of == "distances" else angle_loss
             return loss(_means(student), _means(teacher)).float()

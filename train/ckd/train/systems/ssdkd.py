@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import ConfigDict
 
+from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.classifier import Classifier
 from ckd.train.networks.distillation import ConvReg, EmbeddingHead
@@ -53,13 +54,20 @@ class SsdKd:
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:
-        """The system with both encoders started from ``weights`` (see `imagenet_network`)."""
+        """The system with both encoders started from ``weights`` (see `imagenet_network`).
+
+        Raises:
+            UsageError: no convolutional classifier of torchvision, or images too small for it.
+            EnvironmentUnusable: the weights can be neither fetched nor read.
+        """
         with _own_draws("student"):
             student = Classifier(self.student, len(labels), weights)
+        _check_size(self.student, student, image_size)
         nodes = [Node("student", student, (IMAGE,), ("logits", "student_map"))]
         if self.teacher is not None:
             with _own_draws("teacher"):
                 teacher = Classifier(self.teacher, len(labels), weights)
+            _check_size(self.teacher, teacher, image_size)
             nodes.insert(0, Node("teacher", teacher, (IMAGE,), ("teacher_logits", "teacher_map")))
             width, teacher_width = student.encoder.channels, teacher.encoder.channels
         if self.connector:
@@ -72,6 +80,19 @@ class SsdKd:
             head = EmbeddingHead(width)
             nodes.append(Node("student_head", head, ("student_map",), ("student_embedding",)))
         return System("ssdkd", nodes, labels, tasks, image_size, ResultSpec("logits"))
+
+
+def _check_size(name: str, classifier: Classifier, image_size: int) -> None:
+    device = next(classifier.parameters()).device
+    image_BCHW = torch.zeros(1, 3, image_size, image_size, device=device)
+    try:
+        with torch.no_grad():
+            classifier.eval()(image_BCHW)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{name} cannot take images of {image_size} px ({error}); choose another network, or "
+            "larger images with --set image_size=N"
+        ) from error
 
 
 @contextmanager
