@@ -172,6 +172,14 @@ def test_isic2019_has_no_unknown_class_and_cuts_both_splits_by_lesion(tmp_path: 
     groups = [{s.group for s in split.samples if s.group} for split in splits]
     assert len(set.union(*groups)) == sum(map(len, groups))  # no lesion in two splits
 
+    by_image = [read_split(tmp_path, split, "image") for split in SPLITS]
+    assert {split.name for split in by_image} == {"isic2019, split by image"}
+    assert sum(map(len, by_image)) == 120
+    lesion = dict(zip(ids, (line.split(",")[2] for line in lesions), strict=True))
+    lesions_of = [{lesion[s.id] for s in split.samples} - {""} for split in by_image]
+    assert lesions_of[0] & (lesions_of[1] | lesions_of[2])  # as in publications
+    assert {s.group for split in by_image for s in split.samples} == {None}  # nor kept in folds
+
 
 @pytest.mark.parametrize(
     ("cells", "message"),

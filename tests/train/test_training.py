@@ -913,10 +913,10 @@ def watched_figures(self, scores):
     return made
 
 
-def watched_scores(system, tensors, samples):
+def watched_scores(system, tensors, samples, results):
     for sample, logits in zip(samples, tensors["coarse_logits"], strict=True):
         answers[sample.id] = logits.double().mean().item()
-    return score(system, tensors, samples)
+    return score(system, tensors, samples, results)
 
 
 def watched_check(self):

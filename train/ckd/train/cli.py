@@ -51,6 +51,10 @@ def fit_command(
     weights: WeightsName = "imagenet",
     settings: Settings = None,
     fresh: Fresh = False,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(help="Take finished stages from this run where nothing but the seed differs."),
+    ] = None,
     devices: Devices = 1,
     workers: Workers = None,
     accelerator: Accelerator = "auto",
@@ -71,6 +75,7 @@ def fit_command(
         weights=_weights(weights),
         stage=stage,
         fresh=fresh,
+        reuse=reuse,
         accelerator=accelerator,
         devices=devices,
         num_workers=workers,
@@ -105,7 +110,8 @@ def evaluate_command(
     from ckd.train.run_folder import load_run
 
     recipe, system = load_run(run, teacher=teacher)
-    samples, problems = drop_unreadable(read_split(data, split), console.progress_bar("files"))
+    found = read_split(data, split, recipe.split_by)
+    samples, problems = drop_unreadable(found, console.progress_bar("files"))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     system.to(device_for(accelerator))

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from ckd.contract.errors import UsageError
+from ckd.train.data.samples import SplitBy
 from ckd.train.losses import Loss
 from ckd.train.settings import STRICT, Fraction
 from ckd.train.systems import Architecture
@@ -51,6 +52,7 @@ class Augmentation:
 
     flip: bool = True
     rotate_deg: NonNegativeFloat = 180.0
+    rotate_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the views that are rotated at all
     shear_deg: NonNegativeFloat = 10.0
     scale: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.3)
     shift: tuple[float, float] = (0.01, 0.10)  # of width, of height
@@ -182,6 +184,7 @@ class Recipe:
     seed: NonNegativeInt = 6666
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see ckd.train.operating_point
+    split_by: SplitBy = "lesion"  # where the data set has no split of its own, see `read_split`
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -65,7 +65,7 @@ def crossvalidate(
         UsageError: numbers that do not fit, or ``out`` holds folds of other settings or data.
     """
     wanted = _wanted(options, folds, only)
-    train_set, _ = drop_unreadable(read_split(data, "train"))
+    train_set, _ = drop_unreadable(read_split(data, "train", recipe.split_by))
     try:
         held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
     except ValueError as error:  # scikit-learn's: more folds than images of any class

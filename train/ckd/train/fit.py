@@ -31,7 +31,15 @@ from ckd.train.module import StageModule
 from ckd.train.networks.encoder import Weights
 from ckd.train.operating_point import FILE as OPERATING_POINT
 from ckd.train.operating_point import choose_mask_threshold, load_mask_threshold
-from ckd.train.run_folder import load_stage, note_ground, open_run, save_stage
+from ckd.train.reuse import Reuse
+from ckd.train.run_folder import (
+    describe,
+    ground_of,
+    load_stage,
+    note_ground,
+    open_run,
+    save_stage,
+)
 from ckd.train.schedules import Plateau
 from ckd.train.systems.graph import System
 
@@ -51,6 +59,7 @@ class FitOptions:
     weights: Weights = "imagenet"
     stage: str = "all"
     fresh: bool = False
+    reuse: Path | None = None  # run whose finished stages are taken where they are the same
     fold: tuple[int, int] | None = None  # (which, of how many) inside the training images
     accelerator: Accelerator = "auto"
     devices: int = 1
@@ -71,7 +80,8 @@ def fit(
 
     Raises:
         InputError: the data set lacks what a stage needs.
-        UsageError: ``out`` holds a run of other settings or data.
+        UsageError: ``out`` holds a run of other settings or data, or nothing of the run to reuse
+            is of use.
         EnvironmentUnusable: starting weights or the accelerator cannot be had.
     """
     if not is_first_process():
@@ -85,6 +95,10 @@ def fit(
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
     _check_nodes(recipe, system)
+    reuse = None
+    if options.reuse is not None:
+        described = describe(train_set, options.weights)
+        reuse = Reuse(options.reuse, recipe, described, system, options.weights)
     first = recipe.stages.index(wanted[0])
     for stage in recipe.stages[:first]:
         if not (out / stage.name / "weights.pt").exists():
@@ -104,7 +118,10 @@ def fit(
         finished = out / stage.name / "weights.pt"
         if stage in wanted:
             chooser = val_set if stage.select == "best" else None
-            note_ground(out / stage.name, system.digest(upstream), chooser)
+            ground = ground_of(system.digest(upstream), chooser)
+            if reuse is not None and not (out / stage.name / "rests_on.txt").exists():
+                _take(reuse, recipe, stage, out / stage.name, ground)
+            note_ground(out / stage.name, ground)
         if finished.exists():
             load_stage(system, stage, finished)
             if stage in wanted:
@@ -121,6 +138,18 @@ def fit(
     if trained:
         system.mask_threshold = load_mask_threshold(out, system)
     return system.deployed().cpu().eval()
+
+
+def _take(reuse: Reuse, recipe: Recipe, stage: Stage, folder: Path, ground: str) -> None:
+    obstacle = reuse.take(stage, folder, ground)
+    if obstacle is None:
+        return
+    if stage == recipe.stages[0]:  # on which all others rest
+        raise UsageError(
+            f"{reuse.run}: nothing of it can be reused: of {stage.name} {obstacle}; "
+            "leave out --reuse, or name another run"
+        )
+    say(f"{stage.name}: trained anew; {obstacle}")
 
 
 def _check_nodes(recipe: Recipe, system: System) -> None:
@@ -143,12 +172,12 @@ def _read_data(
     recipe: Recipe, wanted: Sequence[Stage], data: Path, fold: tuple[int, int] | None, bars: Bars
 ) -> tuple[SampleSet, SampleSet | None]:
     """Training images, and those to watch the training on, if any stage does."""
-    train_set = _readable(data, "train", bars)
+    train_set = _readable(data, "train", recipe, bars)
     val_set = None
     if fold is not None:
         train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
     elif any(stage.select == "best" for stage in wanted):
-        val_set = _readable(data, "val", bars)
+        val_set = _readable(data, "val", recipe, bars)
     for stage in wanted:
         for samples in (train_set, val_set if stage.select == "best" else None):
             if samples is not None and not len(_for_stage(samples, stage)):
@@ -178,8 +207,9 @@ def _check_shares(
             )
 
 
-def _readable(data: Path, split: Split, bars: Bars) -> SampleSet:
-    samples, problems = drop_unreadable(read_split(data, split), bars(f"{split} files"))
+def _readable(data: Path, split: Split, recipe: Recipe, bars: Bars) -> SampleSet:
+    found = read_split(data, split, recipe.split_by)
+    samples, problems = drop_unreadable(found, bars(f"{split} files"))
     for problem in problems:
         say(f"left out: {problem}")
     return samples

@@ -18,10 +18,10 @@ from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
 from ckd.train.losses.classification import class_weights, positive_weights
 from ckd.train.losses.term import ClassCounts
-from ckd.train.networks.encoder import Encoder
+from ckd.train.networks.encoder import Pretrained
 from ckd.train.schedules import learning_rate_factor
 from ckd.train.scores import ImageScore, binary_label_loss, label_loss, label_scores, mask_scores
-from ckd.train.scoring import PlainImages, score_batch
+from ckd.train.scoring import PlainImages, judged_results, score_batch
 from ckd.train.systems.graph import System
 
 
@@ -33,7 +33,8 @@ class StageModule(pl.LightningModule):
         stage: to train.
         system: all networks; changed in place.
         train_set: samples with what the stage's target needs.
-        val_set: to score after every epoch, or None to train blind.
+        val_set: to score after every epoch, or None to train blind; so is a stage that trains
+            nothing that could be scored, such as a self-supervised head.
         num_workers: processes that load images.
     """
 
@@ -48,9 +49,10 @@ class StageModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.recipe, self.stage, self.system = recipe, stage, system
-        self.train_set, self.val_set = train_set, val_set
+        self.judged = judged_results(stage, system.results)
+        self.train_set = train_set
+        self.val_set = val_set if self.judged.names() else None
         self.num_workers = num_workers
-        self._judged = set(stage.tensors()) & set(system.results.names())
         self.classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
         for name, network in system.networks.items():
             network.requires_grad_(name in stage.nodes)
@@ -98,9 +100,9 @@ class StageModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         """Score this process's share of the validation images."""
         assert self.val_set is not None
-        tensors = self.system(batch["image"], self._judged)
+        tensors = self.system(batch["image"], self.judged.names())
         samples = [self.val_set.samples[int(i)] for i in batch["index"]]
-        self._scores += score_batch(self.system, tensors, samples)
+        self._scores += score_batch(self.system, tensors, samples, self.judged)
 
     def on_validation_epoch_end(self) -> None:
         """Gather all processes' scores, so that every process logs the same figures."""
@@ -140,7 +142,7 @@ class StageModule(pl.LightningModule):
         stage = self.stage
         trained = [self.system.networks[name] for name in stage.nodes]
         encoder = [
-            p for net in trained for part in net.modules() if isinstance(part, Encoder)
+            p for net in trained for part in net.modules() if isinstance(part, Pretrained)
             for p in part.pretrained_parameters()
         ]  # fmt: skip
         known = {id(p) for p in encoder}
@@ -170,9 +172,8 @@ class StageModule(pl.LightningModule):
 
     def _figures(self, scores: list[ImageScore]) -> dict[str, float]:
         figures: dict[str, float] = {}
-        results = self.system.results
-        fine = results.mask_logits in self._judged
-        masks = mask_scores(scores, "fine" if fine else "coarse")
+        results = self.judged
+        masks = mask_scores(scores, "coarse" if results.mask_logits is None else "fine")
         if masks is not None:
             figures["jaccard"] = masks.jaccard
             figures["dice"] = masks.dice

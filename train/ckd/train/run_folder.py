@@ -8,6 +8,7 @@ data.json               data set, counts and a digest of its files
 <stage>/best.ckpt       the epoch that scored best, for stages that select it
 <stage>/logs/           CSV and TensorBoard curves, one folder for each time it was started
 <stage>/weights.pt      the stage's networks once it is finished
+<stage>/reused_from.txt where they come from, if from another run (`ckd.train.reuse`)
 """
 
 import hashlib
@@ -54,14 +55,7 @@ def open_run(
         raise UsageError(f"{out} is no run folder, and not empty; name another one with --out")
     if len(fresh) == len(recipe.stages) and (out / "recipe.json").exists():
         shutil.rmtree(out)
-    described = {
-        "name": train_set.name,
-        "labels": list(train_set.labels),
-        "num_train": len(train_set),
-        "class_counts": list(train_set.class_counts()),
-        "digest": _digest(train_set),
-        "weights": identity(weights),
-    }
+    described = describe(train_set, weights)
     if (out / "recipe.json").exists():
         same = load_recipe(out / "recipe.json") == recipe
         if not same or load_data(out) != described:
@@ -78,19 +72,35 @@ def open_run(
     recipe.save(out / "recipe.json")
 
 
-def note_ground(folder: Path, upstream: str, val_set: SampleSet | None) -> None:
-    """Write what a stage rests on, or make sure that this has not changed since.
+def describe(train_set: SampleSet, weights: Weights) -> dict[str, Any]:
+    """What `data.json` holds."""
+    return {
+        "name": train_set.name,
+        "labels": list(train_set.labels),
+        "num_train": len(train_set),
+        "class_counts": list(train_set.class_counts()),
+        "digest": _digest(train_set),
+        "weights": identity(weights),
+    }
+
+
+def ground_of(upstream: str, val_set: SampleSet | None) -> str:
+    """What a stage rests on.
 
     Args:
-        folder: of the stage.
         upstream: digest of all networks that earlier stages trained.
         val_set: images that choose its best epoch, if any do.
+    """
+    return f"{upstream}\n{_digest(val_set) if val_set is not None else 'last epoch'}\n"
+
+
+def note_ground(folder: Path, ground: str) -> None:
+    """Write what a stage rests on, or make sure that this has not changed since.
 
     Raises:
         UsageError: the stage was trained, or begun, on other ground.
     """
     path = folder / "rests_on.txt"
-    ground = f"{upstream}\n{_digest(val_set) if val_set is not None else 'last epoch'}\n"
     if path.exists():
         if path.read_text() == ground:
             return

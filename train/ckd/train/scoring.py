@@ -4,6 +4,7 @@ Suffixes: B batch, H rows, W columns, C channels, K classes, N images.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,16 +13,40 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.manifest import ResultSpec
 from ckd.contract.preprocess import (
     class_probabilities,
     mask_from_logits,
     network_image,
     read_rgb,
 )
+from ckd.train.config import Stage
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import Sample, SampleSet
+from ckd.train.losses import BinaryLoss, LabelLoss
 from ckd.train.scores import ImageScore
 from ckd.train.systems.graph import System
+
+
+def judged_results(stage: Stage, results: ResultSpec) -> ResultSpec:
+    """What a stage is scored by: those of the system's answers that its losses are computed from.
+
+    A teacher's logits are no answer of the system, but of its stage: without the system's own, the
+    tensor that a loss of labels trains stands for the class logits. There may be nothing to score.
+    """
+    found = set(stage.tensors())
+    trained = (x.output for x in stage.losses if isinstance(x, LabelLoss | BinaryLoss))
+
+    def kept(name: str | None) -> str | None:
+        return name if name in found else None
+
+    return replace(
+        results,
+        class_logits=kept(results.class_logits) or next(trained, None),
+        mask_logits=kept(results.mask_logits),
+        coarse_logits=kept(results.coarse_logits),
+        class_map=kept(results.class_map),
+    )
 
 
 class PlainImages(Dataset[dict[str, Tensor]]):
@@ -40,25 +65,35 @@ class PlainImages(Dataset[dict[str, Tensor]]):
 
 
 def score_batch(
-    system: System, tensors: dict[str, Tensor], samples: Sequence[Sample]
+    system: System,
+    tensors: dict[str, Tensor],
+    samples: Sequence[Sample],
+    results: ResultSpec | None = None,
 ) -> list[ImageScore]:
-    """Scores of a batch's answers; results that were not computed are left out."""
+    """Scores of a batch's answers; results that were not computed are left out.
+
+    ``results`` says which tensors to take for answers where they are not the system's own.
+    """
+    results = results or system.results
     answers = {
         name: tensors[name].detach().float().cpu().numpy()
-        for name in system.results.names()
+        for name in results.names()
         if name in tensors
     }
     return [
-        score_image(system, {name: a[i] for name, a in answers.items()}, sample)
+        score_image(system, {name: a[i] for name, a in answers.items()}, sample, results)
         for i, sample in enumerate(samples)
     ]
 
 
 def score_image(
-    system: System, answers: dict[str, NDArray[np.float32]], sample: Sample
+    system: System,
+    answers: dict[str, NDArray[np.float32]],
+    sample: Sample,
+    results: ResultSpec | None = None,
 ) -> ImageScore:
     """Score one image's logits against its mask (at the mask's own size) and label."""
-    results = system.results
+    results = results or system.results
     probabilities = None
     if results.class_logits in answers:
         logits_K = answers[results.class_logits]

@@ -135,6 +135,8 @@ def _random_affine(
             rng.uniform(-settings.shear_deg, settings.shear_deg),
         ]
     )
+    if settings.rotate_share < 1.0 and rng.random() >= settings.rotate_share:
+        angle = 0.0
     scale = rng.uniform(*settings.scale)
     shift = side_px * rng.uniform(-1, 1, 2) * settings.shift
     flips = np.where(settings.flip & (rng.random(2) < 0.5), -1.0, 1.0)

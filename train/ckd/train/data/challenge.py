@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckd.contract.errors import InputError
 from ckd.train.data.listing import Listing, Pool, image_files, made_split, mask_files
-from ckd.train.data.samples import SampleSet, Split
+from ckd.train.data.samples import SampleSet, Split, SplitBy
 from ckd.train.data.tables import Row, find_table, read_table
 
 _NOT_IMAGES = ("_superpixels", "_segmentation")
@@ -58,9 +58,9 @@ class Challenge:
             split for split in order if any(self._source(root, p, split) for p in self.parts)
         )
 
-    def listing(self, root: Path, split: Split) -> Listing:
+    def listing(self, root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
         """The samples of one split, those of all parts together."""
-        groups = self._groups(root)
+        groups = self._groups(root) if split_by == "lesion" else {}
         parts: list[Listing] = []
         made_up = False
         for part in self.parts:

@@ -14,25 +14,27 @@ from ckd.train.data.challenge import Challenge
 from ckd.train.data.isic import CHALLENGES
 from ckd.train.data.listing import Listing
 from ckd.train.data.plain import is_plain, list_plain
-from ckd.train.data.samples import SampleSet, Split
+from ckd.train.data.samples import SampleSet, Split, SplitBy
 
 #: Lies in the folder of a data set that was made up, and says how; see `ckd.train.data.synthetic`.
 GENERATED: Final = "generated.json"
 
 
-def read_split(root: Path, split: Split) -> SampleSet:
+def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> SampleSet:
     """The images of one split with their masks, labels and groups, in the order of their ids.
 
     Where the data set has no such split, it is cut from the training images by a hash of each
     image's group, a tenth for val and, where the data set has no test split either, a tenth for
-    test: the same on every machine, and no lesion straddles. Images with neither mask nor label
-    are left out; `list_split` names them.
+    test: the same on every machine, and no lesion straddles. ``split_by="image"`` forgets the
+    groups, as publications do that split ISIC 2019 by image: scores are flattered by lesions seen
+    in training, and the set's name says so. Images with neither mask nor label are left out;
+    `list_split` names them.
 
     Raises:
         InputError: an unknown layout, a split that is missing or empty, a table that cannot be
             understood.
     """
-    listing = list_split(root, split)
+    listing = list_split(root, split, split_by)
     if not listing.set.samples:
         skipped = len(listing.without_truth)
         raise InputError(
@@ -43,7 +45,7 @@ def read_split(root: Path, split: Split) -> SampleSet:
     return listing.set
 
 
-def list_split(root: Path, split: Split) -> Listing:
+def list_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
     """As `read_split`, with what was left out; a split may come out empty.
 
     Made-up data is named as such, whatever its layout: no model card may take it for the real.
@@ -52,10 +54,14 @@ def list_split(root: Path, split: Split) -> Listing:
         InputError: an unknown layout, a missing split, a table that cannot be understood.
     """
     challenge = _challenge(root)
-    found = list_plain(root, split) if challenge is None else challenge.listing(root, split)
-    if not (root / GENERATED).is_file():
-        return found
-    return replace(found, set=replace(found.set, name=f"generated ({found.set.name} layout)"))
+    read = list_plain if challenge is None else challenge.listing
+    found = read(root, split, split_by)
+    name = found.set.name
+    if (root / GENERATED).is_file():
+        name = f"generated ({name} layout)"
+    if split_by == "image":
+        name = f"{name}, split by image"
+    return replace(found, set=replace(found.set, name=name))
 
 
 def splits_of(root: Path) -> tuple[Split, ...]:

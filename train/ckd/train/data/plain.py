@@ -10,7 +10,7 @@ Without a ``split`` column a tenth of the groups goes into val and another tenth
 from pathlib import Path
 
 from ckd.train.data.listing import Listing, Pool, image_files, made_split, mask_files
-from ckd.train.data.samples import Split
+from ckd.train.data.samples import Split, SplitBy
 from ckd.train.data.tables import read_table
 
 _SPLIT_WORDS: dict[str, Split] = {
@@ -31,7 +31,7 @@ def is_plain(root: Path) -> bool:
     )
 
 
-def list_plain(root: Path, split: Split) -> Listing:
+def list_plain(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
     """The samples of one split; classes are those of the whole table, in alphabetical order.
 
     Images that the table does not list are training images where the table has splits.
@@ -41,6 +41,8 @@ def list_plain(root: Path, split: Split) -> Listing:
     labels = tuple(sorted({row.cells["label"] for row in rows.values()} - {""}))
     index = {label: number for number, label in enumerate(labels)}
     groups = {image_id: row.cells.get("group", "") for image_id, row in rows.items()}
+    if split_by == "image":
+        groups = {}
     pool = Pool(
         images=image_files(root / "images"),
         masks=mask_files(masks_folder, suffix_required=False) if masks_folder.is_dir() else {},

@@ -10,6 +10,8 @@ from ckd.contract.errors import InputError
 from ckd.contract.labels import label_of
 
 Split = Literal["train", "val", "test"]
+#: What a split that is made up keeps together: all images of a lesion (or patient), or nothing.
+SplitBy = Literal["lesion", "image"]
 
 #: Official scorer: mask pixels above this belong to the lesion.
 MASK_THRESHOLD = 128

@@ -36,7 +36,7 @@ class Term(Protocol):
         """Names of the system's tensors that it is computed from."""
 
     def __call__(
-        self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
+        self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts, /
     ) -> Tensor:
         """The unweighted loss of a batch, a scalar.
 

@@ -11,6 +11,14 @@ from ckd.train.config import Recipe, load_recipe
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
 from ckd.train.recipes.distilled import ckdnet_mobile_distilled
 from ckd.train.recipes.multitask import multitask
+from ckd.train.recipes.ssdkd import (
+    ssdkd,
+    ssdkd_alone,
+    ssdkd_dkd,
+    ssdkd_fitnet,
+    ssdkd_kd,
+    ssdkd_rkd,
+)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-r101": ckdnet_r101,
@@ -18,6 +26,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-tiny": ckdnet_tiny,
     "ckdnet-mobile-distilled": ckdnet_mobile_distilled,
     "multitask": multitask,
+    "ssdkd": ssdkd,
+    "ssdkd-alone": ssdkd_alone,
+    "ssdkd-kd": ssdkd_kd,
+    "ssdkd-fitnet": ssdkd_fitnet,
+    "ssdkd-rkd": ssdkd_rkd,
+    "ssdkd-dkd": ssdkd_dkd,
 }
 
 

@@ -7,11 +7,13 @@ from pydantic import Field
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.multitask import MultiTask
+from ckd.train.systems.ssdkd import SsdKd
 
 #: What a recipe can train; each builds its `ckd.train.systems.graph.System`.
 Architecture = Annotated[
     CkdNet
     | DistilledCkdNet
-    | MultiTask,
+    | MultiTask
+    | SsdKd,
     Field(discriminator="kind"),
 ]  # fmt: skip

@@ -165,16 +165,7 @@ class System(nn.Module):
             UsageError: no `ClassHead` makes the class logits.
         """
         copied = copy.deepcopy(self)
-        logits = self.results.class_logits
-        nodes = []
-        for node in copied.nodes:
-            heads = [m for m in node.module.modules() if isinstance(m, ClassHead)]
-            if logits in node.outputs and heads:
-                heads[-1].gives_map = True
-                at = node.outputs.index(logits) + 1
-                outputs = (*node.outputs[:at], CLASS_MAP, *node.outputs[at:])
-                node = Node(node.name, node.module, node.inputs, outputs)
-            nodes.append(node)
+        nodes = [_explained(node, self.results.class_logits) for node in copied.nodes]
         if not any(CLASS_MAP in node.outputs for node in nodes):
             raise UsageError(f"{self.name} has no classifier whose maps could explain it")
         return copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
@@ -239,6 +230,24 @@ class _Fused(nn.Module):
         for node in self.nodes:
             run_node(node, tensors)
         return tuple(tensors[name] for name in self.outputs)
+
+
+def _explained(node: Node, logits: str | None) -> Node:
+    """The node with class maps beside the logits, if it makes them by a `ClassHead`."""
+    if logits not in node.outputs:
+        return node
+    at = node.outputs.index(logits) + 1
+    outputs = (*node.outputs[:at], CLASS_MAP, *node.outputs[at:])
+    if isinstance(node.module, _Fused):
+        parts = [_explained(part, logits) for part in node.module.nodes]
+        found = any(CLASS_MAP in part.outputs for part in parts)
+        module = _Fused(parts, node.inputs, outputs)
+        return Node(node.name, module, node.inputs, outputs) if found else node
+    heads = [m for m in node.module.modules() if isinstance(m, ClassHead)]
+    if not heads:
+        return node
+    heads[-1].gives_map = True
+    return Node(node.name, node.module, node.inputs, outputs)
 
 
 @torch.no_grad()

@@ -1,0 +1,161 @@
+"""Stages taken over from another run: when they may be, and what is said when not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckd.contract.errors import InputError, UsageError
+from ckd.contract.labels import ISIC2017
+from ckd.train.config import Recipe, with_overrides
+from ckd.train.data.synthetic import write_isic2017
+from ckd.train.fit import FitOptions, fit
+from ckd.train.recipes.ckdnet import ckdnet_tiny
+from ckd.train.recipes.ssdkd import ssdkd, ssdkd_kd
+from ckd.train.reuse import Reuse
+from ckd.train.run_folder import load_run
+
+pytestmark = [
+    pytest.mark.filterwarnings(warning)
+    for warning in (
+        # Lightning's hints, true of these runs and meant.
+        "ignore:Checkpoint directory .* exists and is not empty",
+        "ignore:The number of training batches .* is smaller than the logging interval",
+        r"ignore:Found \d+ module\(s\) in eval mode at the start of training",
+        "ignore:Total length of `list` across ranks is zero",
+        "ignore:`isinstance.treespec, LeafSpec.` is deprecated",
+    )
+]
+
+DATA = {"labels": list(ISIC2017), "digest": "d", "weights": "none"}
+GROUND = "upstream\nimages\n"
+
+
+def pretended(run: Path, recipe: Recipe, **data: str) -> Path:
+    """A run folder whose stages are finished, as far as its files tell."""
+    run.mkdir(exist_ok=True)
+    recipe.save(run / "recipe.json")
+    told = {"name": "n", "num_train": 1, "class_counts": [], **DATA, **data}
+    (run / "data.json").write_text(json.dumps(told))
+    for stage in recipe.stages:
+        (run / stage.name).mkdir(exist_ok=True)
+        (run / stage.name / "weights.pt").write_text("weights")
+        (run / stage.name / "rests_on.txt").write_text(GROUND)
+    return run
+
+
+def obstacles(run: Path, recipe: Recipe, out: Path) -> dict[str, str | None]:
+    """Of every stage of ``recipe``, why it cannot be taken from the run."""
+    torch.manual_seed(recipe.seed)
+    system = recipe.system.build(ISIC2017, recipe.tasks, recipe.image_size, None)
+    reuse = Reuse(run, recipe, DATA, system, None)
+    return {stage.name: reuse.take(stage, out / stage.name, GROUND) for stage in recipe.stages}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["seed=7", "mask_threshold=half"], (None, None, None)),
+        (["system.decoder_dropout=0.3"], (None, None, "the network seg_decoder is another")),
+        (["system.energy_sign=1"], (None, "the network cls is another", "the network cls")),
+        (["stages.cls.epochs=9"], (None, "epochs differs (2 there, 9 here)", None)),
+        (["stages.seg.augmentation.flip=false"], (None, None, "augmentation differs")),
+        (["image_size=96"], 3 * ("image_size differs (64 there, 96 here)",)),
+    ],
+)
+def test_a_stage_is_taken_if_nothing_but_the_seed_shaped_it_otherwise(
+    tmp_path: Path, settings: list[str], expected: tuple[str | None, ...]
+) -> None:
+    recipe = ckdnet_tiny()
+    run = pretended(tmp_path / "run", recipe)
+    found = obstacles(run, with_overrides(recipe, settings), tmp_path / "out")
+    for (stage, obstacle), start in zip(found.items(), expected, strict=True):
+        assert (obstacle is None) == (start is None)
+        assert (obstacle or "").startswith(start or "")
+        taken = tmp_path / "out" / stage
+        assert taken.exists() == (start is None)
+        if start is None:
+            names = {path.name for path in taken.iterdir()}
+            assert names == {"weights.pt", "rests_on.txt", "reused_from.txt"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [({"digest": "x"}, "training images are others"), ({"weights": "x"}, "starting weights are")],
+)
+def test_other_data_or_starting_weights(tmp_path: Path, data: dict[str, str], message: str) -> None:
+    run = pretended(tmp_path / "run", ckdnet_tiny(), **data)
+    found = obstacles(run, ckdnet_tiny(), tmp_path / "out")
+    assert all(obstacle is not None and message in obstacle for obstacle in found.values())
+
+
+def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: Path) -> None:
+    run = pretended(tmp_path / "run", ckdnet_tiny())
+    (run / "cls" / "weights.pt").unlink()
+    (run / "seg" / "rests_on.txt").write_text("others\n")
+    found = obstacles(run, ckdnet_tiny(), tmp_path / "out")
+    assert found["rootseg"] is None
+    assert found["cls"] == "it is not finished there"
+    assert "rests on other weights" in str(found["seg"])
+
+
+# In a training -------------------------------------------------------------------------------
+
+_SMALL = [
+    "image_size=64", "system.teacher=mnasnet0_5", "system.student=mnasnet0_5",
+    "stages.teacher.epochs=1", "stages.student.epochs=1", "stages.student.batch_size=4",
+]  # fmt: skip
+OPTIONS = FitOptions(weights=None, accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_isic2017(root, num_train=4, num_val=4, side_px=64)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "kd"
+    fit(with_overrides(ssdkd_kd(), _SMALL), data, run, OPTIONS)
+    return run
+
+
+def test_a_teacher_is_trained_once(
+    data: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*_SMALL, "stages.teacher_head.epochs=1", "seed=3"]
+    recipe = with_overrides(ssdkd(), settings)
+    out = tmp_path / "run"
+    reusing = FitOptions(weights=None, accelerator="cpu", reuse=finished)
+    system = fit(recipe, data, out, reusing)
+    said = capsys.readouterr().err
+    assert f"teacher: taken from {finished / 'teacher'}" in said
+    assert "teacher_head: trained anew; there is no stage teacher_head there" in said
+    assert "student: trained anew; nodes differs" in said
+    weights = [(run / "teacher" / "weights.pt").read_bytes() for run in (finished, out)]
+    assert weights[0] == weights[1]
+    assert load_run(out)[1].digest() == system.digest()
+    fit(recipe, data, out, reusing)  # may be repeated, as any training
+    assert "taken from" not in capsys.readouterr().err
+
+
+def test_a_run_of_which_nothing_can_be_used_is_an_error(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    recipe = with_overrides(ssdkd_kd(), [*_SMALL, "stages.teacher.epochs=2"])
+    reusing = FitOptions(weights=None, accelerator="cpu", reuse=finished)
+    with pytest.raises(UsageError, match=r"of teacher epochs differs \(1 there, 2 here\); leave"):
+        fit(recipe, data, tmp_path / "run", reusing)
+
+
+def test_a_folder_that_is_no_run_is_refused(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    with pytest.raises(InputError, match=r"data: not a run folder .* --reuse"):
+        fit(
+            with_overrides(ssdkd_kd(), _SMALL), data, tmp_path / "run",
+            FitOptions(weights=None, accelerator="cpu", reuse=tmp_path / "data"),
+        )  # fmt: skip

@@ -1,0 +1,205 @@
+"""SSD-KD's system and recipes: what they hold, what they train, what they are judged by."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ckd.contract.errors import UsageError
+from ckd.contract.labels import ISIC2017, ISIC2019
+from ckd.contract.manifest import ResultSpec
+from ckd.train.config import Augmentation, Recipe, load_recipe, with_overrides
+from ckd.train.data.augment import augment
+from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
+from ckd.train.data.layouts import read_split
+from ckd.train.data.synthetic import write_isic2017
+from ckd.train.module import StageModule
+from ckd.train.recipes import RECIPES
+from ckd.train.recipes.ssdkd import ssdkd
+from ckd.train.scoring import judged_results, score_batch
+from ckd.train.systems.graph import CLASS_MAP, System
+from ckd.train.systems.ssdkd import SsdKd
+
+METHODS = [name for name in RECIPES if name.startswith("ssdkd")]
+SMALL = SsdKd(teacher="resnet18", student="mnasnet0_5")
+
+
+def built(method: str, seed: int = 0) -> System:
+    system = RECIPES[method]().system
+    assert isinstance(system, SsdKd)
+    teacher = None if system.teacher is None else "resnet18"
+    torch.manual_seed(seed)
+    small = replace(system, teacher=teacher, student="mnasnet0_5")
+    return small.build(ISIC2017, (), 64, None)
+
+
+def test_parameters_are_the_papers() -> None:
+    with FakeTensorMode():
+        system = SsdKd().build(ISIC2019, (), 224, None)
+    networks = system.networks.items()
+    assert {name: sum(p.numel() for p in net.parameters()) for name, net in networks} == {
+        "teacher": 23_524_424,
+        "student": 2_234_120,
+        "connector": 2_627_584,
+        "teacher_head": 8_392_704,
+        "student_head": 3_279_360,
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_student_is_deployed(method: str) -> None:
+    system = built(method).eval()
+    deployed = system.deployed()
+    assert [(n.name, n.outputs) for n in deployed.nodes] == [("student", ("logits",))]
+    image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    assert torch.equal(deployed(image)["logits"], system(image)["logits"])
+    explained = deployed.explained()(image)
+    assert explained[CLASS_MAP].shape == (2, 3, 2, 2)
+    bias = system.networks.get_submodule("student.classify.fc").get_parameter("bias")
+    means = explained[CLASS_MAP].mean(dim=(2, 3)) + bias
+    torch.testing.assert_close(means, explained["logits"])
+
+
+def test_networks_start_alike_in_every_method() -> None:
+    digests = {name: built(name) for name in METHODS}
+    for part in ("student", "teacher", "teacher_head"):
+        assert len({s.digest({part}) for s in digests.values() if part in s.networks}) == 1
+    assert built("ssdkd", seed=1).digest({"student"}) != digests["ssdkd"].digest({"student"})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_teachers_stage_is_the_same_in_every_method(method: str) -> None:
+    recipe = RECIPES[method]()
+    if method != "ssdkd-alone":
+        assert recipe.stage("teacher") == ssdkd().stage("teacher")
+    assert recipe.stages[-1].name == "student"
+
+
+def test_a_connector_without_teacher_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"name a teacher, or set both to false"):
+        with_overrides(ssdkd(), ["system.teacher=null"])
+
+
+def test_images_too_small_for_a_network_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"inception_v3 cannot take images of 64 px .*image_size="):
+        SsdKd(student="inception_v3").build(ISIC2017, (), 64, None)
+
+
+def test_published_weights() -> None:
+    weights = {loss.name: loss.weight for loss in ssdkd().stage("student").losses}
+    assert weights == {
+        "label": 0.1, "soft_labels": 0.9, "turned_soft_labels": 2.7, "contrast": 10.0,
+        "distances": 25.0, "angles": 50.0, "gram": 1000.0,
+    }  # fmt: skip
+
+
+# Judged by -----------------------------------------------------------------------------------
+
+
+def test_a_stage_is_judged_by_the_logits_that_it_trains() -> None:
+    recipe, results = ssdkd(), ResultSpec("logits")
+    judged = [judged_results(stage, results) for stage in recipe.stages]
+    assert [j.class_logits for j in judged] == ["teacher_logits", None, "logits"]
+    assert judged[2] == results
+    assert judged[1].names() == ()
+
+
+def test_the_teachers_logits_are_scored_as_the_teachers(data: Path) -> None:
+    system = built("ssdkd")
+    samples = read_split(data, "val").samples
+    good = torch.eye(3)[[s.label or 0 for s in samples]]
+    tensors = {"teacher_logits": 9 * good, "logits": -9 * good}
+    judged = judged_results(ssdkd().stage("teacher"), system.results)
+    by_teacher = score_batch(system, tensors, samples, judged)
+    by_student = score_batch(system, tensors, samples)
+    for sample, teacher, student in zip(samples, by_teacher, by_student, strict=True):
+        assert teacher.probabilities is not None
+        assert student.probabilities is not None
+        assert np.argmax(teacher.probabilities) == sample.label
+        assert np.argmax(student.probabilities) != sample.label
+
+
+# One step ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_isic2017(root, num_train=4, num_val=4, side_px=64)
+    return root
+
+
+@pytest.fixture
+def module(data: Path) -> Callable[[str], tuple[StageModule, dict[str, Tensor]]]:
+    recipe = Recipe(name="small", system=SMALL, image_size=64, stages=ssdkd().stages)
+    train_set, val_set = read_split(data, "train"), read_split(data, "val")
+    system = built("ssdkd")
+
+    def make(name: str) -> tuple[StageModule, dict[str, Tensor]]:
+        stage = recipe.stage(name)
+        views = TrainingViews(train_set, stage.augmentation, 64, 0, stage.needs)
+        (batch,) = training_loader(views, EpochBatches(4, 4, 0, 0, 0, 1), num_workers=0)
+        module = StageModule(recipe, stage, system, train_set, val_set)
+        module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+        return module.train(), batch
+
+    return make
+
+
+@pytest.mark.parametrize("stage", ["teacher", "teacher_head", "student"])
+def test_every_trained_network_learns_and_no_other(
+    module: Callable[[str], tuple[StageModule, dict[str, Tensor]]], stage: str
+) -> None:
+    made, batch = module(stage)
+    assert len(batch["image"]) == (4 if stage == "teacher" else 16)
+    made.training_step(batch, 0).backward()  # type: ignore[no-untyped-call]
+    for name, network in made.system.networks.items():
+        gradients = [p.grad for p in network.parameters()]
+        if name in ssdkd().stage(stage).nodes:
+            assert all(g is not None and g.isfinite().all() for g in gradients), name
+            assert any(g is not None and g.any() for g in gradients), name
+        else:
+            assert gradients == [None] * len(gradients)
+
+
+def test_nothing_is_kept_from_batch_to_batch(
+    module: Callable[[str], tuple[StageModule, dict[str, Tensor]]],
+) -> None:
+    made, batch = module("student")
+    made.eval()  # running statistics do not move
+    first, second = (made.training_step(batch, 0).item() for _ in range(2))
+    assert first == second
+    for part in made.modules():
+        assert not part._forward_hooks
+        assert not part._forward_pre_hooks
+
+
+def test_a_stage_without_anything_to_score_is_trained_blind(
+    module: Callable[[str], tuple[StageModule, dict[str, Tensor]]],
+) -> None:
+    assert module("teacher_head")[0].val_set is None
+    assert module("teacher")[0].val_set is not None
+
+
+def test_a_share_of_the_views_is_rotated() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:32, :32] = 255
+    still = Augmentation(
+        flip=False, shear_deg=0.0, scale=(1.0, 1.0), shift=(0.0, 0.0), colour="none",
+        rotate_deg=120.0, rotate_share=0.25,
+    )  # fmt: skip
+    views = [augment(image, None, still, 64, np.random.default_rng(i))[0] for i in range(400)]
+    rotated = sum(not np.array_equal(view, image) for view in views)
+    assert 70 <= rotated <= 130  # 100 expected, the deviation is 8.7
+
+
+def test_recipes_are_read_back_as_written(tmp_path: Path) -> None:
+    for method in METHODS:
+        recipe = RECIPES[method]()
+        recipe.save(tmp_path / "recipe.json")
+        assert load_recipe(tmp_path / "recipe.json") == recipe

@@ -1,0 +1,109 @@
+"""Any convolutional classifier of torchvision, with a linear layer of our own.
+
+Suffixes: B batch, C channels, h rows and w columns of the last map, K classes.
+"""
+
+import torch
+import torchvision.models as tv
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from ckd.contract.errors import UsageError
+from ckd.train.networks.blocks import ClassHead
+from ckd.train.networks.encoder import Pretrained, Weights, imagenet_network
+
+#: At which the maps are looked at: at a smaller one the last may be no map but a point.
+_SIDE_PX = 128
+
+
+class Classifier(nn.Module):
+    """The features of an ImageNet network, their mean over places, a linear layer.
+
+    What the network has between its last map and its pooling (dropout, hidden layers as VGG's or
+    MobileNetV3's) is left out: SSD-KD's MobileNetV2 has no dropout either, and class maps need the
+    linear layer to follow the mean.
+
+    Args:
+        backbone: torchvision's name of it.
+        num_classes: K.
+        weights: see `imagenet_network`.
+
+    Raises:
+        UsageError: no such network, or one without maps: transformers see an image as tokens.
+        EnvironmentUnusable: the weights can be neither fetched nor read.
+    """
+
+    def __init__(self, backbone: str, num_classes: int, weights: Weights = None) -> None:
+        super().__init__()
+        self.encoder = LastMap(backbone, weights)
+        self.classify = ClassHead((self.encoder.channels,), num_classes)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Logits [B, K] (and class maps, see `ClassHead`), and the last map [B, C, h, w]."""
+        map_BChw = self.encoder(image_BCHW)
+        return *self.classify(map_BChw), map_BChw
+
+
+class LastMap(Pretrained):
+    """A torchvision classifier up to the last map before its pooling.
+
+    Attributes:
+        channels: C.
+    """
+
+    def __init__(self, backbone: str, weights: Weights = None) -> None:
+        super().__init__()
+        network = imagenet_network(backbone, weights).eval()
+        if any("Attention" in type(module).__name__ for module in network.modules()):
+            raise UsageError(
+                f"{backbone} is a transformer; expected a convolutional network, whose last map "
+                "can be averaged over places, such as resnet50 or mobilenet_v2"
+            )
+        if isinstance(network, tv.GoogLeNet | tv.Inception3):
+            # Google's two were trained on images from -1 to 1 and bring the step to there; it is
+            # there whatever the weights, so that a trained network loads into one built of noise.
+            network.transform_input = True
+        graph = _RootTracer().trace(network)
+        last, self.channels = _last_map(network, graph)
+        for node in reversed(graph.nodes):
+            if node.op == "output":
+                node.args = (last,)
+        graph.eliminate_dead_code()
+        self.features = fx.GraphModule(network, graph)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """[B, C, h, w]."""
+        found: Tensor = self.features(image_BCHW)
+        return found
+
+
+class _RootTracer(fx.Tracer):
+    """Looks into the network's own `forward` only, so that its blocks stay what they are."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def _last_map(network: nn.Module, graph: fx.Graph) -> tuple[fx.Node, int]:
+    """The node before pooling and classifier, and its channels."""
+    device = next(network.parameters()).device
+    image_BCHW = torch.zeros(1, 3, _SIDE_PX, _SIDE_PX, device=device)
+    with torch.no_grad():
+        ShapeProp(fx.GraphModule(network, graph)).propagate(image_BCHW)
+
+    def shape(node: fx.Node) -> tuple[int, ...]:
+        found = node.meta.get("tensor_meta")
+        return tuple(getattr(found, "shape", ()))
+
+    def is_past_features(node: fx.Node) -> bool:
+        name = str(node.target)
+        module = network.get_submodule(name) if node.op == "call_module" else None
+        return name in ("fc", "classifier") or isinstance(
+            module, nn.AdaptiveAvgPool2d | nn.AvgPool2d | nn.Dropout
+        )
+
+    maps = [n for n in graph.nodes if len(shape(n)) == 4 and min(shape(n)[2:]) > 1]
+    last: fx.Node = maps[-1]
+    while is_past_features(last):
+        (last,) = last.all_input_nodes
+    return last, shape(last)[1]
