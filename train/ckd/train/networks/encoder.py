@@ -6,20 +6,26 @@ the seams between stages, where a gate is inserted.
 Suffixes: B batch, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 import torchvision.models as tv
 from torch import Tensor, nn
+from torchvision.models.inception import BasicConv2d
 
-from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.errors import UsageError
+from ckd.contract.preprocess import IMAGENET_MEAN_C, IMAGENET_STD_C
+from ckd.train.networks.pretrained import Weights, load_classifier
 
+__all__ = [
+    "AnyBackbone", "Backbone", "Encoder", "Weights", "add_input_channel", "build_encoder",
+]  # fmt: skip
+
+#: Maps at exactly the strides 2 to 32.
 Backbone = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2"]
-#: "imagenet" lets torchvision fetch its weights, None starts from noise, a path reads a state dict,
-#: for systems of several backbones from a folder that has one for each, as torchvision names them.
-Weights = Literal["imagenet"] | Path | None
+#: Inception V3 pads little, so its maps are smaller: 109, 52, 25, 12 and 5 px of 224.
+AnyBackbone = Literal[Backbone, "inception_v3"]
 
 
 class Encoder(nn.Module):
@@ -32,6 +38,7 @@ class Encoder(nn.Module):
         head_channels: of the head's output.
         fresh: modules among these that do not start from ImageNet and learn at the rate of the
             other new layers, as in the authors' code.
+        stride: of x0, nominally.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Encoder(nn.Module):
         channels: tuple[int, int, int, int, int],
         head: nn.Module | None = None,
         head_channels: int | None = None,
+        stride: int = 2,
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -49,6 +57,7 @@ class Encoder(nn.Module):
         self.head = head or nn.Identity()
         self.head_channels = head_channels or channels[4]
         self.fresh: list[nn.Module] = []
+        self.stride = stride
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """All but those of ``fresh``."""
@@ -56,28 +65,30 @@ class Encoder(nn.Module):
         return [p for p in self.parameters() if id(p) not in new]
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps x0 (stride 2) to x4 (stride 32)."""
+        """Feature maps x0 (stride 2) to x4 (stride 32); of a plain U-Net at half these strides."""
         maps = [self.stem(image_BCHW)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return tuple(maps)
 
 
-def build_encoder(backbone: Backbone, weights: Weights = None, *, head: bool = False) -> Encoder:
+def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool = False) -> Encoder:
     """An encoder, optionally with ImageNet features and with the ImageNet network's own head.
 
     Raises:
         UsageError: unknown backbone, or a weight file that is not one of it.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
-    if backbone not in get_args(Backbone):
-        known = ", ".join(get_args(Backbone))
+    if backbone not in get_args(AnyBackbone):
+        known = ", ".join(get_args(AnyBackbone))
         raise UsageError(f"unknown backbone {backbone!r}; expected one of {known}")
-    network = _load(backbone, weights)
+    network = load_classifier(backbone, weights)
     if backbone.startswith("resnet"):
         return _from_resnet(network)
     if backbone == "vgg16_bn":
         return _from_vgg16_bn(network)
+    if backbone == "inception_v3":
+        return _from_inception_v3(network, pretrained=weights is not None)
     return _from_mobilenet_v2(network, head)
 
 
@@ -110,59 +121,6 @@ def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
         encoder.fresh.append(stem_bn)
 
 
-def _load(backbone: Backbone, weights: Weights) -> nn.Module:
-    build: Callable[..., nn.Module] = getattr(tv, backbone)
-    if weights is None:
-        return build(weights=None)
-    if weights == "imagenet":
-        try:
-            return build(weights="IMAGENET1K_V1")
-        except OSError as error:  # URLError is one
-            raise EnvironmentUnusable(
-                f"ImageNet weights for {backbone} could not be fetched ({error}); "
-                "name a local state dict with --weights FILE, or train from noise with "
-                "--weights none"
-            ) from error
-    network = build(weights=None)
-    if weights.is_dir():
-        weights = _file_for(backbone, weights)
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise EnvironmentUnusable(f"{weights}: no such weight file for {backbone}") from None
-    except Exception as error:
-        raise UsageError(
-            f"{weights}: not a PyTorch state dict; expected what torch.save wrote of a {backbone}"
-        ) from error
-    if not isinstance(state, dict):
-        raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
-    wanted = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
-    missing = sorted(k for k in wanted - set(state) if not k.endswith("num_batches_tracked"))
-    if missing:
-        raise UsageError(
-            f"{weights}: not {backbone} weights; {len(missing)} of {len(wanted)} tensors are "
-            f"missing, the first is {missing[0]!r}"
-        )
-    try:
-        network.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
-    except RuntimeError as error:
-        raise UsageError(f"{weights}: tensors do not fit {backbone}: {error}") from error
-    return network
-
-
-def _file_for(backbone: str, folder: Path) -> Path:
-    """Such as resnet50-0676ba61.pth for resnet50."""
-    found = [path for path in sorted(folder.glob("*.pth")) if path.stem.startswith(backbone)]
-    # wide_resnet50_2 is no resnet50, and mobilenet_v2 no mobilenet.
-    found = [p for p in found if p.stem == backbone or p.stem[len(backbone)] in "-_."]
-    if len(found) != 1:
-        held = ", ".join(path.name for path in found) or "none"
-        raise EnvironmentUnusable(
-            f"{folder}: expected one weight file {backbone}*.pth in it, found {held}"
-        )
-    return found[0]
-
-
 def _from_resnet(net: nn.Module) -> Encoder:
     assert isinstance(net, tv.ResNet)
     width = net.fc.in_features // 8  # 64 for basic blocks, 256 for bottlenecks
@@ -193,6 +151,42 @@ def _from_mobilenet_v2(net: nn.Module, head: bool) -> Encoder:
         blocks[18] if head else None,
         1280 if head else None,
     )
+
+
+def _from_inception_v3(net: nn.Module, *, pretrained: bool) -> Encoder:
+    """Cut behind Conv2d_2b, Conv2d_4a, Mixed_5d, Mixed_6e and Mixed_7c.
+
+    Its ImageNet weights expect pixels from -1 to 1. torchvision, given those weights, therefore
+    transforms its input (``transform_input``). Here that is part of the first convolution and of
+    the normalisation behind it: exact, also at the borders, as this convolution pads nothing.
+    """
+    assert isinstance(net, tv.Inception3)
+    first = net.Conv2d_1a_3x3
+    if pretrained:
+        _expect_imagenet_input(first)
+    return Encoder(
+        nn.Sequential(first, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3),
+        [
+            nn.Sequential(net.maxpool1, net.Conv2d_3b_1x1, net.Conv2d_4a_3x3),
+            nn.Sequential(net.maxpool2, net.Mixed_5b, net.Mixed_5c, net.Mixed_5d),
+            nn.Sequential(
+                net.Mixed_6a, net.Mixed_6b, net.Mixed_6c, net.Mixed_6d, net.Mixed_6e
+            ),
+            nn.Sequential(net.Mixed_7a, net.Mixed_7b, net.Mixed_7c),
+        ],
+        (64, 192, 288, 768, 2048),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _expect_imagenet_input(first: BasicConv2d) -> None:
+    """Let a convolution that takes 2 p - 1 of a pixel p in [0, 1] take (p - mean) / std."""
+    scale_C = 2.0 * torch.tensor(IMAGENET_STD_C)
+    shift_C = 2.0 * torch.tensor(IMAGENET_MEAN_C) - 1.0
+    weight = first.conv.weight
+    assert first.bn.running_mean is not None
+    first.bn.running_mean -= (weight.sum(dim=(2, 3)) * shift_C).sum(dim=1)
+    weight *= scale_C[:, None, None]
 
 
 def _replace(parent: nn.Module, old: nn.Module, new: nn.Module) -> None:
