@@ -190,6 +190,8 @@ class StageModule(pl.LightningModule):
             figures["balanced_accuracy"] = labels.balanced_accuracy
             if results.exclusive:
                 figures["label_loss"] = label_loss(scores, class_weights(self.classes.per_label))
+        if masks is not None and labels is not None:
+            figures["jaccard_and_auc"] = (masks.jaccard + labels.mean_auc) / 2
         return figures
 
     def _frozen_names(self) -> set[str]:

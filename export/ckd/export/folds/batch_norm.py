@@ -8,13 +8,14 @@ from itertools import pairwise
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.inception import BasicConv2d
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
 def fold_batch_norms(network: nn.Module) -> None:
     """Fuse, in place, wherever a parent is known to run convolution and normalisation in turn."""
     for parent in network.modules():
-        if not isinstance(parent, nn.Sequential | BasicBlock | Bottleneck):
+        if not isinstance(parent, nn.Sequential | BasicBlock | Bottleneck | BasicConv2d):
             continue
         for (name, conv), (bn_name, bn) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):

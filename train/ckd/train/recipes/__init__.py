@@ -9,11 +9,13 @@ from pathlib import Path
 from ckd.contract.errors import UsageError
 from ckd.train.config import Recipe, load_recipe
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
+from ckd.train.recipes.clnet import clnet
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-r101": ckdnet_r101,
     "ckdnet-mobile": ckdnet_mobile,
     "ckdnet-tiny": ckdnet_tiny,
+    "clnet": clnet,
 }
 
 
