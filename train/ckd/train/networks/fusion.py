@@ -1,4 +1,4 @@
-"""CLNet's fusion modules, which join the maps of two encoders (paper section 2.2).
+"""CLNet's fusion modules, which join the maps of two encoders (paper section 2.3).
 
 FM_i enlarges the smaller of the two maps of level i to the size of the larger, joins them and
 reduces their channels by a 1x1 convolution. That convolution is linear and commutes with bilinear
@@ -73,7 +73,7 @@ class FusionModule(nn.Module):
 class Fusion(nn.Module):
     """All fusion modules, the classifier over all of them, and the decoder whose skips they are.
 
-    Eq. 4 of the paper: scores = W [GAP(FM_0), ..., GAP(FM_4)].
+    Paper, Eq. 1: scores = W [GAP(FM_0), ..., GAP(FM_4)]; its Eq. 4 is the decoder.
 
     Args:
         widths: of the fusion modules and the decoder.

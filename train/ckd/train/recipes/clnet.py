@@ -12,8 +12,9 @@ def clnet() -> Recipe:
     levels, widths, batch size, loss weights or how an epoch is chosen. From the paper: optimiser,
     schedule, 200 epochs, flips alone, and the kinds of losses. By us: batches of 16, losses of
     equal weight, ImageNet weights for both encoders, the epoch with the best mean of Jaccard and
-    mean AUC. Not trained here yet. The paper's other variant (82.5 M parameters, 65 GMAC) is
-    --set system.cls_backbone=inception_v3 --set system.seg_backbone=unet.
+    mean AUC. The authors report a mean AUC of 0.897 with ResNet50 and the plain U-Net on ISIC 2017
+    test, 0.885 with Inception V3 and the plain U-Net. Not trained here yet. The latter (82.5 M
+    parameters, 65 GMAC) is --set system.cls_backbone=inception_v3 --set system.seg_backbone=unet.
     """
     return Recipe(
         name="clnet",
