@@ -1,6 +1,7 @@
 """From a system to a bundle that proves itself, or to nothing at all."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -191,6 +192,41 @@ def test_a_merged_graph_answers_as_the_unmerged_one(
             expected, given = apart.run(image), together.run(image)
             for name in together.manifest.results.names():
                 np.testing.assert_allclose(given[name], expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "nodes"),
+    [
+        (["seg=seg_encoder,seg_decoder"], ["rootseg", "cls", "seg"]),
+        (["a=rootseg,cls", "b=a,seg_encoder,seg_decoder"], ["b"]),
+    ],
+)
+def test_nodes_are_merged_as_the_command_is_told(
+    system: System, wishes: list[str], nodes: list[str]
+) -> None:
+    for wish in wishes:
+        system = cli.merged_as(system, wish)
+    assert [node.name for node in system.nodes] == nodes
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ("seg_encoder,seg_decoder", "--merge seg_encoder,seg_decoder: expected NAME=NODE,NODE"),
+        ("seg=", "--merge seg=: expected NAME=NODE,NODE"),
+        ("../seg=cls,rootseg", "expected NAME=NODE,NODE"),
+        ("seg=seg_encoder,", "expected NAME=NODE,NODE"),
+        (
+            "seg=seg_encoder,fusion",
+            "no node named fusion; expected rootseg, cls, seg_encoder, seg_decoder",
+        ),
+        ("cls=seg_encoder,seg_decoder", "two nodes are named cls"),
+        ("seg=rootseg,seg_decoder", "cannot fuse rootseg, seg_decoder"),
+    ],
+)
+def test_a_merge_that_cannot_be_is_refused(system: System, wish: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        cli.merged_as(system, wish)
 
 
 # Nothing is written

@@ -29,6 +29,7 @@ from ckd.train.networks.rootseg import RootSeg  # noqa: E402
 from ckd.train.networks.seg import SegDecoder, SegEncoder  # noqa: E402
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101  # noqa: E402
 from ckd.train.systems.ckdnet import CkdNet  # noqa: E402
+from ckd.train.systems.clnet import ClNet  # noqa: E402
 from ckd.train.systems.graph import System  # noqa: E402
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -178,15 +179,34 @@ def test_normalisation_moves_through_the_cut() -> None:
     assert float((small_decoder(*encoder(image), *means) - expected).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "vgg16_bn", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "resnet50", "vgg16_bn", "mobilenet_v2", "inception_v3"]
+)
 def test_no_encoder_keeps_a_batch_normalisation(backbone: Any) -> None:
     encoder = lived_in(build_encoder(backbone))
-    image = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 96, 96)
     expected = encoder(image)
     fold_batch_norms(encoder)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
     for got, wanted in zip(encoder(image), expected, strict=True):
         assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("merge", [(), ("cls_encoder", "seg_encoder", "fusion")])
+def test_clnet_keeps_no_batch_normalisation(merge: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    shape = ClNet(cls_backbone="resnet18", seg_backbone="unet", widths=(4, 6, 8, 10, 12))
+    whole = lived_in(shape.build(ISIC2017, ("MEL", "SBK"), 64, None))
+    if merge:
+        whole = whole.merged(merge, "clnet")
+    small = folded(whole)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in small.modules())
+    image = torch.from_numpy(parity_images(64, 2))
+    before, after = whole(image), small(image)
+    for name in whole.results.names():
+        assert_close(after[name], before[name])
+    if not merge:  # its halves are scaled, one of them shifted: another meaning
+        assert float((after["c4"] - before["c4"]).abs().max()) > 1e-2
 
 
 @pytest.mark.slow

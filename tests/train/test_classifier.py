@@ -11,7 +11,7 @@ from torch import nn
 
 from ckd.contract.errors import UsageError
 from ckd.train.networks.classifier import Classifier, LastMap
-from ckd.train.networks.encoder import imagenet_network
+from ckd.train.networks.pretrained import imagenet_network
 
 IMAGE = (2, 3, 96, 96)
 

@@ -227,6 +227,7 @@ def changed_stage(recipe: Recipe, name: str, **changes: Any) -> Recipe:
 
 def test_overrides_change_what_they_name_and_nothing_else() -> None:
     tiny = ckdnet_tiny()
+    assert isinstance(tiny.system, CkdNet)
     assert with_overrides(tiny, []) == tiny
     assert with_overrides(tiny, ["seed=7"]) == dataclasses.replace(tiny, seed=7)
     shape = tiny.system

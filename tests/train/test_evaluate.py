@@ -265,6 +265,21 @@ def test_learning_curves_join_the_logs_of_a_resumed_stage(
     assert drawn[1].get_figheight() == drawn[0].get_figheight() / 2
 
 
+def test_each_score_of_a_joint_stage_has_a_look_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RECIPE.save(tmp_path / "recipe.json")
+    names = [f"val/score{number}" for number in range(9)]
+    (tmp_path / "seg/logs/version_0").mkdir(parents=True)
+    table = f"epoch,{','.join(names)}\n0,{','.join(9 * ['0.5'])}\n"
+    (tmp_path / "seg/logs/version_0/metrics.csv").write_text(table)
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "save", save_and_keep(drawn))
+    learning_curves(tmp_path)
+    looks = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[1].lines}
+    assert len(looks) == 9
+
+
 @pytest.fixture
 def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions]:
     """Leaves a run folder without training; returns the options it was called with."""

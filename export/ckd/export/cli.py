@@ -1,6 +1,7 @@
 """`ckd-export`: from a training run to a bundle, and proof that the bundle is whole."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from datetime import date
@@ -27,13 +28,13 @@ def bundle(
     run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: recipe.")] = None,
-    merge_fine: Annotated[
-        bool,
+    merge: Annotated[
+        list[str] | None,
         typer.Option(
-            "--merge-fine",
-            help="Export the fine network as one node instead of two (CKDNet's three engines).",
+            metavar="NAME=NODE,NODE",
+            help="Export several nodes as one, as in seg=seg_encoder,seg_decoder; repeatable.",
         ),
-    ] = False,
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="Precisions of the files, as in fp32,fp16.")
     ] = "fp32",
@@ -59,8 +60,8 @@ def bundle(
 
     recipe, system = load_run(run)
     scores = measured_scores(run, system)
-    if merge_fine:
-        system = system.merged(("seg_encoder", "seg_decoder"), "seg")
+    for wish in merge or ():
+        system = merged_as(system, wish)
     report = write_bundle(
         system,
         out,
@@ -162,6 +163,22 @@ def main() -> None:
     # Stopped by whatever, it ends the builder that it started and takes its files along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
+
+
+def merged_as(system: "System", wish: str) -> "System":
+    """A system with the nodes fused that ``wish`` names, as NAME=NODE,NODE.
+
+    Raises:
+        UsageError: malformed, an unknown node, a name that another node has or that cannot be part
+            of a file's, or nodes with another between them.
+    """
+    into, _, nodes = wish.partition("=")
+    names = nodes.split(",")
+    if not re.fullmatch(r"\w+", into) or not all(names):
+        raise UsageError(
+            f"--merge {wish}: expected NAME=NODE,NODE, as in seg=seg_encoder,seg_decoder"
+        )
+    return system.merged(names, into)
 
 
 def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ _MONITORS = {
     "mask": ("jaccard", "pixel_accuracy"),
     "label": ("mean_auc", "accuracy", "balanced_accuracy", "label_loss"),
 }
+#: What scores a stage that trains both: the mean of the two headline figures.
+_JOINT_MONITOR = "jaccard_and_auc"
 #: Figures of validation that are better when they are lower.
 LOWER_IS_BETTER = ("label_loss",)
 
@@ -98,8 +100,9 @@ class Stage:
 
     ``batch_size`` is that of one process; several multiply it. Gradients of ``accumulate`` batches
     are *summed*, as in the authors' code. ``select`` keeps the epoch that is best on the validation
-    images by ``monitor``, or the last one; ``stop_after`` ends the stage after that many epochs
-    without improvement. ``sgd`` has a momentum of 0.9.
+    images by ``monitor`` ("jaccard_and_auc" is the mean of Jaccard and mean AUC), or the last one;
+    ``stop_after`` ends the stage after that many epochs without improvement. ``sgd`` has a momentum
+    of 0.9.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -121,8 +124,9 @@ class Stage:
     select: Literal["best", "last"] = "best"
     stop_after: PositiveInt | None = None
     monitor: Literal[
-        "jaccard", "pixel_accuracy", "mean_auc", "accuracy", "balanced_accuracy", "label_loss"
-    ] = "jaccard"
+        "jaccard", "pixel_accuracy", "mean_auc", "accuracy", "balanced_accuracy", "label_loss",
+        "jaccard_and_auc",
+    ] = "jaccard"  # fmt: skip
 
     @property
     def needs(self) -> frozenset[str]:
@@ -150,6 +154,8 @@ class Stage:
                 "there are none"
             )
         known = [monitor for need in sorted(self.needs) for monitor in _MONITORS[need]]
+        if set(_MONITORS) <= self.needs:
+            known.append(_JOINT_MONITOR)
         if self.monitor not in known and (known or self.select == "best"):
             raise ValueError(
                 f"stage {self.name}: monitor {self.monitor!r} does not score what is trained; "

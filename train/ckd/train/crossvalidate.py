@@ -25,7 +25,7 @@ from ckd.train.evaluate import evaluate
 from ckd.train.evaluation import Views
 from ckd.train.fit import FitOptions, fit
 from ckd.train.machine import device_for
-from ckd.train.networks.encoder import Weights
+from ckd.train.networks.pretrained import Weights
 from ckd.train.run_folder import identity, load_data
 
 _VIEWS: Views = "1"

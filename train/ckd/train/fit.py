@@ -28,7 +28,7 @@ from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import SampleSet, Split, numbered_as
 from ckd.train.machine import Accelerator, device_for, is_first_process, say
 from ckd.train.module import StageModule
-from ckd.train.networks.encoder import Weights
+from ckd.train.networks.pretrained import Weights
 from ckd.train.operating_point import FILE as OPERATING_POINT
 from ckd.train.operating_point import choose_mask_threshold, load_mask_threshold
 from ckd.train.reuse import Reuse

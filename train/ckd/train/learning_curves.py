@@ -52,7 +52,8 @@ def _plot_epochs(axes: Axes, table: dict[int, dict[str, float]], names: Sequence
         axes.plot(
             [epoch for epoch, _ in points],
             [value for _, value in points],
-            color=plots.COLOURS[index],
+            color=plots.COLOURS[index % len(plots.COLOURS)],
+            linestyle="-" if index < len(plots.COLOURS) else "--",
             marker="o" if len(points) < 30 else "",
             markersize=3,
             label=name.partition("/")[2].replace("_", " "),

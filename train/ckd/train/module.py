@@ -18,7 +18,7 @@ from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
 from ckd.train.losses.classification import class_weights, positive_weights
 from ckd.train.losses.term import ClassCounts
-from ckd.train.networks.encoder import Pretrained
+from ckd.train.networks.pretrained import Pretrained
 from ckd.train.schedules import learning_rate_factor
 from ckd.train.scores import ImageScore, binary_label_loss, label_loss, label_scores, mask_scores
 from ckd.train.scoring import PlainImages, judged_results, score_batch
@@ -188,6 +188,8 @@ class StageModule(pl.LightningModule):
                 if results.exclusive
                 else binary_label_loss(scores, positive_weights(self.classes))
             )
+        if masks is not None and labels is not None:
+            figures["jaccard_and_auc"] = (masks.jaccard + labels.mean_auc) / 2
         return figures
 
     def _frozen_names(self) -> set[str]:

@@ -24,7 +24,7 @@ from ckd.contract.errors import InputError, UsageError
 from ckd.train.config import Recipe, Stage, load_recipe
 from ckd.train.data.samples import SampleSet
 from ckd.train.machine import is_first_process
-from ckd.train.networks.encoder import Weights
+from ckd.train.networks.pretrained import Weights
 from ckd.train.operating_point import load_mask_threshold
 from ckd.train.systems.graph import System
 

@@ -1,8 +1,9 @@
 """Inference-time algebra: the same answers from fewer operations.
 
 Each fold swaps a sub-module of a trained network for one that is equal in exact arithmetic. What
-lies between the networks keeps its name and shape, but h1..h4 change meaning: batch normalisation
-of Entangle-Seg is folded through the cut into them. A fold stays away where it would not hold.
+lies between the networks keeps its name and shape, but CKDNet's h1..h4 and CLNet's c0..s4 change
+meaning: batch normalisation is folded through the cut into them. A fold stays away where it would
+not hold.
 """
 
 import copy
@@ -13,7 +14,9 @@ from ckd.export.folds.aspp import fold_aspp
 from ckd.export.folds.attention import fold_channel_attention
 from ckd.export.folds.batch_norm import fold_batch_norms
 from ckd.export.folds.decoder import fold_decoder, fold_knowledge
+from ckd.export.folds.fusion import fold_fusion
 from ckd.train.networks.cls import Cls
+from ckd.train.networks.fusion import Fusion, FusionEncoder
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.systems.graph import System
@@ -23,7 +26,7 @@ from ckd.train.systems.graph import System
 def folded(system: System) -> System:
     """A copy of a trained system with every fold applied that holds for it, in evaluation mode.
 
-    Networks that are not CKDNet's are copied as they are.
+    Of other networks only batch normalisations are folded.
     """
     copied = copy.deepcopy(system).eval()
     networks = list(copied.modules())  # those inside fused nodes too
@@ -38,6 +41,10 @@ def folded(system: System) -> System:
                 if len(encoders) == 1:
                     fold_knowledge(encoders[0], decoder)
                 fold_decoder(decoder)
+            case Fusion() as fusion:
+                halves = [network for network in networks if isinstance(network, FusionEncoder)]
+                if len(halves) == 2:
+                    fold_fusion(halves, fusion)
     fold_batch_norms(copied)
     return copied
 

@@ -8,14 +8,18 @@ from itertools import pairwise
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.googlenet import BasicConv2d
+from torchvision.models import googlenet, inception
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+_ORDERED = (
+    nn.Sequential, BasicBlock, Bottleneck, googlenet.BasicConv2d, inception.BasicConv2d,
+)  # fmt: skip
 
 
 def fold_batch_norms(network: nn.Module) -> None:
     """Fuse, in place, wherever a parent is known to run convolution and normalisation in turn."""
     for parent in network.modules():
-        if not isinstance(parent, nn.Sequential | BasicBlock | Bottleneck | BasicConv2d):
+        if not isinstance(parent, _ORDERED):
             continue
         for (name, conv), (bn_name, bn) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):

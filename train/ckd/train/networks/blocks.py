@@ -107,6 +107,20 @@ class ClassHead(nn.Module):
         ).sum(dim=0)  # fmt: skip
 
 
+class ChannelGate(nn.Sequential):
+    """The gates of squeeze and excitation (Hu et al. 2018), [B, C, 1, 1] between 0 and 1."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        squeezed = max(channels // reduction, 1)
+        super().__init__(
+            SpatialMean(),
+            nn.Conv2d(channels, squeezed, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(squeezed, channels, 1),
+            nn.Sigmoid(),
+        )
+
+
 class ScSE(nn.Module):
     """Channel and spatial squeeze and excitation as CKDNet uses it: x*cSE + x*sSE.
 
@@ -119,14 +133,7 @@ class ScSE(nn.Module):
         self, channels: int, spatial: Literal["full", "single"] = "full", reduction: int = 16
     ) -> None:
         super().__init__()
-        squeezed = max(channels // reduction, 1)
-        self.channel = nn.Sequential(
-            SpatialMean(),
-            nn.Conv2d(channels, squeezed, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(squeezed, channels, 1),
-            nn.Sigmoid(),
-        )
+        self.channel = ChannelGate(channels, reduction)
         self.spatial = nn.Sequential(
             nn.Conv2d(channels, channels if spatial == "full" else 1, 1), nn.Sigmoid()
         )

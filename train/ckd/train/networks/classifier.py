@@ -10,7 +10,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from ckd.contract.errors import UsageError
 from ckd.train.networks.blocks import ClassHead
-from ckd.train.networks.encoder import Pretrained, Weights, imagenet_network
+from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
 #: At which the maps are looked at: at a smaller one the last may be no map but a point.
 _SIDE_PX = 128

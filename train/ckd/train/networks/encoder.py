@@ -6,50 +6,25 @@ the seams between stages, where a gate is inserted.
 Suffixes: B batch, C channels, H rows, W columns.
 """
 
-import difflib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 import torchvision.models as tv
 from torch import Tensor, nn
+from torchvision.models.inception import BasicConv2d
 
-from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.errors import UsageError
+from ckd.contract.preprocess import IMAGENET_MEAN_C, IMAGENET_STD_C
 from ckd.train.networks.image_input import HalfMeanInput
+from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
+#: Maps at exactly the strides 2 to 32.
 Backbone = Literal[
-    "resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2",
-    "googlenet",
+    "resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2", "googlenet",
 ]  # fmt: skip
-#: "imagenet" lets torchvision fetch its weights, None starts from noise, a path reads a state dict,
-#: for systems of several backbones from a folder that has one for each, as torchvision names them.
-Weights = Literal["imagenet"] | Path | None
-#: What torchvision is told when it builds a network that its own weights do not come with.
-_UNTRAINED: Mapping[str, Mapping[str, bool]] = {
-    "googlenet": {"aux_logits": False, "init_weights": False},
-    "inception_v3": {"aux_logits": False, "init_weights": False},
-}
-
-
-class Pretrained(nn.Module):
-    """What learns at a stage's ``encoder_lr``: a part that may start from ImageNet.
-
-    Attributes:
-        fresh: modules among these that do not start from ImageNet and learn at the rate of the
-            other new layers, as in CKDNet's code.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fresh: list[nn.Module] = []
-
-    def pretrained_parameters(self) -> list[nn.Parameter]:
-        """All but those of ``fresh``."""
-        new = {id(p) for module in self.fresh for p in module.parameters()}
-        return [p for p in self.parameters() if id(p) not in new]
+#: Inception V3 pads little, so its maps are smaller: 109, 52, 25, 12 and 5 px of 224.
+AnyBackbone = Literal[Backbone, "inception_v3"]
 
 
 class Encoder(Pretrained):
@@ -60,6 +35,7 @@ class Encoder(Pretrained):
         head: what the ImageNet network puts between x4 and its pooling (MobileNetV2's last 1x1
             convolution); identity for the others.
         head_channels: of the head's output.
+        stride: of x0, nominally.
     """
 
     def __init__(
@@ -69,6 +45,7 @@ class Encoder(Pretrained):
         channels: tuple[int, int, int, int, int],
         head: nn.Module | None = None,
         head_channels: int | None = None,
+        stride: int = 2,
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -76,24 +53,25 @@ class Encoder(Pretrained):
         self.channels = channels
         self.head = head or nn.Identity()
         self.head_channels = head_channels or channels[4]
+        self.stride = stride
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps x0 (stride 2) to x4 (stride 32)."""
+        """Feature maps x0 (stride 2) to x4 (stride 32); of a plain U-Net at half these strides."""
         maps = [self.stem(image_BCHW)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return tuple(maps)
 
 
-def build_encoder(backbone: Backbone, weights: Weights = None, *, head: bool = False) -> Encoder:
+def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool = False) -> Encoder:
     """An encoder, optionally with ImageNet features and with the ImageNet network's own head.
 
     Raises:
         UsageError: unknown backbone, or a weight file that is not one of it.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
-    if backbone not in get_args(Backbone):
-        known = ", ".join(get_args(Backbone))
+    if backbone not in get_args(AnyBackbone):
+        known = ", ".join(get_args(AnyBackbone))
         raise UsageError(f"unknown backbone {backbone!r}; expected one of {known}")
     network = imagenet_network(backbone, weights)
     if backbone.startswith("resnet"):
@@ -102,6 +80,8 @@ def build_encoder(backbone: Backbone, weights: Weights = None, *, head: bool = F
         return _from_vgg16_bn(network)
     if backbone == "googlenet":
         return _from_googlenet(network)
+    if backbone == "inception_v3":
+        return _from_inception_v3(network, pretrained=weights is not None)
     return _from_mobilenet_v2(network, head)
 
 
@@ -134,90 +114,6 @@ def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
         encoder.fresh.append(stem_bn)
 
 
-def imagenet_network(backbone: str, weights: Weights) -> nn.Module:
-    """A torchvision classifier by its name; what lies past its features may start from noise.
-
-    Raises:
-        UsageError: torchvision knows no such classifier or has no such weights of it, or a file
-            that holds others.
-        EnvironmentUnusable: the weights can be neither fetched nor read.
-    """
-    if backbone not in _classifiers():
-        near = difflib.get_close_matches(backbone, _classifiers(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "expected such as resnet50"
-        raise UsageError(f"torchvision has no classifier {backbone!r}; {hint}")
-    build: Callable[..., nn.Module] = getattr(tv, backbone)
-    untrained = _UNTRAINED.get(backbone, {})
-    if weights is None:
-        return build(weights=None, **untrained)
-    if weights == "imagenet":
-        try:
-            return build(weights="IMAGENET1K_V1")
-        except KeyError as error:
-            raise UsageError(
-                f"torchvision has no ImageNet weights for {backbone}; name a local state dict "
-                "with --weights FILE, or train from noise with --weights none"
-            ) from error
-        except OSError as error:  # URLError is one
-            raise EnvironmentUnusable(
-                f"ImageNet weights for {backbone} could not be fetched ({error}); "
-                "name a local state dict with --weights FILE, or train from noise with "
-                "--weights none"
-            ) from error
-    network = build(weights=None, **untrained)
-    if weights.is_dir():
-        weights = _file_for(backbone, weights)
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise EnvironmentUnusable(f"{weights}: no such weight file for {backbone}") from None
-    except Exception as error:
-        raise UsageError(
-            f"{weights}: not a PyTorch state dict; expected what torch.save wrote of a {backbone}"
-        ) from error
-    if not isinstance(state, dict):
-        raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
-    # torchvision's own files of DenseNets are of a time when names held another point.
-    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-    state = {old.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
-    wanted = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
-    missing = sorted(k for k in wanted - set(state) if not k.endswith("num_batches_tracked"))
-    if missing:
-        raise UsageError(
-            f"{weights}: not {backbone} weights; {len(missing)} of {len(wanted)} tensors are "
-            f"missing, the first is {missing[0]!r}"
-        )
-    try:
-        whole = network.state_dict()  # with the version of its format, which MNASNet insists on
-        whole.update((name, tensor) for name, tensor in state.items() if name in wanted)
-        network.load_state_dict(whole)
-    except RuntimeError as error:
-        raise UsageError(f"{weights}: tensors do not fit {backbone}: {error}") from error
-    return network
-
-
-@cache
-def _classifiers() -> tuple[str, ...]:
-    return tuple(tv.list_models(module=tv))
-
-
-def _file_for(backbone: str, folder: Path) -> Path:
-    """Such as resnet50-0676ba61.pth for resnet50."""
-    found = [path for path in sorted(folder.glob("*.pth")) if _backbone_of(path) == backbone]
-    if len(found) != 1:
-        held = ", ".join(path.name for path in found) or "none"
-        raise EnvironmentUnusable(
-            f"{folder}: expected one weight file {backbone}*.pth in it, found {held}"
-        )
-    return found[0]
-
-
-def _backbone_of(path: Path) -> str | None:
-    """The longest name that fits: vgg16_bn-6c64b313.pth is of no vgg16."""
-    begins = (n for n in _classifiers() if re.match(rf"{re.escape(n)}(?![a-zA-Z0-9])", path.stem))
-    return max(begins, key=len, default=None)
-
-
 def _from_resnet(net: nn.Module) -> Encoder:
     assert isinstance(net, tv.ResNet)
     width = net.fc.in_features // 8  # 64 for basic blocks, 256 for bottlenecks
@@ -248,6 +144,42 @@ def _from_mobilenet_v2(net: nn.Module, head: bool) -> Encoder:
         blocks[18] if head else None,
         1280 if head else None,
     )
+
+
+def _from_inception_v3(net: nn.Module, *, pretrained: bool) -> Encoder:
+    """Cut behind Conv2d_2b, Conv2d_4a, Mixed_5d, Mixed_6e and Mixed_7c.
+
+    Its ImageNet weights expect pixels from -1 to 1. torchvision, given those weights, therefore
+    transforms its input (``transform_input``). Here that is part of the first convolution and of
+    the normalisation behind it: exact, also at the borders, as this convolution pads nothing.
+    """
+    assert isinstance(net, tv.Inception3)
+    first = net.Conv2d_1a_3x3
+    if pretrained:
+        _expect_imagenet_input(first)
+    return Encoder(
+        nn.Sequential(first, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3),
+        [
+            nn.Sequential(net.maxpool1, net.Conv2d_3b_1x1, net.Conv2d_4a_3x3),
+            nn.Sequential(net.maxpool2, net.Mixed_5b, net.Mixed_5c, net.Mixed_5d),
+            nn.Sequential(
+                net.Mixed_6a, net.Mixed_6b, net.Mixed_6c, net.Mixed_6d, net.Mixed_6e
+            ),
+            nn.Sequential(net.Mixed_7a, net.Mixed_7b, net.Mixed_7c),
+        ],
+        (64, 192, 288, 768, 2048),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _expect_imagenet_input(first: BasicConv2d) -> None:
+    """Let a convolution that takes 2 p - 1 of a pixel p in [0, 1] take (p - mean) / std."""
+    scale_C = 2.0 * torch.tensor(IMAGENET_STD_C)
+    shift_C = 2.0 * torch.tensor(IMAGENET_MEAN_C) - 1.0
+    weight = first.conv.weight
+    assert first.bn.running_mean is not None
+    first.bn.running_mean -= (weight.sum(dim=(2, 3)) * shift_C).sum(dim=1)
+    weight *= scale_C[:, None, None]
 
 
 def _replace(parent: nn.Module, old: nn.Module, new: nn.Module) -> None:

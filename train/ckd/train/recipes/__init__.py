@@ -9,6 +9,7 @@ from pathlib import Path
 from ckd.contract.errors import UsageError
 from ckd.train.config import Recipe, load_recipe
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
+from ckd.train.recipes.clnet import clnet
 from ckd.train.recipes.distilled import ckdnet_mobile_distilled
 from ckd.train.recipes.multitask import multitask
 from ckd.train.recipes.ssdkd import (
@@ -24,6 +25,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-r101": ckdnet_r101,
     "ckdnet-mobile": ckdnet_mobile,
     "ckdnet-tiny": ckdnet_tiny,
+    "clnet": clnet,
     "ckdnet-mobile-distilled": ckdnet_mobile_distilled,
     "multitask": multitask,
     "ssdkd": ssdkd,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.clnet import ClNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.multitask import MultiTask
 from ckd.train.systems.ssdkd import SsdKd
@@ -12,6 +13,7 @@ from ckd.train.systems.ssdkd import SsdKd
 #: What a recipe can train; each builds its `ckd.train.systems.graph.System`.
 Architecture = Annotated[
     CkdNet
+    | ClNet
     | DistilledCkdNet
     | MultiTask
     | SsdKd,

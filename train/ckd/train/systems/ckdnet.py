@@ -15,7 +15,8 @@ from pydantic import ConfigDict, PositiveInt
 
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.cls import Cls
-from ckd.train.networks.encoder import Backbone, Weights, build_encoder
+from ckd.train.networks.encoder import Backbone, build_encoder
+from ckd.train.networks.pretrained import Weights
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.settings import STRICT, Fraction

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict
 
 from ckd.train.networks.cls import Cls
-from ckd.train.networks.encoder import Weights
+from ckd.train.networks.pretrained import Weights
 from ckd.train.settings import STRICT
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import TEACHER, Node, System

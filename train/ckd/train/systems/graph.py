@@ -185,7 +185,10 @@ class System(nn.Module):
         inside = [node for node in self.nodes if node.name in names]
         unknown = set(names) - {node.name for node in inside}
         if unknown:
-            raise UsageError(f"{self.name} has no node named {', '.join(sorted(unknown))}")
+            raise UsageError(
+                f"{self.name} has no node named {', '.join(sorted(unknown))}; "
+                f"expected {', '.join(node.name for node in self.nodes)}"
+            )
         outside = [node for node in self.nodes if node.name not in names]
         made = [out for node in inside for out in node.outputs]
         kept = set(self.results.names()) | {name for node in outside for name in node.inputs}

@@ -13,8 +13,9 @@ from pydantic import ConfigDict, PositiveInt
 
 from ckd.contract.labels import headline_tasks
 from ckd.contract.manifest import IMAGE, ResultSpec
-from ckd.train.networks.encoder import Backbone, Weights, build_encoder
+from ckd.train.networks.encoder import Backbone, build_encoder
 from ckd.train.networks.multitask import MultiTaskNet
+from ckd.train.networks.pretrained import Weights
 from ckd.train.settings import STRICT
 from ckd.train.systems.graph import Node, System
 

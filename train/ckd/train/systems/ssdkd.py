@@ -21,7 +21,7 @@ from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.classifier import Classifier
 from ckd.train.networks.distillation import ConvReg, EmbeddingHead
-from ckd.train.networks.encoder import Weights
+from ckd.train.networks.pretrained import Weights
 from ckd.train.settings import STRICT
 from ckd.train.systems.graph import Node, System
 

@@ -1,0 +1,140 @@
+"""Every system goes the whole way by the same commands: trained, scored, exported, verified, run.
+
+Tiny widths, two steps a stage on generated images: that anything is learnt is not asked here. What
+is asked: each command takes what the one before it wrote, and class names survive to the answers.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+for package in ("lightning", "onnx", "onnxscript"):
+    pytest.importorskip(package)
+
+from typer.testing import CliRunner  # noqa: E402
+
+from ckd.contract.bundle import Bundle  # noqa: E402
+from ckd.contract.labels import ISIC2017  # noqa: E402
+from ckd.export import cli as export_cli  # noqa: E402
+from ckd.runtime import cli as run_cli  # noqa: E402
+from ckd.train import cli as train_cli  # noqa: E402
+from ckd.train.data.synthetic import write_isic2017  # noqa: E402
+from ckd.train.run_folder import load_run  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    *(
+        pytest.mark.filterwarnings(warning)
+        for warning in (
+            # Lightning's hints, true of these runs and meant.
+            "ignore:Checkpoint directory .* exists and is not empty",
+            "ignore:The number of training batches .* is smaller than the logging interval",
+            r"ignore:Found \d+ module\(s\) in eval mode at the start of training",
+            "ignore:Total length of `list` across ranks is zero",
+            # Lightning calls what PyTorch has deprecated.
+            "ignore:`isinstance.treespec, LeafSpec.` is deprecated",
+        )
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A system made tiny.
+
+    Attributes:
+        recipe: by name.
+        settings: as `--set` takes them; a stage of batches of 2 takes two steps an epoch.
+        merge: a wish of `ckd-export bundle --merge`; None for a system of one network.
+        labels: its class names, in its own order.
+    """
+
+    recipe: str
+    settings: tuple[str, ...]
+    merge: str | None = None
+    labels: tuple[str, ...] = ISIC2017
+
+
+CASES = {
+    "clnet": Case(
+        "clnet",
+        (
+            "system.cls_backbone=resnet18",
+            "system.seg_backbone=unet",
+            "system.widths=[4,6,8,10,12]",
+            "image_size=64",
+            "stages.joint.epochs=1",
+            "stages.joint.batch_size=2",
+        ),
+        merge="clnet=cls_encoder,seg_encoder,fusion",
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These networks are so small that threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_isic2017(root, num_train=4, num_val=3, side_px=64)
+    return root
+
+
+def command(cli: Any, *words: str | Path) -> str:
+    """What a command line prints; whatever it raises is raised here."""
+    done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_system_goes_the_whole_way(name: str, data: Path, tmp_path: Path) -> None:
+    case = CASES[name]
+    run = tmp_path / "run"
+    settings = [word for setting in case.settings for word in ("--set", setting)]
+    command(
+        train_cli.cli, "fit", "--recipe", case.recipe, "--data", data, "--weights", "none",
+        "--accelerator", "cpu", "--out", run, *settings,
+    )  # fmt: skip
+    recipe, system = load_run(run)
+    assert system.labels == case.labels
+    for stage in recipe.stages:
+        saved = torch.load(run / stage.name / "last.ckpt", weights_only=False)
+        assert saved["global_step"] == 2, stage.name
+    words = ("evaluate", run, "--data", data, "--accelerator", "cpu", "--json")
+    scores = json.loads(command(train_cli.cli, *words))
+    assert tuple(scores["classification"]["per_label"]) == case.labels
+
+    answers = []
+    for wish in (None, case.merge):
+        bundle = tmp_path / f"bundle-{wish}"
+        merge = [] if wish is None else ["--merge", wish]
+        command(export_cli.cli, "bundle", run, "--out", bundle, *merge)
+        command(export_cli.cli, "verify", bundle)
+        manifest = Bundle(bundle).manifest
+        assert manifest.labels == case.labels
+        assert len(manifest.nodes) == (len(system.nodes) if wish is None else 1)
+
+        out = tmp_path / f"image-{wish}"
+        image = next(data.glob("*Validation_Data/*.jpg"))
+        device = ("--backend", "onnxruntime", "--out", out, "--json")
+        finding = json.loads(command(run_cli.cli, "image", image, "--bundle", bundle, *device))
+        assert tuple(finding["probabilities"]) == case.labels
+        with (out / "predictions.csv").open() as file:
+            assert tuple(next(csv.reader(file))) == ("image", *case.labels)
+        answers.append(finding)
+    for finding in answers[1:]:
+        assert finding["probabilities"] == pytest.approx(answers[0]["probabilities"], abs=1e-4)

@@ -1,0 +1,76 @@
+"""The U-Net of Ronneberger et al. 2015, as CLNet takes it: an encoder and a decoder.
+
+Departures from that paper: convolutions keep the map's size and are batch-normalised, and the
+decoder enlarges bilinearly, as CLNet's paper says, where the original learns it.
+
+Suffixes: B batch, C channels, H rows, W columns.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ckd.train.networks.blocks import ConvBnRelu
+from ckd.train.networks.encoder import Encoder
+
+#: Channels of the five levels.
+Widths = tuple[int, int, int, int, int]
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(ConvBnRelu(c_in, c_out), ConvBnRelu(c_out, c_out))
+
+
+def unet_encoder(widths: Widths) -> Encoder:
+    """Maps at strides 1 to 16; it has no published weights, so all of it is new."""
+    stages = [
+        nn.Sequential(nn.MaxPool2d(2), DoubleConv(above, below))
+        for above, below in pairwise(widths)
+    ]
+    encoder = Encoder(nn.Sequential(DoubleConv(3, widths[0])), stages, widths, stride=1)
+    encoder.fresh += [encoder.stem, encoder.stages]
+    kaiming_normal(encoder)
+    return encoder
+
+
+class UNetDecoder(nn.Module):
+    """From the deepest map up: enlarge, join the map of that level, two convolutions.
+
+    Args:
+        widths: channels of the maps that arrive and of the decoder's own at the same level.
+    """
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            DoubleConv(below + here, here) for below, here in pairwise(reversed(widths))
+        )
+
+    def forward(self, maps_BCHW: Sequence[Tensor]) -> Tensor:
+        """Of the largest map's size; ``maps_BCHW`` are ordered from the largest to the deepest."""
+        *skips, y = maps_BCHW
+        for block, skip in zip(self.blocks, reversed(skips), strict=True):
+            y = block(torch.cat([enlarged(y, skip.shape[2:]), skip], dim=1))
+        return y
+
+
+def enlarged(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
+    """The map at ``size_HW``, bilinearly and without aligned corners."""
+    if tuple(x_BCHW.shape[2:]) == tuple(size_HW):
+        return x_BCHW
+    return F.interpolate(x_BCHW, tuple(size_HW), mode="bilinear", align_corners=False)
+
+
+def kaiming_normal(parts: nn.Module) -> None:
+    """Kaiming-normal kernels and zero biases for all convolutions in it."""
+    for module in parts.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
