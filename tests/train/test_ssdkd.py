@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -18,6 +19,7 @@ from ckd.train.data.augment import augment
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
 from ckd.train.data.synthetic import write_isic2017
+from ckd.train.fit import _read_data, no_bars
 from ckd.train.module import StageModule
 from ckd.train.recipes import RECIPES
 from ckd.train.recipes.ssdkd import ssdkd
@@ -203,3 +205,23 @@ def test_recipes_are_read_back_as_written(tmp_path: Path) -> None:
         recipe = RECIPES[method]()
         recipe.save(tmp_path / "recipe.json")
         assert load_recipe(tmp_path / "recipe.json") == recipe
+
+
+def test_a_recipe_says_whether_lesions_may_straddle_its_splits(tmp_path: Path) -> None:
+    ids = [f"i{number}" for number in range(120)]
+    (tmp_path / "images").mkdir()
+    for id_ in ids:
+        Image.new("RGB", (32, 32)).save(tmp_path / "images" / f"{id_}.jpg")
+    rows = [f"{id_},{'ab'[n % 2]},lesion{n // 3}" for n, id_ in enumerate(ids)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,group", *rows]))
+
+    def lesions(split_by: str) -> list[set[int]]:
+        recipe = with_overrides(ssdkd(), [f"split_by={split_by}"])
+        train_set, val_set = _read_data(recipe, recipe.stages, tmp_path, None, no_bars)
+        assert val_set is not None
+        return [{int(s.id[1:]) // 3 for s in found.samples} for found in (train_set, val_set)]
+
+    train, val = lesions("lesion")
+    assert not train & val
+    train, val = lesions("image")
+    assert train & val
