@@ -33,6 +33,14 @@ def bundle(
             help="Export the fine network as one node instead of two (CKDNet's three engines).",
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Let the classifier also say what each place adds to each label (class "
+            "activation maps).",
+        ),
+    ] = False,
     precision: Annotated[
         str, typer.Option(help="Precisions of the files, as in fp32,fp16.")
     ] = "fp32",
@@ -58,6 +66,8 @@ def bundle(
 
     recipe, system = load_run(run)
     scores = measured_scores(run, system)
+    if explain:
+        system = system.explained()
     if merge_fine:
         system = system.merged(("seg_encoder", "seg_decoder"), "seg")
     report = write_bundle(

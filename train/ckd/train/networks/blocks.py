@@ -70,7 +70,8 @@ class ClassHead(nn.Module):
 
     With ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each place
     adds to each logit. The linear layer and the mean change places, so the map's mean over places
-    is the logit less its bias: exactly with one map, with several up to their enlarging.
+    is the logit less its bias: exactly with one map, with several up to their enlarging. With
+    ``gives_features`` it also gives what the linear layer takes.
     """
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float = 0.0) -> None:
@@ -80,27 +81,32 @@ class ClassHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(sum(self.channels), num_classes)
         self.gives_map = False
+        self.gives_features = False
 
     def forward(self, *maps_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Logits [B, K], and [B, K, H, W] of the largest map's size where asked for."""
+        """Logits [B, K]; where asked for the class map, then the pooled features [B, C]."""
         pooled_BC = torch.cat([self.pool(x).flatten(1) for x in maps_BCHW], dim=1)
-        logits_BK = self.fc(self.dropout(pooled_BC))
-        if not self.gives_map:
-            return (logits_BK,)
-        return logits_BK, self.class_map(*maps_BCHW)
+        outputs = [self.fc(self.dropout(pooled_BC))]
+        if self.gives_map:
+            outputs.append(self.class_map(*maps_BCHW))
+        if self.gives_features:
+            outputs.append(pooled_BC)
+        return tuple(outputs)
 
     def class_map(self, *maps_BCHW: Tensor) -> Tensor:
         """[B, K, H, W] of the largest map's size."""
         size = max(tuple(x.shape[2:]) for x in maps_BCHW)
         kernels = torch.split(self.fc.weight, list(self.channels), dim=1)
         parts = [F.conv2d(x, w[..., None, None]) for x, w in zip(maps_BCHW, kernels, strict=True)]
-        return torch.stack(
-            [
-                p if tuple(p.shape[2:]) == size
-                else F.interpolate(p, size, mode="bilinear", align_corners=False)
-                for p in parts
-            ]
-        ).sum(dim=0)  # fmt: skip
+        total, *others = [p if tuple(p.shape[2:]) == size else enlarged(p, size) for p in parts]
+        for part in others:
+            total = total + part
+        return total
+
+
+def enlarged(x_BCHW: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bilinear, pixels taken as areas."""
+    return F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
 
 
 class ScSE(nn.Module):

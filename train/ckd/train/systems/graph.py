@@ -18,8 +18,9 @@ from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.image_input import ImageInput
 
-#: The tensor that `System.explained` adds.
+#: The tensor that `System.explained` adds, and the one that it can add.
 CLASS_MAP = "class_map"
+FEATURES = "features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +131,27 @@ class System(nn.Module):
             nodes.append(node)
         return self._with(nodes)
 
-    def explained(self) -> "System":
+    @property
+    def class_head(self) -> ClassHead | None:
+        """The head that makes the class logits; None where there is none."""
+        return _head_of(self.nodes, self.results.class_logits)
+
+    def explained(self, *, features: bool = False) -> "System":
         """A copy that also answers with class maps, see `ClassHead`.
+
+        With ``features`` it also computes the tensor "features" [B, C], what the head's linear
+        layer takes. That is no answer: it is for looking at a trained system.
 
         Raises:
             UsageError: no `ClassHead` makes the class logits.
         """
         copied = copy.deepcopy(self)
-        logits = self.results.class_logits
-        nodes = []
-        for node in copied.nodes:
-            heads = [m for m in node.module.modules() if isinstance(m, ClassHead)]
-            if logits in node.outputs and heads:
-                heads[-1].gives_map = True
-                at = node.outputs.index(logits) + 1
-                outputs = (*node.outputs[:at], CLASS_MAP, *node.outputs[at:])
-                node = Node(node.name, node.module, node.inputs, outputs)
-            nodes.append(node)
-        if not any(CLASS_MAP in node.outputs for node in nodes):
+        head, logits = copied.class_head, self.results.class_logits
+        if head is None or logits is None:
             raise UsageError(f"{self.name} has no classifier whose maps could explain it")
+        head.gives_map, head.gives_features = True, features
+        added = (CLASS_MAP, FEATURES) if features else (CLASS_MAP,)
+        nodes = _with_tensors_after(copied.nodes, logits, added)
         return copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
 
     def _with(self, nodes: Sequence[Node], results: ResultSpec | None = None) -> "System":
@@ -211,6 +214,34 @@ class _Fused(nn.Module):
         for node in self.nodes:
             run_node(node, tensors)
         return tuple(tensors[name] for name in self.outputs)
+
+
+def _head_of(nodes: Sequence[Node], logits: str | None) -> ClassHead | None:
+    for node in nodes:
+        if logits in node.outputs:
+            if isinstance(node.module, _Fused):
+                return _head_of(node.module.nodes, logits)
+            heads = [part for part in node.module.modules() if isinstance(part, ClassHead)]
+            return heads[-1] if heads else None
+    return None
+
+
+def _with_tensors_after(
+    nodes: Sequence[Node], name: str, added: tuple[str, ...]
+) -> tuple[Node, ...]:
+    """The nodes, whose modules now give more tensors after the named one."""
+    renamed = []
+    for node in nodes:
+        if name in node.outputs:
+            at = node.outputs.index(name) + 1
+            outputs = (*node.outputs[:at], *added, *node.outputs[at:])
+            module = node.module
+            if isinstance(module, _Fused):
+                parts = _with_tensors_after(module.nodes, name, added)
+                module = _Fused(parts, node.inputs, outputs)
+            node = Node(node.name, module, node.inputs, outputs)
+        renamed.append(node)
+    return tuple(renamed)
 
 
 @torch.no_grad()
