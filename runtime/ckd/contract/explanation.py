@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FULL_LOG_ODDS: Final = 10.0
 #: The border of the lesion, apart from every colour of the map.
 BORDER_RGB: Final = (255, 255, 255)
-_STRONGEST: Final = 0.75  # share of the colour where the map is at its strongest
+_STRONGEST: Final = 0.65  # share of the colour where the map is at its strongest
 _SKIN_GREY: Final = 170
 _TEXT_RGB: Final = (255, 255, 255)
 
@@ -58,14 +58,21 @@ def draw_heat(image_HWC: NDArray[np.uint8], heat_hw: NDArray[np.float32]) -> NDA
     level_HW = np.round(255 * np.clip(heat_HW, 0.0, 1.0)).astype(np.uint8)
     grey_HW = cv2.cvtColor(np.ascontiguousarray(image_HWC), cv2.COLOR_RGB2GRAY)
     share_HW1 = np.arange(256, dtype=np.float32)[level_HW, None] * np.float32(_STRONGEST / 255)
-    mixed_HWC = colours()[level_HW] * share_HW1 + grey_HW[..., None] * (1 - share_HW1)
+    mixed_HWC = _colours()[level_HW] * share_HW1 + grey_HW[..., None] * (1 - share_HW1)
     return np.asarray(np.round(mixed_HWC), np.uint8)
 
 
-def colours() -> NDArray[np.uint8]:
-    """The colour of each level, [256, 3]: inferno, which grows evenly lighter, also for the
-    colour-blind, and in print."""
-    levels_256x1 = np.arange(256, dtype=np.uint8)[:, None]
+def colour_over_skin(level: float) -> tuple[int, int, int]:
+    """How a level between 0 and 1 looks over skin of middling brightness, for legends."""
+    skin_HWC = np.full((1, 1, 3), _SKIN_GREY, np.uint8)
+    red, green, blue = draw_heat(skin_HWC, np.array([[level]], np.float32))[0, 0].tolist()
+    return red, green, blue
+
+
+def _colours() -> NDArray[np.uint8]:
+    """The colour of each level, [256, 3]: inferno, which grows evenly lighter, so that it can be
+    read by the colour-blind; without its palest end, which skin has too."""
+    levels_256x1 = np.linspace(0, 235, 256).astype(np.uint8)[:, None]
     return np.asarray(cv2.applyColorMap(levels_256x1, cv2.COLORMAP_INFERNO)[:, 0, ::-1], np.uint8)
 
 
@@ -105,7 +112,5 @@ def _draw_scale(canvas_HWC: NDArray[np.uint8], unit: float) -> None:
     base = height - round(6 * unit)
     write(canvas_HWC, low, pad, base, _TEXT_RGB, small, 1.0)
     write(canvas_HWC, high, end + pad, base, _TEXT_RGB, small, 1.0)
-    # As they look over skin, not as they are before they are mixed with it.
-    skin_HWC = np.full((thick_px, bar_px, 3), _SKIN_GREY, np.uint8)
-    ramp_hw = np.linspace(0, 1, bar_px, dtype=np.float32)[None]
-    canvas_HWC[base - thick_px : base, start:end] = draw_heat(skin_HWC, ramp_hw)
+    bar = [colour_over_skin(level) for level in np.linspace(0, 1, bar_px)]
+    canvas_HWC[base - thick_px : base, start:end] = np.array(bar, np.uint8)
