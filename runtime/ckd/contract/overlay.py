@@ -65,7 +65,8 @@ def draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> 
     if not lines:
         return
     pad, step = round(8 * unit), round(20 * unit)
-    width = max(text_width(line, unit, 1.0 if row else 1.6) for row, line in enumerate(lines))
+    first, *others = (text_width(line, unit) for line in lines)
+    width = max(round(1.06 * first), *others, 0)  # bold letters are that much wider
     shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
     for row, line in enumerate(lines):
         y = pad + round(step * (row + 0.7))
@@ -86,10 +87,9 @@ def _draw_legend(
         x += width + pad
 
 
-def text_width(text: str, unit: float, weight: float = 1.0) -> int:
+def text_width(text: str, unit: float) -> int:
     """In pixels, as `write` writes it."""
-    thickness = max(1, round(weight * unit))
-    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, thickness)[0][0])
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
 
 
 def shade(strip_HWC: NDArray[np.uint8]) -> None:

@@ -67,9 +67,9 @@ def embedding_figure(
     for label in sorted(set(labels_N.tolist())):
         colour = plots.COLOURS[label % len(plots.COLOURS)]
         of_N = labels_N == label
-        right_N2, wrong_N2 = places_N2[of_N & ~wrong_N], places_N2[of_N & wrong_N]
-        handles.append(axes.scatter(*right_N2.T, s=26, color=colour, alpha=0.8, linewidths=0))
-        axes.scatter(*wrong_N2.T, s=34, color=colour, marker="x", linewidths=1.6)
+        (x, y), (x_wrong, y_wrong) = places_N2[of_N & ~wrong_N].T, places_N2[of_N & wrong_N].T
+        handles.append(axes.scatter(x, y, s=26, color=colour, alpha=0.8, linewidths=0))
+        axes.scatter(x_wrong, y_wrong, s=34, color=colour, marker="x", linewidths=1.6)
         texts.append(f"{label_of(evaluation.labels, label)} ({int(of_N.sum())})")
     handles.append(axes.scatter([], [], s=34, color=plots.GREY, marker="x", linewidths=1.6))
     texts.append("answered wrongly")
