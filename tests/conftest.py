@@ -46,6 +46,25 @@ def make_tiny_system() -> "Callable[[], System]":
 
 
 @pytest.fixture(scope="session")
+def explained_bundle(
+    make_tiny_system: "Callable[[], System]", tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What `ckd-export bundle RUN --explain --precision fp32,fp16` makes of the tiny system, but at
+    64 px, where the maps have more places than one. Read only."""
+    from ckd.export import cli
+    from ckd.train.recipes.ckdnet import ckdnet_tiny
+
+    folder = tmp_path_factory.mktemp("explained")
+    system = make_tiny_system()
+    system.image_size = 64
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ckd.train.run_folder.load_run", lambda run: (ckdnet_tiny(), system))
+        patch.setattr(cli, "_provenance", lambda *given: {"data": "none"})
+        cli.bundle(folder, folder / "tiny", name="tiny", explain=True, precision="fp32,fp16")
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
 def quantized_graphs() -> ModuleType:
     """`tests/quantized_graphs.py`: tiny INT8 graphs, whole and broken."""
     pytest.importorskip("onnx")

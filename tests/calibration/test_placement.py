@@ -69,6 +69,20 @@ def test_tensors_that_go_to_another_network_are_no_ends() -> None:
     assert quantised_layers(_model([_conv("h", "gate")], {"h": MAP}, ["gate"]), set()) == ["gate"]
 
 
+def test_layers_that_are_enlarged_and_added_into_an_answer_are_left() -> None:
+    nodes = [
+        _conv("h", "a"),
+        _conv("a", "coarse"),
+        _conv("a", "fine"),
+        helper.make_node("Resize", ["coarse", "", "scales"], ["large"], "large"),
+        _node("Add", ["fine", "large"], "class_map"),
+    ]
+    model = _model(nodes, {"h": MAP}, ["class_map"])
+    assert quantised_layers(model, {"class_map"}) == ["a"]
+    layers = quantised_layers(model, {"another"}, residual_adds=False)
+    assert layers == ["a", "coarse", "fine"]
+
+
 def test_layers_on_one_pixel_are_left() -> None:
     nodes = [
         helper.make_node("ReduceMean", ["h", "axes"], ["mean"], "mean"),

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable, SourceUnavailable, UsageError
+from ckd.contract.explanation import draw_explanation
 from ckd.contract.results import NOTICE, Finding
 from ckd.runtime.live import (
     LiveStatistics,
@@ -242,6 +243,17 @@ def test_a_snapshot_holds_frame_mask_overlay_and_numbers(tmp_path: Path) -> None
     record = json.loads((overlay.parent / f"{stem}.json").read_text())
     assert record["image"] == f"{stem}.png"
     assert (record["frame"], record["top"], record["lesion_area_px"]) == (7, "NEV", 24 * 32)
+
+
+def test_a_snapshot_with_class_maps_holds_what_speaks_for_the_answer(tmp_path: Path) -> None:
+    plain = shown(7)
+    maps = {label: np.eye(2, dtype=np.float32) for label in plain.finding.probabilities}
+    finding = replace(plain.finding, class_maps=maps)
+    overlay = save_snapshot(tmp_path, replace(plain, finding=finding))
+    stored_bgr = cv2.imread(str(overlay).replace("_overlay", "_explanation"))
+    assert stored_bgr is not None
+    expected_HWC = draw_explanation(plain.frame.image_HWC, finding)
+    np.testing.assert_array_equal(stored_bgr[..., ::-1], expected_HWC)
 
 
 def test_a_snapshot_that_cannot_be_written_says_where(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from ckd.train.systems.graph import System
 
 RECIPE = ckdnet_tiny()
 LABELS = ("MEL", "SBK", "NEV")
-FIGURES = ("roc.png", "precision_recall.png", "jaccard.png", "worst_cases.png")
+FIGURES = ("roc.png", "precision_recall.png", "jaccard.png", "worst_cases.png", "explanations.png")
 
 
 @pytest.fixture(scope="module", autouse=True)

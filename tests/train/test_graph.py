@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.train.networks.blocks import ClassHead
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.graph import TEACHER, Node, System, run_node, tensor_shapes
@@ -354,6 +355,37 @@ def test_class_maps_add_up_to_the_logits() -> None:
     torch.testing.assert_close(map_BKHW.mean(dim=(2, 3)) + bias, tensors["logits"])
     outputs = explained.nodes[1].outputs
     assert outputs[:2] == ("logits", "class_map")
+
+
+def test_a_classifier_inside_a_fused_node_is_explained_the_same() -> None:
+    torch.manual_seed(0)
+    plain = small_ckdnet().eval()
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    whole = plain.merged([node.name for node in plain.nodes], "whole").eval()
+    # What only training needs is cut from a node by wrapping it.
+    no_mask = plain._with(plain.nodes, ResultSpec("logits")).deployed()
+    with torch.no_grad():
+        expected = plain.explained()(images)
+        for built in (whole, no_mask):
+            assert isinstance(built.class_head, ClassHead)
+            got = built.explained()(images)
+            for name in ("logits", "class_map"):
+                assert torch.equal(got[name], expected[name])
+            assert built.results.class_map is None
+            assert built.class_head.gives_map is False
+
+
+def test_features_are_what_the_last_layer_takes_and_no_answer() -> None:
+    torch.manual_seed(0)
+    explained = small_ckdnet().eval().explained(features=True)
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        tensors = explained(images)
+    assert "features" not in explained.results.names()
+    head = explained.class_head
+    assert head is not None
+    torch.testing.assert_close(head.fc(tensors["features"]), tensors["logits"])
+    assert tensors["features"].shape == (2, sum(head.channels))
 
 
 # Teachers ------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def latency_command(
             assert run is not None
             _say("exporting the networks, and one fused graph of them")
             bundle = bundle or export_run(run, folder)
-            fused = export_fused(run, folder, folds=True)
+            fused = export_fused(run, folder, bundle, folds=True)
         _say("measuring")
         report = latency(
             bundle,
@@ -206,7 +206,7 @@ def compare_command(
         assert run is not None
         _say("exporting the networks, and one fused graph of them")
         made = bundle[0] if bundle else export_run(run, folder)
-        fused = export_fused(run, folder, folds=False)
+        fused = export_fused(run, folder, made, folds=False)
         if not bundle and images:
             _say("quantising")
             made = int8_bundle(made, images, folder / "int8")

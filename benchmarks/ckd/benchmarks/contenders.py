@@ -112,6 +112,7 @@ class Whole:
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
             exclusive=self.manifest.results.exclusive,
+            class_maps=answers.class_maps,
             quality={},
             timings_ms={"total": self.networks_ms[-1]},
             bundle=self.manifest.name,
@@ -166,6 +167,8 @@ def _open_pytorch(
     from ckd.train.run_folder import load_run
 
     _, system = load_run(run)
+    if manifest.results.class_map is not None:
+        system = system.explained()
     system.to(memory_format=torch.channels_last)  # as in training; the faster one for MobileNetV2
     if (system.labels, system.image_size) != (manifest.labels, manifest.image_size):
         raise UsageError(

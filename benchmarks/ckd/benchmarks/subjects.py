@@ -74,9 +74,14 @@ def export_run(run: Path, folder: Path) -> Path:
     return bundle
 
 
-def export_fused(run: Path, folder: Path, *, folds: bool) -> Path:
-    """One ONNX file of a run's whole cascade: with the bundle's folds, or as PyTorch exports it."""
+def export_fused(run: Path, folder: Path, like: Path, *, folds: bool) -> Path:
+    """One ONNX file of a run's whole cascade: with the bundle's folds, or as PyTorch exports it.
+
+    It gives the answers that the bundle ``like`` gives, class maps too if that has them.
+    """
     _, system = load_run(run)
+    if Bundle(like).manifest.results.class_map is not None:
+        system = system.explained()
     system = folded(system) if folds else system
     whole = system.merged([node.name for node in system.nodes], "fused")
     whole.eval()  # a new module is in training mode, and exported so it would be another network

@@ -3,8 +3,8 @@
 Left in float are:
 
 * layers that read the image: with three or four channels there is nothing to gain;
-* layers whose output leaves the network as logits, where every step of a coarse grid is a step of
-  the answer;
+* layers whose output leaves the network as logits, as it is or enlarged and added to others, where
+  every step of a coarse grid is a step of the answer;
 * layers on 1x1 maps (squeeze and excitation) and on vectors, which cost nothing;
 * additions and products with a constant, such as ``1 + gate``: TensorRT refuses them.
 """
@@ -34,6 +34,7 @@ def quantised_layers(
     graph = shape_inference.infer_shapes(model).graph
     shapes = {v.name: _shape(v) for v in (*graph.input, *graph.value_info, *graph.output)}
     from_image = _reached_without_layers(graph.node, _image_inputs(graph))
+    answers = _summed_into(graph.node, answers)
     wanted = [
         node
         for node in graph.node
@@ -100,6 +101,15 @@ def _reached_without_layers(nodes: Sequence[NodeProto], start: set[str]) -> set[
         if node.op_type not in LAYERS and reached & set(node.input):
             reached.update(node.output)
     return reached
+
+
+def _summed_into(nodes: Sequence[NodeProto], answers: Collection[str]) -> set[str]:
+    """The answers, and the tensors that become one by enlarging and adding alone."""
+    found = set(answers)
+    for node in reversed(nodes):
+        if node.op_type in ("Resize", "Add") and found & set(node.output):
+            found.update(node.input)
+    return found
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

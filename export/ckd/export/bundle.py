@@ -27,11 +27,11 @@ from ckd.train.systems.graph import System, tensor_shapes
 EDGE_DTYPES: Mapping[str, DType] = {"fp32": "float32", "fp16": "float16"}
 
 #: By the precision computed in. In FP32 rounding may move a border pixel; half precision keeps 11
-#: bits, bfloat16 8.
+#: bits, bfloat16 8. Class maps of a trained MobileNetV2 cascade were seen 0.001, 0.04 and 0.28 off.
 ACCEPTANCE = {
-    "fp32": Tolerance(mask_jaccard=0.99, probability=0.005),
-    "fp16": Tolerance(mask_jaccard=0.98, probability=0.02),
-    "bf16": Tolerance(mask_jaccard=0.95, probability=0.05),
+    "fp32": Tolerance(mask_jaccard=0.99, probability=0.005, class_map=0.05),
+    "fp16": Tolerance(mask_jaccard=0.98, probability=0.02, class_map=0.5),
+    "bf16": Tolerance(mask_jaccard=0.95, probability=0.05, class_map=1.0),
 }
 
 Progress = Callable[[str, int, int], None]

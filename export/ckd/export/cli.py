@@ -35,6 +35,14 @@ def bundle(
             help="Export several nodes as one, as in seg=seg_encoder,seg_decoder; repeatable.",
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Let the classifier also say what each place adds to each label (class "
+            "activation maps).",
+        ),
+    ] = False,
     precision: Annotated[
         str, typer.Option(help="Precisions of the files, as in fp32,fp16.")
     ] = "fp32",
@@ -60,6 +68,8 @@ def bundle(
 
     recipe, system = load_run(run)
     scores = measured_scores(run, system)
+    if explain:
+        system = system.explained()
     for wish in merge or ():
         system = merged_as(system, wish)
     report = write_bundle(

@@ -55,6 +55,7 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
         f"- Input: 8-bit RGB, squashed to {manifest.image_size} x {manifest.image_size} px",
         f"- Labels: {labels}{'' if exclusive else _INDEPENDENT}",
         f"- Precisions: {', '.join(manifest.precisions())}",
+        *_explanations(manifest),
         "",
         "## Where the weights come from",
         "",
@@ -75,6 +76,16 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
     if evidence.notes:
         lines += [evidence.notes.strip(), ""]
     return "\n".join(lines)
+
+
+def _explanations(manifest: Manifest) -> list[str]:
+    if manifest.results.class_map is None:
+        return []
+    height, width = manifest.shapes[manifest.results.class_map][2:]
+    return [
+        f"- Explanations: class activation maps of {height} x {width} places; what they cannot "
+        "say stands in `ckd.contract.explanation`"
+    ]
 
 
 def _measured(scores: Mapping[str, Any]) -> list[str]:

@@ -19,12 +19,13 @@ class Answers:
     mask_HW: NDArray[np.bool_] | None
     coarse_mask_HW: NDArray[np.bool_] | None
     probabilities: Mapping[str, float]  # by label, in the order of the labels
+    class_maps: Mapping[str, NDArray[np.float32]]  # by label, as in `Finding.class_maps`
 
 
 def answers_from_logits(
     manifest: Manifest, logits: Mapping[str, NDArray[Any]], height: int, width: int
 ) -> Answers:
-    """Masks in pixels of the photograph, and probabilities.
+    """Masks in pixels of the photograph, probabilities, and class maps as they are.
 
     Args:
         manifest: names the logits, the labels and the mask threshold.
@@ -47,10 +48,15 @@ def answers_from_logits(
     if results.class_logits is not None:
         values = class_probabilities(logits[results.class_logits][0], results.exclusive)
         probabilities = dict(zip(manifest.labels, values.tolist(), strict=True))
+    class_maps: dict[str, NDArray[np.float32]] = {}
+    if results.class_map is not None:
+        maps_Khw = np.array(logits[results.class_map][0], dtype=np.float32)  # a copy to keep
+        class_maps = dict(zip(manifest.labels, maps_Khw, strict=True))
     return Answers(
         mask_HW=mask(results.mask_logits, None),
         coarse_mask_HW=mask(results.coarse_logits, side if results.coarse_align_corners else None),
         probabilities=probabilities,
+        class_maps=class_maps,
     )
 
 

@@ -43,7 +43,7 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: "Finding") -> NDArray[np
         for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
     ]
     if min(canvas.shape[:2]) >= 160:  # no room for words on a thumbnail
-        _draw_lines(canvas, lines, unit)
+        draw_lines(canvas, lines, unit)
         if fine is not None and coarse is not None and coarse.any():
             _draw_legend(canvas, {"fine outline": FINE_RGB, "coarse outline": COARSE_RGB}, unit)
     return canvas
@@ -62,16 +62,17 @@ def draw_border(
     cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
 
 
-def _draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> None:
+def draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> None:
     """Text in the top left corner on a darkened strip, the first line larger."""
     if not lines:
         return
     pad, step = round(8 * unit), round(20 * unit)
-    width = max(_text_width(line, unit) for line in lines)
-    _shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
+    first, *others = (text_width(line, unit) for line in lines)
+    width = max(round(1.06 * first), *others, 0)  # bold letters are that much wider
+    shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
     for row, line in enumerate(lines):
         y = pad + round(step * (row + 0.7))
-        _write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, 1.6 if row == 0 else 1.0)
+        write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, 1.6 if row == 0 else 1.0)
 
 
 def _draw_legend(
@@ -79,25 +80,26 @@ def _draw_legend(
 ) -> None:
     """Each name in its own colour, side by side in the bottom left corner, on a darkened strip."""
     small, pad, height = 0.8 * unit, round(8 * unit), canvas_HWC.shape[0]
-    widths = [_text_width(name, small) for name in colours]
+    widths = [text_width(name, small) for name in colours]
     top = height - round(20 * unit)
-    _shade(canvas_HWC[top:, : sum(widths) + pad * (len(widths) + 1)])
+    shade(canvas_HWC[top:, : sum(widths) + pad * (len(widths) + 1)])
     x = pad
     for (name, colour), width in zip(colours.items(), widths, strict=True):
-        _write(canvas_HWC, name, x, height - round(6 * unit), colour, small, 1.0)
+        write(canvas_HWC, name, x, height - round(6 * unit), colour, small, 1.0)
         x += width + pad
 
 
-def _text_width(text: str, unit: float) -> int:
+def text_width(text: str, unit: float) -> int:
+    """In pixels, as `write` writes it."""
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
 
 
-def _shade(strip_HWC: NDArray[np.uint8]) -> None:
+def shade(strip_HWC: NDArray[np.uint8]) -> None:
     """Darken a part of a picture, in place, for words to stand out."""
     strip_HWC[:] = (strip_HWC * _SHADE).astype(np.uint8)
 
 
-def _write(
+def write(
     canvas_HWC: NDArray[np.uint8],
     text: str,
     x: int,
@@ -106,5 +108,6 @@ def _write(
     unit: float,
     weight: float,
 ) -> None:
+    """Write a line of text onto a picture, in place, from (x, y) at its base."""
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(weight * unit))
     cv2.putText(canvas_HWC, text, (x, y), font, 0.45 * unit, colour, thickness, cv2.LINE_AA)

@@ -5,7 +5,7 @@ Suffixes: H rows, W columns of the image as given.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.explanation import draw_explanation
 from ckd.contract.labels import lesion_name
 from ckd.contract.overlay import draw_overlay
 
@@ -39,6 +40,10 @@ class Finding:
             is not included.
         bundle: name and first digits of the digest of the bundle that was used.
         exclusive: an image is of exactly one label; otherwise it may be of none.
+        class_maps: by label, float32 at the network's resolution: what each place of the squashed
+            photograph adds to the label's logit, so that the mean over places is the logit less a
+            constant. Empty unless the bundle was exported with explanations; see
+            `ckd.contract.explanation` for what they can and cannot say.
     """
 
     mask_HW: NDArray[np.bool_] | None
@@ -50,6 +55,7 @@ class Finding:
     backend: str
     precision: str
     exclusive: bool = True
+    class_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def top(self) -> str | None:
@@ -75,7 +81,7 @@ class Finding:
         return NO_LESION if self.mask_HW is not None and not self.lesion_area_px else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the masks' pixels, ready for JSON."""
+        """Everything but the pixels of masks and maps, ready for JSON."""
         return {
             "size_hw": None if self.mask_HW is None else list(self.mask_HW.shape),
             "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()},
@@ -98,6 +104,8 @@ class Finding:
     ) -> dict[str, str]:
         """Write ``<stem>_mask.png`` (0/255), ``<stem>_overlay.png`` and ``<stem>.json``.
 
+        With class maps also ``<stem>_explanation.png``, see `draw_explanation`.
+
         Args:
             folder: created if missing.
             stem: of the file names.
@@ -105,7 +113,7 @@ class Finding:
             source: where it came from, written into the JSON as "image".
 
         Returns:
-            File names by kind: "mask", "overlay", "json".
+            File names by kind: "mask", "overlay", "json", "explanation".
         """
         folder.mkdir(parents=True, exist_ok=True)
         written = {"json": f"{stem}.json", "overlay": f"{stem}_overlay.png"}
@@ -113,6 +121,10 @@ class Finding:
         if self.mask_HW is not None:
             written["mask"] = f"{stem}_mask.png"
             _write_png(folder / written["mask"], self.mask_HW.astype(np.uint8) * 255)
+        if self.class_maps:
+            written["explanation"] = f"{stem}_explanation.png"
+            explained_HWC = draw_explanation(image_HWC, self)
+            _write_png(folder / written["explanation"], explained_HWC[..., ::-1])
         record = ({} if source is None else {"image": source}) | self.as_dict()
         (folder / written["json"]).write_text(json.dumps(record, indent=2) + "\n")
         return written

@@ -280,6 +280,7 @@ class Cascade(Closing):
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
             exclusive=self.manifest.results.exclusive,
+            class_maps=answers.class_maps,
             quality=quality,
             timings_ms=watch.timings_ms(),
             bundle=self.bundle_id,

@@ -42,7 +42,10 @@ def image_command(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/image"),
     as_json: Json = False,
 ) -> None:
-    """Analyse images: writes mask, overlay and JSON for each, and one predictions.csv."""
+    """Analyse images: writes mask, overlay and JSON for each, and one predictions.csv.
+
+    Of a bundle that was exported with --explain also what speaks for the most probable label.
+    """
     from ckd.contract.preprocess import read_rgb
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder
@@ -85,8 +88,11 @@ def video_command(
 ) -> None:
     """Analyse every frame of a video: writes an overlay video and predictions.csv.
 
-    Interrupted, or with a damaged video, it leaves the overlay so far as <name>_overlay.part.mp4.
+    Of a bundle that was exported with --explain also a video of what speaks for the most probable
+    label. Interrupted, or with a damaged video, it leaves what it has so far as
+    <name>_overlay.part.mp4.
     """
+    from ckd.contract.explanation import draw_explanation
     from ckd.contract.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import Recorder, run_live
@@ -97,15 +103,21 @@ def video_command(
         VideoFile(path) as source,
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
     ):
-        video = out / f"{path.stem}_overlay.mp4"
+        video, explained = (out / f"{path.stem}_{what}.mp4" for what in ("overlay", "explanation"))
         with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
             video.unlink(missing_ok=True)
+            explained.unlink(missing_ok=True)
             recorder = Recorder(video, fps=source.fps)
+            recorders = [recorder]
+            if cascade.manifest.results.class_map is not None:
+                recorders.append(Recorder(explained, fps=source.fps))
             total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
             tell = console.progress_bar("frames")
 
             def on_result(frame: Frame, finding: Finding) -> None:
                 folder.add_row(f"{path.stem}_{frame.index:06d}", finding)
+                for other in recorders[1:]:
+                    other.write(draw_explanation(frame.image_HWC, finding), frame.captured_s)
                 if as_json:
                     _print_finding(f"{path}#{frame.index}", finding, {}, as_json=True)
                 tell(frame.index + 1, total)
@@ -118,10 +130,11 @@ def video_command(
                 )  # fmt: skip
                 whole = report.stopped_by != "interrupted"
             finally:
-                if whole:
-                    recorder.close()
-                elif part := recorder.abandon():
-                    print(f"not finished: the overlay up to here is in {part}", file=sys.stderr)
+                for what, each in zip(("overlay", "explanation"), recorders, strict=False):
+                    if whole:
+                        each.close()
+                    elif part := each.abandon():
+                        print(f"not finished: the {what} up to here is in {part}", file=sys.stderr)
     if not whole:
         raise KeyboardInterrupt
     figures = report.statistics

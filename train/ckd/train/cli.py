@@ -105,6 +105,7 @@ def evaluate_command(
     """Score a trained run: official metrics, per-image scores, curves, worst cases."""
     from ckd.train.data.dataset import drop_unreadable
     from ckd.train.data.layouts import read_split
+    from ckd.train.embedding import MIN_IMAGES
     from ckd.train.evaluate import evaluate
     from ckd.train.machine import device_for
     from ckd.train.run_folder import load_run
@@ -122,6 +123,8 @@ def evaluate_command(
         recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
     )
     print(json.dumps(result.as_dict()) if as_json else result.to_text())
+    if not (folder / "tsne.png").exists():
+        print(f"no tsne.png: it takes a classifier and {MIN_IMAGES} labels", file=sys.stderr)
     print(f"details: {folder}", file=sys.stderr)
 
 

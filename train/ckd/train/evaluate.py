@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
 from ckd.contract.errors import UsageError
 from ckd.train.config import Augmentation, Recipe
 from ckd.train.data.samples import Sample, SampleSet, numbered_as
+from ckd.train.embedding import embedding_figure
 from ckd.train.evaluation import Evaluation, Views, summarised
 from ckd.train.evaluation_folder import outlined, worst, write_folder
+from ckd.train.explanation_sheet import chosen, explained_pictures, explanation_sheet
 from ckd.train.scores import ImageScore
 from ckd.train.scoring import score_image
-from ckd.train.systems.graph import System
+from ckd.train.systems.graph import FEATURES, System
 from ckd.train.views import Answers, answers
 
 #: Called with the number of images done and of all.
@@ -47,29 +53,44 @@ def evaluate(
         Augmentation(),
     )
 
-    def answered(some: Sequence[Sample]) -> Iterator[tuple[Sample, Answers]]:
-        return answers(system, some, views, settings, batch_size)
+    # The same answers, and what the classifier rests them on.
+    open_system = system.explained(features=True) if system.class_head else system
+    features: list[NDArray[np.float32]] = []
 
-    was_training = system.training
-    system.eval()
+    def answered(some: Sequence[Sample]) -> Iterator[tuple[Sample, Answers]]:
+        return answers(open_system, some, views, settings, batch_size)
+
+    was_training = open_system.training
+    open_system.eval()
     try:
         images: list[ImageScore] = []
         for sample, answer in answered(samples.samples):
             images.append(score_image(system, answer, sample))
+            if FEATURES in answer:
+                features.append(answer[FEATURES])
             if progress is not None:
                 progress(len(images), len(samples))
-        # The worst are answered again, so that no masks need be kept of thousands of images.
-        ids = {score.id for scores in worst(images).values() for score in scores}
-        pictures = {
-            sample.id: outlined(system, sample, answer)
-            for sample, answer in answered([s for s in samples.samples if s.id in ids])
-        }
+        evaluation = summarised(
+            recipe.name, system, samples, images, weights=system.digest(), tasks=recipe.tasks,
+            mask_threshold=system.mask_threshold, views=views,
+        )  # fmt: skip
+        # These are answered again, so that no masks need be kept of thousands of images.
+        to_explain = {s.id: s for scores in chosen(evaluation).values() for s in scores}
+        ids = {score.id for scores in worst(images).values() for score in scores} | {*to_explain}
+        pictures, explained = {}, {}
+        for sample, answer in answered([s for s in samples.samples if s.id in ids]):
+            pictures[sample.id] = outlined(system, sample, answer)
+            if features and sample.id in to_explain:
+                explained[sample.id] = explained_pictures(
+                    open_system, sample, answer, to_explain[sample.id]
+                )
     finally:
-        system.train(was_training)
+        open_system.train(was_training)
 
-    evaluation = summarised(
-        recipe.name, system, samples, images, weights=system.digest(), tasks=recipe.tasks,
-        mask_threshold=system.mask_threshold, views=views,
-    )  # fmt: skip
-    write_folder(evaluation, pictures, out)
+    figures: dict[str, Figure] = {}
+    if explained:
+        figures["explanations.png"] = explanation_sheet(evaluation, pictures, explained)
+    if features and (figure := embedding_figure(evaluation, features)) is not None:
+        figures["tsne.png"] = figure
+    write_folder(evaluation, pictures, figures, out)
     return evaluation

@@ -5,6 +5,8 @@
     roc.png                 and precision_recall.png, where labels are known
     jaccard.png             how the masks' scores spread, where masks are known
     worst_cases.png         the photographs that went worst
+    explanations.png        what spoke for the predicted labels, where labels are known
+    tsne.png                how the classifier's features lie, where 20 images have labels
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
@@ -17,8 +19,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ckd.contract.explanation import draw_heat
 from ckd.contract.labels import label_of
 from ckd.contract.overlay import FINE_RGB, draw_border
 from ckd.contract.preprocess import mask_from_logits, read_rgb
@@ -36,18 +40,22 @@ _TILE_PX = 320  # longer side
 _MASK_COLUMNS = ("jaccard", "dice", "sensitivity", "specificity", "accuracy")
 _FILES = (
     "scores.json", "per_image.csv", "roc.png", "precision_recall.png", "jaccard.png",
-    "worst_cases.png",
+    "worst_cases.png", "explanations.png", "tsne.png",
 )  # fmt: skip
 
 
 def write_folder(
-    evaluation: Evaluation, pictures: Mapping[str, NDArray[np.uint8]], out: Path
+    evaluation: Evaluation,
+    pictures: Mapping[str, NDArray[np.uint8]],
+    figures: Mapping[str, Figure],
+    out: Path,
 ) -> None:
     """Write the folder described above; an earlier one is replaced as a whole.
 
     Args:
         evaluation: what was found.
         pictures: of the `worst` images, by id, as `outlined` draws them.
+        figures: further ones, by file name.
         out: created if missing.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -57,12 +65,14 @@ def write_folder(
     _draw_curves(evaluation, out)
     if pictures:
         tiles = {
-            heading: [plots.Tile(pictures[s.id], _caption(s, evaluation)) for s in scores]
+            heading: [plots.Tile(pictures[s.id], caption(s, evaluation)) for s in scores]
             for heading, scores in worst(evaluation.images).items()
         }
         colours = {"truth": TRUTH_RGB, "predicted": FINE_RGB}
         sheet = plots.contact_sheet(tiles, colours, evaluation.title)
         plots.save(sheet, out / "worst_cases.png", dpi=120)
+    for name, figure in figures.items():
+        plots.save(figure, out / name, dpi=120)
     # Last, so that a folder that has it is complete.
     (out / "scores.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n")
 
@@ -90,12 +100,22 @@ def probability_of_truth(score: ImageScore) -> float | None:
     return score.probabilities[score.label]
 
 
-def outlined(system: System, sample: Sample, answer: Answers) -> NDArray[np.uint8]:
-    """The photograph, small, with the borders of the true and the fine mask."""
+def outlined(
+    system: System,
+    sample: Sample,
+    answer: Answers,
+    heat_hw: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
+    """The photograph, small, with the borders of the true and the fine mask.
+
+    With ``heat_hw``, under a map as `ckd.contract.explanation.draw_heat` draws it.
+    """
     image_HWC = read_rgb(sample.image)
     scale = _TILE_PX / max(image_HWC.shape)
     size = (max(1, round(image_HWC.shape[1] * scale)), max(1, round(image_HWC.shape[0] * scale)))
     small_HWC = np.asarray(cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if heat_hw is not None:
+        small_HWC = draw_heat(small_HWC, heat_hw)
     if sample.mask is not None:
         truth = cv2.resize(
             read_mask(sample.mask).astype(np.float32), size, interpolation=cv2.INTER_AREA
@@ -123,7 +143,7 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
             masks.append(getattr(score.coarse, "jaccard", None))
             row = [score.id, "" if score.label is None else label_of(labels, score.label)]
             row += [f"{p:.6f}" for p in probabilities] or [""] * len(labels)
-            row.append(label_of(labels, _said(score, evaluation)) if probabilities else "")
+            row.append(label_of(labels, said(score, evaluation)) if probabilities else "")
             row += ["" if value is None else f"{value:.6f}" for value in masks]
             table.writerow([*row, evaluation.views])
 
@@ -143,7 +163,7 @@ def _draw_curves(evaluation: Evaluation, out: Path) -> None:
         plots.save(plots.jaccard_figure(jaccards, title), out / "jaccard.png")
 
 
-def _said(score: ImageScore, evaluation: Evaluation) -> int:
+def said(score: ImageScore, evaluation: Evaluation) -> int:
     """Index of the likeliest label; past the last where all may be wrong and none is likely."""
     assert score.probabilities is not None
     top = int(np.argmax(score.probabilities))
@@ -151,15 +171,15 @@ def _said(score: ImageScore, evaluation: Evaluation) -> int:
     return len(evaluation.labels) if none else top
 
 
-def _caption(score: ImageScore, evaluation: Evaluation) -> tuple[str, ...]:
+def caption(score: ImageScore, evaluation: Evaluation) -> tuple[str, ...]:
     """Id, mask score, and what the label is and was taken for."""
     labels = evaluation.labels
     lines = [score.id if len(score.id) <= 30 else f"...{score.id[-27:]}"]
     if score.fine is not None:
         lines.append(f"Jaccard {score.fine.jaccard:.3f}")
     if score.probabilities is not None:
-        said = label_of(labels, _said(score, evaluation))
-        lines.append(f"predicted {said} {max(score.probabilities):.3f}")
+        top = label_of(labels, said(score, evaluation))
+        lines.append(f"predicted {top} {max(score.probabilities):.3f}")
         if score.label is not None:
             true = label_of(labels, score.label)
             lines.append(f"true {true} {probability_of_truth(score):.3f}")

@@ -24,11 +24,12 @@ from ckd.train.config import Augmentation
 from ckd.train.data.augment import multi_scale_crop
 from ckd.train.data.samples import Sample
 from ckd.train.evaluation import Views
-from ckd.train.systems.graph import System
+from ckd.train.systems.graph import FEATURES, System
 
 Image = NDArray[np.uint8]
 Real = NDArray[np.float32]
-#: One image's logits by tensor name, as `ckd.train.scoring.score_image` takes them.
+#: One image's logits by tensor name, as `ckd.train.scoring.score_image` takes them, and where the
+#: system computes them the classifier's features.
 Answers = dict[str, Real]
 
 #: Sides of the crops that the classifier is shown beside the whole photograph.
@@ -103,7 +104,7 @@ def answers(
     settings: Augmentation,
     batch_size: int = 16,
 ) -> Iterator[tuple[Sample, Answers]]:
-    """Each image's answers in turn, averaged over its views.
+    """Each image's answers in turn, averaged over its views. Class maps are not among them.
 
     Args:
         system: in evaluation mode; run on the device that its weights lie on.
@@ -115,10 +116,10 @@ def answers(
     Raises:
         InputError: an image that cannot be decoded.
     """
-    side_px = system.image_size
-    names = system.results.names()
-    label_names = [name for name in names if name == system.results.class_logits]
-    mask_names = [name for name in names if name != system.results.class_logits]
+    side_px, results = system.image_size, system.results
+    made = {name for node in system.nodes for name in node.outputs}
+    label_names = [name for name in (results.class_logits, FEATURES) if name in made]
+    mask_names = [n for n in (results.mask_logits, results.coarse_logits) if n is not None]
 
     def looked_at(sample: Sample) -> tuple[Image, Image]:
         """What the classifier and what the segmentation is shown."""
@@ -137,13 +138,13 @@ def answers(
             shown = list(pool.map(looked_at, chunk))
             for_labels = np.stack([pair[0] for pair in shown])
             if views == "1":
-                found = _run(system, for_labels, names, batch_size)
+                found = _run(system, for_labels, [*label_names, *mask_names], batch_size)
                 averaged = {name: per_view[:, 0] for name, per_view in found.items()}
             else:
                 for_masks = np.stack([pair[1] for pair in shown])
                 labels = _run(system, for_labels, label_names, batch_size)
                 masks = _run(system, for_masks, mask_names, batch_size)
-                averaged = {name: logits_NVK.mean(axis=1) for name, logits_NVK in labels.items()}
+                averaged = {name: of_views.mean(axis=1) for name, of_views in labels.items()}
                 for name, logits in masks.items():  # [N, V, 1, H, W]
                     averaged[name] = np.stack(
                         [averaged_margin(l_V1HW[:, 0], system.mask_threshold) for l_V1HW in logits]

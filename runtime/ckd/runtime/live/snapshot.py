@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError
+from ckd.contract.explanation import draw_explanation
 from ckd.runtime.live.view import Shown, result_json
 
 
 def save_snapshot(folder: Path, shown: Shown) -> Path:
     """Write ``<stem>.png``, ``_mask.png``, ``_overlay.png`` and ``.json``; the overlay's path.
+
+    With class maps also ``_explanation.png``.
 
     The stem holds the local time and the frame number, so nothing is ever overwritten.
 
@@ -31,6 +34,9 @@ def save_snapshot(folder: Path, shown: Shown) -> Path:
         if shown.finding.mask_HW is not None:
             mask = shown.finding.mask_HW.astype(np.uint8) * np.uint8(255)
             _write_png(folder / f"{stem}_mask.png", mask)
+        if shown.finding.class_maps:
+            explained_HWC = draw_explanation(shown.frame.image_HWC, shown.finding)
+            _write_png(folder / f"{stem}_explanation.png", explained_HWC)
         _write_png(overlay, shown.overlay_HWC)
         (folder / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -98,13 +98,15 @@ class ClassHead(nn.Module):
         size = max(tuple(x.shape[2:]) for x in maps_BCHW)
         kernels = torch.split(self.fc.weight, list(self.channels), dim=1)
         parts = [F.conv2d(x, w[..., None, None]) for x, w in zip(maps_BCHW, kernels, strict=True)]
-        return torch.stack(
-            [
-                p if tuple(p.shape[2:]) == size
-                else F.interpolate(p, size, mode="bilinear", align_corners=False)
-                for p in parts
-            ]
-        ).sum(dim=0)  # fmt: skip
+        total, *others = [p if tuple(p.shape[2:]) == size else enlarged(p, size) for p in parts]
+        for part in others:
+            total = total + part
+        return total
+
+
+def enlarged(x_BCHW: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bilinear, pixels taken as areas."""
+    return F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
 
 
 class ChannelGate(nn.Sequential):

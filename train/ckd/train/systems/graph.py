@@ -20,8 +20,9 @@ from ckd.train.networks.image_input import ImageInput
 
 #: Before the names of a teacher's nodes and tensors.
 TEACHER = "teacher_"
-#: The tensor that `System.explained` adds.
+#: The tensor that `System.explained` adds, and the one that it can add.
 CLASS_MAP = "class_map"
+FEATURES = "features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +159,30 @@ class System(nn.Module):
             raise UsageError(f"{self.name} has no teacher in it")
         return self._with(self.nodes, results).deployed()
 
-    def explained(self) -> "System":
+    @property
+    def class_head(self) -> ClassHead | None:
+        """The head that makes the class logits; None where there is none."""
+        return _head_of(self.nodes, self.results.class_logits)
+
+    def explained(self, *, features: bool = False) -> "System":
         """A copy that also answers with class maps, see `ClassHead`.
+
+        With ``features`` it also computes the tensor "features" [B, C], what the head's linear
+        layer takes. That is no answer: it is for looking at a trained system.
 
         Raises:
             UsageError: no `ClassHead` makes the class logits.
         """
         copied = copy.deepcopy(self)
-        nodes = [_explained(node, self.results.class_logits) for node in copied.nodes]
-        if not any(CLASS_MAP in node.outputs for node in nodes):
+        head, logits = copied.class_head, self.results.class_logits
+        if head is None or logits is None:
             raise UsageError(f"{self.name} has no classifier whose maps could explain it")
-        return copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
+        head.gives_map = True
+        head.gives_features |= features  # another may learn from them already
+        added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
+        nodes = _with_tensors_after(copied.nodes, logits, added)
+        made = copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
+        return made if features else made.deployed()
 
     def _with(self, nodes: Sequence[Node], results: ResultSpec | None = None) -> "System":
         made = System(
@@ -235,22 +249,33 @@ class _Fused(nn.Module):
         return tuple(tensors[name] for name in self.outputs)
 
 
-def _explained(node: Node, logits: str | None) -> Node:
-    """The node with class maps beside the logits, if it makes them by a `ClassHead`."""
-    if logits not in node.outputs:
-        return node
-    at = node.outputs.index(logits) + 1
-    outputs = (*node.outputs[:at], CLASS_MAP, *node.outputs[at:])
-    if isinstance(node.module, _Fused):
-        parts = [_explained(part, logits) for part in node.module.nodes]
-        found = any(CLASS_MAP in part.outputs for part in parts)
-        module = _Fused(parts, node.inputs, outputs)
-        return Node(node.name, module, node.inputs, outputs) if found else node
-    heads = [m for m in node.module.modules() if isinstance(m, ClassHead)]
-    if not heads:
-        return node
-    heads[-1].gives_map = True
-    return Node(node.name, node.module, node.inputs, outputs)
+def _head_of(nodes: Sequence[Node], logits: str | None) -> ClassHead | None:
+    for node in nodes:
+        if logits in node.outputs:
+            if isinstance(node.module, _Fused):
+                return _head_of(node.module.nodes, logits)
+            heads = [part for part in node.module.modules() if isinstance(part, ClassHead)]
+            return heads[-1] if heads else None
+    return None
+
+
+def _with_tensors_after(
+    nodes: Sequence[Node], name: str, added: tuple[str, ...]
+) -> tuple[Node, ...]:
+    """The nodes, whose modules now give more tensors after the named one."""
+    renamed = []
+    for node in nodes:
+        if name in node.outputs:
+            at = node.outputs.index(name) + 1
+            others = (other for other in node.outputs[at:] if other not in added)
+            outputs = (*node.outputs[:at], *added, *others)
+            module = node.module
+            if isinstance(module, _Fused):
+                parts = _with_tensors_after(module.nodes, name, added)
+                module = _Fused(parts, node.inputs, outputs)
+            node = Node(node.name, module, node.inputs, outputs)
+        renamed.append(node)
+    return tuple(renamed)
 
 
 @torch.no_grad()
