@@ -51,14 +51,23 @@ class Case:
     Attributes:
         recipe: by name.
         settings: as `--set` takes them; a stage of batches of 2 takes two steps an epoch.
-        merge: a wish of `ckd-export bundle --merge`; None for a system of one network.
+        deployed: names of the nodes that a device gets.
+        merge: a wish of `ckd-export bundle --merge` that takes away nodes.
         labels: its class names, in its own order.
     """
 
     recipe: str
     settings: tuple[str, ...]
+    deployed: tuple[str, ...]
     merge: str | None = None
     labels: tuple[str, ...] = ISIC2017
+
+
+def each(*stages: str) -> list[str]:
+    """Settings by which each of these stages takes two steps."""
+    return [
+        f"stages.{stage}.{setting}" for stage in stages for setting in ("epochs=1", "batch_size=2")
+    ]
 
 
 CASES = {
@@ -69,10 +78,32 @@ CASES = {
             "system.seg_backbone=unet",
             "system.widths=[4,6,8,10,12]",
             "image_size=64",
-            "stages.joint.epochs=1",
-            "stages.joint.batch_size=2",
+            *each("joint"),
         ),
+        deployed=("cls_encoder", "seg_encoder", "fusion"),
         merge="clnet=cls_encoder,seg_encoder,fusion",
+    ),
+    "ssdkd": Case(
+        "ssdkd",
+        (
+            "system.teacher=resnet18",
+            "system.student=mnasnet0_5",
+            "image_size=64",
+            *each("teacher", "teacher_head", "student"),
+        ),
+        deployed=("student",),
+    ),
+    "distilled cascade": Case(
+        "ckdnet-mobile-distilled",
+        (
+            "system.teacher.rootseg_width=8",
+            "system.student.rootseg_width=4",
+            "image_size=64",
+            "precision=32-true",
+            *each("teacher_rootseg", "teacher_cls", "teacher_seg", "rootseg", "cls", "seg"),
+        ),
+        merge="seg=seg_encoder,seg_decoder",
+        deployed=("rootseg", "cls", "seg_encoder", "seg_decoder"),
     ),
 }
 
@@ -119,14 +150,18 @@ def test_a_system_goes_the_whole_way(name: str, data: Path, tmp_path: Path) -> N
     assert tuple(scores["classification"]["per_label"]) == case.labels
 
     answers = []
-    for wish in (None, case.merge):
+    for wish in dict.fromkeys((None, case.merge)):
         bundle = tmp_path / f"bundle-{wish}"
         merge = [] if wish is None else ["--merge", wish]
         command(export_cli.cli, "bundle", run, "--out", bundle, *merge)
         command(export_cli.cli, "verify", bundle)
         manifest = Bundle(bundle).manifest
         assert manifest.labels == case.labels
-        assert len(manifest.nodes) == (len(system.nodes) if wish is None else 1)
+        if wish is None:
+            assert tuple(node.name for node in manifest.nodes) == case.deployed
+        else:
+            assert wish.partition("=")[0] in {node.name for node in manifest.nodes}
+            assert len(manifest.nodes) < len(case.deployed)
 
         out = tmp_path / f"image-{wish}"
         image = next(data.glob("*Validation_Data/*.jpg"))

@@ -79,7 +79,7 @@ def explain(
     assert name is not None
     device = next(system.parameters()).device
     with _inputs_of(head) as seen:
-        tensors = system(torch.from_numpy(images_BSSC).to(device), (name,))
+        tensors = system(torch.from_numpy(images_BSSC.copy()).to(device), (name,))
     maps_BKhw = tensors[name].float().cpu().numpy()
     cams_Bhw = grad_cam_plus_plus(head, seen[-1], labels_B).float().cpu().numpy()
     return [

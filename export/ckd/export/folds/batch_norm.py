@@ -8,18 +8,18 @@ from itertools import pairwise
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import googlenet, inception
+from torchvision.models.googlenet import BasicConv2d as GoogLeNetConv
+from torchvision.models.inception import BasicConv2d as InceptionConv
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-_ORDERED = (
-    nn.Sequential, BasicBlock, Bottleneck, googlenet.BasicConv2d, inception.BasicConv2d,
-)  # fmt: skip
+#: Modules whose children run in the order in which they are listed, as far as these two go.
+_IN_ORDER = (nn.Sequential, BasicBlock, Bottleneck, GoogLeNetConv, InceptionConv)
 
 
 def fold_batch_norms(network: nn.Module) -> None:
     """Fuse, in place, wherever a parent is known to run convolution and normalisation in turn."""
     for parent in network.modules():
-        if not isinstance(parent, _ORDERED):
+        if not isinstance(parent, _IN_ORDER):
             continue
         for (name, conv), (bn_name, bn) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
