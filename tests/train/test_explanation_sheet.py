@@ -27,6 +27,7 @@ from ckd.train.explanation_sheet import chosen
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.scores import ImageScore
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 
 RECIPE = ckdnet_tiny()
@@ -104,7 +105,7 @@ def test_features_give_the_logits_that_were_scored(
     monkeypatch.setattr("ckd.train.evaluate.embedding_figure", keep)
     monkeypatch.setattr(plots, "save", lambda figure, path, dpi=0: path.touch())
     evaluate(RECIPE, system, val, tmp_path, views=views)
-    head = system.class_head
+    head = rewrite.class_head(system)
     assert head is not None
     with torch.no_grad():
         logits = head.fc(torch.from_numpy(np.stack(given)))

@@ -24,7 +24,9 @@ from ckd.train.module import StageModule
 from ckd.train.recipes import RECIPES
 from ckd.train.recipes.ssdkd import ssdkd
 from ckd.train.scoring import judged_results, score_batch
-from ckd.train.systems.graph import CLASS_MAP, System
+from ckd.train.systems import rewrite
+from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import CLASS_MAP
 from ckd.train.systems.ssdkd import SsdKd
 
 METHODS = [name for name in RECIPES if name.startswith("ssdkd")]
@@ -56,11 +58,11 @@ def test_parameters_are_the_papers() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_only_the_student_is_deployed(method: str) -> None:
     system = built(method).eval()
-    deployed = system.deployed()
+    deployed = rewrite.deployed(system)
     assert [(n.name, n.outputs) for n in deployed.nodes] == [("student", ("logits",))]
     image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     assert torch.equal(deployed(image)["logits"], system(image)["logits"])
-    explained = deployed.explained()(image)
+    explained = rewrite.explained(deployed)(image)
     assert explained[CLASS_MAP].shape == (2, 3, 2, 2)
     bias = system.networks.get_submodule("student.classify.fc").get_parameter("bias")
     means = explained[CLASS_MAP].mean(dim=(2, 3)) + bias

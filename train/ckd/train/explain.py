@@ -20,6 +20,7 @@ from torch import Tensor
 from ckd.contract.explanation import evidence
 from ckd.train.networks.blocks import ClassHead, enlarged
 from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import class_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ def explain(
     """Explain a label of each image.
 
     Args:
-        system: as `System.explained` makes it, in evaluation mode.
+        system: as `ckd.train.systems.rewrite.explained` makes it, in evaluation mode.
         images_BSSC: uint8 RGB at network size.
         labels_B: index of the label to explain.
     """
-    head, name = system.class_head, system.results.class_map
+    head, name = class_head(system), system.results.class_map
     assert head is not None
     assert name is not None
     device = next(system.parameters()).device

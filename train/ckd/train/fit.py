@@ -42,6 +42,7 @@ from ckd.train.run_folder import (
 )
 from ckd.train.schedules import Plateau
 from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import deployed
 
 #: Begins a progress bar of the name given; what it returns is told (done, total).
 Bars = Callable[[str], Callable[[int, int], None]]
@@ -137,7 +138,7 @@ def fit(
         choose_mask_threshold(system.to(device), train_set, out, bars("mask threshold"))
     if trained:
         system.mask_threshold = load_mask_threshold(out, system)
-    return system.deployed().cpu().eval()
+    return deployed(system).cpu().eval()
 
 
 def _take(reuse: Reuse, recipe: Recipe, stage: Stage, folder: Path, ground: str) -> None:

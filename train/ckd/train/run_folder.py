@@ -26,6 +26,7 @@ from ckd.train.data.samples import SampleSet
 from ckd.train.machine import is_first_process
 from ckd.train.networks.pretrained import Weights
 from ckd.train.operating_point import load_mask_threshold
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 
 
@@ -129,7 +130,7 @@ def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
     recipe = load_recipe(run / "recipe.json")
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None)
-    wanted = system.teacher() if teacher else system.deployed()
+    wanted = rewrite.teacher(system) if teacher else rewrite.deployed(system)
     for stage in recipe.stages:
         finished = run / stage.name / "weights.pt"
         if finished.exists():
