@@ -59,8 +59,7 @@ def grad_cam_plus_plus(
         alpha_BC = 1.0 / (2.0 + x_BCHW.sum(dim=(2, 3)).relu() * gradient_BC)
         counts_BC = places * gradient_BC * alpha_BC
         map_B1HW = (counts_BC[..., None, None] * x_BCHW).sum(dim=1, keepdim=True)
-        same = tuple(map_B1HW.shape[2:]) == size
-        total = total + (map_B1HW if same else enlarged(map_B1HW, size))
+        total = total + enlarged(map_B1HW, size)
     return total.relu()[:, 0]
 
 
