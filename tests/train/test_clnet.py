@@ -20,13 +20,13 @@ from ckd.contract.confusion import Confusion
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE
-from ckd.train.config import with_overrides
 from ckd.train.data.samples import SampleSet
 from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.module import StageModule
 from ckd.train.networks.encoder import AnyBackbone, Backbone, Encoder, build_encoder
 from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
 from ckd.train.networks.unet import UNetDecoder, unet_encoder
+from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.clnet import clnet
 from ckd.train.schedules import learning_rate_factor
 from ckd.train.scores import ImageScore

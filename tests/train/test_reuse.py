@@ -9,9 +9,10 @@ import torch
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.train.config import Recipe, with_overrides
+from ckd.train.config import Recipe
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.fit import FitOptions, fit
+from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.recipes.ssdkd import ssdkd, ssdkd_kd
 from ckd.train.reuse import Reuse

@@ -14,16 +14,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017, ISIC2019
 from ckd.contract.manifest import ResultSpec
-from ckd.train.config import Augmentation, Recipe, load_recipe, with_overrides
+from ckd.train.config import Augmentation, Recipe
 from ckd.train.data.augment import augment
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
 from ckd.train.data.synthetic import write_isic2017
-from ckd.train.fit import _read_data, no_bars
 from ckd.train.module import StageModule
+from ckd.train.recipe_text import load_recipe, with_overrides
 from ckd.train.recipes import RECIPES
 from ckd.train.recipes.ssdkd import ssdkd
 from ckd.train.scoring import judged_results, score_batch
+from ckd.train.stage_data import no_bars, read_data
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import CLASS_MAP
@@ -219,7 +220,7 @@ def test_a_recipe_says_whether_lesions_may_straddle_its_splits(tmp_path: Path) -
 
     def lesions(split_by: str) -> list[set[int]]:
         recipe = with_overrides(ssdkd(), [f"split_by={split_by}"])
-        train_set, val_set = _read_data(recipe, recipe.stages, tmp_path, None, no_bars)
+        train_set, val_set = read_data(recipe, recipe.stages, tmp_path, None, no_bars)
         assert val_set is not None
         return [{int(s.id[1:]) // 3 for s in found.samples} for found in (train_set, val_set)]
 

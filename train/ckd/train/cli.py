@@ -63,10 +63,10 @@ def fit_command(
 
     With --stage, --fresh starts that stage and those after it over, and keeps the earlier ones.
     """
-    from ckd.train.config import with_overrides
     from ckd.train.fit import FitOptions, fit
     from ckd.train.learning_curves import learning_curves
     from ckd.train.machine import is_first_process
+    from ckd.train.recipe_text import with_overrides
     from ckd.train.recipes import find_recipe
 
     chosen = with_overrides(find_recipe(recipe), settings or [])
@@ -144,9 +144,9 @@ def crossvalidate_command(
     as_json: Json = False,
 ) -> None:
     """Train and score on folds inside the training images; the val split stays untouched."""
-    from ckd.train.config import with_overrides
     from ckd.train.crossvalidate import crossvalidate, summary_text
     from ckd.train.fit import FitOptions
+    from ckd.train.recipe_text import with_overrides
     from ckd.train.recipes import find_recipe
 
     summary = crossvalidate(

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from ckd.contract.errors import InputError
-from ckd.train.config import Recipe, Stage, load_recipe
+from ckd.train.config import Recipe, Stage
 from ckd.train.machine import is_first_process, say
 from ckd.train.networks.pretrained import Weights
+from ckd.train.recipe_text import load_recipe
 from ckd.train.run_folder import load_data
 from ckd.train.systems.graph import System
 

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.train.config import Recipe, Stage, load_recipe
+from ckd.train.config import Recipe, Stage
 from ckd.train.data.samples import SampleSet
 from ckd.train.machine import is_first_process
 from ckd.train.networks.pretrained import Weights
 from ckd.train.operating_point import load_mask_threshold
+from ckd.train.recipe_text import load_recipe
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 
