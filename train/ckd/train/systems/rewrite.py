@@ -120,9 +120,9 @@ def explained(system: System, *, features: bool = False) -> System:
     maker = _maker(copied.nodes, logits)
     if head is None or logits is None or maker is None:
         raise UsageError(f"{system.name} has no classifier whose maps could explain it")
-    replaced = None
-    if head.gives_features:  # another learnt from them, under a name that may bear a prefix
-        replaced = maker.outputs[maker.outputs.index(logits) + 1]
+    # Another may learn from the features already, in a teacher under a name with a prefix.
+    at = maker.outputs.index(logits) + 1
+    replaced = maker.outputs[at : at + head.gives_map + head.gives_features]
     head.gives_map = True
     head.gives_features |= features
     added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
@@ -159,14 +159,14 @@ def _maker(nodes: Sequence[Node], name: str | None) -> Node | None:
 
 
 def _with_tensors_after(
-    nodes: Sequence[Node], name: str, added: tuple[str, ...], replaced: str | None
+    nodes: Sequence[Node], name: str, added: tuple[str, ...], replaced: tuple[str, ...]
 ) -> tuple[Node, ...]:
-    """The nodes, whose modules now give more tensors after the named one."""
+    """The nodes, whose modules now give ``added`` after the named tensor, for ``replaced``."""
     renamed = []
     for node in nodes:
         if name in node.outputs:
             at = node.outputs.index(name) + 1
-            others = (other for other in node.outputs[at:] if other != replaced)
+            others = (other for other in node.outputs[at:] if other not in replaced)
             outputs = (*node.outputs[:at], *added, *others)
             module = node.module
             if isinstance(module, _Fused):
