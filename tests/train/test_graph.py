@@ -241,14 +241,17 @@ def test_a_fused_system_is_in_the_mode_of_its_origin(training: bool) -> None:
 # Shapes --------------------------------------------------------------------------------------
 
 
+SMALL = CkdNet(
+    backbone="mobilenet_v2",
+    rootseg_width=4,
+    rootseg_low_width=4,
+    entangle_widths=(4, 5, 6, 7),
+    decoder_widths=(8, 7, 6, 5, 4),
+)
+
+
 def small_ckdnet() -> System:
-    return CkdNet(
-        backbone="mobilenet_v2",
-        rootseg_width=4,
-        rootseg_low_width=4,
-        entangle_widths=(4, 5, 6, 7),
-        decoder_widths=(8, 7, 6, 5, 4),
-    ).build(ISIC2017, ("MEL",), 64, None)
+    return SMALL.build(ISIC2017, ("MEL",), 64, None)
 
 
 def test_shapes_are_those_of_a_batch_of_one() -> None:
@@ -386,6 +389,24 @@ def test_features_are_what_the_last_layer_takes_and_no_answer() -> None:
     assert head is not None
     torch.testing.assert_close(head.fc(tensors["features"]), tensors["logits"])
     assert tensors["features"].shape == (2, sum(head.channels))
+
+
+def test_a_teacher_whose_features_are_learnt_from_is_explained_like_any_other() -> None:
+    system = DistilledCkdNet(teacher=SMALL, student=SMALL).build(ISIC2017, (), 64, None)
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    teacher = system.teacher().eval()
+    for built in (teacher, system.deployed().eval()):
+        logits = str(built.results.class_logits)
+        explained = built.explained(features=True)
+        head = explained.class_head
+        assert head is not None
+        with torch.no_grad():
+            tensors = explained(images)
+            expected = built(images)
+        assert torch.equal(tensors[logits], expected[logits])
+        torch.testing.assert_close(head.fc(tensors["features"]), tensors[logits])
+        assert tensors["class_map"].shape == (2, 3, 2, 2)
+        assert [n.name for n in explained.nodes] == [n.name for n in built.nodes]
 
 
 # Teachers ------------------------------------------------------------------------------------

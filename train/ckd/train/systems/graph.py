@@ -177,10 +177,12 @@ class System(nn.Module):
         head, logits = copied.class_head, self.results.class_logits
         if head is None or logits is None:
             raise UsageError(f"{self.name} has no classifier whose maps could explain it")
+        # Another may learn from the features already, and a teacher's have another name.
+        num_given = head.gives_map + head.gives_features
         head.gives_map = True
-        head.gives_features |= features  # another may learn from them already
+        head.gives_features |= features
         added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
-        nodes = _with_tensors_after(copied.nodes, logits, added)
+        nodes = _with_tensors_after(copied.nodes, logits, added, num_given)
         made = copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
         return made if features else made.deployed()
 
@@ -260,18 +262,23 @@ def _head_of(nodes: Sequence[Node], logits: str | None) -> ClassHead | None:
 
 
 def _with_tensors_after(
-    nodes: Sequence[Node], name: str, added: tuple[str, ...]
+    nodes: Sequence[Node], name: str, added: tuple[str, ...], num_given: int
 ) -> tuple[Node, ...]:
-    """The nodes, whose modules now give more tensors after the named one."""
+    """The nodes, whose modules now give the added tensors after the named one.
+
+    They take the place of the ``num_given`` tensors that its head gave there already.
+    """
     renamed = []
     for node in nodes:
         if name in node.outputs:
             at = node.outputs.index(name) + 1
-            others = (other for other in node.outputs[at:] if other not in added)
-            outputs = (*node.outputs[:at], *added, *others)
-            module = node.module
+            module, others = node.module, node.outputs[at + num_given :]
             if isinstance(module, _Fused):
-                parts = _with_tensors_after(module.nodes, name, added)
+                parts = _with_tensors_after(module.nodes, name, added, num_given)
+                made = {out for part in parts for out in part.outputs}.difference(added)
+                others = tuple(other for other in node.outputs[at:] if other in made)
+            outputs = (*node.outputs[:at], *added, *others)
+            if isinstance(module, _Fused):
                 module = _Fused(parts, node.inputs, outputs)
             node = Node(node.name, module, node.inputs, outputs)
         renamed.append(node)
