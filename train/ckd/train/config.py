@@ -248,7 +248,7 @@ def _child(branch: Any, key: str, override: str) -> Any:
         for child in branch:
             if child["name"] == key:
                 return child
-    elif isinstance(branch.get(key), dict) or key == "stages":
+    elif isinstance(branch.get(key), dict) or key in ("stages", "losses"):
         return branch[key]
     raise UsageError(_unknown(override, key, _keys(branch)))
 
