@@ -240,6 +240,15 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
     assert got == expected
 
 
+def test_losses_are_addressed_by_name() -> None:
+    changed = with_overrides(ckdnet_tiny(), ["stages.cls.losses.label.label_smoothing=0.2"])
+    (loss,) = changed.stage("cls").losses
+    assert isinstance(loss, LabelLoss)
+    assert loss.label_smoothing == 0.2
+    with pytest.raises(UsageError, match="unknown setting 'lable'; did you mean 'label'"):
+        with_overrides(ckdnet_tiny(), ["stages.cls.losses.lable.weight=2"])
+
+
 def test_stages_are_addressed_by_name() -> None:
     tiny = ckdnet_tiny()
     assert with_overrides(tiny, ["stages.cls.epochs=40"]) == changed_stage(tiny, "cls", epochs=40)

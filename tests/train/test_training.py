@@ -427,9 +427,11 @@ def test_damaged_files_of_a_run_are_named(copied: Path) -> None:
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cls/weights.pt: damaged.*remove it"):
         load_run(copied)
-    (copied / "data.json").write_text("{")
-    with pytest.raises(InputError, match=r"data.json: cannot be read"):
-        load_run(copied)
+    told = json.loads((copied / "data.json").read_text())
+    for damaged in ("3", json.dumps({**told, "labels": 3}), "{"):
+        (copied / "data.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"data.json: cannot be read"):
+            load_run(copied)
 
 
 @pytest.mark.slow

@@ -124,7 +124,8 @@ def evaluate_command(
     )
     print(json.dumps(result.as_dict()) if as_json else result.to_text())
     if not (folder / "tsne.png").exists():
-        print(f"no tsne.png: it takes a classifier and {MIN_IMAGES} labels", file=sys.stderr)
+        needed = f"a classifier and {MIN_IMAGES} images with labels"
+        print(f"no tsne.png: it takes {needed}", file=sys.stderr)
     print(f"details: {folder}", file=sys.stderr)
 
 

@@ -96,22 +96,30 @@ def fit(
                 f"stage {wanted[0].name} needs {stage.name}, which is not trained in {out}; "
                 f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
             )
-    # What lies downstream of a stage that is started over was trained on its old weights.
-    fresh = recipe.stages[first:] if options.fresh else ()
-    open_run(out, recipe, train_set, options.weights, fresh)
-    exclusive = system.results.exclusive
+    as_found, exclusive = train_set, system.results.exclusive
     train_set = numbered_as(system.labels, train_set, exclusive=exclusive)
     if val_set is not None:
         val_set = numbered_as(system.labels, val_set, exclusive=exclusive)
+
+    def ground(stage: Stage, upstream: set[str]) -> str:
+        return ground_of(system.digest(upstream), val_set if stage.select == "best" else None)
+
+    starts = options.fresh or not (out / recipe.stages[0].name / "rests_on.txt").exists()
+    if reuse is not None and first == 0 and starts:
+        _check_use(reuse, recipe.stages[0], ground(recipe.stages[0], set()))
+    # What lies downstream of a stage that is started over was trained on its old weights.
+    fresh = recipe.stages[first:] if options.fresh else ()
+    open_run(out, recipe, as_found, options.weights, fresh)
     upstream: set[str] = set()
     for stage in recipe.stages:
         finished = out / stage.name / "weights.pt"
         if stage in wanted:
-            chooser = val_set if stage.select == "best" else None
-            ground = ground_of(system.digest(upstream), chooser)
+            rests_on = ground(stage, upstream)
             if reuse is not None and not (out / stage.name / "rests_on.txt").exists():
-                _take(reuse, recipe, stage, out / stage.name, ground)
-            note_ground(out / stage.name, ground)
+                obstacle = reuse.take(stage, out / stage.name, rests_on)
+                if obstacle is not None:
+                    say(f"{stage.name}: trained anew; {obstacle}")
+            note_ground(out / stage.name, rests_on)
         if finished.exists():
             load_stage(system, stage, finished)
             if stage in wanted:
@@ -130,16 +138,13 @@ def fit(
     return deployed(system).cpu().eval()
 
 
-def _take(reuse: Reuse, recipe: Recipe, stage: Stage, folder: Path, ground: str) -> None:
-    obstacle = reuse.take(stage, folder, ground)
-    if obstacle is None:
-        return
-    if stage == recipe.stages[0]:  # on which all others rest
+def _check_use(reuse: Reuse, first: Stage, ground: str) -> None:
+    """On the first stage all others rest; asked before the run's folder is made."""
+    if (obstacle := reuse.obstacle(first, ground)) is not None:
         raise UsageError(
-            f"{reuse.run}: nothing of it can be reused: of {stage.name} {obstacle}; "
+            f"{reuse.run}: nothing of it can be reused: of {first.name} {obstacle}; "
             "leave out --reuse, or name another run"
         )
-    say(f"{stage.name}: trained anew; {obstacle}")
 
 
 def _check_nodes(recipe: Recipe, system: System) -> None:

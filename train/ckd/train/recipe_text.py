@@ -23,7 +23,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
-    """A copy with ``a.b.c=value`` settings applied; stages are addressed by their name.
+    """A copy with ``a.b.c=value`` settings applied; stages and losses go by their name.
 
     Raises:
         UsageError: an unknown setting (with the nearest known one) or a value that does not fit.
@@ -51,7 +51,7 @@ def _child(branch: Any, key: str, override: str) -> Any:
         for child in branch:
             if child["name"] == key:
                 return child
-    elif isinstance(branch.get(key), dict) or key == "stages":
+    elif isinstance(branch.get(key), dict) or key in ("stages", "losses"):
         return branch[key]
     raise UsageError(_unknown(override, key, _keys(branch)))
 

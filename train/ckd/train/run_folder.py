@@ -104,7 +104,7 @@ def note_ground(folder: Path, ground: str) -> None:
     """
     path = folder / "rests_on.txt"
     if path.exists():
-        if path.read_text() == ground:
+        if path.read_bytes() == ground.encode():
             return
         raise UsageError(
             f"{folder}: trained on top of other weights, or chosen by other validation images, "
@@ -150,7 +150,9 @@ def load_data(run: Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
         if missing := {"name", "labels", "num_train", "class_counts", "digest"} - set(found):
             raise ValueError(f"no {min(missing)} in it")
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict) or not isinstance(found["labels"], list):
+            raise TypeError("not what `ckd-train fit` wrote")
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); train anew with --fresh") from error
     return dict(found)
 
