@@ -65,6 +65,13 @@ def explained_bundle(
 
 
 @pytest.fixture(scope="session")
+def toy_graphs() -> ModuleType:
+    """`tests/toy_graphs.py`: systems that are computed in no time."""
+    pytest.importorskip("torch")
+    return _module("toy_graphs")
+
+
+@pytest.fixture(scope="session")
 def quantized_graphs() -> ModuleType:
     """`tests/quantized_graphs.py`: tiny INT8 graphs, whole and broken."""
     pytest.importorskip("onnx")

@@ -23,6 +23,7 @@ from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
 from ckd.runtime.backends import onnxruntime_cuda
 from ckd.runtime.backends.tensorrt import TensorRtBackend
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 
 
@@ -76,7 +77,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "fused.onnx"
-    whole = toy().merged(("first", "second"), "fused").eval()
+    whole = rewrite.merged(toy(), ("first", "second"), "fused").eval()
     export_onnx(whole.nodes[0], whole, path)
     return path
 

@@ -16,7 +16,7 @@ from ckd.benchmarks.cli import cli
 from ckd.benchmarks.side_by_side import side_by_side, to_json, to_markdown
 from ckd.benchmarks.size import size_of
 from ckd.contract.bundle import CASCADE, Bundle, write_hashes
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.contract.metrics import classification_scores, segmentation_scores
 from ckd.export.folds import count_macs, folded
 from ckd.runtime.cascade import Cascade
@@ -85,6 +85,41 @@ def test_bundles_with_other_orders_of_labels_are_scored_by_name(
     assert (
         second["classification"]["per_label"]["MEL"] != first["classification"]["per_label"]["MEL"]
     )
+
+
+def test_what_the_images_do_not_define_is_called_undefined(tiny_bundle: Path, data: Path) -> None:
+    samples = read_split(data, "val")
+    no_melanoma = samples.only(lambda s: s.label != samples.labels.index("MEL"))
+    with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
+        table = accuracy_table([accuracy(cascade, no_melanoma)])
+    assert table.count("undefined") == 1
+    assert "nan" not in table
+
+
+def test_a_wrong_bundle_is_found_before_any_is_scored(
+    tiny_bundle: Path, other: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckd.benchmarks.accuracy.accuracy", lambda *_: pytest.fail("scored"))
+    of_other_labels = tmp_path / "warts"
+    shutil.copytree(other, of_other_labels)
+    text = (of_other_labels / CASCADE).read_text().replace('"MEL"', '"wart"')
+    (of_other_labels / CASCADE).write_text(text)
+    write_hashes(of_other_labels)
+    for wrong, error in ((tmp_path / "nothing", BundleError), (of_other_labels, InputError)):
+        done = CliRunner().invoke(
+            cli, ["accuracy", str(tiny_bundle), str(wrong), "--data", str(data)]
+        )
+        assert isinstance(done.exception, error)
+
+
+@pytest.mark.parametrize("second", ["ckdnet-tiny", "ckdnet-tinny"])
+def test_wrong_recipes_are_found_before_any_is_built(
+    second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckd.benchmarks.subjects.untrained_run", lambda *_: pytest.fail("built"))
+    done = CliRunner().invoke(cli, ["compare", "--recipe", "ckdnet-tiny", "--recipe", second])
+    assert isinstance(done.exception, UsageError)
+    assert second in str(done.exception)
 
 
 def test_accuracy_without_data_says_what_is_missing() -> None:

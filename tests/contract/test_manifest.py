@@ -214,6 +214,13 @@ REFUSED: dict[str, tuple[Change, str]] = {
         r"gate1 has shape \[1, 4, 8, 8\], expected \[1, 1, height, width\]",
     ),
     "unknown kind of result": (lambda t: t["results"].update(depth="logits"), "malformed"),
+    "class map of no logits": (
+        lambda t: t["results"].update(class_logits=None, class_map="logits"),
+        "logits explains class logits, and there are none",
+    ),
+    "exclusive in words": (
+        lambda t: t["results"].update(exclusive="no"), "exclusive is 'no', expected true or false"
+    ),
     "result of another type": (lambda t: t["results"].update(mask_logits=["x"]), "malformed"),
     # thresholds
     "threshold 0": (lambda t: t["thresholds"].update(mask=0), "mask threshold is 0.0, not between"),

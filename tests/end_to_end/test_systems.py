@@ -1,7 +1,8 @@
 """Every system goes the whole way by the same commands: trained, scored, exported, verified, run.
 
 Tiny widths, two steps a stage on generated images: that anything is learnt is not asked here. What
-is asked: each command takes what the one before it wrote, and class names survive to the answers.
+is asked: each command takes what the one before it wrote, and each class name has on the device the
+probability that it had in the evaluation, whatever order the data set has its classes in.
 """
 
 import csv
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 for package in ("lightning", "onnx", "onnxscript"):
@@ -20,11 +22,12 @@ for package in ("lightning", "onnx", "onnxscript"):
 from typer.testing import CliRunner  # noqa: E402
 
 from ckd.contract.bundle import Bundle  # noqa: E402
-from ckd.contract.labels import ISIC2017  # noqa: E402
+from ckd.contract.labels import ISIC2017, ISIC2019  # noqa: E402
 from ckd.export import cli as export_cli  # noqa: E402
 from ckd.runtime import cli as run_cli  # noqa: E402
 from ckd.train import cli as train_cli  # noqa: E402
-from ckd.train.data.synthetic import write_isic2017  # noqa: E402
+from ckd.train.data.listing import made_split  # noqa: E402
+from ckd.train.data.synthetic import dermoscopy, write_isic2017  # noqa: E402
 from ckd.train.run_folder import load_run  # noqa: E402
 
 pytestmark = [
@@ -53,6 +56,7 @@ class Case:
         settings: as `--set` takes them; a stage of batches of 2 takes two steps an epoch.
         deployed: names of the nodes that a device gets.
         merge: a wish of `ckd-export bundle --merge` that takes away nodes.
+        data: a data set of the fixture of this name, with four training images.
         labels: its class names, in its own order.
     """
 
@@ -60,6 +64,7 @@ class Case:
     settings: tuple[str, ...]
     deployed: tuple[str, ...]
     merge: str | None = None
+    data: str = "isic2017"
     labels: tuple[str, ...] = ISIC2017
 
 
@@ -92,6 +97,8 @@ CASES = {
             *each("teacher", "teacher_head", "student"),
         ),
         deployed=("student",),
+        data="isic2019",
+        labels=ISIC2019,
     ),
     "distilled cascade": Case(
         "ckdnet-mobile-distilled",
@@ -118,9 +125,26 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
+def isic2017(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("isic2017")
     write_isic2017(root, num_train=4, num_val=3, side_px=64)
+    return root
+
+
+@pytest.fixture(scope="module")
+def isic2019(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its table has the classes in another order than SSD-KD."""
+    root = tmp_path_factory.mktemp("isic2019")
+    splits = {f"ISIC_{n:07d}": made_split(f"ISIC_{n:07d}", {"val", "test"}) for n in range(99)}
+    ids = [[name for name, at in splits.items() if at == split] for split in ("train", "val")]
+    columns = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
+    rows = [",".join(("image", *columns))]
+    (root / "ISIC_2019_Training_Input").mkdir()
+    for number, name in enumerate((*ids[0][:4], *ids[1][:3])):
+        picture = Image.fromarray(dermoscopy(number, 64).image_HWC)
+        picture.save(root / "ISIC_2019_Training_Input" / f"{name}.jpg")
+        rows.append(",".join((name, *("1.0" if at == number else "0.0" for at in range(9)))))
+    (root / "ISIC_2019_Training_GroundTruth.csv").write_text("\n".join(rows) + "\n")
     return root
 
 
@@ -132,8 +156,11 @@ def command(cli: Any, *words: str | Path) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_system_goes_the_whole_way(name: str, data: Path, tmp_path: Path) -> None:
+def test_a_system_goes_the_whole_way(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     case = CASES[name]
+    data: Path = request.getfixturevalue(case.data)
     run = tmp_path / "run"
     settings = [word for setting in case.settings for word in ("--set", setting)]
     command(
@@ -148,8 +175,11 @@ def test_a_system_goes_the_whole_way(name: str, data: Path, tmp_path: Path) -> N
     words = ("evaluate", run, "--data", data, "--accelerator", "cpu", "--json")
     scores = json.loads(command(train_cli.cli, *words))
     assert tuple(scores["classification"]["per_label"]) == case.labels
+    with (run / "evaluate" / "per_image.csv").open() as file:
+        evaluated = next(csv.DictReader(file))
+    expected = {label: float(evaluated[label]) for label in case.labels}
+    assert len({round(value, 3) for value in expected.values()}) > 1  # or names could be swapped
 
-    answers = []
     for wish in dict.fromkeys((None, case.merge)):
         bundle = tmp_path / f"bundle-{wish}"
         merge = [] if wish is None else ["--merge", wish]
@@ -164,12 +194,10 @@ def test_a_system_goes_the_whole_way(name: str, data: Path, tmp_path: Path) -> N
             assert len(manifest.nodes) < len(case.deployed)
 
         out = tmp_path / f"image-{wish}"
-        image = next(data.glob("*Validation_Data/*.jpg"))
+        image = next(data.rglob(f"{evaluated['id']}.jpg"))
         device = ("--backend", "onnxruntime", "--out", out, "--json")
         finding = json.loads(command(run_cli.cli, "image", image, "--bundle", bundle, *device))
         assert tuple(finding["probabilities"]) == case.labels
         with (out / "predictions.csv").open() as file:
             assert tuple(next(csv.reader(file))) == ("image", *case.labels)
-        answers.append(finding)
-    for finding in answers[1:]:
-        assert finding["probabilities"] == pytest.approx(answers[0]["probabilities"], abs=1e-4)
+        assert finding["probabilities"] == pytest.approx(expected, abs=1e-4)

@@ -36,6 +36,7 @@ from ckd.export.parity import check_parity, expected_tensors, parity_images  # n
 from ckd.runtime import Cascade  # noqa: E402
 from ckd.runtime.acceptance import CASES, TOLERANCES  # noqa: E402
 from ckd.train.evaluation import Evaluation  # noqa: E402
+from ckd.train.systems import rewrite  # noqa: E402
 from ckd.train.systems.graph import Node, System  # noqa: E402
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def test_what_was_measured_goes_into_the_bundle(system: System, tmp_path: Path) 
 def test_a_merged_graph_answers_as_the_unmerged_one(
     system: System, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    merged = system.merged(("seg_encoder", "seg_decoder"), "seg")
+    merged = rewrite.merged(system, ("seg_encoder", "seg_decoder"), "seg")
     export(merged, tmp_path / "merged")
     images = parity_images(system.image_size, 3)
     with Cascade.load(tiny_bundle) as apart, Cascade.load(tmp_path / "merged") as together:

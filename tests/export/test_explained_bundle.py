@@ -30,6 +30,7 @@ from ckd.runtime import Cascade  # noqa: E402
 from ckd.runtime.acceptance import CASES, pack_cases  # noqa: E402
 from ckd.train.data.synthetic import dermoscopy  # noqa: E402
 from ckd.train.recipes.ckdnet import ckdnet_tiny  # noqa: E402
+from ckd.train.systems import rewrite  # noqa: E402
 from ckd.train.systems.graph import System  # noqa: E402
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_findings_carry_the_maps_that_pytorch_computes(
     images = photographs()
     small = np.stack([network_image(image, system.image_size) for image in images])
     with torch.no_grad():
-        expected = system.explained()(torch.from_numpy(small))["class_map"].numpy()
+        expected = rewrite.explained(system)(torch.from_numpy(small))["class_map"].numpy()
     with Cascade.load(explained_bundle, "onnxruntime", "cpu", precision) as cascade:
         found = [cascade.predict(image) for image in images]
     got = np.array([[f.class_maps[label] for label in system.labels] for f in found])

@@ -28,6 +28,7 @@ from ckd.train.networks.encoder import build_encoder  # noqa: E402
 from ckd.train.networks.rootseg import RootSeg  # noqa: E402
 from ckd.train.networks.seg import SegDecoder, SegEncoder  # noqa: E402
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101  # noqa: E402
+from ckd.train.systems import rewrite  # noqa: E402
 from ckd.train.systems.ckdnet import CkdNet  # noqa: E402
 from ckd.train.systems.clnet import ClNet  # noqa: E402
 from ckd.train.systems.graph import System  # noqa: E402
@@ -198,7 +199,7 @@ def test_clnet_keeps_no_batch_normalisation(merge: tuple[str, ...]) -> None:
     shape = ClNet(cls_backbone="resnet18", seg_backbone="unet", widths=(4, 6, 8, 10, 12))
     whole = lived_in(shape.build(ISIC2017, ("MEL", "SBK"), 64, None))
     if merge:
-        whole = whole.merged(merge, "clnet")
+        whole = rewrite.merged(whole, merge, "clnet")
     small = folded(whole)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in small.modules())
     image = torch.from_numpy(parity_images(64, 2))

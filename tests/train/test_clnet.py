@@ -20,18 +20,20 @@ from ckd.contract.confusion import Confusion
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE
-from ckd.train.config import with_overrides
 from ckd.train.data.samples import SampleSet
 from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.module import StageModule
 from ckd.train.networks.encoder import AnyBackbone, Backbone, Encoder, build_encoder
 from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
 from ckd.train.networks.unet import UNetDecoder, unet_encoder
+from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.clnet import clnet
 from ckd.train.schedules import learning_rate_factor
 from ckd.train.scores import ImageScore
+from ckd.train.systems import rewrite
 from ckd.train.systems.clnet import ClNet
-from ckd.train.systems.graph import CLASS_MAP, System, tensor_shapes
+from ckd.train.systems.graph import System, tensor_shapes
+from ckd.train.systems.rewrite import CLASS_MAP
 
 WIDTHS = (64, 128, 256, 512, 1024)
 TINY = (4, 6, 8, 10, 12)
@@ -218,7 +220,7 @@ def test_the_decoder_enlarges_and_joins_level_by_level(image_BHWC: Tensor) -> No
 
 def test_class_maps_are_of_the_largest_fused_map(image_BHWC: Tensor) -> None:
     plain = small()
-    explained = plain.explained()
+    explained = rewrite.explained(plain)
     tensors = explained(image_BHWC)
     assert torch.equal(tensors["logits"], plain(image_BHWC)["logits"])
     assert torch.equal(tensors["mask_logits"], plain(image_BHWC)["mask_logits"])

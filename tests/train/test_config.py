@@ -16,8 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage, load_recipe, with_overrides
+from ckd.train.config import Augmentation, Recipe, Schedule, Stage
 from ckd.train.losses import LabelLoss, MaskLoss
+from ckd.train.recipe_text import load_recipe, with_overrides
 from ckd.train.recipes import RECIPES, find_recipe
 from ckd.train.recipes.ckdnet import ckdnet_r101, ckdnet_tiny
 from ckd.train.schedules import Plateau, learning_rate_factor
@@ -237,6 +238,15 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
     )
     got = with_overrides(tiny, ["system.backbone=resnet18", "system.energy_sign=1"])
     assert got == expected
+
+
+def test_losses_are_addressed_by_name() -> None:
+    changed = with_overrides(ckdnet_tiny(), ["stages.cls.losses.label.label_smoothing=0.2"])
+    (loss,) = changed.stage("cls").losses
+    assert isinstance(loss, LabelLoss)
+    assert loss.label_smoothing == 0.2
+    with pytest.raises(UsageError, match="unknown setting 'lable'; did you mean 'label'"):
+        with_overrides(ckdnet_tiny(), ["stages.cls.losses.lable.weight=2"])
 
 
 def test_stages_are_addressed_by_name() -> None:

@@ -17,6 +17,7 @@ from ckd.contract.explanation import evidence
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.explain import explain, grad_cam_plus_plus
 from ckd.train.networks.blocks import ClassHead
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 
 LABELS = ("MEL", "SBK", "NEV")
@@ -137,7 +138,7 @@ def test_sums_that_are_not_positive_give_finite_maps() -> None:
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_an_explanation_holds_the_deployed_map_of_the_asked_label(exclusive: bool) -> None:
     plain = system(Small(), exclusive)
-    explained, labels = plain.explained(), [1, 1, 2]
+    explained, labels = rewrite.explained(plain), [1, 1, 2]
     images = photographs()
     found = explain(explained, images, labels)
     with torch.no_grad():
@@ -153,6 +154,6 @@ def test_an_explanation_holds_the_deployed_map_of_the_asked_label(exclusive: boo
         mean = each.log_odds_hw.mean()
         np.testing.assert_allclose(mean, without[label] - others, rtol=1e-4, atol=1e-4)
         assert each.grad_cam_hw.min() >= 0
-    head = explained.class_head
+    head = rewrite.class_head(explained)
     assert head is not None
     assert not head._forward_pre_hooks  # nothing is left behind

@@ -23,10 +23,11 @@ from ckd.train.data.synthetic import write_isic2017
 from ckd.train.embedding import MIN_IMAGES, embedded, embedding_figure
 from ckd.train.evaluate import evaluate
 from ckd.train.evaluation import Evaluation
-from ckd.train.explanation_sheet import chosen
+from ckd.train.explanation_sheet import chosen, explanation_sheet
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.scores import ImageScore
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 
 RECIPE = ckdnet_tiny()
@@ -104,7 +105,7 @@ def test_features_give_the_logits_that_were_scored(
     monkeypatch.setattr("ckd.train.evaluate.embedding_figure", keep)
     monkeypatch.setattr(plots, "save", lambda figure, path, dpi=0: path.touch())
     evaluate(RECIPE, system, val, tmp_path, views=views)
-    head = system.class_head
+    head = rewrite.class_head(system)
     assert head is not None
     with torch.no_grad():
         logits = head.fc(torch.from_numpy(np.stack(given)))
@@ -170,6 +171,19 @@ def test_the_most_wrong_come_first_and_every_label_has_its_turn() -> None:
     none = ImageScore("none", probabilities=(0.2, 0.3, 0.1), label=3)
     ((heading, scores),) = chosen(evaluation([none], exclusive=False)).items()
     assert (heading[:5], scores) == ("Right", [none])
+
+
+def test_a_long_title_leaves_the_legend_room() -> None:
+    score = ImageScore("mel", probabilities=(0.9, 0.05, 0.05), label=0)
+    dataset = "generated (isic2017 layout), split by image"
+    found = replace(evaluation([score]), recipe="ckdnet-mobile-distilled", dataset=dataset)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    sheet = explanation_sheet(found, {"mel": picture}, {"mel": (picture, picture)})
+    sheet.draw_without_rendering()
+    head = sheet.subfigs[0]
+    (title,), (legend,) = head.texts, head.legends
+    assert title.get_window_extent().x1 < legend.get_window_extent().x0
+    assert title.get_window_extent().y1 < sheet.bbox.y1
 
 
 def groups(count: int, num_features: int = 12) -> tuple[np.ndarray, list[ImageScore]]:

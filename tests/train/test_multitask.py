@@ -22,6 +22,7 @@ from ckd.train.networks.encoder import add_input_channel, build_encoder
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.multitask import DecoderBlock
 from ckd.train.recipes.multitask import multitask
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 from ckd.train.systems.multitask import MultiTask
 
@@ -115,7 +116,7 @@ def test_a_decoder_block_joins_the_enlarged_map_before_the_skip() -> None:
 
 
 def test_its_class_maps_mean_to_its_logits() -> None:
-    explained = small(64).explained()
+    explained = rewrite.explained(small(64))
     image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         tensors = explained(image)

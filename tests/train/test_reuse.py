@@ -9,9 +9,10 @@ import torch
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.train.config import Recipe, with_overrides
+from ckd.train.config import Recipe
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.fit import FitOptions, fit
+from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.recipes.ssdkd import ssdkd, ssdkd_kd
 from ckd.train.reuse import Reuse
@@ -94,11 +95,15 @@ def test_other_data_or_starting_weights(tmp_path: Path, data: dict[str, str], me
 def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: Path) -> None:
     run = pretended(tmp_path / "run", ckdnet_tiny())
     (run / "cls" / "weights.pt").unlink()
-    (run / "seg" / "rests_on.txt").write_text("others\n")
-    found = obstacles(run, ckdnet_tiny(), tmp_path / "out")
+    for told in (b"others\n", b"\xff damaged", None):
+        if told is None:
+            (run / "seg" / "rests_on.txt").unlink()
+        else:
+            (run / "seg" / "rests_on.txt").write_bytes(told)
+        found = obstacles(run, ckdnet_tiny(), tmp_path / f"out{told!r:.4}")
+        assert "rests on other weights" in str(found["seg"])
     assert found["rootseg"] is None
     assert found["cls"] == "it is not finished there"
-    assert "rests on other weights" in str(found["seg"])
 
 
 # In a training -------------------------------------------------------------------------------
@@ -150,6 +155,7 @@ def test_a_run_of_which_nothing_can_be_used_is_an_error(
     reusing = FitOptions(weights=None, accelerator="cpu", reuse=finished)
     with pytest.raises(UsageError, match=r"of teacher epochs differs \(1 there, 2 here\); leave"):
         fit(recipe, data, tmp_path / "run", reusing)
+    assert not (tmp_path / "run").exists()  # or it would refuse the corrected command
 
 
 def test_a_folder_that_is_no_run_is_refused(data: Path, tmp_path: Path) -> None:

@@ -14,17 +14,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017, ISIC2019
 from ckd.contract.manifest import ResultSpec
-from ckd.train.config import Augmentation, Recipe, load_recipe, with_overrides
+from ckd.train.config import Augmentation, Recipe
 from ckd.train.data.augment import augment
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
 from ckd.train.data.synthetic import write_isic2017
-from ckd.train.fit import _read_data, no_bars
 from ckd.train.module import StageModule
+from ckd.train.recipe_text import load_recipe, with_overrides
 from ckd.train.recipes import RECIPES
 from ckd.train.recipes.ssdkd import ssdkd
 from ckd.train.scoring import judged_results, score_batch
-from ckd.train.systems.graph import CLASS_MAP, System
+from ckd.train.stage_data import no_bars, read_data
+from ckd.train.systems import rewrite
+from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import CLASS_MAP
 from ckd.train.systems.ssdkd import SsdKd
 
 METHODS = [name for name in RECIPES if name.startswith("ssdkd")]
@@ -56,11 +59,11 @@ def test_parameters_are_the_papers() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_only_the_student_is_deployed(method: str) -> None:
     system = built(method).eval()
-    deployed = system.deployed()
+    deployed = rewrite.deployed(system)
     assert [(n.name, n.outputs) for n in deployed.nodes] == [("student", ("logits",))]
     image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     assert torch.equal(deployed(image)["logits"], system(image)["logits"])
-    explained = deployed.explained()(image)
+    explained = rewrite.explained(deployed)(image)
     assert explained[CLASS_MAP].shape == (2, 3, 2, 2)
     bias = system.networks.get_submodule("student.classify.fc").get_parameter("bias")
     means = explained[CLASS_MAP].mean(dim=(2, 3)) + bias
@@ -217,7 +220,7 @@ def test_a_recipe_says_whether_lesions_may_straddle_its_splits(tmp_path: Path) -
 
     def lesions(split_by: str) -> list[set[int]]:
         recipe = with_overrides(ssdkd(), [f"split_by={split_by}"])
-        train_set, val_set = _read_data(recipe, recipe.stages, tmp_path, None, no_bars)
+        train_set, val_set = read_data(recipe, recipe.stages, tmp_path, None, no_bars)
         assert val_set is not None
         return [{int(s.id[1:]) // 3 for s in found.samples} for found in (train_set, val_set)]
 

@@ -35,7 +35,7 @@ from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.contract.preprocess import network_image, read_rgb
 from ckd.train.callbacks import ExponentialAverage
-from ckd.train.config import Augmentation, Recipe, Stage, with_overrides
+from ckd.train.config import Augmentation, Recipe, Stage
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.layouts import read_split
 from ckd.train.data.samples import Sample, SampleSet
@@ -44,6 +44,7 @@ from ckd.train.fit import FitOptions, fit
 from ckd.train.losses import MaskLoss
 from ckd.train.losses.segmentation import binary_focal, soft_dice
 from ckd.train.module import StageModule
+from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.run_folder import load_run
 from ckd.train.scores import mask_scores
@@ -426,9 +427,11 @@ def test_damaged_files_of_a_run_are_named(copied: Path) -> None:
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cls/weights.pt: damaged.*remove it"):
         load_run(copied)
-    (copied / "data.json").write_text("{")
-    with pytest.raises(InputError, match=r"data.json: cannot be read"):
-        load_run(copied)
+    told = json.loads((copied / "data.json").read_text())
+    for damaged in ("3", json.dumps({**told, "labels": 3}), "{"):
+        (copied / "data.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"data.json: cannot be read"):
+            load_run(copied)
 
 
 @pytest.mark.slow
@@ -885,7 +888,7 @@ from pathlib import Path
 
 import torch
 import ckd.train.module
-from ckd.train.config import load_recipe
+from ckd.train.recipe_text import load_recipe
 from ckd.train.fit import FitOptions, fit
 from ckd.train.module import StageModule
 

@@ -4,6 +4,7 @@ Every bundle answers through its own runtime, so the figures are those of the de
 its precision, its engines.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,5 +106,7 @@ def _auc(scores: Evaluation, task: str) -> str:
 
 
 def _shown(scores: Evaluation, value: float, kind: str, key: str) -> str:
+    if math.isnan(value):
+        return "undefined"  # the AUC of a label that all images or none are of
     low, high = scores.intervals[kind][key]
     return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -165,10 +165,11 @@ def _open_pytorch(
     import torch
 
     from ckd.train.run_folder import load_run
+    from ckd.train.systems.rewrite import explained
 
     _, system = load_run(run)
     if manifest.results.class_map is not None:
-        system = system.explained()
+        system = explained(system)
     system.to(memory_format=torch.channels_last)  # as in training; the faster one for MobileNetV2
     if (system.labels, system.image_size) != (manifest.labels, manifest.image_size):
         raise UsageError(

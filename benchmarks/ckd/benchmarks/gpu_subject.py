@@ -26,6 +26,7 @@ from ckd.export.onnx import export_onnx
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.run_folder import load_run
 from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import merged
 
 #: Seconds that a piece of work takes, and seconds more for each million weights: guesses for one
 #: core of a server, only good for not beginning what cannot be finished.
@@ -176,4 +177,4 @@ class Subject:
         part.replace(path)
 
     def _whole(self) -> System:
-        return self.system.merged([node.name for node in self.system.nodes], "whole").eval()
+        return merged(self.system, [node.name for node in self.system.nodes], "whole").eval()

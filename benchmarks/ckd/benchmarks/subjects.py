@@ -22,6 +22,7 @@ from ckd.train.data.synthetic import dermoscopy
 from ckd.train.recipes import find_recipe
 from ckd.train.run_folder import load_run
 from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import explained, merged
 
 #: What reports say of such weights.
 UNTRAINED = "untrained, batch normalisation calibrated on generated images"
@@ -81,9 +82,9 @@ def export_fused(run: Path, folder: Path, like: Path, *, folds: bool) -> Path:
     """
     _, system = load_run(run)
     if Bundle(like).manifest.results.class_map is not None:
-        system = system.explained()
+        system = explained(system)
     system = folded(system) if folds else system
-    whole = system.merged([node.name for node in system.nodes], "fused")
+    whole = merged(system, [node.name for node in system.nodes], "fused")
     whole.eval()  # a new module is in training mode, and exported so it would be another network
     fused = folder / "fused.onnx"
     export_onnx(whole.nodes[0], whole, fused)

@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,16 +32,23 @@ def accuracy_command(
     from ckd.benchmarks.accuracy import accuracy, accuracy_table
     from ckd.runtime.cascade import Cascade
     from ckd.train.data.layouts import read_split
+    from ckd.train.data.samples import numbered_as
 
     if data is None:
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
     samples = read_split(data, split)
-    found = []
     chosen: list[Path | None] = list(bundles) if bundles else [None]
-    for path in chosen:
-        with Cascade.load(path, backend, device, precision) as cascade:
-            bar = console.progress_bar(cascade.manifest.name)
-            found.append(accuracy(cascade, samples, bar))
+    with ExitStack() as stack:
+        # All are opened before the first is scored: a wrong one must not cost the others' scores.
+        cascades = [
+            stack.enter_context(Cascade.load(path, backend, device, precision)) for path in chosen
+        ]
+        for manifest in (cascade.manifest for cascade in cascades):
+            numbered_as(manifest.labels, samples, exclusive=manifest.results.exclusive)
+        found = [
+            accuracy(cascade, samples, console.progress_bar(cascade.manifest.name))
+            for cascade in cascades
+        ]
     if as_json:
         print(json.dumps([one.as_dict() for one in found]))
         return
@@ -91,7 +99,11 @@ def _untrained(recipes: Sequence[str], folder: Path) -> list[Path]:
     if not recipes:
         return []
     from ckd.benchmarks.subjects import export_run, untrained_run
+    from ckd.train.recipes import find_recipe
 
+    names = [find_recipe(recipe).name for recipe in recipes]  # all, before any is built
+    if len(set(names)) < len(names):
+        raise UsageError(f"--recipe {max(names, key=names.count)} is given twice; give each once")
     made = []
     for recipe in recipes:
         print(f"building {recipe} with untrained weights", file=sys.stderr)

@@ -59,6 +59,7 @@ def bundle(
     from ckd.export.bundle import write_bundle
     from ckd.export.model_card import Evidence
     from ckd.train.run_folder import load_run
+    from ckd.train.systems.rewrite import explained
 
     try:
         told = "" if notes is None else notes.read_text(encoding="utf-8")
@@ -69,7 +70,7 @@ def bundle(
     recipe, system = load_run(run)
     scores = measured_scores(run, system)
     if explain:
-        system = system.explained()
+        system = explained(system)
     for wish in merge or ():
         system = merged_as(system, wish)
     report = write_bundle(
@@ -182,13 +183,15 @@ def merged_as(system: "System", wish: str) -> "System":
         UsageError: malformed, an unknown node, a name that another node has or that cannot be part
             of a file's, or nodes with another between them.
     """
+    from ckd.train.systems.rewrite import merged
+
     into, _, nodes = wish.partition("=")
     names = nodes.split(",")
     if not re.fullmatch(r"\w+", into) or not all(names):
         raise UsageError(
             f"--merge {wish}: expected NAME=NODE,NODE, as in seg=seg_encoder,seg_decoder"
         )
-    return system.merged(names, into)
+    return merged(system, names, into)
 
 
 def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:

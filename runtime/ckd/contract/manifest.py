@@ -168,11 +168,16 @@ class Manifest:
 
     def _check_results(self) -> None:
         results = self.results
+        for what in ("exclusive", "coarse_align_corners"):
+            if not isinstance(getattr(results, what), bool):
+                raise _wrong(f"{what} is {getattr(results, what)!r}, expected true or false")
         name = results.class_logits
         if name is not None and (shape := self.shapes[name]) != (1, len(self.labels)):
             raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
         name = results.class_map
         if name is not None:
+            if results.class_logits is None:
+                raise _wrong(f"{name} explains class logits, and there are none")
             shape = self.shapes[name]
             if len(shape) != 4 or shape[:2] != (1, len(self.labels)):
                 raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")

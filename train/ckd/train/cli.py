@@ -63,10 +63,10 @@ def fit_command(
 
     With --stage, --fresh starts that stage and those after it over, and keeps the earlier ones.
     """
-    from ckd.train.config import with_overrides
     from ckd.train.fit import FitOptions, fit
     from ckd.train.learning_curves import learning_curves
     from ckd.train.machine import is_first_process
+    from ckd.train.recipe_text import with_overrides
     from ckd.train.recipes import find_recipe
 
     chosen = with_overrides(find_recipe(recipe), settings or [])
@@ -124,7 +124,8 @@ def evaluate_command(
     )
     print(json.dumps(result.as_dict()) if as_json else result.to_text())
     if not (folder / "tsne.png").exists():
-        print(f"no tsne.png: it takes a classifier and {MIN_IMAGES} labels", file=sys.stderr)
+        needed = f"a classifier and {MIN_IMAGES} images with labels"
+        print(f"no tsne.png: it takes {needed}", file=sys.stderr)
     print(f"details: {folder}", file=sys.stderr)
 
 
@@ -144,9 +145,9 @@ def crossvalidate_command(
     as_json: Json = False,
 ) -> None:
     """Train and score on folds inside the training images; the val split stays untouched."""
-    from ckd.train.config import with_overrides
     from ckd.train.crossvalidate import crossvalidate, summary_text
     from ckd.train.fit import FitOptions
+    from ckd.train.recipe_text import with_overrides
     from ckd.train.recipes import find_recipe
 
     summary = crossvalidate(

@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ckd.contract.errors import UsageError
-from ckd.train.config import Recipe, load_recipe
+from ckd.train.config import Recipe
 from ckd.train.data.dataset import drop_unreadable
 from ckd.train.data.folds import split_fold
 from ckd.train.data.layouts import read_split
@@ -26,6 +26,7 @@ from ckd.train.evaluation import Views
 from ckd.train.fit import FitOptions, fit
 from ckd.train.machine import device_for
 from ckd.train.networks.pretrained import Weights
+from ckd.train.recipe_text import load_recipe
 from ckd.train.run_folder import identity, load_data
 
 _VIEWS: Views = "1"

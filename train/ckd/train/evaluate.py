@@ -20,7 +20,8 @@ from ckd.train.evaluation_folder import outlined, worst, write_folder
 from ckd.train.explanation_sheet import chosen, explained_pictures, explanation_sheet
 from ckd.train.scores import ImageScore
 from ckd.train.scoring import score_image
-from ckd.train.systems.graph import FEATURES, System
+from ckd.train.systems import rewrite
+from ckd.train.systems.graph import System
 from ckd.train.views import Answers, answers
 
 #: Called with the number of images done and of all.
@@ -54,7 +55,7 @@ def evaluate(
     )
 
     # The same answers, and what the classifier rests them on.
-    open_system = system.explained(features=True) if system.class_head else system
+    open_system = rewrite.explained(system, features=True) if rewrite.class_head(system) else system
     features: list[NDArray[np.float32]] = []
 
     def answered(some: Sequence[Sample]) -> Iterator[tuple[Sample, Answers]]:
@@ -66,8 +67,8 @@ def evaluate(
         images: list[ImageScore] = []
         for sample, answer in answered(samples.samples):
             images.append(score_image(system, answer, sample))
-            if FEATURES in answer:
-                features.append(answer[FEATURES])
+            if rewrite.FEATURES in answer:
+                features.append(answer[rewrite.FEATURES])
             if progress is not None:
                 progress(len(images), len(samples))
         evaluation = summarised(

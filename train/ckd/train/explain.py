@@ -20,6 +20,7 @@ from torch import Tensor
 from ckd.contract.explanation import evidence
 from ckd.train.networks.blocks import ClassHead, enlarged
 from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import class_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ def grad_cam_plus_plus(
         alpha_BC = 1.0 / (2.0 + x_BCHW.sum(dim=(2, 3)).relu() * gradient_BC)
         counts_BC = places * gradient_BC * alpha_BC
         map_B1HW = (counts_BC[..., None, None] * x_BCHW).sum(dim=1, keepdim=True)
-        same = tuple(map_B1HW.shape[2:]) == size
-        total = total + (map_B1HW if same else enlarged(map_B1HW, size))
+        total = total + enlarged(map_B1HW, size)
     return total.relu()[:, 0]
 
 
@@ -70,11 +70,11 @@ def explain(
     """Explain a label of each image.
 
     Args:
-        system: as `System.explained` makes it, in evaluation mode.
+        system: as `ckd.train.systems.rewrite.explained` makes it, in evaluation mode.
         images_BSSC: uint8 RGB at network size.
         labels_B: index of the label to explain.
     """
-    head, name = system.class_head, system.results.class_map
+    head, name = class_head(system), system.results.class_map
     assert head is not None
     assert name is not None
     device = next(system.parameters()).device

@@ -100,5 +100,5 @@ def explanation_sheet(
         "weak": colour_over_skin(0.35),
         "strong": colour_over_skin(1.0),
     }
-    title = f"What spoke for the predicted label; {evaluation.title}"
+    title = f"What spoke for the predicted label\n{evaluation.title}"
     return plots.contact_sheet(sections, colours, title)

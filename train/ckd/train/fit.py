@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,10 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from ckd.contract.errors import EnvironmentUnusable, InputError, Interrupted, UsageError
+from ckd.contract.errors import EnvironmentUnusable, Interrupted, UsageError
 from ckd.train.callbacks import BestEpoch, EpochLines, ExponentialAverage
 from ckd.train.config import LOWER_IS_BETTER, Recipe, Stage
-from ckd.train.data.dataset import drop_unreadable
-from ckd.train.data.folds import split_fold
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import SampleSet, Split, numbered_as
+from ckd.train.data.samples import SampleSet, numbered_as
 from ckd.train.machine import Accelerator, device_for, is_first_process, say
 from ckd.train.module import StageModule
 from ckd.train.networks.pretrained import Weights
@@ -41,15 +37,9 @@ from ckd.train.run_folder import (
     save_stage,
 )
 from ckd.train.schedules import Plateau
+from ckd.train.stage_data import Bars, check_shares, for_stage, no_bars, read_data
 from ckd.train.systems.graph import System
-
-#: Begins a progress bar of the name given; what it returns is told (done, total).
-Bars = Callable[[str], Callable[[int, int], None]]
-
-
-def no_bars(what: str) -> Callable[[int, int], None]:
-    """`Bars` that show nothing."""
-    return lambda done, total: None
+from ckd.train.systems.rewrite import deployed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +78,8 @@ def fit(
         bars = no_bars
     device = device_for(options.accelerator, options.devices)
     wanted = recipe.stages if options.stage == "all" else (recipe.stage(options.stage),)
-    train_set, val_set = _read_data(recipe, wanted, data, options.fold, bars)
-    _check_shares(wanted, train_set, val_set, options.devices)
+    train_set, val_set = read_data(recipe, wanted, data, options.fold, bars)
+    check_shares(wanted, train_set, val_set, options.devices)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
@@ -106,22 +96,30 @@ def fit(
                 f"stage {wanted[0].name} needs {stage.name}, which is not trained in {out}; "
                 f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
             )
-    # What lies downstream of a stage that is started over was trained on its old weights.
-    fresh = recipe.stages[first:] if options.fresh else ()
-    open_run(out, recipe, train_set, options.weights, fresh)
-    exclusive = system.results.exclusive
+    as_found, exclusive = train_set, system.results.exclusive
     train_set = numbered_as(system.labels, train_set, exclusive=exclusive)
     if val_set is not None:
         val_set = numbered_as(system.labels, val_set, exclusive=exclusive)
+
+    def ground(stage: Stage, upstream: set[str]) -> str:
+        return ground_of(system.digest(upstream), val_set if stage.select == "best" else None)
+
+    starts = options.fresh or not (out / recipe.stages[0].name / "rests_on.txt").exists()
+    if reuse is not None and first == 0 and starts:
+        _check_use(reuse, recipe.stages[0], ground(recipe.stages[0], set()))
+    # What lies downstream of a stage that is started over was trained on its old weights.
+    fresh = recipe.stages[first:] if options.fresh else ()
+    open_run(out, recipe, as_found, options.weights, fresh)
     upstream: set[str] = set()
     for stage in recipe.stages:
         finished = out / stage.name / "weights.pt"
         if stage in wanted:
-            chooser = val_set if stage.select == "best" else None
-            ground = ground_of(system.digest(upstream), chooser)
+            rests_on = ground(stage, upstream)
             if reuse is not None and not (out / stage.name / "rests_on.txt").exists():
-                _take(reuse, recipe, stage, out / stage.name, ground)
-            note_ground(out / stage.name, ground)
+                obstacle = reuse.take(stage, out / stage.name, rests_on)
+                if obstacle is not None:
+                    say(f"{stage.name}: trained anew; {obstacle}")
+            note_ground(out / stage.name, rests_on)
         if finished.exists():
             load_stage(system, stage, finished)
             if stage in wanted:
@@ -137,19 +135,16 @@ def fit(
         choose_mask_threshold(system.to(device), train_set, out, bars("mask threshold"))
     if trained:
         system.mask_threshold = load_mask_threshold(out, system)
-    return system.deployed().cpu().eval()
+    return deployed(system).cpu().eval()
 
 
-def _take(reuse: Reuse, recipe: Recipe, stage: Stage, folder: Path, ground: str) -> None:
-    obstacle = reuse.take(stage, folder, ground)
-    if obstacle is None:
-        return
-    if stage == recipe.stages[0]:  # on which all others rest
+def _check_use(reuse: Reuse, first: Stage, ground: str) -> None:
+    """On the first stage all others rest; asked before the run's folder is made."""
+    if (obstacle := reuse.obstacle(first, ground)) is not None:
         raise UsageError(
-            f"{reuse.run}: nothing of it can be reused: of {stage.name} {obstacle}; "
+            f"{reuse.run}: nothing of it can be reused: of {first.name} {obstacle}; "
             "leave out --reuse, or name another run"
         )
-    say(f"{stage.name}: trained anew; {obstacle}")
 
 
 def _check_nodes(recipe: Recipe, system: System) -> None:
@@ -168,53 +163,6 @@ def _check_nodes(recipe: Recipe, system: System) -> None:
         )
 
 
-def _read_data(
-    recipe: Recipe, wanted: Sequence[Stage], data: Path, fold: tuple[int, int] | None, bars: Bars
-) -> tuple[SampleSet, SampleSet | None]:
-    """Training images, and those to watch the training on, if any stage does."""
-    train_set = _readable(data, "train", recipe, bars)
-    val_set = None
-    if fold is not None:
-        train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
-    elif any(stage.select == "best" for stage in wanted):
-        val_set = _readable(data, "val", recipe, bars)
-    for stage in wanted:
-        for samples in (train_set, val_set if stage.select == "best" else None):
-            if samples is not None and not len(_for_stage(samples, stage)):
-                raise InputError(
-                    f"{data}: stage {stage.name} needs {samples.split} images with a "
-                    f"{' and a '.join(sorted(stage.needs)) or 'known truth'}, there are none; "
-                    "`ckd-train data check` shows what was found"
-                )
-    return train_set, val_set
-
-
-def _check_shares(
-    stages: Sequence[Stage], train_set: SampleSet, val_set: SampleSet | None, devices: int
-) -> None:
-    """Every process needs two training images (batch normalisation) and one to score."""
-    for stage in stages:
-        num_train = len(_for_stage(train_set, stage))
-        # A stage that keeps its last epoch does without; in a fold all stages are scored.
-        scored = val_set is not None and (stage.select == "best" or val_set.split == "train")
-        num_val = len(_for_stage(val_set, stage)) if val_set is not None and scored else None
-        if num_train < 2 * devices or (num_val is not None and num_val < devices):
-            found = f"{num_train} training" + (f" and {num_val} validation" if scored else "")
-            raise InputError(
-                f"stage {stage.name}: {found} images are too few for {devices} "
-                f"process{'es' if devices > 1 else ''}; expected 2 training images and, where it "
-                "is validated, 1 validation image for each"
-            )
-
-
-def _readable(data: Path, split: Split, recipe: Recipe, bars: Bars) -> SampleSet:
-    found = read_split(data, split, recipe.split_by)
-    samples, problems = drop_unreadable(found, bars(f"{split} files"))
-    for problem in problems:
-        say(f"left out: {problem}")
-    return samples
-
-
 def _fit_stage(
     recipe: Recipe,
     stage: Stage,
@@ -228,8 +176,8 @@ def _fit_stage(
     # until the finished network is scored once; inside a fold there is nothing to keep unseen.
     blind = stage.select == "last" and options.fold is None
     module = StageModule(
-        recipe, stage, system, _for_stage(train_set, stage),
-        None if blind or val_set is None else _for_stage(val_set, stage),
+        recipe, stage, system, for_stage(train_set, stage),
+        None if blind or val_set is None else for_stage(val_set, stage),
         _num_workers(options),
     )  # fmt: skip
     monitor, mode = f"val/{stage.monitor}", "min" if stage.monitor in LOWER_IS_BETTER else "max"
@@ -302,9 +250,3 @@ def _trainer(**settings: Any) -> pl.Trainer:
         return pl.Trainer(**settings)
     except MisconfigurationException as error:  # more devices than there are, no bfloat16
         raise EnvironmentUnusable(f"cannot train here: {error}") from error
-
-
-def _for_stage(samples: SampleSet, stage: Stage) -> SampleSet:
-    if "mask" in stage.needs:
-        samples = samples.with_masks()
-    return samples.with_labels() if "label" in stage.needs else samples

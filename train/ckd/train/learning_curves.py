@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ckd.train import plots
-from ckd.train.config import load_recipe
+from ckd.train.recipe_text import load_recipe
 
 
 def learning_curves(run: Path) -> Path | None:

@@ -126,7 +126,7 @@ def contact_sheet(
     heights = [0.6, *(0.4 + 2.75 * count for count in rows)]  # inches: title, then each section
     figure = blank_figure(2.35 * _SHEET_COLUMNS, sum(heights))
     head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    head.text(0.012, 0.5, title, fontsize=14, va="center", parse_math=False)
+    head.text(0.012, 0.5, title, fontsize=12, va="center", parse_math=False)
     head.legend(
         [Line2D([], [], color=f"#{bytes(rgb).hex()}", linewidth=3.5) for rgb in borders.values()],
         list(borders),

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from ckd.contract.errors import InputError
-from ckd.train.config import Recipe, Stage, load_recipe
+from ckd.train.config import Recipe, Stage
 from ckd.train.machine import is_first_process, say
 from ckd.train.networks.pretrained import Weights
+from ckd.train.recipe_text import load_recipe
 from ckd.train.run_folder import load_data
 from ckd.train.systems.graph import System
 
@@ -73,6 +74,18 @@ class Reuse:
             ]
             self._obstacles[stage.name] = next((reason for reason in reasons if reason), None)
 
+    def obstacle(self, stage: Stage, ground: str) -> str | None:
+        """Why the stage cannot be taken, None if it can; arguments are those of `take`."""
+        source = self.run / stage.name
+        if found := self._obstacles[stage.name]:
+            return found
+        if not (source / "weights.pt").exists():
+            return "it is not finished there"
+        rests_on = source / "rests_on.txt"
+        if not rests_on.exists() or rests_on.read_bytes() != ground.encode():
+            return "it rests on other weights, or was chosen by other validation images"
+        return None
+
     def take(self, stage: Stage, folder: Path, ground: str) -> str | None:
         """Copy the finished stage into ``folder``, or say why it cannot be.
 
@@ -82,12 +95,8 @@ class Reuse:
             ground: what it rests on, see `ckd.train.run_folder.ground_of`.
         """
         source = self.run / stage.name
-        if obstacle := self._obstacles[stage.name]:
+        if obstacle := self.obstacle(stage, ground):
             return obstacle
-        if not (source / "weights.pt").exists():
-            return "it is not finished there"
-        if (source / "rests_on.txt").read_text() != ground:
-            return "it rests on other weights, or was chosen by other validation images"
         if is_first_process():
             partial = folder.with_name(f"{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)

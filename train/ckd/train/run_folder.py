@@ -21,11 +21,13 @@ from typing import Any
 import torch
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.train.config import Recipe, Stage, load_recipe
+from ckd.train.config import Recipe, Stage
 from ckd.train.data.samples import SampleSet
 from ckd.train.machine import is_first_process
 from ckd.train.networks.pretrained import Weights
 from ckd.train.operating_point import load_mask_threshold
+from ckd.train.recipe_text import load_recipe
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 
 
@@ -102,7 +104,7 @@ def note_ground(folder: Path, ground: str) -> None:
     """
     path = folder / "rests_on.txt"
     if path.exists():
-        if path.read_text() == ground:
+        if path.read_bytes() == ground.encode():
             return
         raise UsageError(
             f"{folder}: trained on top of other weights, or chosen by other validation images, "
@@ -129,7 +131,7 @@ def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
     recipe = load_recipe(run / "recipe.json")
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None)
-    wanted = system.teacher() if teacher else system.deployed()
+    wanted = rewrite.teacher(system) if teacher else rewrite.deployed(system)
     for stage in recipe.stages:
         finished = run / stage.name / "weights.pt"
         if finished.exists():
@@ -148,7 +150,9 @@ def load_data(run: Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
         if missing := {"name", "labels", "num_train", "class_counts", "digest"} - set(found):
             raise ValueError(f"no {min(missing)} in it")
-    except (OSError, ValueError) as error:
+        if not isinstance(found, dict) or not isinstance(found["labels"], list):
+            raise TypeError("not what `ckd-train fit` wrote")
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); train anew with --fresh") from error
     return dict(found)
 

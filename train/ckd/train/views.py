@@ -24,7 +24,8 @@ from ckd.train.config import Augmentation
 from ckd.train.data.augment import multi_scale_crop
 from ckd.train.data.samples import Sample
 from ckd.train.evaluation import Views
-from ckd.train.systems.graph import FEATURES, System
+from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import FEATURES
 
 Image = NDArray[np.uint8]
 Real = NDArray[np.float32]

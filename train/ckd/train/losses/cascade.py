@@ -1,6 +1,6 @@
 """What one cascade learns from another besides its diagnoses: soft masks, and where it looks.
 
-Suffixes: B batch, C channels, H rows, W columns, T = H*W.
+Suffixes: B batch, C channels, H rows, W columns, T = H*W, N pixels of a batch.
 """
 
 from collections.abc import Mapping
@@ -12,24 +12,22 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from ckd.train.losses.distillation import soft_divergence
 from ckd.train.losses.term import ClassCounts
 from ckd.train.settings import STRICT
 
 
 def soft_mask_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Mean over pixels of T^2 KL(teacher || student), as Hinton et al. (2015) soften classes.
+    """Mean over pixels of `soft_divergence`: T^2 KL(teacher || student).
 
     Args:
         student: logits of any shape.
         teacher: logits of the same shape.
         temperature: T that both are divided by.
     """
-    s, t = student.float() / temperature, teacher.float() / temperature
-    p = torch.sigmoid(t)
-    # KL = p log(p/q) + (1-p) log((1-p)/(1-q)), by log-sigmoids: finite at any logits.
-    on_lesion = p * (F.logsigmoid(t) - F.logsigmoid(s))
-    elsewhere = (1.0 - p) * (F.logsigmoid(-t) - F.logsigmoid(-s))
-    return (on_lesion + elsewhere).mean() * temperature**2
+    # A pixel is of two classes, of which the second one's logit is 0.
+    student_N2, teacher_N2 = (F.pad(x.reshape(-1, 1), (0, 1)) for x in (student, teacher))
+    return soft_divergence(student_N2, teacher_N2, temperature)
 
 
 def attention_distance(student_BCHW: Tensor, teacher_BCHW: Tensor) -> Tensor:

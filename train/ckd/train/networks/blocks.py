@@ -29,6 +29,13 @@ class ConvBnRelu(nn.Sequential):
         )
 
 
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(ConvBnRelu(c_in, c_out), ConvBnRelu(c_out, c_out))
+
+
 class SpatialMean(nn.Module):
     """Mean over the map, [B, C, 1, 1], summed up in float32: half precision loses it from 2048."""
 
@@ -98,15 +105,17 @@ class ClassHead(nn.Module):
         size = max(tuple(x.shape[2:]) for x in maps_BCHW)
         kernels = torch.split(self.fc.weight, list(self.channels), dim=1)
         parts = [F.conv2d(x, w[..., None, None]) for x, w in zip(maps_BCHW, kernels, strict=True)]
-        total, *others = [p if tuple(p.shape[2:]) == size else enlarged(p, size) for p in parts]
+        total, *others = [enlarged(part, size) for part in parts]
         for part in others:
             total = total + part
         return total
 
 
-def enlarged(x_BCHW: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinear, pixels taken as areas."""
-    return F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
+def enlarged(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
+    """The map at ``size_HW``: bilinear, pixels taken as areas; as it is where that is its size."""
+    if tuple(x_BCHW.shape[2:]) == tuple(size_HW):
+        return x_BCHW
+    return F.interpolate(x_BCHW, tuple(size_HW), mode="bilinear", align_corners=False)
 
 
 class ChannelGate(nn.Sequential):

@@ -10,6 +10,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from ckd.contract.errors import UsageError
 from ckd.train.networks.blocks import ClassHead
+from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
 #: At which the maps are looked at: at a smaller one the last may be no map but a point.
@@ -59,10 +60,10 @@ class LastMap(Pretrained):
                 f"{backbone} is a transformer; expected a convolutional network, whose last map "
                 "can be averaged over places, such as resnet50 or mobilenet_v2"
             )
+        self.rescale: nn.Module = nn.Identity()
         if isinstance(network, tv.GoogLeNet | tv.Inception3):
-            # Google's two were trained on images from -1 to 1 and bring the step to there; it is
-            # there whatever the weights, so that a trained network loads into one built of noise.
-            network.transform_input = True
+            network.transform_input = False  # as torchvision's weights set it
+            self.rescale = HalfMeanInput()
         graph = _RootTracer().trace(network)
         last, self.channels = _last_map(network, graph)
         for node in reversed(graph.nodes):
@@ -73,7 +74,7 @@ class LastMap(Pretrained):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """[B, C, h, w]."""
-        found: Tensor = self.features(image_BCHW)
+        found: Tensor = self.features(self.rescale(image_BCHW))
         return found
 
 

@@ -12,10 +12,8 @@ from typing import Literal, get_args
 import torch
 import torchvision.models as tv
 from torch import Tensor, nn
-from torchvision.models.inception import BasicConv2d
 
 from ckd.contract.errors import UsageError
-from ckd.contract.preprocess import IMAGENET_MEAN_C, IMAGENET_STD_C
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
@@ -81,7 +79,7 @@ def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool 
     if backbone == "googlenet":
         return _from_googlenet(network)
     if backbone == "inception_v3":
-        return _from_inception_v3(network, pretrained=weights is not None)
+        return _from_inception_v3(network)
     return _from_mobilenet_v2(network, head)
 
 
@@ -146,50 +144,6 @@ def _from_mobilenet_v2(net: nn.Module, head: bool) -> Encoder:
     )
 
 
-def _from_inception_v3(net: nn.Module, *, pretrained: bool) -> Encoder:
-    """Cut behind Conv2d_2b, Conv2d_4a, Mixed_5d, Mixed_6e and Mixed_7c.
-
-    Its ImageNet weights expect pixels from -1 to 1. torchvision, given those weights, therefore
-    transforms its input (``transform_input``). Here that is part of the first convolution and of
-    the normalisation behind it: exact, also at the borders, as this convolution pads nothing.
-    """
-    assert isinstance(net, tv.Inception3)
-    first = net.Conv2d_1a_3x3
-    if pretrained:
-        _expect_imagenet_input(first)
-    return Encoder(
-        nn.Sequential(first, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3),
-        [
-            nn.Sequential(net.maxpool1, net.Conv2d_3b_1x1, net.Conv2d_4a_3x3),
-            nn.Sequential(net.maxpool2, net.Mixed_5b, net.Mixed_5c, net.Mixed_5d),
-            nn.Sequential(
-                net.Mixed_6a, net.Mixed_6b, net.Mixed_6c, net.Mixed_6d, net.Mixed_6e
-            ),
-            nn.Sequential(net.Mixed_7a, net.Mixed_7b, net.Mixed_7c),
-        ],
-        (64, 192, 288, 768, 2048),
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def _expect_imagenet_input(first: BasicConv2d) -> None:
-    """Let a convolution that takes 2 p - 1 of a pixel p in [0, 1] take (p - mean) / std."""
-    scale_C = 2.0 * torch.tensor(IMAGENET_STD_C)
-    shift_C = 2.0 * torch.tensor(IMAGENET_MEAN_C) - 1.0
-    weight = first.conv.weight
-    assert first.bn.running_mean is not None
-    first.bn.running_mean -= (weight.sum(dim=(2, 3)) * shift_C).sum(dim=1)
-    weight *= scale_C[:, None, None]
-
-
-def _replace(parent: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for module in parent.modules():
-        for name, child in module.named_children():
-            if child is old:
-                setattr(module, name, new)
-                return
-
-
 def _from_googlenet(net: nn.Module) -> Encoder:
     assert isinstance(net, tv.GoogLeNet)
     # Max-pooling in ceil mode keeps the maps at exactly half the size for even sides.
@@ -206,3 +160,30 @@ def _from_googlenet(net: nn.Module) -> Encoder:
         ],
         (64, 192, 480, 832, 1024),
     )  # fmt: skip
+
+
+def _from_inception_v3(net: nn.Module) -> Encoder:
+    """Cut behind Conv2d_2b, Conv2d_4a, Mixed_5d, Mixed_6e and Mixed_7c."""
+    assert isinstance(net, tv.Inception3)
+    return Encoder(
+        nn.Sequential(
+            HalfMeanInput(), net.Conv2d_1a_3x3, net.Conv2d_2a_3x3, net.Conv2d_2b_3x3
+        ),
+        [
+            nn.Sequential(net.maxpool1, net.Conv2d_3b_1x1, net.Conv2d_4a_3x3),
+            nn.Sequential(net.maxpool2, net.Mixed_5b, net.Mixed_5c, net.Mixed_5d),
+            nn.Sequential(
+                net.Mixed_6a, net.Mixed_6b, net.Mixed_6c, net.Mixed_6d, net.Mixed_6e
+            ),
+            nn.Sequential(net.Mixed_7a, net.Mixed_7b, net.Mixed_7c),
+        ],
+        (64, 192, 288, 768, 2048),
+    )  # fmt: skip
+
+
+def _replace(parent: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for module in parent.modules():
+        for name, child in module.named_children():
+            if child is old:
+                setattr(module, name, new)
+                return

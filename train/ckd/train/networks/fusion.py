@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelGate, ClassHead
+from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, enlarged
 from ckd.train.networks.encoder import Encoder
-from ckd.train.networks.unet import DoubleConv, UNetDecoder, Widths, enlarged, kaiming_normal
+from ckd.train.networks.unet import UNetDecoder, Widths, kaiming_normal
 
 
 class FusionEncoder(nn.Module):

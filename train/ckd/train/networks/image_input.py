@@ -36,11 +36,11 @@ class ImageInput(nn.Module):
 class HalfMeanInput(nn.Module):
     """From ImageNet's mean and deviation to a mean and deviation of 0.5 in every colour.
 
-    torchvision's GoogLeNet was trained on images normalised so, and re-normalises what it is given
-    (its ``transform_input``). A step of its own, since folded into the first convolution it would
-    be wrong at the borders: zero padding stands for another colour on either side of it. It is
-    there whatever the weights are, so that a trained network loads into one built without any.
-    Further channels, such as `add_input_channel`'s, pass.
+    torchvision's GoogLeNet and Inception V3 were trained on images normalised so, and re-normalise
+    what they are given (their ``transform_input``). A step of its own, since folded into the first
+    convolution it would be wrong at the borders of one that pads: zero stands for another colour on
+    either side of it. It is there whatever the weights are, so that a trained network loads into
+    one built without any. Further channels, such as `add_input_channel`'s, pass.
     """
 
     scale_C: Tensor

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ClassHead, ConvBnRelu
+from ckd.train.networks.blocks import ClassHead, DoubleConv
 from ckd.train.networks.encoder import Encoder
 
 
@@ -28,7 +28,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, c_below: int, c_skip: int, c_out: int) -> None:
         super().__init__()
-        self.convs = nn.Sequential(ConvBnRelu(c_below + c_skip, c_out), ConvBnRelu(c_out, c_out))
+        self.convs = DoubleConv(c_below + c_skip, c_out)
 
     def forward(self, below_BCHW: Tensor, skip: Tensor | None = None) -> Tensor:
         """[B, c_out, 2 H, 2 W]; the enlarged map comes before the skip."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ConvBnRelu, ScSE
+from ckd.train.networks.blocks import DoubleConv, ScSE
 from ckd.train.networks.encoder import Encoder
 
 
@@ -80,7 +80,7 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.c_below = c_below
         self.before = ScSE(c_below + c_skip, spatial) if c_skip else nn.Identity()
-        self.convs = nn.Sequential(ConvBnRelu(c_below + c_skip, c_out), ConvBnRelu(c_out, c_out))
+        self.convs = DoubleConv(c_below + c_skip, c_out)
         self.after = ScSE(c_out, spatial)
         self.dropout = nn.Dropout2d(dropout)
 

@@ -10,21 +10,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ConvBnRelu
+from ckd.train.networks.blocks import DoubleConv, enlarged
 from ckd.train.networks.encoder import Encoder
 
 #: Channels of the five levels.
 Widths = tuple[int, int, int, int, int]
-
-
-class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(ConvBnRelu(c_in, c_out), ConvBnRelu(c_out, c_out))
 
 
 def unet_encoder(widths: Widths) -> Encoder:
@@ -58,13 +50,6 @@ class UNetDecoder(nn.Module):
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             y = block(torch.cat([enlarged(y, skip.shape[2:]), skip], dim=1))
         return y
-
-
-def enlarged(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
-    """The map at ``size_HW``, bilinearly and without aligned corners."""
-    if tuple(x_BCHW.shape[2:]) == tuple(size_HW):
-        return x_BCHW
-    return F.interpolate(x_BCHW, tuple(size_HW), mode="bilinear", align_corners=False)
 
 
 def kaiming_normal(parts: nn.Module) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckd.contract.errors import UsageError
-from ckd.train.config import Recipe, load_recipe
+from ckd.train.config import Recipe
+from ckd.train.recipe_text import load_recipe
 from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101, ckdnet_tiny
 from ckd.train.recipes.clnet import clnet
 from ckd.train.recipes.distilled import ckdnet_mobile_distilled

@@ -16,7 +16,7 @@ from ckd.train.losses import (
 from ckd.train.recipes.ckdnet import ckdnet_mobile
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
-from ckd.train.systems.graph import TEACHER
+from ckd.train.systems.rewrite import TEACHER
 
 #: Twice the student's widths, on the same encoders; a GPU can train one on ResNet101.
 WIDE = CkdNet(

@@ -16,7 +16,8 @@ from ckd.train.networks.cls import Cls
 from ckd.train.networks.pretrained import Weights
 from ckd.train.settings import STRICT
 from ckd.train.systems.ckdnet import CkdNet
-from ckd.train.systems.graph import TEACHER, Node, System
+from ckd.train.systems.graph import Node, System
+from ckd.train.systems.rewrite import TEACHER, prefixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +35,18 @@ class DistilledCkdNet:
     ) -> System:
         """Both cascades; both classifiers also give their penultimate ``features`` [B, C]."""
         teacher, student = (
-            shape.build(labels, tasks, image_size, weights)
+            _with_features(shape.build(labels, tasks, image_size, weights))
             for shape in (self.teacher, self.student)
         )
-        nodes = (*map(_with_features, teacher.nodes), *map(_with_features, student.nodes))
-        split = len(teacher.nodes)
-        taught = System(
-            teacher.name, nodes[:split], labels, tasks, image_size, teacher.results
-        ).prefixed(TEACHER)
-        return System(
-            student.name, (*taught.nodes, *nodes[split:]), labels, tasks, image_size,
-            student.results,
-        )  # fmt: skip
+        return student.with_nodes((*prefixed(teacher, TEACHER).nodes, *student.nodes))
 
 
-def _with_features(node: Node) -> Node:
-    if not isinstance(node.module, Cls):
-        return node
-    node.module.classify.gives_features = True
-    logits, *means = node.outputs
-    return Node(node.name, node.module, node.inputs, (logits, "features", *means))
+def _with_features(system: System) -> System:
+    nodes = []
+    for node in system.nodes:
+        if isinstance(node.module, Cls):
+            node.module.classify.gives_features = True
+            logits, *means = node.outputs
+            node = Node(node.name, node.module, node.inputs, (logits, "features", *means))
+        nodes.append(node)
+    return system.with_nodes(nodes)

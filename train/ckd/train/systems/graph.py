@@ -5,24 +5,16 @@ lies upstream, export turns each node into a file, the runtime loads one engine 
 each tensor from its producer to its consumers.
 """
 
-import copy
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, ResultSpec
-from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.image_input import ImageInput
-
-#: Before the names of a teacher's nodes and tensors.
-TEACHER = "teacher_"
-#: The tensor that `System.explained` adds, and the one that it can add.
-CLASS_MAP = "class_map"
-FEATURES = "features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,111 +108,13 @@ class System(nn.Module):
                     digest.update(whole.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
-    def deployed(self) -> "System":
-        """The same system without what only training needs, sharing its weights.
-
-        Teachers, and tensors that are neither an answer nor taken by a remaining node, are gone.
-        """
-        answers = set(self.results.names())
-        kept = self.needed(answers)
-        taken = answers | {name for node in kept for name in node.inputs}
-        nodes = []
-        for node in kept:
-            outputs = tuple(name for name in node.outputs if name in taken)
-            if outputs != node.outputs:
-                module = _Fused((node,), node.inputs, outputs)
-                node = Node(node.name, module, node.inputs, outputs)
-            nodes.append(node)
-        return self._with(nodes)
-
-    def prefixed(self, prefix: str) -> "System":
-        """The same system with ``prefix`` before the names of its nodes and tensors."""
-
-        def renamed(names: Iterable[str]) -> tuple[str, ...]:
-            return tuple(name if name == IMAGE else prefix + name for name in names)
-
-        nodes = [
-            Node(prefix + node.name, node.module, renamed(node.inputs), renamed(node.outputs))
-            for node in self.nodes
-        ]
-        return self._with(nodes, self.results.renamed(lambda name: prefix + name))
-
-    def teacher(self) -> "System":
-        """The teacher inside a system that is distilled, sharing its weights.
-
-        Raises:
-            UsageError: it has no teacher.
-        """
-        made = {name for node in self.nodes for name in node.outputs}
-        results = self.results.renamed(
-            lambda name: TEACHER + name if TEACHER + name in made else None
-        )
-        if not results.names():
-            raise UsageError(f"{self.name} has no teacher in it")
-        return self._with(self.nodes, results).deployed()
-
-    @property
-    def class_head(self) -> ClassHead | None:
-        """The head that makes the class logits; None where there is none."""
-        return _head_of(self.nodes, self.results.class_logits)
-
-    def explained(self, *, features: bool = False) -> "System":
-        """A copy that also answers with class maps, see `ClassHead`.
-
-        With ``features`` it also computes the tensor "features" [B, C], what the head's linear
-        layer takes. That is no answer: it is for looking at a trained system.
-
-        Raises:
-            UsageError: no `ClassHead` makes the class logits.
-        """
-        copied = copy.deepcopy(self)
-        head, logits = copied.class_head, self.results.class_logits
-        if head is None or logits is None:
-            raise UsageError(f"{self.name} has no classifier whose maps could explain it")
-        head.gives_map = True
-        head.gives_features |= features  # another may learn from them already
-        added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
-        nodes = _with_tensors_after(copied.nodes, logits, added)
-        made = copied._with(nodes, replace(self.results, class_map=CLASS_MAP))
-        return made if features else made.deployed()
-
-    def _with(self, nodes: Sequence[Node], results: ResultSpec | None = None) -> "System":
+    def with_nodes(self, nodes: Sequence[Node], results: ResultSpec | None = None) -> "System":
+        """The same system of other nodes, with other answers if these are given."""
         made = System(
             self.name, nodes, self.labels, self.tasks, self.image_size, results or self.results
         )
         made.mask_threshold = self.mask_threshold
         return made.train(self.training)
-
-    def merged(self, names: Collection[str], into: str) -> "System":
-        """The same system with several nodes fused into one, sharing its weights.
-
-        Tensors that only pass between the fused nodes vanish from the graph.
-        """
-        inside = [node for node in self.nodes if node.name in names]
-        unknown = set(names) - {node.name for node in inside}
-        if unknown:
-            raise UsageError(
-                f"{self.name} has no node named {', '.join(sorted(unknown))}; "
-                f"expected {', '.join(node.name for node in self.nodes)}"
-            )
-        outside = [node for node in self.nodes if node.name not in names]
-        made = [out for node in inside for out in node.outputs]
-        kept = set(self.results.names()) | {name for node in outside for name in node.inputs}
-        inputs = dict.fromkeys(i for node in inside for i in node.inputs if i not in made)
-        fused = Node(
-            into,
-            _Fused(inside, tuple(inputs), tuple(out for out in made if out in kept)),
-            tuple(inputs),
-            tuple(out for out in made if out in kept),
-        )
-        # The fused node runs as soon as everything it needs is known.
-        before = [at for at, node in enumerate(outside, 1) if set(node.outputs) & set(inputs)]
-        at = max(before, default=0)
-        nodes = [*outside[:at], fused, *outside[at:]]
-        try:
-            return self._with(nodes)
-        except ValueError as error:
-            raise UsageError(f"cannot fuse {', '.join(names)}: {error}") from error
 
 
 def run_node(node: Node, tensors: dict[str, Tensor]) -> None:
@@ -228,54 +122,6 @@ def run_node(node: Node, tensors: dict[str, Tensor]) -> None:
     made = node.module(*(tensors[name] for name in node.inputs))
     made = (made,) if isinstance(made, Tensor) else made
     tensors.update(zip(node.outputs, made, strict=True))
-
-
-class _Fused(nn.Module):
-    """Several nodes run as one module."""
-
-    def __init__(
-        self, nodes: Sequence[Node], inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> None:
-        super().__init__()
-        self.nodes = tuple(nodes)
-        self.parts = nn.ModuleDict({node.name: node.module for node in nodes})
-        self.inputs, self.outputs = inputs, outputs
-
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Inputs and outputs in the order of the fused node's names."""
-        tensors = dict(zip(self.inputs, given, strict=True))
-        for node in self.nodes:
-            run_node(node, tensors)
-        return tuple(tensors[name] for name in self.outputs)
-
-
-def _head_of(nodes: Sequence[Node], logits: str | None) -> ClassHead | None:
-    for node in nodes:
-        if logits in node.outputs:
-            if isinstance(node.module, _Fused):
-                return _head_of(node.module.nodes, logits)
-            heads = [part for part in node.module.modules() if isinstance(part, ClassHead)]
-            return heads[-1] if heads else None
-    return None
-
-
-def _with_tensors_after(
-    nodes: Sequence[Node], name: str, added: tuple[str, ...]
-) -> tuple[Node, ...]:
-    """The nodes, whose modules now give more tensors after the named one."""
-    renamed = []
-    for node in nodes:
-        if name in node.outputs:
-            at = node.outputs.index(name) + 1
-            others = (other for other in node.outputs[at:] if other not in added)
-            outputs = (*node.outputs[:at], *added, *others)
-            module = node.module
-            if isinstance(module, _Fused):
-                parts = _with_tensors_after(module.nodes, name, added)
-                module = _Fused(parts, node.inputs, outputs)
-            node = Node(node.name, module, node.inputs, outputs)
-        renamed.append(node)
-    return tuple(renamed)
 
 
 @torch.no_grad()
