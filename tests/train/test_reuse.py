@@ -42,7 +42,7 @@ def pretended(run: Path, recipe: Recipe, **data: str) -> Path:
     (run / "data.json").write_text(json.dumps(told))
     for stage in recipe.stages:
         (run / stage.name).mkdir(exist_ok=True)
-        (run / stage.name / "weights.pt").write_text("weights")
+        torch.save({}, run / stage.name / "weights.pt")
         (run / stage.name / "rests_on.txt").write_text(GROUND)
     return run
 
@@ -95,7 +95,7 @@ def test_other_data_or_starting_weights(tmp_path: Path, data: dict[str, str], me
 def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: Path) -> None:
     run = pretended(tmp_path / "run", ckdnet_tiny())
     (run / "cls" / "weights.pt").unlink()
-    for told in (b"others\n", b"\xff damaged", None):
+    for told in (b"\xff others", None):
         if told is None:
             (run / "seg" / "rests_on.txt").unlink()
         else:
@@ -104,6 +104,10 @@ def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: 
         assert "rests on other weights" in str(found["seg"])
     assert found["rootseg"] is None
     assert found["cls"] == "it is not finished there"
+    (run / "cls" / "weights.pt").write_text("no weights")
+    found = obstacles(run, ckdnet_tiny(), tmp_path / "damaged")
+    assert "cls/weights.pt is damaged" in str(found["cls"])
+    assert not (tmp_path / "damaged" / "cls").exists()
 
 
 # In a training -------------------------------------------------------------------------------

@@ -84,6 +84,10 @@ class Reuse:
         rests_on = source / "rests_on.txt"
         if not rests_on.exists() or rests_on.read_bytes() != ground.encode():
             return "it rests on other weights, or was chosen by other validation images"
+        try:
+            torch.load(source / "weights.pt", map_location="cpu", weights_only=True)
+        except Exception:  # PyTorch's reader raises whatever the bytes lead to
+            return f"{source / 'weights.pt'} is damaged"
         return None
 
     def take(self, stage: Stage, folder: Path, ground: str) -> str | None:
