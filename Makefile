@@ -12,7 +12,7 @@ demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedde
 	.venv-run/bin/ckd-run image $(or $(IMAGE),runs/demo-images/ISIC-2017_Training_Data) --out runs/demo
 
 test: lint ## Lint, types, import rules and every test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	.venv/bin/ruff check .
