@@ -295,7 +295,10 @@ def test_binary_losses_weigh_positives_as_much_as_negatives() -> None:
     counts = ClassCounts((374, 254), 2000)  # ISIC 2017: the others are of neither label
     logits_BK = torch.tensor([[0.3, -1.2], [2.0, 0.1], [-0.7, -0.4]])
     labels_B = torch.tensor([0, 1, 2])  # the third is of none
-    got = BinaryLoss(output="logits")({"logits": logits_BK}, {"label": labels_B}, counts)
+    # A turned view of an image counts no second time.
+    batch = {"label": torch.cat([labels_B, labels_B]), "turn": torch.tensor([0, 0, 0, 1, 2, 3])}
+    views_BK = torch.cat([logits_BK, -logits_BK])
+    got = BinaryLoss(output="logits")({"logits": views_BK}, batch, counts)
 
     def each(z: float, positive: bool, balance: float) -> float:
         p = 1 / (1 + math.exp(-z))
@@ -315,6 +318,7 @@ def test_the_loss_of_independent_labels_is_watched_as_it_is_trained() -> None:
         ImageScore(str(i), None, None, tuple(torch.sigmoid(logits_K).tolist()), int(label))
         for i, (logits_K, label) in enumerate(zip(logits_BK, labels_B, strict=True))
     ]
-    expected = BinaryLoss(output="logits")({"logits": logits_BK}, {"label": labels_B}, counts)
+    batch = {"label": labels_B, "turn": torch.zeros(len(labels_B), dtype=torch.int64)}
+    expected = BinaryLoss(output="logits")({"logits": logits_BK}, batch, counts)
     got = binary_label_loss(scores, positive_weights(counts))
     assert got == pytest.approx(expected.item(), rel=1e-5)

@@ -104,7 +104,7 @@ class LabelLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinaryLoss:
-    """`binary_cross_entropy` of labels that do not exclude each other."""
+    """`binary_cross_entropy` of labels that do not exclude each other; of upright views only."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     needs: ClassVar[Literal["label"]] = "label"
@@ -122,4 +122,6 @@ class BinaryLoss:
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
     ) -> Tensor:
         """Of a batch with ``label`` [B], K for an image of none; computed in float32."""
-        return binary_cross_entropy(tensors[self.output], batch["label"], classes)
+        upright_B = batch["turn"] == 0
+        logits_BK, labels_B = tensors[self.output][upright_B], batch["label"][upright_B]
+        return binary_cross_entropy(logits_BK, labels_B, classes)
