@@ -1,7 +1,9 @@
 """`ckd-train`: check data, train a recipe stage by stage, evaluate, cross-validate."""
 
+import inspect
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -173,7 +175,7 @@ def recipes_command(as_json: Json = False) -> None:
         print(json.dumps({name: asdict(make()) for name, make in RECIPES.items()}))
         return
     for name, make in RECIPES.items():
-        print(f"{name}\n    {make.__doc__}")
+        print(f"{name}\n{textwrap.indent(inspect.getdoc(make) or '', '    ')}\n")
 
 
 @data_cli.command("check")
