@@ -24,6 +24,7 @@ from ckd.benchmarks.contenders import (
     Chain,
     Infer,
     Whole,
+    cpu_cascades,
     frame,
     logit_error,
     open_contender,
@@ -42,8 +43,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import network_image, read_rgb
-from ckd.runtime.backends import installed, open_backend
-from ckd.runtime.cascade import Cascade
+from ckd.runtime.backends import installed
 from ckd.train.data.samples import SampleSet, numbered_as
 
 #: What all others are measured against, in time and in accuracy.
@@ -165,12 +165,8 @@ def _open_all(
     if "openvino" in installed() and calibration and find_spec("nncf"):
         peer = open_nncf(fused, manifest, threads, calibration)
         racing["OpenVINO, fused graph by NNCF INT8"] = Whole(peer, manifest, frame_HWC)
-    for name in installed():
-        backend = open_backend(name, "cpu", threads)
-        for precision, files in backend.precisions.items():
-            if files in manifest.precisions() and (name, precision) != ("onnxruntime", "fp16"):
-                cascade = stack.enter_context(Cascade(bundle, backend, precision))
-                racing[f"ckd, {name} {precision.upper()}"] = Chain(cascade, frame_HWC)
+    for way, cascade in cpu_cascades(bundle, threads, stack).items():
+        racing[f"ckd, {way}"] = Chain(cascade, frame_HWC)
     return racing
 
 

@@ -19,10 +19,12 @@ from PIL import Image
 
 from ckd.benchmarks.report import Kind
 from ckd.contract.answers import answers_from_logits
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.contract.manifest import IMAGE, Manifest
 from ckd.contract.preprocess import network_image
 from ckd.contract.results import Finding
+from ckd.runtime.backends import installed, open_backend
 from ckd.runtime.cascade import Cascade
 
 #: Contenders whose logits differ by more than this part of the largest are not the same networks.
@@ -48,6 +50,8 @@ class ChainSetting:
         """The cascade, ready to run."""
         return Cascade.load(bundle, self.backend, self.device, self.precision, self.threads)
 
+
+_FP16_EMULATED: Final = ("onnxruntime", "fp16")
 
 #: From the resized image to the system's results by name.
 Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
@@ -123,6 +127,21 @@ class Whole:
     def logits(self) -> Mapping[str, NDArray[Any]]:
         """Every result of the last call, by name."""
         return self.tensors
+
+
+def cpu_cascades(bundle: Bundle, threads: int, stack: contextlib.ExitStack) -> dict[str, Cascade]:
+    """The bundle on every installed CPU backend in every precision it has, by "backend PRECISION".
+
+    FP16 on ONNX Runtime is left out: its CPU kernels compute in FP32 and only convert more.
+    """
+    ways = {}
+    for name in installed():
+        backend = open_backend(name, "cpu", threads)
+        for precision, files in backend.precisions.items():
+            if files in bundle.manifest.precisions() and (name, precision) != _FP16_EMULATED:
+                cascade = Cascade(bundle, backend, precision)
+                ways[f"{name} {precision.upper()}"] = stack.enter_context(cascade)
+    return ways
 
 
 def open_contender(

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from ckd.benchmarks.accuracy import Accuracy, accuracy, scored
-from ckd.benchmarks.contenders import Chain, frame
+from ckd.benchmarks.contenders import Chain, cpu_cascades, frame
 from ckd.benchmarks.machine import Conditions, Machine, activity, conditions, machine
 from ckd.benchmarks.markdown import table
 from ckd.benchmarks.measure import (
@@ -23,8 +23,6 @@ from ckd.benchmarks.measure import (
 from ckd.benchmarks.size import Size, size_of
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.runtime.backends import installed, open_backend
-from ckd.runtime.cascade import Cascade
 from ckd.train.data.samples import SampleSet
 
 
@@ -101,7 +99,7 @@ def side_by_side(
         cv2.setNumThreads(threads)
         racing: dict[tuple[str, str], Chain] = {}
         for name, bundle in opened.items():
-            for way, cascade in _ways(bundle, threads, stack).items():
+            for way, cascade in cpu_cascades(bundle, threads, stack).items():
                 racing[name, way] = Chain(cascade, frame_HWC)
             if samples is not None and name in trained:
                 accuracies[name] = accuracy(racing[name, _REFERENCE].cascade, samples)
@@ -139,22 +137,6 @@ def side_by_side(
 
 
 _REFERENCE = "onnxruntime FP32"
-
-
-def _ways(bundle: Bundle, threads: int, stack: contextlib.ExitStack) -> dict[str, Cascade]:
-    """The bundle on each backend in each precision that it has; FP16 only where it is native."""
-    ways = {}
-    for name in installed():
-        backend = open_backend(name, "cpu", threads)
-        for precision, files in backend.precisions.items():
-            if files in bundle.manifest.precisions() and (name, precision) != FP16_EMULATED:
-                cascade = Cascade(bundle, backend, precision)
-                ways[f"{name} {precision.upper()}"] = stack.enter_context(cascade)
-    return ways
-
-
-#: ONNX Runtime's CPU kernels compute FP16 in FP32 and only convert more.
-FP16_EMULATED = ("onnxruntime", "fp16")
 
 
 def to_json(found: SideBySide) -> str:

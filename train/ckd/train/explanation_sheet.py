@@ -56,7 +56,7 @@ def explained_pictures(
     Both are of the plain view, whatever views were averaged for the answer.
 
     Args:
-        system: as `System.explained` makes it, in evaluation mode.
+        system: as `ckd.train.systems.rewrite.explained` makes it, in evaluation mode.
         sample: whose photograph it is.
         answer: to it, for the outlines.
         score: of that answer.

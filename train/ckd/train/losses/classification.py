@@ -90,8 +90,7 @@ class LabelLoss:
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
     ) -> Tensor:
         """Of a batch with ``label`` [B]; computed in float32."""
-        upright_B = batch["turn"] == 0
-        logits_BK, labels_B = tensors[self.output][upright_B], batch["label"][upright_B]
+        logits_BK, labels_B = _upright(tensors[self.output], batch)
         if self.focal:
             return softmax_focal(logits_BK, labels_B)
         weights_K = class_weights(classes.per_label)
@@ -122,6 +121,11 @@ class BinaryLoss:
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
     ) -> Tensor:
         """Of a batch with ``label`` [B], K for an image of none; computed in float32."""
-        upright_B = batch["turn"] == 0
-        logits_BK, labels_B = tensors[self.output][upright_B], batch["label"][upright_B]
+        logits_BK, labels_B = _upright(tensors[self.output], batch)
         return binary_cross_entropy(logits_BK, labels_B, classes)
+
+
+def _upright(logits_BK: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits and labels of the views that are not turned: an image's label counts once."""
+    upright_B = batch["turn"] == 0
+    return logits_BK[upright_B], batch["label"][upright_B]

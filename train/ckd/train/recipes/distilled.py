@@ -18,19 +18,6 @@ from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.rewrite import TEACHER
 
-#: Twice the student's widths, on the same encoders; a GPU can train one on ResNet101.
-WIDE = CkdNet(
-    backbone="mobilenet_v2",
-    rootseg_width=96,
-    rootseg_low_width=48,
-    rootseg_dropout=0.1,
-    stem_bn="imagenet",
-    cls_dropout=0.2,
-    entangle_widths=(48, 64, 128, 256),
-    decoder_widths=(128, 96, 64, 32, 16),
-    decoder_dropout=0.1,
-)
-
 
 def ckdnet_mobile_distilled() -> Recipe:
     """The shapes of ckdnet-mobile, taught by a CKDNet of twice its widths (9.2 M, 2.5 GMAC).
@@ -43,6 +30,14 @@ def ckdnet_mobile_distilled() -> Recipe:
     mobile = ckdnet_mobile()
     student = mobile.system
     assert isinstance(student, CkdNet)
+    # Twice the widths on the same encoders; a GPU can train one on ResNet101.
+    wide = replace(
+        student,
+        rootseg_width=96,
+        rootseg_low_width=48,
+        entangle_widths=(48, 64, 128, 256),
+        decoder_widths=(128, 96, 64, 32, 16),
+    )
     taught = {
         "rootseg": (
             SoftMask(student="coarse_logits", teacher=TEACHER + "coarse_logits"),
@@ -59,7 +54,7 @@ def ckdnet_mobile_distilled() -> Recipe:
     return replace(
         mobile,
         name="ckdnet-mobile-distilled",
-        system=DistilledCkdNet(teacher=WIDE, student=student),
+        system=DistilledCkdNet(teacher=wide, student=student),
         stages=(
             *(_for_teacher(stage) for stage in mobile.stages),
             *(replace(s, losses=(*s.losses, *taught[s.name])) for s in mobile.stages),
