@@ -55,7 +55,7 @@ def fit_command(
     fresh: Fresh = False,
     reuse: Annotated[
         Path | None,
-        typer.Option(help="Take finished stages from this run where nothing but the seed differs."),
+        typer.Option(help="Take finished stages from this run where they would be the same."),
     ] = None,
     devices: Devices = 1,
     workers: Workers = None,

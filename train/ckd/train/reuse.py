@@ -19,6 +19,7 @@ from ckd.train.networks.pretrained import Weights
 from ckd.train.recipe_text import load_recipe
 from ckd.train.run_folder import load_data
 from ckd.train.systems.graph import System
+from ckd.train.systems.rewrite import deployed
 
 #: What of a stage's folder is taken over.
 _KEPT = ("weights.pt", "rests_on.txt", "logs")
@@ -29,9 +30,10 @@ _DATA = {"labels": "labels", "digest": "training images", "weights": "starting w
 class Reuse:
     """A run whose stages may stand for those of ``recipe``.
 
-    A stage may if nothing but the seed differs of what shaped its weights: its settings, the
-    images, the starting weights, the networks that it runs and how they start, and the trained
-    networks that it rests on.
+    A stage may if nothing differs of what shaped its weights: its settings, the images, the
+    starting weights, the networks that it runs and how they start, the trained networks that it
+    rests on, and the seed. Students of several seeds may share a teacher though: the seed may
+    differ where a stage trains nothing that is deployed.
 
     Args:
         run: folder of the other run, which need not be finished.
@@ -63,12 +65,15 @@ class Reuse:
                 built = other.system.build(system.labels, other.tasks, other.image_size, weights)
             networks = _likeness(built)
         here = _likeness(system)
+        seed = _differs("seed", other, recipe)
+        answering = {node.name for node in deployed(system).nodes}
         self._obstacles: dict[str, str | None] = {}
         for stage in recipe.stages:
             trained = next((s for s in other.stages if s.name == stage.name), None)
             nodes = {node.name for node in system.needed(stage.tensors())} | set(stage.nodes)
             reasons = [
                 *general,
+                seed if answering & set(stage.nodes) else None,
                 *_stage_differs(trained, stage),
                 *(f"the network {n} is another" for n in nodes if networks.get(n) != here[n]),
             ]
