@@ -28,6 +28,7 @@ from ckd.runtime import cli as run_cli  # noqa: E402
 from ckd.train import cli as train_cli  # noqa: E402
 from ckd.train.data.listing import made_split  # noqa: E402
 from ckd.train.data.synthetic import dermoscopy, write_isic2017  # noqa: E402
+from ckd.train.operating_point import TEACHER_OPERATING_POINT  # noqa: E402
 from ckd.train.run_folder import load_run  # noqa: E402
 
 pytestmark = [
@@ -175,6 +176,11 @@ def test_a_system_goes_the_whole_way(
     words = ("evaluate", run, "--data", data, "--accelerator", "cpu", "--json")
     scores = json.loads(command(train_cli.cli, *words))
     assert tuple(scores["classification"]["per_label"]) == case.labels
+    chosen = run / TEACHER_OPERATING_POINT
+    assert chosen.exists() == (name == "distilled cascade")  # of all teachers, it alone has masks
+    if chosen.exists():
+        scores = json.loads(command(train_cli.cli, *words, "--teacher"))
+        assert scores["mask_threshold"] == json.loads(chosen.read_text())["mask_threshold"]
     with (run / "evaluate" / "per_image.csv").open() as file:
         evaluated = next(csv.DictReader(file))
     expected = {label: float(evaluated[label]) for label in case.labels}

@@ -9,7 +9,12 @@ from ckd.contract.preprocess import mask_from_logits
 from ckd.train.data.layouts import read_split
 from ckd.train.data.masks import read_mask
 from ckd.train.data.synthetic import write_isic2017
-from ckd.train.operating_point import FILE, GRID_T, choose_mask_threshold, load_mask_threshold
+from ckd.train.operating_point import (
+    GRID_T,
+    OPERATING_POINT,
+    choose_mask_threshold,
+    load_mask_threshold,
+)
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.scores import mask_scores
 from ckd.train.scoring import score_image
@@ -22,9 +27,11 @@ def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path
     samples = read_split(tmp_path / "data", "train")
     recipe = ckdnet_tiny()
     system = recipe.system.build(samples.labels, recipe.tasks, 64, None).eval()
-    chosen = choose_mask_threshold(system, samples, tmp_path)
+    chosen = choose_mask_threshold(system, samples, tmp_path / OPERATING_POINT)
 
-    assert load_mask_threshold(tmp_path, system) == chosen == system.mask_threshold
+    assert (
+        load_mask_threshold(tmp_path / OPERATING_POINT, system) == chosen == system.mask_threshold
+    )
     settings = recipe.stages[0].augmentation
     given = [answer for _, answer in answers(system, samples.samples, "1", settings)]
     name = system.results.mask_logits
@@ -55,22 +62,22 @@ def any_system() -> System:
 
 
 def test_without_a_choice_masks_are_cut_at_one_half(tmp_path: Path, any_system: System) -> None:
-    assert load_mask_threshold(tmp_path, any_system) == 0.5
+    assert load_mask_threshold(tmp_path / OPERATING_POINT, any_system) == 0.5
 
 
 def test_a_choice_for_other_weights_is_refused(tmp_path: Path, any_system: System) -> None:
-    (tmp_path / FILE).write_text('{"mask_threshold": 0.6, "weights": "of before"}')
+    (tmp_path / OPERATING_POINT).write_text('{"mask_threshold": 0.6, "weights": "of before"}')
     with pytest.raises(InputError, match="chosen for other weights; remove it and repeat"):
-        load_mask_threshold(tmp_path, any_system)
+        load_mask_threshold(tmp_path / OPERATING_POINT, any_system)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{}", '{"mask_threshold": "high"}', '{"mask_threshold": 1, "weights": ""}']
 )
 def test_a_damaged_choice_is_named(tmp_path: Path, any_system: System, text: str) -> None:
-    (tmp_path / FILE).write_text(text)
-    with pytest.raises(InputError, match=rf"{FILE}: damaged"):
-        load_mask_threshold(tmp_path, any_system)
+    (tmp_path / OPERATING_POINT).write_text(text)
+    with pytest.raises(InputError, match=rf"{OPERATING_POINT}: damaged"):
+        load_mask_threshold(tmp_path / OPERATING_POINT, any_system)
 
 
 def test_the_record_says_what_it_was_chosen_on(tmp_path: Path) -> None:
@@ -78,7 +85,7 @@ def test_the_record_says_what_it_was_chosen_on(tmp_path: Path) -> None:
     samples = read_split(tmp_path / "data", "train")
     recipe = ckdnet_tiny()
     system = recipe.system.build(samples.labels, recipe.tasks, 64, None)
-    choose_mask_threshold(system, samples, tmp_path)
-    record = json.loads((tmp_path / FILE).read_text())
+    choose_mask_threshold(system, samples, tmp_path / OPERATING_POINT)
+    record = json.loads((tmp_path / OPERATING_POINT).read_text())
     assert record["chosen_on"] == "generated (isic2017 layout) train, 4 images"
     assert len(record["jaccard"]) == len(GRID_T)

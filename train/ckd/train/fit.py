@@ -25,8 +25,12 @@ from ckd.train.data.samples import SampleSet, numbered_as
 from ckd.train.machine import Accelerator, device_for, is_first_process, say
 from ckd.train.module import StageModule
 from ckd.train.networks.pretrained import Weights
-from ckd.train.operating_point import FILE as OPERATING_POINT
-from ckd.train.operating_point import choose_mask_threshold, load_mask_threshold
+from ckd.train.operating_point import (
+    OPERATING_POINT,
+    choose_mask_threshold,
+    load_mask_threshold,
+    subjects,
+)
 from ckd.train.reuse import Reuse
 from ckd.train.run_folder import (
     describe,
@@ -65,8 +69,9 @@ def fit(
 ) -> System:
     """Train, or go on training, and return the system with the finished stages' weights.
 
-    All images are read once beforehand. Once all stages are finished, the mask threshold is chosen
-    where the recipe asks for it. Both are shown by ``bars``; training shows its own.
+    All images are read once beforehand. Once all stages are finished, or all of a teacher's, the
+    mask threshold is chosen where the recipe asks for it. Both are shown by ``bars``; training
+    shows its own.
 
     Raises:
         InputError: the data set lacks what a stage needs.
@@ -125,16 +130,21 @@ def fit(
             if stage in wanted:
                 say(f"{stage.name}: already trained, see {finished}")
         elif stage in wanted:
-            (out / OPERATING_POINT).unlink(missing_ok=True)  # it was chosen for other weights
+            for file, subject in subjects(system).items():
+                if set(stage.nodes) & set(subject.networks):
+                    (out / file).unlink(missing_ok=True)  # it was chosen for other weights
             _fit_stage(recipe, stage, system, train_set, val_set, out / stage.name, options)
             load_stage(system, stage, finished)
         upstream |= set(stage.nodes)
-    trained = all((out / stage.name / "weights.pt").exists() for stage in recipe.stages)
-    to_choose = recipe.mask_threshold == "chosen_on_train" and not (out / OPERATING_POINT).exists()
-    if trained and to_choose and is_first_process():
-        choose_mask_threshold(system.to(device), train_set, out, bars("mask threshold"))
-    if trained:
-        system.mask_threshold = load_mask_threshold(out, system)
+    trained = {s.name: (out / s.name / "weights.pt").exists() for s in recipe.stages}
+    if recipe.mask_threshold == "chosen_on_train" and is_first_process():
+        for file, subject in subjects(system).items():
+            parts = [stage for stage in recipe.stages if set(stage.nodes) & set(subject.networks)]
+            if all(trained[part.name] for part in parts) and not (out / file).exists():
+                bar = bars("mask threshold")
+                choose_mask_threshold(subject.to(device), train_set, out / file, bar)
+    if all(trained.values()):
+        system.mask_threshold = load_mask_threshold(out / OPERATING_POINT, system)
     return deployed(system).cpu().eval()
 
 

@@ -3,6 +3,7 @@
 The losses weigh lesion and skin equally however small the lesion is, which makes masks generous:
 the best cut lies above one half. The published protocol cuts at 0.5; a run without
 `operating_point.json` does too. It is chosen for the fine masks and serves the coarse ones too.
+A teacher has one of its own, or its scores could not be compared with its student's.
 
 Suffixes: T thresholds, N images.
 """
@@ -21,27 +22,37 @@ from ckd.train.config import Augmentation
 from ckd.train.data.masks import read_mask
 from ckd.train.data.samples import SampleSet
 from ckd.train.machine import say
+from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 from ckd.train.views import answers
 
-FILE = "operating_point.json"
+OPERATING_POINT = "operating_point.json"
+TEACHER_OPERATING_POINT = "operating_point_teacher.json"
 #: Probabilities that are tried.
 GRID_T = tuple(round(0.30 + 0.02 * step, 2) for step in range(26))
+
+
+def subjects(system: System) -> dict[str, System]:
+    """By file of a run folder what a threshold is chosen for: the system, and a teacher in it."""
+    teacher = rewrite.teacher(system) if rewrite.has_teacher(system) else None
+    if teacher is None or teacher.results.mask_logits is None:
+        return {OPERATING_POINT: system}
+    return {TEACHER_OPERATING_POINT: teacher, OPERATING_POINT: system}
 
 
 @torch.no_grad()
 def choose_mask_threshold(
     system: System,
     samples: SampleSet,
-    run: Path,
+    path: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> float:
-    """The threshold with the best mean Jaccard index, written to the run folder and returned.
+    """The threshold with the best mean Jaccard index, written to ``path`` and returned.
 
     Args:
         system: trained; its ``mask_threshold`` is set.
         samples: those it was trained on, so that the validation images stay unseen.
-        run: folder of the run.
+        path: file to write.
         progress: told (done, total).
 
     Raises:
@@ -69,19 +80,18 @@ def choose_mask_threshold(
         "chosen_on": f"{samples.name} {samples.split}, {len(known)} images",
         "jaccard": dict(zip(map(str, GRID_T), means_T.round(4).tolist(), strict=True)),
     }
-    (run / FILE).write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n")
     system.mask_threshold = chosen
-    say(f"mask threshold {chosen}, chosen on {record['chosen_on']}")
+    say(f"mask threshold {chosen} ({path.name}), chosen on {record['chosen_on']}")
     return chosen
 
 
-def load_mask_threshold(run: Path, system: System) -> float:
-    """The run's threshold, 0.5 if none was chosen.
+def load_mask_threshold(path: Path, system: System) -> float:
+    """The threshold in a file that `choose_mask_threshold` wrote, 0.5 if none was chosen.
 
     Raises:
         InputError: a damaged file, or one that was written for other weights than the system's.
     """
-    path = run / FILE
     if not path.exists():
         return 0.5
     try:

@@ -1,7 +1,7 @@
 """What a training run leaves on disk, and how it is found again.
 
 recipe.json             every setting
-operating_point.json    the mask threshold, if one was chosen
+operating_point.json    the mask threshold, if one was chosen; a teacher's has a file of its own
 data.json               data set, counts and a digest of its files
 <stage>/rests_on.txt    digest of the networks trained before, and of what chooses the best epoch
 <stage>/last.ckpt       network, optimiser and schedule after the last finished epoch
@@ -25,7 +25,7 @@ from ckd.train.config import Recipe, Stage
 from ckd.train.data.samples import SampleSet
 from ckd.train.machine import is_first_process
 from ckd.train.networks.pretrained import Weights
-from ckd.train.operating_point import load_mask_threshold
+from ckd.train.operating_point import OPERATING_POINT, TEACHER_OPERATING_POINT, load_mask_threshold
 from ckd.train.recipe_text import load_recipe
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
@@ -138,8 +138,8 @@ def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
             load_stage(system, stage, finished)
         elif not teacher or set(stage.nodes) & set(wanted.networks):
             raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
-    if not teacher:  # a threshold is chosen for what is deployed
-        wanted.mask_threshold = load_mask_threshold(run, system)
+    judged, file = (wanted, TEACHER_OPERATING_POINT) if teacher else (system, OPERATING_POINT)
+    wanted.mask_threshold = load_mask_threshold(run / file, judged)
     return recipe, wanted.eval()
 
 

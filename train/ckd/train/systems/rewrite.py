@@ -10,7 +10,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.systems.graph import Node, System, run_node
 
@@ -82,19 +82,20 @@ def prefixed(system: System, prefix: str) -> System:
     return system.with_nodes(nodes, system.results.renamed(lambda name: prefix + name))
 
 
+def has_teacher(system: System) -> bool:
+    """Whether a teacher is in it, whose answers those of the system learn from."""
+    return bool(_teacher_results(system).names())
+
+
 def teacher(system: System) -> System:
     """The teacher inside a system that is distilled.
 
     Raises:
         UsageError: it has no teacher.
     """
-    made = {name for node in system.nodes for name in node.outputs}
-    results = system.results.renamed(
-        lambda name: TEACHER + name if TEACHER + name in made else None
-    )
-    if not results.names():
+    if not has_teacher(system):
         raise UsageError(f"{system.name} has no teacher in it")
-    return deployed(system.with_nodes(system.nodes, results))
+    return deployed(system.with_nodes(system.nodes, _teacher_results(system)))
 
 
 def class_head(system: System) -> ClassHead | None:
@@ -129,6 +130,11 @@ def explained(system: System, *, features: bool = False) -> System:
     nodes = _with_tensors_after(copied.nodes, logits, added, replaced)
     made = copied.with_nodes(nodes, replace(system.results, class_map=CLASS_MAP))
     return made if features else deployed(made)
+
+
+def _teacher_results(system: System) -> ResultSpec:
+    made = {name for node in system.nodes for name in node.outputs}
+    return system.results.renamed(lambda name: TEACHER + name if TEACHER + name in made else None)
 
 
 class _Fused(nn.Module):
