@@ -95,6 +95,7 @@ CASES = {
             "system.teacher=resnet18",
             "system.student=mnasnet0_5",
             "image_size=64",
+            "split_by=image",
             *each("teacher", "teacher_head", "student"),
         ),
         deployed=("student",),
@@ -193,6 +194,7 @@ def test_a_system_goes_the_whole_way(
         command(export_cli.cli, "verify", bundle)
         manifest = Bundle(bundle).manifest
         assert manifest.labels == case.labels
+        assert manifest.provenance["split_by"] == recipe.split_by
         if wish is None:
             assert tuple(node.name for node in manifest.nodes) == case.deployed
         else:

@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ckd.contract.errors import InputError
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2016, ISIC2017, ISIC2018, ISIC2019
-from ckd.train.data.layouts import list_split, read_split, splits_of
+from ckd.train.data.layouts import list_split, read_split, read_unseen, splits_of
 from ckd.train.data.samples import Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -152,7 +154,9 @@ def test_isic2018_joins_masks_of_task_one_and_labels_of_task_three(tmp_path: Pat
     assert splits_of(tmp_path) == ("train", "val")
 
 
-def test_isic2019_has_no_unknown_class_and_cuts_both_splits_by_lesion(tmp_path: Path) -> None:
+def test_isic2019_has_no_unknown_class_and_cuts_both_splits_by_lesion(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
     ids = [f"ISIC_{number:07d}" for number in range(120)]
     pictures(tmp_path / "ISIC_2019_Training_Input", [*ids, "ISIC_unknown"])
     columns = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
@@ -175,10 +179,21 @@ def test_isic2019_has_no_unknown_class_and_cuts_both_splits_by_lesion(tmp_path: 
     by_image = [read_split(tmp_path, split, "image") for split in SPLITS]
     assert {split.name for split in by_image} == {"isic2019, split by image"}
     assert sum(map(len, by_image)) == 120
-    lesion = dict(zip(ids, (line.split(",")[2] for line in lesions), strict=True))
-    lesions_of = [{lesion[s.id] for s in split.samples} - {""} for split in by_image]
+    lesion_of = dict(zip(ids, (line.split(",")[2] for line in lesions), strict=True))
+    lesions_of = [{lesion_of[s.id] for s in split.samples} - {""} for split in by_image]
     assert lesions_of[0] & (lesions_of[1] | lesions_of[2])  # as in publications
     assert {s.group for split in by_image for s in split.samples} == {None}  # nor kept in folds
+
+    manifest = Bundle(
+        tiny_bundle
+    ).manifest  # what a bundle was trained on decides what is new to it
+    image = replace(manifest, provenance={"split_by": "image"})
+    lesion = replace(manifest, provenance={"split_by": "lesion"})
+    assert read_unseen(tmp_path, "val", [image, image]) == by_image[1]
+    for known in ([manifest], [manifest, lesion], []):
+        assert read_unseen(tmp_path, "val", known) == splits[1]
+    with pytest.raises(UsageError, match="no images are new to both; score them one by one"):
+        read_unseen(tmp_path, "val", [image, manifest])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from ckd.contract import console
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends import usable_cores
 
@@ -31,19 +32,20 @@ def accuracy_command(
     """Score deployed bundles by the official ISIC scores, each as a device would run it."""
     from ckd.benchmarks.accuracy import accuracy, accuracy_table
     from ckd.runtime.cascade import Cascade
-    from ckd.train.data.layouts import read_split
+    from ckd.train.data.layouts import read_unseen
     from ckd.train.data.samples import numbered_as
 
     if data is None:
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
-    samples = read_split(data, split)
     chosen: list[Path | None] = list(bundles) if bundles else [None]
     with ExitStack() as stack:
         # All are opened before the first is scored: a wrong one must not cost the others' scores.
         cascades = [
             stack.enter_context(Cascade.load(path, backend, device, precision)) for path in chosen
         ]
-        for manifest in (cascade.manifest for cascade in cascades):
+        manifests = [cascade.manifest for cascade in cascades]
+        samples = read_unseen(data, split, manifests)
+        for manifest in manifests:
             numbered_as(manifest.labels, samples, exclusive=manifest.results.exclusive)
         found = [
             accuracy(cascade, samples, console.progress_bar(cascade.manifest.name))
@@ -74,11 +76,12 @@ def side_by_side_command(
         to_markdown,
         write_side_by_side,
     )
-    from ckd.train.data.layouts import read_split
+    from ckd.train.data.layouts import read_unseen
 
     if out is not None:
         console.make_folder(out)
-    samples = None if data is None else read_split(data, "val")
+    manifests = [Bundle(bundle).manifest for bundle in bundles]
+    samples = None if data is None else read_unseen(data, "val", manifests)
     with tempfile.TemporaryDirectory() as name:
         found = side_by_side(
             bundles,

@@ -174,12 +174,13 @@ def budget_command(
     from ckd.calibration.cost import Budget
     from ckd.calibration.int8_bundle import QuantSetting
     from ckd.calibration.trials import Trial
-    from ckd.contract.bundle import check_new
-    from ckd.train.data.layouts import read_split
+    from ckd.contract.bundle import Bundle, check_new
+    from ckd.runtime.cascade import embedded_bundle
+    from ckd.train.data.layouts import read_unseen
 
     check_new(out)  # before anything is measured
     console.make_folder(out.parent)
-    samples = read_split(data, split)
+    samples = read_unseen(data, split, [Bundle(bundle or embedded_bundle()).manifest])
     source, usable = _prepare(images, bundle, limit)
 
     def tell(trial: Trial) -> None:

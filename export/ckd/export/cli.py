@@ -16,6 +16,7 @@ from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
 
 if TYPE_CHECKING:
+    from ckd.train.config import Recipe
     from ckd.train.systems.graph import System
 
 cli = console.app("Turn a trained run into a bundle that a device can run, and verify bundles.")
@@ -77,7 +78,7 @@ def bundle(
         system,
         out,
         name=name or recipe.name,
-        provenance=_provenance(run, recipe.name, licence),
+        provenance=_provenance(run, recipe, licence),
         evidence=Evidence(
             scores=scores,
             learning_curves=curves if curves.is_file() else None,
@@ -194,14 +195,15 @@ def merged_as(system: "System", wish: str) -> "System":
     return merged(system, names, into)
 
 
-def _provenance(run: Path, recipe: str, licence: str) -> dict[str, Any]:
+def _provenance(run: Path, recipe: "Recipe", licence: str) -> dict[str, Any]:
     from ckd.train.run_folder import load_data
 
     data = load_data(run)
     return {
-        "recipe": recipe,
+        "recipe": recipe.name,
         "data": f"{data['name']}, {data['num_train']} training images",
         "data_digest": data["digest"],
+        "split_by": recipe.split_by,
         "class_counts": dict(zip(data["labels"], data["class_counts"], strict=True)),
         "licence": licence,
         "exported": date.today().isoformat(),

@@ -5,11 +5,13 @@ plain one for data of one's own (`ckd.train.data.plain`). Nothing is configured:
 content decides.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ckd.contract.errors import InputError
+from ckd.contract.errors import InputError, UsageError
+from ckd.contract.manifest import Manifest
 from ckd.train.data.challenge import Challenge
 from ckd.train.data.isic import CHALLENGES
 from ckd.train.data.listing import Listing
@@ -43,6 +45,24 @@ def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Sample
             + (", or assign images to it by a 'split' column" if listing.made_up else "")
         )
     return listing.set
+
+
+def read_unseen(root: Path, split: Split, manifests: Sequence[Manifest]) -> SampleSet:
+    """As `read_split`, cut as the bundles' own training images were cut.
+
+    Otherwise a bundle whose recipe splits by image would be scored on images it was trained on.
+
+    Raises:
+        InputError: as `read_split`.
+        UsageError: the bundles' images were cut differently, so that no images are new to all.
+    """
+    cuts = {str(m.provenance.get("split_by", "lesion")): m.name for m in manifests}
+    if len(cuts) > 1:
+        raise UsageError(
+            f"{cuts['image']} was trained on images split by image, {cuts['lesion']} by lesion: "
+            "no images are new to both; score them one by one"
+        )
+    return read_split(root, split, "image" if "image" in cuts else "lesion")
 
 
 def list_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
