@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ckd.contract.labels import ISIC2019
 from ckd.contract.manifest import IMAGE, ResultSpec
 from ckd.train import plots
 from ckd.train.data.layouts import read_split
@@ -226,3 +227,16 @@ def test_the_figure_shows_labelled_images_only_and_crosses_wrong_answers() -> No
     assert drawn[:2] == [6, 1]  # of MEL: right, then wrong
     few = [replace(s, label=None) if int(s.id) >= MIN_IMAGES - 1 else s for s in images]
     assert embedding_figure(evaluation(few), list(features_NC)) is None
+
+
+def test_each_label_of_isic2019_has_a_colour_of_its_own() -> None:
+    features_NC, images = groups(MIN_IMAGES + 4)
+    images = [
+        replace(score, probabilities=tuple(np.eye(8)[n % 8]), label=n % 8)
+        for n, score in enumerate(images)
+    ]
+    figure = embedding_figure(replace(evaluation(images), labels=ISIC2019), list(features_NC))
+    assert figure is not None
+    # Two of each label: right answers, of which all are, and wrong ones.
+    right = figure.axes[0].collections[:-1:2]
+    assert len({tuple(np.asarray(found.get_facecolor())[0, :3]) for found in right}) == 8

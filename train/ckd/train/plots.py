@@ -25,8 +25,11 @@ Bools = NDArray[np.bool_]
 Indices = NDArray[np.integer[Any]]
 Reals = NDArray[np.floating[Any]]
 
-#: Okabe and Ito's colours, told apart by the colour-blind too; yellow is left out, for white paper.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Okabe and Ito's colours, told apart by the colour-blind too; wine stands for their yellow, which
+#: is faint on white paper. As many as ISIC 2019 has labels.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255",
+)  # fmt: skip
 GREY = "#8A8A8A"
 _SHEET_COLUMNS = 6
 _CAPTION: dict[str, Any] = {
