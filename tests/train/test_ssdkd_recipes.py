@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from PIL import Image
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ckd.contract.labels import ISIC2017
 from ckd.train import fit as fit_module
 from ckd.train.callbacks import BestEpoch
-from ckd.train.config import Recipe, Schedule
+from ckd.train.config import Recipe
 from ckd.train.data.layouts import read_split
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.fit import FitOptions, fit
@@ -210,16 +211,24 @@ class _OneProcess:
     global_rank = 0
 
 
-def test_a_plateau_of_a_loss_counts_what_is_not_lower() -> None:
-    schedule = Schedule(kind="plateau", factor=0.1, patience=2)
-    network = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    plateau = Plateau(schedule, "val/label_loss", ["net"])
+@pytest.mark.parametrize("by", ["each", "best"])
+def test_the_rate_falls_when_the_authors_does(by: str) -> None:
+    """The teacher's by each epoch's loss, the student's by the best so far: it is the same."""
+
+    def optimizer() -> torch.optim.Optimizer:
+        return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-3)
+
+    mine, theirs = optimizer(), optimizer()
+    scheduler = ReduceLROnPlateau(theirs, factor=0.1, patience=10, min_lr=1e-6)
+    plateau = Plateau(ssdkd().stage("student").schedule, "val/label_loss", ["student"])
+    losses = [1.0, 0.8, *10 * [0.9], 0.7, *13 * [0.75], 0.6, *12 * [0.6], *30 * [0.65]]
     rates = []
-    for loss in (0.9, 0.8, 0.8, 0.7, 0.75, 0.71):
+    for epoch, loss in enumerate(losses):
         trainer: Any = _OneProcess()
-        trainer.sanity_checking, trainer.optimizers = False, [optimizer]
+        trainer.sanity_checking, trainer.optimizers = False, [mine]
         trainer.callback_metrics = {"val/label_loss": torch.tensor(loss)}
-        plateau.on_validation_end(trainer, network)  # type: ignore[arg-type]
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([1, 1, 1, 1, 1, 0.1])
+        plateau.on_validation_end(trainer, nn.Module())  # type: ignore[arg-type]
+        scheduler.step(min(losses[: epoch + 1]) if by == "best" else loss)
+        rates.append(mine.param_groups[0]["lr"])
+        assert rates[-1] == pytest.approx(theirs.param_groups[0]["lr"])
+    assert (rates[0], rates[-1]) == (1e-3, 1e-6)  # down to the floor

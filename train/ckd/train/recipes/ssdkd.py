@@ -4,10 +4,11 @@ All train one student; those with a teacher train the teacher alike, so that `ck
 takes it from one run to the next. Weights and schedules are those of the authors' code. The paper
 reports "as high as 85 %" accuracy of MobileNetV2 on a tenth of ISIC 2019's training images, split
 by image (``split_by="image"``), so that views of one lesion lie on both sides; not repeated here.
-Departures: SSD-KD augments with Gaussian blur and dropped-out squares and with zooms of a quarter
-of the views, here every view is zoomed a little; the teacher's head is trained for all of its
-epochs (nothing but its own loss could stop it early); the plateau of the student goes by each
-epoch's loss, the authors' by the best loss so far.
+Departures: SSD-KD blurs views and drops squares out of them, zooms and recolours a quarter and
+turns a fifth upside down; here every view is zoomed and recoloured a little and half are turned
+upside down. The teacher's head is trained for all of its epochs (nothing but its own loss could
+stop it early). That the authors lower the student's rate by the best loss so far and the teacher's
+by each epoch's makes no difference.
 """
 
 from dataclasses import replace
@@ -35,7 +36,8 @@ _AUGMENTATION = Augmentation(
 )
 _TURNED = replace(_AUGMENTATION, turned_views=True)
 _BATCH = 128
-_PLATEAU = Schedule(kind="plateau", factor=0.1, patience=10, floor=1e-6)
+#: torch's ReduceLROnPlateau(patience=10) lets ten bad epochs pass and acts on the next.
+_PLATEAU = Schedule(kind="plateau", factor=0.1, patience=11, floor=1e-6)
 
 
 def ssdkd() -> Recipe:
