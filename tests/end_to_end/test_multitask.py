@@ -71,7 +71,7 @@ def work(ckd: Ckd, tmp_path_factory: pytest.TempPathFactory) -> Path:
     nodes["net"]["classify.fc.bias"].fill_(-4.0)
     torch.save(nodes, weights)
     ckd("train", "evaluate", work / "run", "--data", work / "data", "--accelerator", "cpu")
-    ckd("export", "bundle", work / "run", "--out", work / "bundle")
+    ckd("export", "bundle", work / "run", "--out", work / "bundle", "--explain")
     torch.set_num_threads(before)
     return work
 
@@ -86,6 +86,8 @@ def test_the_run_knows_its_labels_and_the_data_sets(work: Path) -> None:
     assert described["labels"] == ["MEL", "SBK", "NEV"]
     recipe, system = load_run(work / "run")
     assert recipe.name == "multitask"
+    saved = torch.load(work / "run" / "net" / "last.ckpt", weights_only=False)
+    assert saved["labels"] == ["MEL", "SBK"]
     assert system.labels == ("MEL", "SBK")
     # Two steps move what batch normalisation remembers.
     moved = system.networks["net"].get_submodule("decode.4.convs.1.1").get_buffer("running_mean")
@@ -129,6 +131,7 @@ def test_a_device_says_that_an_image_is_of_neither(
     found = json.loads(capsys.readouterr().out.splitlines()[0])
     assert found["top"] is None
     assert list(found["probabilities"]) == ["MEL", "SBK"]
+    assert (work / "json" / f"{image.stem}_explanation.png").stat().st_size > 0
     (row,) = table(work / "json" / "predictions.csv")
     assert list(row) == ["image", "MEL", "SBK"]
 

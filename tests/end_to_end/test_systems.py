@@ -2,7 +2,8 @@
 
 Tiny widths, two steps a stage on generated images: that anything is learnt is not asked here. What
 is asked: each command takes what the one before it wrote, and each class name has on the device the
-probability that it had in the evaluation, whatever order the data set has its classes in.
+probability that it had in the evaluation, whatever order the data set has its classes in, and the
+device draws what speaks for the answer.
 """
 
 import csv
@@ -174,6 +175,7 @@ def test_a_system_goes_the_whole_way(
     for stage in recipe.stages:
         saved = torch.load(run / stage.name / "last.ckpt", weights_only=False)
         assert saved["global_step"] == 2, stage.name
+        assert tuple(saved["labels"]) == case.labels
     words = ("evaluate", run, "--data", data, "--accelerator", "cpu", "--json")
     scores = json.loads(command(train_cli.cli, *words))
     assert tuple(scores["classification"]["per_label"]) == case.labels
@@ -190,7 +192,7 @@ def test_a_system_goes_the_whole_way(
     for wish in dict.fromkeys((None, case.merge)):
         bundle = tmp_path / f"bundle-{wish}"
         merge = [] if wish is None else ["--merge", wish]
-        command(export_cli.cli, "bundle", run, "--out", bundle, *merge)
+        command(export_cli.cli, "bundle", run, "--out", bundle, "--explain", *merge)
         command(export_cli.cli, "verify", bundle)
         manifest = Bundle(bundle).manifest
         assert manifest.labels == case.labels
@@ -206,6 +208,8 @@ def test_a_system_goes_the_whole_way(
         device = ("--backend", "onnxruntime", "--out", out, "--json")
         finding = json.loads(command(run_cli.cli, "image", image, "--bundle", bundle, *device))
         assert tuple(finding["probabilities"]) == case.labels
+        with Image.open(out / finding["explanation"]) as drawn:
+            assert drawn.size == (64, 64)
         with (out / "predictions.csv").open() as file:
             assert tuple(next(csv.reader(file))) == ("image", *case.labels)
         assert finding["probabilities"] == pytest.approx(expected, abs=1e-4)

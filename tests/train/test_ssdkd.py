@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017, ISIC2019
 from ckd.contract.manifest import ResultSpec
+from ckd.export.folds import count_macs
 from ckd.train.config import Augmentation, Recipe
 from ckd.train.data.augment import augment
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
@@ -43,9 +44,11 @@ def built(method: str, seed: int = 0) -> System:
     return small.build(ISIC2017, (), 64, None)
 
 
-def test_parameters_are_the_papers() -> None:
+def test_sizes_and_costs_are_the_papers() -> None:
     with FakeTensorMode():
         system = SsdKd().build(ISIC2019, (), 224, None)
+        assert count_macs(rewrite.deployed(system)) == 299_504_512
+        assert count_macs(rewrite.teacher(system)) == pytest.approx(4.087e9, abs=5e5)
     networks = system.networks.items()
     assert {name: sum(p.numel() for p in net.parameters()) for name, net in networks} == {
         "teacher": 23_524_424,
@@ -119,6 +122,18 @@ def test_the_teachers_logits_are_scored_as_the_teachers(data: Path) -> None:
         assert student.probabilities is not None
         assert np.argmax(teacher.probabilities) == sample.label
         assert np.argmax(student.probabilities) != sample.label
+
+
+def test_weights_of_other_class_names_are_refused(
+    module: Callable[[str], tuple[StageModule, dict[str, Tensor]]],
+) -> None:
+    made, _ = module("student")
+    saved: dict[str, object] = {}
+    made.on_save_checkpoint(saved)
+    assert saved == {"labels": list(ISIC2017)}
+    made.on_load_checkpoint(saved)
+    with pytest.raises(InputError, match=r"of NEV, SBK, MEL, expected MEL, SBK, NEV; .*--fresh"):
+        made.on_load_checkpoint({"labels": list(reversed(ISIC2017))})
 
 
 # One step ------------------------------------------------------------------------------------

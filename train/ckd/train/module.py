@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ckd.contract.errors import GateFailed
+from ckd.contract.errors import GateFailed, InputError
 from ckd.train.config import Recipe, Stage
 from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.data.samples import SampleSet
@@ -70,6 +70,22 @@ class StageModule(pl.LightningModule):
         """Raise `GateFailed` if a network that this stage does not train has changed."""
         if self.system.digest(self._frozen_names()) != self.frozen_digest:
             raise GateFailed(f"stage {self.stage.name}: a frozen network was changed")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The class names go with the weights: without their order logits mean nothing."""
+        checkpoint["labels"] = list(self.system.labels)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise `InputError` if the weights are of other class names, or of these in another order.
+
+        Older checkpoints hold none; their run folder's `data.json` does.
+        """
+        ours = list(self.system.labels)
+        if (found := checkpoint.get("labels", ours)) != ours:
+            raise InputError(
+                f"stage {self.stage.name}: the checkpoint is of {', '.join(found)}, expected "
+                f"{', '.join(ours)}; train anew with --fresh"
+            )
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Loss of one batch, scaled so that accumulated gradients are summed."""

@@ -4,7 +4,7 @@ recipe.json             every setting
 operating_point.json    the mask threshold, if one was chosen; a teacher's has a file of its own
 data.json               data set, counts and a digest of its files
 <stage>/rests_on.txt    digest of the networks trained before, and of what chooses the best epoch
-<stage>/last.ckpt       network, optimiser and schedule after the last finished epoch
+<stage>/last.ckpt       network, class names, optimiser and schedule after the last finished epoch
 <stage>/best.ckpt       the epoch that scored best, for stages that select it
 <stage>/logs/           CSV and TensorBoard curves, one folder for each time it was started
 <stage>/weights.pt      the stage's networks once it is finished
