@@ -20,6 +20,7 @@ from ckd.contract.confusion import Confusion
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.manifest import IMAGE
+from ckd.export.folds import count_macs
 from ckd.train.data.samples import SampleSet
 from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.module import StageModule
@@ -72,22 +73,31 @@ def randomised(module: Any) -> Any:
 
 # The design, in shapes alone -----------------------------------------------------------------
 
-#: Backbones, parameters, side of the classifier's maps and of the segmentation encoder's.
-VARIANTS: list[tuple[AnyBackbone, Any, int, tuple[int, ...], tuple[int, ...]]] = [
-    ("resnet50", "resnet50", 90_468_288, (112, 56, 28, 14, 7), (112, 56, 28, 14, 7)),
-    ("resnet50", "unet", 84_414_784, (112, 56, 28, 14, 7), (224, 112, 56, 28, 14)),
-    ("inception_v3", "resnet50", 88_549_216, (109, 52, 25, 12, 5), (112, 56, 28, 14, 7)),
-    ("inception_v3", "unet", 82_495_712, (109, 52, 25, 12, 5), (224, 112, 56, 28, 14)),
+RESNET_PX, INCEPTION_PX, UNET_PX = (
+    (112, 56, 28, 14, 7), (109, 52, 25, 12, 5), (224, 112, 56, 28, 14),
+)  # fmt: skip
+#: Backbones, parameters, GMAC, side of the classifier's maps and of the segmentation encoder's.
+VARIANTS: list[tuple[AnyBackbone, Any, int, float, tuple[int, ...], tuple[int, ...]]] = [
+    ("resnet50", "resnet50", 90_468_288, 21.12, RESNET_PX, RESNET_PX),
+    ("resnet50", "unet", 84_414_784, 66.71, RESNET_PX, UNET_PX),
+    ("inception_v3", "resnet50", 88_549_216, 19.68, INCEPTION_PX, RESNET_PX),
+    ("inception_v3", "unet", 82_495_712, 65.26, INCEPTION_PX, UNET_PX),
 ]
 
 
-@pytest.mark.parametrize(("cls", "seg", "parameters", "cls_px", "seg_px"), VARIANTS)
-def test_every_variant_has_the_parameters_and_shapes_of_the_design(
-    cls: AnyBackbone, seg: Any, parameters: int, cls_px: tuple[int, ...], seg_px: tuple[int, ...]
+@pytest.mark.parametrize(("cls", "seg", "parameters", "gmac", "cls_px", "seg_px"), VARIANTS)
+def test_every_variant_has_the_size_cost_and_shapes_of_the_design(
+    cls: AnyBackbone,
+    seg: Any,
+    parameters: int,
+    gmac: float,
+    cls_px: tuple[int, ...],
+    seg_px: tuple[int, ...],
 ) -> None:
     with FakeTensorMode():
         system = ClNet(cls_backbone=cls, seg_backbone=seg).build(ISIC2017, (), 224, None)
         shapes = tensor_shapes(system)
+        assert count_macs(system) / 1e9 == pytest.approx(gmac, abs=0.005)
     assert num_parameters(system) == parameters
     assert shapes == {
         IMAGE: (1, 3, 224, 224),
@@ -225,6 +235,10 @@ def test_class_maps_are_of_the_largest_fused_map(image_BHWC: Tensor) -> None:
     assert torch.equal(tensors["logits"], plain(image_BHWC)["logits"])
     assert torch.equal(tensors["mask_logits"], plain(image_BHWC)["mask_logits"])
     assert tensors[CLASS_MAP].shape == (2, 3, 32, 32)
+    # Enlarging by whole factors leaves a mean as it is, so that the map adds up to the logits.
+    bias = plain.networks.get_submodule("fusion.classify.fc").get_parameter("bias")
+    means = tensors[CLASS_MAP].mean(dim=(2, 3))
+    torch.testing.assert_close(means + bias, tensors["logits"], rtol=1e-4, atol=1e-5)
 
 
 def test_the_plain_encoder_is_new_and_learns_as_what_is_new_does() -> None:

@@ -144,6 +144,11 @@ def test_the_gram_term_and_its_gradient() -> None:
     torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
 
 
+def test_the_gram_matrix_of_one_channel_is_its_mean_square() -> None:
+    student, teacher = torch.full((1, 1, 4), 3.0), torch.tensor([[[1.0, -1.0, 0.0, 2.0]]])
+    assert gram_loss(student, teacher).item() == pytest.approx(9.0 - 6.0 / 4, rel=1e-12)
+
+
 @pytest.mark.parametrize("loss", [distance_loss, angle_loss])
 def test_relations_know_no_scale_place_or_direction(
     loss: Callable[[Tensor, Tensor], Tensor],

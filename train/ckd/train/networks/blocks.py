@@ -78,7 +78,8 @@ class ClassHead(nn.Module):
     With ``gives_features`` it also gives the joined means, [B, C], for others to learn from. With
     ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each place
     adds to each logit. The linear layer and the mean change places, so the map's mean over places
-    is the logit less its bias: exactly with one map, with several up to their enlarging.
+    is the logit less its bias; with several maps if each is enlarged by a whole factor, which
+    leaves a mean as it is.
     """
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float = 0.0) -> None:
