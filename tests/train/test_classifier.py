@@ -31,6 +31,7 @@ IMAGE = (2, 3, 96, 96)
         ("resnet18", 512, 3),
         ("shufflenet_v2_x0_5", 1024, 3),
         ("squeezenet1_1", 512, 5),  # whose classifier is a convolution
+        ("swin_t", 768, 3),
         ("vgg11", 512, 3),
     ],
 )
@@ -110,10 +111,28 @@ def test_no_hooks_are_left() -> None:
     assert not [m for m in classifier.modules() if m._forward_hooks or m._forward_pre_hooks]
 
 
-@pytest.mark.parametrize("backbone", ["vit_b_16", "swin_t", "maxvit_t"])
-def test_transformers_are_refused(backbone: str) -> None:
-    with torch.device("meta"), pytest.raises(UsageError, match=rf"{backbone} is a transformer"):
-        LastMap(backbone)
+@pytest.mark.parametrize(
+    ("backbone", "channels"), [("vit_b_32", 768), ("vit_b_16", 768), ("maxvit_t", 512)]
+)
+def test_transformers_have_maps_at_the_size_that_they_take(backbone: str, channels: int) -> None:
+    side = 14 if backbone == "vit_b_16" else 7
+    with torch.device("meta"):
+        logits, found = Classifier(backbone, 5).eval()(torch.zeros(2, 3, 224, 224))
+    assert logits.shape == (2, 5)
+    assert found.shape == (2, channels, side, side)
+
+
+def test_tokens_lie_where_their_patches_do() -> None:
+    tokens_BTC = torch.arange(10.0).view(1, 10, 1) * torch.tensor([1.0, -1.0])
+    with torch.device("meta"):
+        graph = LastMap("vit_b_32").features.graph
+    node = next(iter(reversed(graph.find_nodes(op="output")))).args[0]
+    assert isinstance(node, torch.fx.Node)
+    assert str(node.args[0]) == "encoder"
+    assert callable(node.target)
+    found = node.target(tokens_BTC)
+    assert found[0, 0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]  # 0 is the class token
+    assert torch.equal(found[:, 1], -found[:, 0])
 
 
 def test_an_unknown_name_names_those_near() -> None:

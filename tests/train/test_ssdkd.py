@@ -93,9 +93,12 @@ def test_a_connector_without_teacher_is_refused() -> None:
         with_overrides(ssdkd(), ["system.teacher=null"])
 
 
-def test_images_too_small_for_a_network_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"inception_v3 cannot take images of 64 px .*image_size="):
-        SsdKd(student="inception_v3").build(ISIC2017, (), 64, None)
+@pytest.mark.parametrize("student", ["inception_v3", "vit_b_32"])
+def test_images_of_a_size_that_a_network_does_not_take_are_refused(student: str) -> None:
+    message = rf"{student} cannot take images of 64 px .*image_size=N, such as 224"
+    alone = SsdKd(teacher=None, student=student, connector=False, embeddings=False)
+    with pytest.raises(UsageError, match=message):
+        alone.build(ISIC2017, (), 64, None)
 
 
 # Judged by -----------------------------------------------------------------------------------

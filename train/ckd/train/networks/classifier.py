@@ -1,20 +1,22 @@
-"""Any convolutional classifier of torchvision, with a linear layer of our own.
+"""Any classifier of torchvision, with a linear layer of our own.
 
-Suffixes: B batch, C channels, h rows and w columns of the last map, K classes.
+Suffixes: B batch, C channels, h rows and w columns of the last map, T = 1 + h*w tokens, K classes.
 """
+
+import math
 
 import torch
 import torchvision.models as tv
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from ckd.contract.errors import UsageError
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
-#: At which the maps are looked at: at a smaller one the last may be no map but a point.
-_SIDE_PX = 128
+#: At which the maps are looked at: at a smaller one the last may be no map but a point. The second
+#: is for networks that take images of no other size.
+_SIDE_PX, _FIXED_SIDE_PX = 128, 224
 
 
 class Classifier(nn.Module):
@@ -22,7 +24,8 @@ class Classifier(nn.Module):
 
     What the network has between its last map and its pooling (dropout, hidden layers as VGG's or
     MobileNetV3's) is left out: SSD-KD's MobileNetV2 has no dropout either, and class maps need the
-    linear layer to follow the mean.
+    linear layer to follow the mean. So of a vision transformer the patches' tokens are averaged,
+    not its class token read.
 
     Args:
         backbone: torchvision's name of it.
@@ -30,7 +33,7 @@ class Classifier(nn.Module):
         weights: see `imagenet_network`.
 
     Raises:
-        UsageError: no such network, or one without maps: transformers see an image as tokens.
+        UsageError: no such network.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
 
@@ -46,7 +49,7 @@ class Classifier(nn.Module):
 
 
 class LastMap(Pretrained):
-    """A torchvision classifier up to the last map before its pooling.
+    """A torchvision classifier up to the last map before its pooling, or to its last tokens as one.
 
     Attributes:
         channels: C.
@@ -55,17 +58,13 @@ class LastMap(Pretrained):
     def __init__(self, backbone: str, weights: Weights = None) -> None:
         super().__init__()
         network = imagenet_network(backbone, weights).eval()
-        if any("Attention" in type(module).__name__ for module in network.modules()):
-            raise UsageError(
-                f"{backbone} is a transformer; expected a convolutional network, whose last map "
-                "can be averaged over places, such as resnet50 or mobilenet_v2"
-            )
         self.rescale: nn.Module = nn.Identity()
         if isinstance(network, tv.GoogLeNet | tv.Inception3):
             network.transform_input = False  # as torchvision's weights set it
             self.rescale = HalfMeanInput()
         graph = _RootTracer().trace(network)
-        last, self.channels = _last_map(network, graph)
+        whole = fx.GraphModule(network, graph)
+        last, self.channels = _last_map(network, whole)
         for node in reversed(graph.nodes):
             if node.op == "output":
                 node.args = (last,)
@@ -85,12 +84,18 @@ class _RootTracer(fx.Tracer):
         return True
 
 
-def _last_map(network: nn.Module, graph: fx.Graph) -> tuple[fx.Node, int]:
+def _last_map(network: nn.Module, whole: fx.GraphModule) -> tuple[fx.Node, int]:
     """The node before pooling and classifier, and its channels."""
+    graph = whole.graph
+    if isinstance(network, tv.VisionTransformer):
+        tokens = next(node for node in graph.nodes if node.target == "encoder")
+        with graph.inserting_after(tokens):
+            return graph.call_function(_patches, (tokens,)), network.hidden_dim
+    side_px = _FIXED_SIDE_PX if isinstance(network, tv.MaxVit) else _SIDE_PX
     device = next(network.parameters()).device
-    image_BCHW = torch.zeros(1, 3, _SIDE_PX, _SIDE_PX, device=device)
+    image_BCHW = torch.zeros(1, 3, side_px, side_px, device=device)
     with torch.no_grad():
-        ShapeProp(fx.GraphModule(network, graph)).propagate(image_BCHW)
+        ShapeProp(whole).propagate(image_BCHW)
 
     def shape(node: fx.Node) -> tuple[int, ...]:
         found = node.meta.get("tensor_meta")
@@ -108,3 +113,9 @@ def _last_map(network: nn.Module, graph: fx.Graph) -> tuple[fx.Node, int]:
     while is_past_features(last):
         (last,) = last.all_input_nodes
     return last, shape(last)[1]
+
+
+def _patches(tokens_BTC: Tensor) -> Tensor:
+    """The tokens but the class token, which comes first, where their patches lie: [B, C, h, w]."""
+    side = math.isqrt(tokens_BTC.shape[1])
+    return tokens_BTC[:, 1:].transpose(1, 2).reshape(len(tokens_BTC), -1, side, side)

@@ -30,8 +30,8 @@ from ckd.train.systems.graph import Node, System
 class SsdKd:
     """A student and what teaches it. Defaults are the paper's.
 
-    ``teacher`` and ``student`` are torchvision's names of convolutional classifiers; a student
-    without teacher learns alone. ``connector`` brings the student's last map to the teacher's
+    ``teacher`` and ``student`` are torchvision's names of classifiers; a student without teacher
+    learns alone. ``connector`` brings the student's last map to the teacher's
     channels, ``embeddings`` are the two heads of the self-supervision; methods that use neither
     leave them out.
     """
@@ -57,7 +57,7 @@ class SsdKd:
         """The system with both encoders started from ``weights`` (see `imagenet_network`).
 
         Raises:
-            UsageError: no convolutional classifier of torchvision, or images too small for it.
+            UsageError: no classifier of torchvision, or images of a size that it does not take.
             EnvironmentUnusable: the weights can be neither fetched nor read.
         """
         with _own_draws("student"):
@@ -88,10 +88,10 @@ def _check_size(name: str, classifier: Classifier, image_size: int) -> None:
     try:
         with torch.no_grad():
             classifier.eval()(image_BCHW)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise UsageError(
             f"{name} cannot take images of {image_size} px ({error}); choose another network, or "
-            "larger images with --set image_size=N"
+            "other images with --set image_size=N, such as 224"
         ) from error
 
 
