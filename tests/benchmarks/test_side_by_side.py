@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from ckd.benchmarks.accuracy import accuracy, accuracy_table
@@ -20,7 +22,7 @@ from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.contract.metrics import classification_scores, segmentation_scores
 from ckd.export.folds import count_macs, folded
 from ckd.runtime.cascade import Cascade
-from ckd.train.data.layouts import read_split
+from ckd.train.data.layouts import read_split, read_unseen
 from ckd.train.data.synthetic import write_isic2017
 from ckd.train.scores import score_finding
 from ckd.train.systems.graph import System
@@ -85,6 +87,51 @@ def test_bundles_with_other_orders_of_labels_are_scored_by_name(
     assert (
         second["classification"]["per_label"]["MEL"] != first["classification"]["per_label"]["MEL"]
     )
+
+
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photographs of every lesion, and no split."""
+    root = tmp_path_factory.mktemp("lesions")
+    (root / "images").mkdir()
+    rows = ["image,label,group"]
+    for number in range(60):
+        Image.new("RGB", (32, 32), (number, 90, 60)).save(root / "images" / f"{number}.png")
+        rows.append(f"{number},{('MEL', 'SBK', 'NEV')[number % 3]},L{number // 2}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    return root
+
+
+@pytest.mark.parametrize("words", [("accuracy",), ("compare", "--runs", "1", "--warmup", "0")])
+def test_a_bundle_is_scored_on_images_that_its_training_had_not(
+    words: tuple[str, ...], tiny_bundle: Path, lesions: Path, data: Path, tmp_path: Path
+) -> None:
+    """Cut by image or by lesion, as its training cut the data set: the validation images differ."""
+    by_image = Path(shutil.copytree(tiny_bundle, tmp_path / "by_image"))
+    tree = json.loads((by_image / CASCADE).read_text())
+    tree["name"], tree["provenance"]["split_by"] = "by_image", "image"
+    (by_image / CASCADE).write_text(json.dumps(tree))
+    write_hashes(by_image)
+
+    def scored(*bundles: Path) -> Any:
+        given = [str(word) for path in bundles for word in ("--bundle", path)]
+        if words == ("accuracy",):
+            given = given[1::2]
+        done = CliRunner().invoke(cli, [*words, *given, "--data", str(lesions), "--json"])
+        if done.exception is not None:
+            raise done.exception
+        found = json.loads(done.stdout)
+        return [side["accuracy"] for side in found["sides"]] if "compare" in words else found
+
+    for bundle, split_by in ((tiny_bundle, "lesion"), (by_image, "image")):
+        expected = read_split(lesions, "val", "image" if split_by == "image" else "lesion")
+        (found,) = scored(bundle)
+        assert (found["dataset"], found["num_images"]) == (expected.name, len(expected))
+    with pytest.raises(UsageError, match="score them one by one"):
+        scored(tiny_bundle, by_image)
+    # Where the data set has the split itself, none was trained on it.
+    samples = read_unseen(data, "val", [Bundle(b).manifest for b in (tiny_bundle, by_image)])
+    assert samples == read_split(data, "val")
 
 
 def test_what_the_images_do_not_define_is_called_undefined(tiny_bundle: Path, data: Path) -> None:

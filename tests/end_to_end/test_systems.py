@@ -179,6 +179,7 @@ def test_a_system_goes_the_whole_way(
     words = ("evaluate", run, "--data", data, "--accelerator", "cpu", "--json")
     scores = json.loads(command(train_cli.cli, *words))
     assert tuple(scores["classification"]["per_label"]) == case.labels
+    assert (run / "evaluate" / "explanations.png").exists()
     chosen = run / TEACHER_OPERATING_POINT
     assert chosen.exists() == (name == "distilled cascade")  # of all teachers, it alone has masks
     if chosen.exists():

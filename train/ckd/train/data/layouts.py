@@ -57,12 +57,12 @@ def read_unseen(root: Path, split: Split, manifests: Sequence[Manifest]) -> Samp
         UsageError: the bundles' images were cut differently, so that no images are new to all.
     """
     cuts = {str(m.provenance.get("split_by", "lesion")): m.name for m in manifests}
-    if len(cuts) > 1:
+    if len(cuts) > 1 and list_split(root, split).made_up:
         raise UsageError(
             f"{cuts['image']} was trained on images split by image, {cuts['lesion']} by lesion: "
             "no images are new to both; score them one by one"
         )
-    return read_split(root, split, "image" if "image" in cuts else "lesion")
+    return read_split(root, split, "image" if set(cuts) == {"image"} else "lesion")
 
 
 def list_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
