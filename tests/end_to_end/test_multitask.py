@@ -96,6 +96,7 @@ def test_the_run_knows_its_labels_and_the_data_sets(work: Path) -> None:
 
 def test_images_of_neither_label_are_scored(work: Path) -> None:
     scores = json.loads((work / "run" / "evaluate" / "scores.json").read_text())
+    assert (work / "run" / "evaluate" / "explanations.png").exists()
     assert list(scores["classification"]["per_label"]) == ["MEL", "SBK"]
     assert scores["segmentation"]["coarse"] is None
     rows = table(work / "run" / "evaluate" / "per_image.csv")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ckd.contract.labels import ISIC2019
 from ckd.train.losses import BinaryLoss, LabelLoss, MaskLoss
 from ckd.train.losses.classification import (
     class_weights,
@@ -195,6 +196,15 @@ def test_class_weights_are_those_of_the_code(
     counts: tuple[int, ...], expected: list[float]
 ) -> None:
     assert class_weights(counts) == pytest.approx(expected, abs=5e-7)
+
+
+def test_class_weights_are_ssdkds_but_for_a_factor_that_cancels() -> None:
+    counts = dict(AK=867, BCC=3323, BKL=2624, DF=239, MEL=4522, NV=12875, SCC=628, VASC=253)
+    published = [29.217, 7.623, 9.654, 105.987, 5.602, 1.967, 40.336, 100.123]
+    assert tuple(counts) == ISIC2019
+    total = sum(counts.values())
+    scaled = [total / 100 * weight for weight in class_weights(tuple(counts.values()))]
+    assert scaled == pytest.approx(published, abs=5e-4)  # rounded to three decimals
 
 
 def test_a_class_never_seen_has_no_weight() -> None:
