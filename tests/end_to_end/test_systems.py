@@ -198,6 +198,7 @@ def test_a_system_goes_the_whole_way(
         manifest = Bundle(bundle).manifest
         assert manifest.labels == case.labels
         assert manifest.provenance["split_by"] == recipe.split_by
+        assert recipe.system.about in (bundle / "model_card.md").read_text()
         if wish is None:
             assert tuple(node.name for node in manifest.nodes) == case.deployed
         else:

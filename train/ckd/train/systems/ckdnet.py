@@ -37,6 +37,7 @@ class CkdNet:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    about: ClassVar[str] = "CKDNet (Jin et al. 2021)"
 
     kind: Literal["ckdnet"] = "ckdnet"
     backbone: Backbone = "resnet101"

@@ -39,6 +39,7 @@ class ClNet:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    about: ClassVar[str] = "design by us after CLNet (Zhang et al. 2022), no reproduction"
 
     kind: Literal["clnet"] = "clnet"
     cls_backbone: AnyBackbone = "resnet50"

@@ -25,6 +25,7 @@ class DistilledCkdNet:
     """Shapes of the teacher and of the student that is deployed."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    about: ClassVar[str] = "CKDNet (Jin et al. 2021), taught by a larger one (our method)"
 
     kind: Literal["distilled_ckdnet"] = "distilled_ckdnet"
     teacher: CkdNet

@@ -28,6 +28,7 @@ class MultiTask:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    about: ClassVar[str] = "design by us after Yang et al. (2017), no reproduction"
 
     kind: Literal["multitask"] = "multitask"
     backbone: Backbone = "googlenet"

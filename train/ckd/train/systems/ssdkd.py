@@ -37,6 +37,7 @@ class SsdKd:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    about: ClassVar[str] = "student of SSD-KD (Wang et al. 2023), or of what it is compared with"
 
     kind: Literal["ssdkd"] = "ssdkd"
     teacher: str | None = "resnet50"
