@@ -201,7 +201,7 @@ def _provenance(run: Path, recipe: "Recipe", licence: str) -> dict[str, Any]:
     data = load_data(run)
     return {
         "recipe": recipe.name,
-        "networks": recipe.system.about,
+        "method": recipe.system.about,
         "data": f"{data['name']}, {data['num_train']} training images",
         "data_digest": data["digest"],
         "split_by": recipe.split_by,

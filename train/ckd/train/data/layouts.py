@@ -56,7 +56,9 @@ def read_unseen(root: Path, split: Split, manifests: Sequence[Manifest]) -> Samp
         InputError: as `read_split`.
         UsageError: the bundles' images were cut differently, so that no images are new to all.
     """
-    cuts = {str(m.provenance.get("split_by", "lesion")): m.name for m in manifests}
+    cuts: dict[SplitBy, str] = {
+        "image" if m.provenance.get("split_by") == "image" else "lesion": m.name for m in manifests
+    }
     if len(cuts) > 1 and list_split(root, split).made_up:
         raise UsageError(
             f"{cuts['image']} was trained on images split by image, {cuts['lesion']} by lesion: "
