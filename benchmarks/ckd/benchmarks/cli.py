@@ -184,7 +184,7 @@ def compare_command(
     from ckd.calibration.images import by_digest, check_apart, spread
     from ckd.runtime.sources.images import images_below
     from ckd.train.data.layouts import read_split
-    from ckd.train.run_folder import load_run
+    from ckd.train.run_folder import recipe_of
 
     if (run is None) == (not recipe):
         raise UsageError("give either --run or --recipe, or one --bundle or more")
@@ -192,7 +192,7 @@ def compare_command(
         raise UsageError("a run is compared with one bundle of it; give one --bundle")
     if out is not None:
         console.make_folder(out)
-    split_by = "lesion" if run is None else load_run(run)[0].split_by
+    split_by = "lesion" if run is None else recipe_of(run).split_by
     samples = None if data is None else read_split(data, "val", split_by)
     images = {} if calibration is None else by_digest(spread(images_below(calibration), 100))
     if samples is not None:

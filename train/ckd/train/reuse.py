@@ -66,7 +66,7 @@ class Reuse:
             networks = _likeness(built)
         here = _likeness(system)
         seed = _differs("seed", other, recipe)
-        answering = {node.name for node in deployed(system).nodes}
+        answering = set(deployed(system).networks)
         self._obstacles: dict[str, str | None] = {}
         for stage in recipe.stages:
             trained = next((s for s in other.stages if s.name == stage.name), None)

@@ -126,9 +126,7 @@ def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
         InputError: not a run folder, or a stage in it is not finished.
         UsageError: there is no teacher.
     """
-    if not (run / "recipe.json").is_file():
-        raise InputError(f"{run}: not a run folder (no recipe.json); `ckd-train fit` makes one")
-    recipe = load_recipe(run / "recipe.json")
+    recipe = recipe_of(run)
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None)
     wanted = rewrite.teacher(system) if teacher else rewrite.deployed(system)
@@ -141,6 +139,13 @@ def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
     judged, file = (wanted, TEACHER_OPERATING_POINT) if teacher else (system, OPERATING_POINT)
     wanted.mask_threshold = load_mask_threshold(run / file, judged)
     return recipe, wanted.eval()
+
+
+def recipe_of(run: Path) -> Recipe:
+    """The recipe of a run, finished or not; `InputError` if it is no run folder."""
+    if not (run / "recipe.json").is_file():
+        raise InputError(f"{run}: not a run folder (no recipe.json); `ckd-train fit` makes one")
+    return load_recipe(run / "recipe.json")
 
 
 def load_data(run: Path) -> dict[str, Any]:
