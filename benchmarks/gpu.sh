@@ -43,7 +43,7 @@ if ! command -v "$python" >&2; then
     echo "error: no interpreter $python; set PYTHON to one that has torch with CUDA" >&2
     exit 3
 fi
-"$python" -m ckd.benchmarks.gpu_machine "$@" || exit
+"$python" -m ckd.benchmarks.gpu.machine "$@" || exit
 
 # Only files with such tests: others may need packages that this machine lacks. The checkout's
 # pytest settings name plugins, so the ones that matter are repeated here.

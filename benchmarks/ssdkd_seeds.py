@@ -23,18 +23,18 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from ckd import console
 from ckd.benchmarks.markdown import table
-from ckd.contract import console
 from ckd.contract.errors import UsageError
-from ckd.train.config import Recipe
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import SampleSet
-from ckd.train.evaluate import evaluate
-from ckd.train.fit import FitOptions, fit
-from ckd.train.machine import device_for
-from ckd.train.recipe_text import with_overrides
-from ckd.train.recipes import find_recipe
-from ckd.train.run_folder import load_run
+from ckd.data.layouts import read_split
+from ckd.data.samples import SampleSet
+from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.machine import device_for
+from ckd.train.fitting.run_folder import load_run
+from ckd.train.recipes.catalogue import find_recipe
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.text import with_overrides
 from ckd.train.systems.graph import System
 
 #: The published settings are for a GPU, photographs of 224 px and four times as many of them.

@@ -25,7 +25,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def tiny_bundle() -> Path:
     """A committed bundle: a whole CKDNet with random weights, at 32 px. Read only."""
-    return _HERE / "data" / "tiny_bundle"
+    return _HERE / "assets" / "tiny_bundle"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def explained_bundle(
     system = make_tiny_system()
     system.image_size = 64
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ckd.train.run_folder.load_run", lambda run: (ckdnet_tiny(), system))
+        patch.setattr("ckd.train.fitting.run_folder.load_run", lambda run: (ckdnet_tiny(), system))
         patch.setattr(cli, "_provenance", lambda *given: {"data": "none"})
         cli.bundle(folder, folder / "tiny", name="tiny", explain=True, precision="fp32,fp16")
     return folder / "tiny"

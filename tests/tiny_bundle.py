@@ -1,4 +1,4 @@
-"""Makes `tests/data/tiny_bundle`: a whole CKDNet of a few thousand weights at 32 px.
+"""Makes `tests/assets/tiny_bundle`: a whole CKDNet of a few thousand weights at 32 px.
 
 The tests of the device side read the committed folder, so they need neither torch nor onnx. Run
 this by hand when networks or the bundle's format change; `tests/export/test_bundle_export.py` says
@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from ckd.contract.labels import ISIC2017
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.export.bundle import write_bundle
 from ckd.export.parity import parity_images
 from ckd.train.networks.blocks import ConvBnRelu
@@ -25,7 +26,7 @@ from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import EntangleKnowledge, SegDecoder, SegEncoder
 from ckd.train.systems.graph import Node, System
 
-FOLDER = Path(__file__).parent / "data" / "tiny_bundle"
+FOLDER = Path(__file__).parent / "assets" / "tiny_bundle"
 NAME = "tiny"
 IMAGE_SIZE = 32
 CHANNELS = (4, 4, 6, 6, 8)
@@ -58,7 +59,7 @@ def tiny_system() -> System:
         ISIC2017,
         ("MEL", "SBK"),
         IMAGE_SIZE,
-        ResultSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
+        OutputSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
     )
     _settle(system)
     return system.eval()

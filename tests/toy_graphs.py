@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ckd.contract.labels import ISIC2017
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import Node, System
 
@@ -39,7 +40,7 @@ def chain(**nodes: Node) -> tuple[Node, ...]:
 
 def system(
     nodes: tuple[Node, ...] | None = None,
-    results: ResultSpec | None = None,
+    outputs: OutputSpec | None = None,
 ) -> System:
     return System(
         "toy",
@@ -47,7 +48,7 @@ def system(
         ISIC2017,
         ("MEL",),
         8,
-        results or ResultSpec("b0", "c0", "a0"),
+        outputs or OutputSpec("b0", "c0", "a0"),
     ).eval()
 
 

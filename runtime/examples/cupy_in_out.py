@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cupy
 
-from ckd.contract.preprocess import read_rgb
+from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 
 
@@ -20,7 +20,7 @@ def analyse(cascade: Cascade, image_HWC: cupy.ndarray) -> tuple[cupy.ndarray, cu
     They are copies: what `run_device` gives is the cascade's own memory, which its next run
     overwrites and its end releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.manifest.results
+    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
     mask = cupy.asarray(found["mask_logits"])  # by __cuda_array_interface__
     classes = cupy.asarray(found["logits"])
     return mask[0, 0].copy(), classes[0].copy()
@@ -35,7 +35,7 @@ def main(photograph: str, backend: str = "tensorrt") -> None:
             odds = cupy.exp(class_logits.astype("float32") - class_logits.max())
             print(f"lesion: {float((mask_logits > 0).mean()):.1%} of the image")
             probabilities = (odds / odds.sum()).tolist()
-            for label, probability in zip(cascade.manifest.labels, probabilities, strict=True):
+            for label, probability in zip(cascade.spec.labels, probabilities, strict=True):
                 print(f"{label}: {probability:.3f}")
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pycuda.driver
 from pycuda.gpuarray import GPUArray, to_gpu
 
-from ckd.contract.preprocess import read_rgb, softmax
+from ckd.finding.logits import softmax
+from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 
 
@@ -42,7 +43,7 @@ def analyse(cascade: Cascade, image_HWC: GPUArray) -> tuple[GPUArray, GPUArray]:
 
     They are the cascade's own memory, which its next run overwrites and its end releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.manifest.results
+    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
     return as_gpuarray(found["mask_logits"]), as_gpuarray(found["logits"])
 
 
@@ -62,7 +63,7 @@ def main(photograph: str, backend: str = "tensorrt") -> None:
         mask_logits, class_logits = analyse(cascade, to_gpu(read_rgb(Path(photograph))))
         print(f"lesion: {(mask_logits.get() > 0).mean():.1%} of the image")
         probabilities = softmax(class_logits.get()[0])
-        for label, probability in zip(cascade.manifest.labels, probabilities, strict=True):
+        for label, probability in zip(cascade.spec.labels, probabilities, strict=True):
             print(f"{label}: {probability:.3f}")
 
 

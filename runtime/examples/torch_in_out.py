@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from ckd.contract.preprocess import read_rgb
+from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 
 
@@ -21,7 +21,7 @@ def analyse(cascade: Cascade, image_HWC: torch.Tensor) -> tuple[torch.Tensor, to
     They are copies: what `run_device` gives is the cascade's own memory, which its next run
     overwrites and its end releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.manifest.results
+    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
     mask = from_dlpack(found["mask_logits"])
     classes = from_dlpack(found["logits"])
     return mask[0, 0].clone(), classes[0].clone()
@@ -34,7 +34,7 @@ def main(photograph: str, backend: str = "tensorrt") -> None:
         mask_logits, class_logits = analyse(cascade, image_HWC)
         probabilities = class_logits.float().softmax(0).tolist()
         print(f"lesion: {(mask_logits > 0).float().mean():.1%} of the image")
-        for label, probability in zip(cascade.manifest.labels, probabilities, strict=True):
+        for label, probability in zip(cascade.spec.labels, probabilities, strict=True):
             print(f"{label}: {probability:.3f}")
 
 

@@ -32,11 +32,11 @@ def test_imports_point_one_way() -> None:
     [
         "ckd.runtime",
         "ckd.runtime.cli",
-        "ckd.contract.metrics",
+        "ckd.scores.metrics",
         "ckd.calibration.cli",
         "ckd.calibration.ranges",
         "ckd.benchmarks.cli",
-        "ckd.train.data.synthetic",
+        "ckd.data.synthetic.write",
     ],
 )
 def test_import_stays_light(module: str) -> None:

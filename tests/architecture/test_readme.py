@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckd.benchmarks.contenders import write_jpeg
-from ckd.train.data.synthetic import dermoscopy
+from ckd.data.synthetic.write import dermoscopy
 
 ROOT = Path(__file__).parents[2]
 READMES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md"))

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ckd.benchmarks import gpu_subject
-from ckd.benchmarks.gpu_deadline import Deadline
-from ckd.benchmarks.gpu_subject import Subject
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.benchmarks.gpu import subject as gpu_subject
+from ckd.benchmarks.gpu.deadline import Deadline
+from ckd.benchmarks.gpu.subject import Subject
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.systems.graph import Node, System
 
 SIDE = 32
@@ -49,7 +50,7 @@ def toy(seed: int = 0) -> System:
         ("MEL", "NEV"),
         ("MEL",),
         SIDE,
-        ResultSpec("logits", "mask_logits", "coarse_logits"),
+        OutputSpec("logits", "mask_logits", "coarse_logits"),
     ).eval()
 
 

@@ -14,11 +14,12 @@ from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
+from ckd.data.layouts import read_split
+from ckd.data.synthetic.write import write_isic2017
 from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
-from ckd.train.data.layouts import read_split
-from ckd.train.data.synthetic import write_isic2017
 from ckd.train.systems.graph import Node, System
 
 
@@ -48,7 +49,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
         labels,
         ("MEL", "SBK"),
         32,
-        ResultSpec("logits", "mask_logits"),
+        OutputSpec("logits", "mask_logits"),
     ).eval()
     write_bundle(system, folder / "float", name="toy", provenance={})
     export_onnx(system.nodes[0], system, folder / "fused.onnx")
@@ -62,7 +63,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     )
     with pytest.MonkeyPatch.context() as patch:
         run_folder = SimpleNamespace(load_run=lambda run: (None, system))
-        patch.setitem(sys.modules, "ckd.train.run_folder", run_folder)
+        patch.setitem(sys.modules, "ckd.train.fitting.run_folder", run_folder)
         return compare(
             folder / "int8", Path("a-run"), folder / "fused.onnx", threads=1, warmup=1, runs=3,
             weights="untrained", command="ckd-bench compare", calibration=images,

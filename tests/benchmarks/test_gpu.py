@@ -16,18 +16,21 @@ import numpy as np
 import pytest
 import torch
 
-from ckd.benchmarks import gpu, gpu_cli, gpu_contenders
+from ckd import console
 from ckd.benchmarks.cli import cli, main
-from ckd.benchmarks.gpu import Settings, measure_gpu
-from ckd.benchmarks.gpu_ceilings import measure_ceilings
-from ckd.benchmarks.gpu_contenders import REFERENCE, Absent, Entry, open_all
-from ckd.benchmarks.gpu_deadline import Deadline
-from ckd.benchmarks.gpu_meter import Copies
-from ckd.benchmarks.gpu_report import GpuReport, write_gpu_report
-from ckd.benchmarks.gpu_steps import Logits, Step
-from ckd.benchmarks.gpu_subject import Subject
-from ckd.benchmarks.gpu_turns import affordable
-from ckd.contract import console
+from ckd.benchmarks.gpu import cli as gpu_cli
+from ckd.benchmarks.gpu import contenders as gpu_contenders
+from ckd.benchmarks.gpu import measure as gpu
+from ckd.benchmarks.gpu.ceilings import measure_ceilings
+from ckd.benchmarks.gpu.contenders import REFERENCE, Absent, Entry, open_all
+from ckd.benchmarks.gpu.deadline import Deadline
+from ckd.benchmarks.gpu.files import write_gpu_report
+from ckd.benchmarks.gpu.measure import Settings, measure_gpu
+from ckd.benchmarks.gpu.meter import Copies
+from ckd.benchmarks.gpu.report import GpuReport
+from ckd.benchmarks.gpu.steps import Logits, Step
+from ckd.benchmarks.gpu.subject import Subject
+from ckd.benchmarks.gpu.turns import affordable
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 
 SIDE = 32
@@ -201,7 +204,7 @@ def test_a_recipe_leaves_time_for_those_after_it(
 def test_without_matplotlib_there_is_no_picture(
     report: GpuReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ckd.benchmarks.gpu_picture", None)
+    monkeypatch.setitem(sys.modules, "ckd.benchmarks.gpu.picture", None)
     written = write_gpu_report(report, tmp_path)
     assert [Path(name).name for name in written] == ["gpu.json", "gpu.md"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from ckd.benchmarks import gpu_machine
-from ckd.benchmarks.gpu_ceilings import WEIGHT_BYTES, Ceilings, floor_of, measure_ceilings
-from ckd.benchmarks.gpu_device import (
+from ckd.benchmarks.gpu import machine as gpu_machine
+from ckd.benchmarks.gpu.ceilings import WEIGHT_BYTES, Ceilings, floor_of, measure_ceilings
+from ckd.benchmarks.gpu.device import (
     Device,
     EventClock,
     HostClock,
@@ -155,7 +155,7 @@ def note(name, globals=None, locals=None, fromlist=(), level=0):
         found.add(name.partition(".")[0])
     return before(name, globals, locals, fromlist, level)
 builtins.__import__ = note
-import ckd.benchmarks.cli, ckd.benchmarks.gpu
+import ckd.benchmarks.cli, ckd.benchmarks.gpu.measure
 print(*found - sys.stdlib_module_names - {"ckd"})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from ckd.benchmarks.gpu_meter import Copies, Meter
+from ckd.benchmarks.gpu.meter import Copies, Meter
 from ckd.runtime.cuda.api import Cuda
 
 STREAM = 7

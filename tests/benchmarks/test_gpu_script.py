@@ -12,7 +12,7 @@ SCRIPT = ROOT / "benchmarks" / "gpu.sh"
 STAND_IN = """#!/bin/bash
 echo "$* | $PYTHONPATH" >> "$CALLS"
 case "$2" in
-    ckd.benchmarks.gpu_machine) exit "${PROBED:-0}" ;;
+    ckd.benchmarks.gpu.machine) exit "${PROBED:-0}" ;;
     pytest) echo "${SUMMARY:-3 passed, 1 skipped in 2.0s}"; exit "${TESTED:-0}" ;;
     ckd.benchmarks.cli) echo report; exit "${RACED:-0}" ;;
 esac
@@ -50,7 +50,7 @@ def test_tests_and_race_run_from_the_checkout_alone(tmp_path: Path) -> None:
     assert " -m gpu " in tests
     assert race.startswith(f"-m ckd.benchmarks.cli gpu --results {tmp_path}/out --limit 4")
     assert " --runs 7 |" in race
-    assert probe.startswith("-m ckd.benchmarks.gpu_machine --runs 7 |")
+    assert probe.startswith("-m ckd.benchmarks.gpu.machine --runs 7 |")
 
 
 def test_failing_tests_do_not_stop_the_race_but_are_not_forgotten(tmp_path: Path) -> None:

@@ -11,15 +11,10 @@ import torch
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.fake_onnxruntime import GpuBuild
 
-from ckd.benchmarks.gpu_meter import Copies, Meter
-from ckd.benchmarks.gpu_steps import OnnxStep, one_after_another, open_ckd
-from ckd.benchmarks.gpu_subject import Subject
-from ckd.benchmarks.gpu_torch import (
-    TorchStep,
-    full_precision,
-    idle_compilers_after,
-    torch_system,
-)
+from ckd.benchmarks.gpu.meter import Copies, Meter
+from ckd.benchmarks.gpu.pytorch import TorchStep, full_precision, idle_compilers_after, torch_system
+from ckd.benchmarks.gpu.steps import OnnxStep, one_after_another, open_ckd
+from ckd.benchmarks.gpu.subject import Subject
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.runtime.backends import onnxruntime_cuda
@@ -166,7 +161,7 @@ def test_our_cascade_is_timed_and_counted_on_the_device(
 def test_networks_in_line_have_one_stream_and_the_same_answers(
     subject: Subject, cuda: RecordingCuda, tiny_bundle: Path
 ) -> None:
-    side_by_side = Bundle(tiny_bundle).manifest
+    side_by_side = Bundle(tiny_bundle).spec
     assert plan_streams(side_by_side).num_streams == 2
     assert plan_streams(one_after_another(side_by_side)).num_streams == 1
     steps = [
@@ -203,7 +198,7 @@ def test_tensorrt_is_asked_for_before_anything_is_exported(
         assert isinstance(device, Meter)
         raise EnvironmentUnusable("TensorRT is not installed")
 
-    monkeypatch.setattr("ckd.runtime.backends.tensorrt.TensorRtBackend", refuse)
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt.backend.TensorRtBackend", refuse)
     with pytest.raises(EnvironmentUnusable, match="TensorRT is not installed"):
         open_ckd(never, "tensorrt", "fp16", IMAGES, "cuda:0")
     assert cuda.leaks() == []

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from ckd.benchmarks import gpu_deadline, gpu_subject
-from ckd.benchmarks.gpu_deadline import Deadline
-from ckd.benchmarks.gpu_subject import Subject
+from ckd.benchmarks.gpu import deadline as gpu_deadline
+from ckd.benchmarks.gpu import subject as gpu_subject
+from ckd.benchmarks.gpu.deadline import Deadline
+from ckd.benchmarks.gpu.subject import Subject
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
 
 
 def test_what_takes_too_long_is_not_begun(toy_recipe: None, tmp_path: Path) -> None:
@@ -37,24 +38,24 @@ def test_files_are_made_once(subject: Subject, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(gpu_subject, "export_onnx", never)
     assert (subject.one_graph("fp16"), subject.bundle("fp32")) == made
-    assert set(Bundle(made[1]).manifest.precisions()) == {"fp32", "fp16"}
+    assert set(Bundle(made[1]).spec.file_kinds()) == {"fp32", "fp16"}
 
 
 def test_a_bundle_of_one_graph_holds_the_whole_system(subject: Subject) -> None:
     folder = subject.one_graph_bundle("fp16")
     bundle = Bundle(folder)
     bundle.verify()
-    (node,) = bundle.manifest.nodes
-    assert (node.inputs, set(node.outputs)) == ((IMAGE,), set(subject.system.results.names()))
-    assert bundle.manifest.precisions() == ("fp16",)
+    (node,) = bundle.spec.nodes
+    assert (node.inputs, set(node.outputs)) == ((IMAGE,), set(subject.system.outputs.names()))
+    assert bundle.spec.file_kinds() == ("fp16",)
     made = folder.stat().st_mtime_ns
     assert subject.one_graph_bundle("fp16") == folder
     assert folder.stat().st_mtime_ns == made
 
 
 def test_int8_files_are_made_of_generated_images(subject: Subject) -> None:
-    manifest = Bundle(subject.bundle("int8")).manifest
-    assert {"int8", "int8.cpu"} <= set(manifest.precisions())
+    spec = Bundle(subject.bundle("int8")).spec
+    assert {"int8", "int8.cpu"} <= set(spec.file_kinds())
 
 
 def test_what_runs_too_long_is_stopped() -> None:

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from ckd.benchmarks import latency as module
 from ckd.benchmarks.contenders import SAME_NETWORKS, ChainSetting
 from ckd.benchmarks.latency import latency
+from ckd.benchmarks.latency_files import write_report
 from ckd.benchmarks.measure import Ratio
 from ckd.benchmarks.processes import memory_of, startup
-from ckd.benchmarks.report import LatencyReport, Memory, write_report
+from ckd.benchmarks.report import LatencyReport, Memory
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
 from ckd.runtime.backends import onnxruntime_cuda
-from ckd.runtime.backends.tensorrt import TensorRtBackend
+from ckd.runtime.backends.tensorrt.backend import TensorRtBackend
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 
@@ -63,7 +65,7 @@ def toy(seed: int = 0) -> System:
         ("MEL", "NEV"),
         ("MEL",),
         32,
-        ResultSpec("logits", "mask_logits", "coarse_logits"),
+        OutputSpec("logits", "mask_logits", "coarse_logits"),
     ).eval()
 
 
@@ -85,7 +87,7 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(monkeypatch: pytest.MonkeyPatch, system: System) -> Path:
     """A run folder that loads as ``system``, in this process."""
     run_folder = SimpleNamespace(load_run=lambda run: (None, system))
-    monkeypatch.setitem(sys.modules, "ckd.train.run_folder", run_folder)
+    monkeypatch.setitem(sys.modules, "ckd.train.fitting.run_folder", run_folder)
     monkeypatch.setattr(module, "memory_of", lambda *_: Memory(1.0, 2.0, 0.5))
     return Path("a-run")
 

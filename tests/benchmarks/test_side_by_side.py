@@ -17,14 +17,15 @@ from ckd.benchmarks.accuracy import accuracy, accuracy_table
 from ckd.benchmarks.cli import cli
 from ckd.benchmarks.side_by_side import side_by_side, to_json, to_markdown
 from ckd.benchmarks.size import size_of
-from ckd.contract.bundle import CASCADE, Bundle, write_hashes
+from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
-from ckd.contract.metrics import classification_scores, segmentation_scores
+from ckd.contract.hashes import write_hashes
+from ckd.data.layouts import read_split, read_unseen
+from ckd.data.synthetic.write import write_isic2017
 from ckd.export.folds import count_macs, folded
 from ckd.runtime.cascade import Cascade
-from ckd.train.data.layouts import read_split, read_unseen
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.scores import score_finding
+from ckd.scores.images import score_finding
+from ckd.scores.metrics import classification_scores, segmentation_scores
 from ckd.train.systems.graph import System
 
 
@@ -130,7 +131,7 @@ def test_a_bundle_is_scored_on_images_that_its_training_had_not(
     with pytest.raises(UsageError, match="score them one by one"):
         scored(tiny_bundle, by_image)
     # Where the data set has the split itself, none was trained on it.
-    samples = read_unseen(data, "val", [Bundle(b).manifest for b in (tiny_bundle, by_image)])
+    samples = read_unseen(data, "val", [Bundle(b).spec for b in (tiny_bundle, by_image)])
     assert samples == read_split(data, "val")
 
 

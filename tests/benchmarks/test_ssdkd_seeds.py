@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("lightning", reason="needs PyTorch")
 
-from ckd.train.data.synthetic import write_isic2017
+from ckd.data.synthetic.write import write_isic2017
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ssdkd_seeds.py"
 SETTINGS = (

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from ckd.train.data.synthetic import dermoscopy
+from ckd.data.synthetic.write import dermoscopy
 
 
 @pytest.fixture(scope="session")

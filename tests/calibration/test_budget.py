@@ -13,12 +13,13 @@ from ckd.calibration.budget import search
 from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting
 from ckd.calibration.trials import Trial
-from ckd.contract.bundle import Bundle, write_hashes
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed, InputError
+from ckd.contract.hashes import write_hashes
+from ckd.data.layouts import read_split
+from ckd.data.samples import SampleSet
+from ckd.data.synthetic.write import write_isic2017
 from ckd.runtime import Cascade
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import SampleSet
-from ckd.train.data.synthetic import write_isic2017
 
 MINMAX = QuantSetting(method="minmax")
 ANYTHING = Budget(jaccard=1, auc=1, flips=1, melanoma_flips=99)
@@ -42,7 +43,7 @@ def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def node_ms(cascades: list[Cascade]) -> list[dict[str, float]]:
         assert [cascade.precision for cascade in cascades] == ["fp32", "int8"]
-        exact = dict.fromkeys(cascades[0].engines, 2.0)
+        exact = dict.fromkeys(cascades[0].chain.engines, 2.0)
         return [exact, {name: 2.0 if name == "cls" else 1.0 for name in exact}]
 
     monkeypatch.setattr(trials, "node_ms", node_ms)
@@ -72,7 +73,7 @@ def test_what_is_not_faster_stays_in_float(
     assert refused.misses == ("only 1.00 times as fast as float32 here",)
     made = Bundle(out)
     made.verify()
-    files = {node.name: node.files["int8.cpu"] for node in made.manifest.nodes}
+    files = {node.name: node.files["int8.cpu"] for node in made.spec.nodes}
     assert files["cls"] == "cls.fp32.onnx"
     assert files["rootseg"] == "rootseg.int8.cpu.onnx"
     record = json.loads(made.read("calibration.json"))

@@ -17,8 +17,8 @@ from ckd.calibration.sensitivity import Effect
 from ckd.calibration.trials import Trial
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
-from ckd.train.data.layouts import read_split
-from ckd.train.data.synthetic import write_isic2017
+from ckd.data.layouts import read_split
+from ckd.data.synthetic.write import write_isic2017
 
 ALLOWED = Budget(jaccard=0.005)
 Tried = list[tuple[dict[str, tuple[str, ...]], bool]]

@@ -7,17 +7,17 @@ from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
 from ckd.calibration.skin_tone import tone_of, typology_angle
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import Confusion
-from ckd.contract.manifest import Manifest
+from ckd.contract.spec import CascadeSpec
+from ckd.data.layouts import read_split
+from ckd.data.samples import Sample, SampleSet
+from ckd.data.synthetic.write import write_isic2017
 from ckd.runtime import Cascade
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import Sample, SampleSet
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.scores import ImageScore
+from ckd.scores.images import ImageScore
 
 
 @pytest.fixture(scope="module")
-def manifest(tiny_bundle: Path) -> Manifest:
-    return Bundle(tiny_bundle).manifest
+def spec(tiny_bundle: Path) -> CascadeSpec:
+    return Bundle(tiny_bundle).spec
 
 
 def _samples(labels: list[int]) -> SampleSet:
@@ -34,11 +34,11 @@ def _answers(mel: list[float], jaccards: list[float | None]) -> list[ImageScore]
     ]
 
 
-def test_cost_counts_what_was_lost(manifest: Manifest) -> None:
+def test_cost_counts_what_was_lost(spec: CascadeSpec) -> None:
     samples = _samples([0, 0, 1, 2])
     exact = _answers([0.9, 0.6, 0.2, 0.1], [0.8, 0.8, 0.6, None])
     given = _answers([0.9, 0.15, 0.2, 0.1], [0.8, 0.7, 0.7, None])
-    cost = cost_of(given, exact, samples, manifest, {"MEL": [0, 1], "others": [2, 3], "none": [3]})
+    cost = cost_of(given, exact, samples, spec, {"MEL": [0, 1], "others": [2, 3], "none": [3]})
     assert cost.jaccard == pytest.approx(0.0)
     # Of four pairs of melanoma and other, one is the wrong way round now.
     assert cost.auc["MEL"] == pytest.approx(0.25)
@@ -47,13 +47,13 @@ def test_cost_counts_what_was_lost(manifest: Manifest) -> None:
     assert cost.groups == {"MEL": pytest.approx(0.05), "others": pytest.approx(-0.1)}
 
 
-def test_a_decision_is_made_at_the_declared_threshold(manifest: Manifest) -> None:
+def test_a_decision_is_made_at_the_declared_threshold(spec: CascadeSpec) -> None:
     samples = _samples([0, 1])
     exact = _answers([0.52, 0.1], [1, 1])
     given = _answers([0.48, 0.1], [1, 1])
-    assert cost_of(given, exact, samples, manifest, {}).melanoma_flips == 1
+    assert cost_of(given, exact, samples, spec, {}).melanoma_flips == 1
     same = _answers([0.98, 0.1], [1, 1])
-    assert cost_of(same, exact, samples, manifest, {}).flips == 0
+    assert cost_of(same, exact, samples, spec, {}).flips == 0
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
-from onnx import helper, numpy_helper  # noqa: E402
+from onnx import helper, numpy_helper
 
-from ckd.calibration.cpu_file import to_unsigned  # noqa: E402
+from ckd.calibration.cpu_file import to_unsigned
 
 FLOAT = onnx.TensorProto.FLOAT
 

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from onnxruntime.quantization.calibrate import TensorsData  # noqa: E402
+from onnxruntime.quantization.calibrate import TensorsData
 
-from ckd.calibration import cli, quantize  # noqa: E402
-from ckd.calibration.chain import Chain  # noqa: E402
-from ckd.calibration.images import CalibrationImages, calibration_images  # noqa: E402
-from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle  # noqa: E402
-from ckd.calibration.quantize import Method  # noqa: E402
-from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
-from ckd.contract.errors import InputError, UsageError  # noqa: E402
-from ckd.contract.preprocess import network_image, read_rgb  # noqa: E402
-from ckd.runtime import Cascade  # noqa: E402
-from ckd.runtime.acceptance import pack_cases, run_acceptance  # noqa: E402
+from ckd.calibration import cli, quantize
+from ckd.calibration.images import CalibrationImages, calibration_images
+from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
+from ckd.calibration.quantize import Method
+from ckd.calibration.upstream import Upstream
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import InputError, UsageError
+from ckd.contract.hashes import write_hashes
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
+from ckd.runtime import Cascade
+from ckd.runtime.acceptance import pack_cases, run_acceptance
 
 MINMAX = QuantSetting(method="minmax")
 
@@ -59,7 +61,7 @@ def test_int8_answers_are_near_those_of_float32(
         Cascade.load(tiny_bundle, "onnxruntime") as exact,
         Cascade.load(quantised, "onnxruntime", precision="int8") as coarse,
     ):
-        expected, given = exact.run(image), coarse.run(image)
+        expected, given = exact.chain.run_all(image), coarse.chain.run_all(image)
     assert coarse.precision == "int8"
     for name in ("coarse_logits", "mask_logits", "logits"):
         error = np.abs(given[name] - expected[name])
@@ -73,7 +75,7 @@ def test_backends_agree_on_an_int8_bundle(quantised: Path, lesions: Path) -> Non
     given = []
     for backend in ("onnxruntime", "openvino"):
         with Cascade.load(quantised, backend, precision="int8") as cascade:
-            given.append(cascade.run(image))
+            given.append(cascade.chain.run_all(image))
     # Not the fine mask: a decoder of random weights makes one step of a grid a step of the answer.
     for name in ("coarse_logits", "gate1", "logits", "g0", "h1"):
         np.testing.assert_allclose(given[0][name], given[1][name], atol=0.3 * given[0][name].std())
@@ -103,7 +105,7 @@ def test_every_network_is_calibrated_on_what_the_ones_before_make_of_the_images(
         Cascade.load(out, "onnxruntime", precision="int8") as coarse,
         Cascade.load(tiny_bundle, "onnxruntime") as exact,
     ):
-        given, expected = coarse.run(image), exact.run(image)
+        given, expected = coarse.chain.run_all(image), exact.chain.run_all(image)
     for name in ("gate1", "mean4", "h2"):
         np.testing.assert_array_equal(seen[name], given[name])
         assert (given[name] != expected[name]).any()
@@ -136,7 +138,7 @@ def test_a_network_can_be_left_in_float(
     out = tmp_path / "bundle"
     quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=_keeping("cls", "rootseg"))
     made = Bundle(out)
-    files = {node.name: node.files["int8.cpu"] for node in made.manifest.nodes}
+    files = {node.name: node.files["int8.cpu"] for node in made.spec.nodes}
     assert files["cls"] == "cls.fp32.onnx"
     assert files["seg_encoder"] == "seg_encoder.int8.cpu.onnx"
     assert "cls.int8.cpu.onnx" not in made.files
@@ -152,7 +154,7 @@ def test_a_network_can_be_left_in_float(
 
 def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -> None:
     with Cascade.load(quantised, "onnxruntime", precision="int8") as cascade:
-        assert all(case.passed for case in run_acceptance(cascade, Bundle(quantised)))
+        assert all(case.passed for case in run_acceptance(cascade.chain, Bundle(quantised)))
     # The files of another network under the same names.
     foreign = tmp_path / "foreign"
     shutil.copytree(quantised, foreign)
@@ -164,7 +166,7 @@ def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -
     onnx.save(model, foreign / "cls.int8.cpu.onnx")
     write_hashes(foreign)
     with Cascade.load(foreign, "onnxruntime", precision="int8") as cascade:
-        assert not all(case.passed for case in run_acceptance(cascade, Bundle(foreign)))
+        assert not all(case.passed for case in run_acceptance(cascade.chain, Bundle(foreign)))
 
 
 def test_part_of_a_network_can_be_left_in_float(
@@ -185,7 +187,7 @@ def test_a_tensor_that_is_not_finite_is_named(
     tiny_bundle: Path, tmp_path: Path, method: Method, bad: float
 ) -> None:
     model = onnx.load(tiny_bundle / "seg_decoder.fp32.onnx")
-    shapes = Bundle(tiny_bundle).manifest.shapes
+    shapes = Bundle(tiny_bundle).spec.shapes
     inputs = [i.name for i in model.graph.input]
     rng = np.random.default_rng(0)
     feeds = [
@@ -222,7 +224,7 @@ def test_nothing_to_quantise_is_refused(
     usable: CalibrationImages, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     source = Bundle(tiny_bundle)
-    every = QuantSetting(keep_float=tuple(node.name for node in source.manifest.nodes))
+    every = QuantSetting(keep_float=tuple(node.name for node in source.spec.nodes))
     with pytest.raises(UsageError, match="nothing to quantise"):
         quantise_bundle(source, usable.paths, tmp_path / "out", setting=every)
     assert not (tmp_path / "out").exists()
@@ -282,11 +284,11 @@ def test_other_images_networks_or_methods_have_other_ranges(
     for method, digest, count in calls:
         quantise(method, digest)
         assert len(measured) == count
-    with Chain(Bundle(tiny_bundle).manifest, {}) as chain:
-        before = chain.digest
-        node = Bundle(tiny_bundle).manifest.nodes[0]
-        chain.append(node, Bundle(tiny_bundle).read(node.files["fp32"]))
-        assert chain.digest != before
+    with Upstream(Bundle(tiny_bundle).spec, {}) as upstream:
+        before = upstream.digest
+        node = Bundle(tiny_bundle).spec.nodes[0]
+        upstream.append(node, Bundle(tiny_bundle).read(node.files["fp32"]))
+        assert upstream.digest != before
 
 
 def test_images_that_cannot_serve_are_left_out_and_named(
@@ -362,6 +364,6 @@ def test_command(
     assert "calibrated on 60 images" in table
     assert "cls" in table
     assert "in float" in table
-    assert Bundle(out).manifest.precisions() == ("fp32", "int8.cpu")
+    assert Bundle(out).spec.file_kinds() == ("fp32", "int8.cpu")
     with pytest.raises(UsageError, match="exists"):  # before anything is measured
         cli.cli([*call, "--method", "minmax"], standalone_mode=False)

@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 onnx = pytest.importorskip("onnx")
 
-from onnx import helper  # noqa: E402
+from onnx import helper
 
-from ckd.calibration.placement import quantised_layers  # noqa: E402
+from ckd.calibration.placement import quantised_layers
 
 FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
 MAP = (1, 4, 8, 8)

@@ -23,13 +23,13 @@ def test_ranges_are_those_of_the_tensors_themselves(tiny_bundle: Path, tmp_path:
     told: list[tuple[int, int]] = []
     with Cascade.load(tiny_bundle) as cascade:
         ranges = measure_ranges(cascade, paths, lambda *step: told.append(step))
-        name = cascade.manifest.results.names()[0]
+        name = cascade.spec.outputs.names()[0]
         findings = []
         for path in paths:
             cascade.predict(path)
-            findings.append(cascade.buffers[name].read().copy())
+            findings.append(cascade.chain.buffers[name].read().copy())
     values = np.stack(findings).astype(np.float64)
-    assert set(ranges) == set(cascade.manifest.shapes) - {"image"}
+    assert set(ranges) == set(cascade.spec.shapes) - {"image"}
     assert ranges[name].low == values.min()
     assert ranges[name].high == values.max()
     assert ranges[name].num_images == 3

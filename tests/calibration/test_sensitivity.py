@@ -8,15 +8,15 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("matplotlib")
 
-from ckd.calibration import cli  # noqa: E402
-from ckd.calibration.int8_bundle import QuantSetting  # noqa: E402
-from ckd.calibration.placement import layer_groups, quantised_layers  # noqa: E402
-from ckd.calibration.sensitivity import (  # noqa: E402
+from ckd.calibration import cli
+from ckd.calibration.int8_bundle import QuantSetting
+from ckd.calibration.placement import layer_groups, quantised_layers
+from ckd.calibration.sensitivity import (
     Effect,
     measure_sensitivity,
     round_to_int8,
 )
-from ckd.contract.bundle import Bundle  # noqa: E402
+from ckd.contract.bundle import Bundle
 
 
 @pytest.fixture(scope="module")

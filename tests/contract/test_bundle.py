@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ckd.contract.bundle import CASCADE, HASHES, SIGNATURE, Bundle, write_hashes
+from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.errors import BundleError
+from ckd.contract.hashes import HASHES, write_hashes
 
 FILES = (
     "acceptance/cases.npz",
@@ -62,7 +63,7 @@ def test_a_zip_holds_the_same_bundle_as_its_folder(bundle_copy: Path) -> None:
     folder, archive = Bundle(bundle_copy), Bundle(zipped(bundle_copy))
     archive.verify()
     assert archive.digest() == folder.digest()
-    assert archive.manifest == folder.manifest
+    assert archive.spec == folder.spec
     for name in FILES:
         assert archive.read(name) == folder.read(name)
 
@@ -107,7 +108,7 @@ def test_a_missing_file_is_named(bundle_copy: Path, name: str, as_zip: bool) -> 
 
 def test_a_file_that_is_not_listed_is_refused(bundle_copy: Path) -> None:
     (bundle_copy / "acceptance" / "extra.bin").write_bytes(b"?")
-    expected = r"'acceptance/extra.bin' is not listed in MANIFEST.json; delete it"
+    expected = r"'acceptance/extra.bin' is not listed in hashes.json; delete it"
     for path in (bundle_copy, zipped(bundle_copy)):
         bundle = Bundle(path)
         with pytest.raises(BundleError, match=r"extra\.bin is not listed"):
@@ -116,9 +117,11 @@ def test_a_file_that_is_not_listed_is_refused(bundle_copy: Path) -> None:
             bundle.verify()
 
 
-def test_a_signature_need_not_be_listed(bundle_copy: Path) -> None:
-    (bundle_copy / SIGNATURE).write_bytes(b"of the list")
-    Bundle(bundle_copy).verify()
+def test_a_bundle_of_schema_1_is_named_as_such(bundle_copy: Path) -> None:
+    (bundle_copy / HASHES).rename(bundle_copy / "MANIFEST.json")
+    for path in (bundle_copy, zipped(bundle_copy)):
+        with pytest.raises(BundleError, match=r"schema 1\); `ckd-export upgrade .* --out NEW`"):
+            Bundle(path)
 
 
 def test_a_network_that_is_not_listed_is_refused_at_once(bundle_copy: Path) -> None:
@@ -144,7 +147,7 @@ def test_what_was_checked_is_what_is_used(bundle_copy: Path) -> None:
 def test_what_is_no_bundle_is_refused(tmp_path: Path, tiny_bundle: Path) -> None:
     with pytest.raises(BundleError, match="no such bundle; `ckd-export bundle` makes one"):
         Bundle(tmp_path / "nowhere")
-    with pytest.raises(BundleError, match=r"MANIFEST\.json is missing"):
+    with pytest.raises(BundleError, match=r"hashes\.json is missing"):
         Bundle(tmp_path)
     with pytest.raises(BundleError, match="neither a bundle folder nor a zip file"):
         Bundle(tiny_bundle / "model_card.md")
@@ -181,7 +184,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, tiny_bundle: Path) -> None
 )
 def test_a_malformed_list_is_refused(bundle_copy: Path, text: str) -> None:
     (bundle_copy / HASHES).write_text(text)
-    with pytest.raises(BundleError, match=r"MANIFEST\.json is malformed") as caught:
+    with pytest.raises(BundleError, match=r"hashes\.json is malformed") as caught:
         Bundle(bundle_copy)
     assert "\n" not in str(caught.value)
 
@@ -259,7 +262,7 @@ def test_a_zip_bomb_is_not_unpacked(bundle_copy: Path) -> None:
 
 def test_a_bomb_in_place_of_the_list_is_not_unpacked(bundle_copy: Path) -> None:
     (bundle_copy / HASHES).write_bytes(b" " * 50_000_000)
-    with pytest.raises(BundleError, match=r"MANIFEST\.json is malformed"):
+    with pytest.raises(BundleError, match=r"hashes\.json is malformed"):
         Bundle(zipped(bundle_copy))
 
 
@@ -338,11 +341,11 @@ def test_no_damage_to_the_list_raises_anything_else(bundle_copy: Path) -> None:
 
 
 def test_a_bundle_zipped_with_its_folder_is_refused(bundle_copy: Path) -> None:
-    """`MANIFEST.json` lies at the top; one level down it is another tree."""
+    """`hashes.json` lies at the top; one level down it is another tree."""
     made = shutil.make_archive(
         str(bundle_copy.parent / "nested"), "zip", bundle_copy.parent, bundle_copy.name
     )
-    with pytest.raises(BundleError, match=r"MANIFEST\.json is missing"):
+    with pytest.raises(BundleError, match=r"hashes\.json is missing"):
         Bundle(Path(made))
 
 
@@ -352,4 +355,4 @@ def test_the_wiring_is_read_from_checked_bytes(bundle_copy: Path) -> None:
     with pytest.raises(BundleError, match=r"cascade\.json was changed"):
         Bundle(bundle_copy)
     write_hashes(bundle_copy)
-    assert Bundle(bundle_copy).manifest.name == "tony"
+    assert Bundle(bundle_copy).spec.name == "tony"

@@ -27,9 +27,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ckd.contract.bundle import write_hashes
-from ckd.contract.results import NO_LESION, NOTICE
+from ckd.contract.hashes import write_hashes
 from ckd.contract.version import ckd_version
+from ckd.finding.finding import NO_LESION, NOTICE
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cli import cli
 
@@ -392,11 +392,11 @@ BAD_BUNDLES: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "unknown schema": (
         lambda folder: _edit_manifest(folder, lambda tree: tree.update(schema=99)),
         5,
-        "cascade.json: schema 99, this version of ckd reads 1",
+        "cascade.json: schema 99, this version of ckd reads 2",
     ),
     "no bundle": (lambda folder: folder.rename(folder.with_name("moved")), 5, "no such bundle"),
     "not a bundle": (
-        lambda folder: (folder / "MANIFEST.json").unlink(), 5, "MANIFEST.json is missing"
+        lambda folder: (folder / "hashes.json").unlink(), 5, "hashes.json is missing"
     ),
 }  # fmt: skip
 

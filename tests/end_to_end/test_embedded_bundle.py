@@ -10,12 +10,12 @@ from PIL import Image
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.metrics import classification_scores, segmentation_scores
+from ckd.data.layouts import read_split
+from ckd.data.synthetic.write import dermoscopy
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.cascade import embedded_bundle
-from ckd.train.data.layouts import read_split
-from ckd.train.data.synthetic import dermoscopy
+from ckd.scores.metrics import classification_scores, segmentation_scores
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def test_acceptance_cases_pass_here() -> None:
     bundle = Bundle(embedded_bundle())
     bundle.verify()
     with Cascade.load() as cascade:
-        assert all(case.passed for case in run_acceptance(cascade, bundle))
+        assert all(case.passed for case in run_acceptance(cascade.chain, bundle))
 
 
 def test_it_finds_generated_lesions() -> None:
@@ -53,7 +53,7 @@ def test_the_device_repeats_the_scores_of_the_model_card() -> None:
     samples = read_split(_isic2017(), "val")
     fine, coarse, probabilities, labels = [], [], [], []
     with Cascade.load() as cascade:
-        assert cascade.manifest.labels == samples.labels
+        assert cascade.spec.labels == samples.labels
         for sample in samples.samples:
             finding = cascade.predict(sample.image)
             assert sample.mask is not None

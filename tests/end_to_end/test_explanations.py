@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.explanation import draw_explanation
-from ckd.contract.preprocess import read_rgb
+from ckd.data.synthetic.write import dermoscopy
+from ckd.finding.explanation import draw_explanation
+from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
-from ckd.train.data.synthetic import dermoscopy
 
 BIN = Path(sys.executable).parent
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ckd import console
 from ckd.benchmarks.subjects import untrained_run
-from ckd.contract import console
 
 README = Path(__file__).parents[2] / "runtime" / "README.md"
 #: Command, with IN for what is missing and RUN for a run that is there -> exit code.

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from ckd.contract import console
+from ckd import console
 from ckd.contract.bundle import Bundle
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.run_folder import load_run
+from ckd.data.synthetic.write import write_isic2017
+from ckd.train.fitting.run_folder import load_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -110,10 +110,10 @@ def test_images_of_neither_label_are_scored(work: Path) -> None:
 def test_the_bundle_is_one_network_with_two_questions(
     ckd: Ckd, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = Bundle(work / "bundle").manifest
-    assert manifest.labels == manifest.tasks == ("MEL", "SBK")
-    assert not manifest.results.exclusive
-    assert [node.name for node in manifest.nodes] == ["net"]
+    spec = Bundle(work / "bundle").spec
+    assert spec.labels == spec.tasks == ("MEL", "SBK")
+    assert not spec.outputs.exclusive
+    assert [node.name for node in spec.nodes] == ["net"]
     ckd("export", "verify", work / "bundle")
     ckd("run", "info", work / "bundle")
     said = capsys.readouterr().out

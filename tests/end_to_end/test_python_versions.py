@@ -40,7 +40,7 @@ def test_the_device_side_passes_its_tests_on_python(wanted: str, tmp_path: Path)
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 500
-    doctor = run(python.with_name("ckd-run"), "doctor", "tests/data/tiny_bundle")
+    doctor = run(python.with_name("ckd-run"), "doctor", "tests/assets/tiny_bundle")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
 

@@ -20,17 +20,17 @@ torch = pytest.importorskip("torch")
 for package in ("lightning", "onnx", "onnxscript"):
     pytest.importorskip(package)
 
-from typer.testing import CliRunner  # noqa: E402
+from typer.testing import CliRunner
 
-from ckd.contract.bundle import Bundle  # noqa: E402
-from ckd.contract.labels import ISIC2017, ISIC2019  # noqa: E402
-from ckd.export import cli as export_cli  # noqa: E402
-from ckd.runtime import cli as run_cli  # noqa: E402
-from ckd.train import cli as train_cli  # noqa: E402
-from ckd.train.data.listing import made_split  # noqa: E402
-from ckd.train.data.synthetic import dermoscopy, write_isic2017  # noqa: E402
-from ckd.train.operating_point import TEACHER_OPERATING_POINT  # noqa: E402
-from ckd.train.run_folder import load_run  # noqa: E402
+from ckd.contract.bundle import Bundle
+from ckd.contract.labels import ISIC2017, ISIC2019
+from ckd.data.listing import made_split
+from ckd.data.synthetic.write import dermoscopy, write_isic2017
+from ckd.export import cli as export_cli
+from ckd.runtime import cli as run_cli
+from ckd.train import cli as train_cli
+from ckd.train.evaluation.operating_point import TEACHER_OPERATING_POINT
+from ckd.train.fitting.run_folder import load_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -195,15 +195,15 @@ def test_a_system_goes_the_whole_way(
         merge = [] if wish is None else ["--merge", wish]
         command(export_cli.cli, "bundle", run, "--out", bundle, "--explain", *merge)
         command(export_cli.cli, "verify", bundle)
-        manifest = Bundle(bundle).manifest
-        assert manifest.labels == case.labels
-        assert manifest.provenance["split_by"] == recipe.split_by
+        spec = Bundle(bundle).spec
+        assert spec.labels == case.labels
+        assert spec.provenance["split_by"] == recipe.split_by
         assert recipe.system.about in (bundle / "model_card.md").read_text()
         if wish is None:
-            assert tuple(node.name for node in manifest.nodes) == case.deployed
+            assert tuple(node.name for node in spec.nodes) == case.deployed
         else:
-            assert wish.partition("=")[0] in {node.name for node in manifest.nodes}
-            assert len(manifest.nodes) < len(case.deployed)
+            assert wish.partition("=")[0] in {node.name for node in spec.nodes}
+            assert len(spec.nodes) < len(case.deployed)
 
         out = tmp_path / f"image-{wish}"
         image = next(data.rglob(f"{evaluated['id']}.jpg"))

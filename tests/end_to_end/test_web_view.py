@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.results import Finding
+from ckd.finding.finding import Finding
 from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
 from ckd.runtime.sources import open_source
 

@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
-from ckd.contract.errors import (  # noqa: E402
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import (
     BundleError,
     CkdError,
     EngineError,
@@ -25,19 +25,20 @@ from ckd.contract.errors import (  # noqa: E402
     InputError,
     UsageError,
 )
-from ckd.contract.metrics import SegmentationScores, classification_scores  # noqa: E402
-from ckd.contract.results import NOTICE  # noqa: E402
-from ckd.export import bundle as bundle_module  # noqa: E402
-from ckd.export import cli  # noqa: E402
-from ckd.export.bundle import verify_bundle, write_bundle  # noqa: E402
-from ckd.export.folds import folded  # noqa: E402
-from ckd.export.model_card import Evidence, model_card  # noqa: E402
-from ckd.export.parity import check_parity, expected_tensors, parity_images  # noqa: E402
-from ckd.runtime import Cascade  # noqa: E402
-from ckd.runtime.acceptance import CASES, TOLERANCES  # noqa: E402
-from ckd.train.evaluation import Evaluation  # noqa: E402
-from ckd.train.systems import rewrite  # noqa: E402
-from ckd.train.systems.graph import Node, System  # noqa: E402
+from ckd.contract.hashes import write_hashes
+from ckd.export import bundle as bundle_module
+from ckd.export import cli
+from ckd.export.bundle import verify_bundle, write_bundle
+from ckd.export.folds import folded
+from ckd.export.model_card import Evidence, model_card
+from ckd.export.parity import check_parity, expected_tensors, parity_images
+from ckd.finding.finding import NOTICE
+from ckd.runtime import Cascade
+from ckd.runtime.acceptance import CASES, TOLERANCES
+from ckd.scores.metrics import SegmentationScores, classification_scores
+from ckd.train.evaluation.summary import Evaluation
+from ckd.train.systems import rewrite
+from ckd.train.systems.graph import Node, System
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -73,7 +74,7 @@ def test_the_committed_bundle_is_what_its_generator_makes(
     """If this fails, networks or format have changed: run `python tests/tiny_bundle.py`."""
     export(system, tmp_path / "again")
     committed, again = Bundle(tiny_bundle), Bundle(tmp_path / "again")
-    assert again.manifest == committed.manifest
+    assert again.spec == committed.spec
     assert set(again.files) == set(committed.files)
     images = parity_images(system.image_size)
     with Cascade.load(tiny_bundle) as one, Cascade.load(tmp_path / "again") as two:
@@ -96,11 +97,11 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
     assert sorted(
         path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()
     ) == [
-        "MANIFEST.json",
         CASES,
         TOLERANCES,
         "cascade.json",
         "cls.fp32.onnx",
+        "hashes.json",
         "model_card.md",
         "rootseg.fp32.onnx",
         "seg_decoder.fp32.onnx",
@@ -130,8 +131,8 @@ def test_the_model_card_says_what_must_be_known(system: System, tmp_path: Path) 
 
 
 def test_the_model_card_says_that_an_image_may_be_of_no_label(tiny_bundle: Path) -> None:
-    manifest = Bundle(tiny_bundle).manifest
-    apart = replace(manifest, results=replace(manifest.results, exclusive=False))
+    spec = Bundle(tiny_bundle).spec
+    apart = replace(spec, outputs=replace(spec.outputs, exclusive=False))
     card = model_card(apart, Evidence())
     assert "an image may be of none" in card
     assert "gets the most similar" not in card
@@ -187,11 +188,11 @@ def test_a_merged_graph_answers_as_the_unmerged_one(
     export(merged, tmp_path / "merged")
     images = parity_images(system.image_size, 3)
     with Cascade.load(tiny_bundle) as apart, Cascade.load(tmp_path / "merged") as together:
-        assert [node.name for node in together.manifest.nodes] == ["rootseg", "cls", "seg"]
-        assert {"g0", "h1", "h2", "h3", "h4"}.isdisjoint(together.manifest.shapes)
+        assert [node.name for node in together.spec.nodes] == ["rootseg", "cls", "seg"]
+        assert {"g0", "h1", "h2", "h3", "h4"}.isdisjoint(together.spec.shapes)
         for image in images:
-            expected, given = apart.run(image), together.run(image)
-            for name in together.manifest.results.names():
+            expected, given = apart.chain.run_all(image), together.chain.run_all(image)
+            for name in together.spec.outputs.names():
                 np.testing.assert_allclose(given[name], expected[name], rtol=1e-4, atol=1e-4)
 
 
@@ -413,10 +414,10 @@ def test_half_precision_files_are_half_as_large_and_answer_alike(
 ) -> None:
     out = tmp_path / "bundle"
     export(system, out, precisions=("fp32", "fp16"))
-    manifest = Bundle(out).manifest
-    assert manifest.precisions() == ("fp32", "fp16")
-    assert {spec["fp16"] for name, spec in manifest.dtypes.items()} == {"uint8", "float16"}
-    for node in manifest.nodes:
+    spec = Bundle(out).spec
+    assert spec.file_kinds() == ("fp32", "fp16")
+    assert {spec["fp16"] for name, spec in spec.dtypes.items()} == {"uint8", "float16"}
+    for node in spec.nodes:
         model = onnx.load(out / node.files["fp16"])
         kinds = {onnx.TensorProto.DataType.Name(w.data_type) for w in model.graph.initializer}
         assert "FLOAT16" in kinds
@@ -427,7 +428,7 @@ def test_half_precision_files_are_half_as_large_and_answer_alike(
         }
     image = parity_images(system.image_size, 1)[0]
     answers = {}
-    for precision in manifest.precisions():
+    for precision in spec.file_kinds():
         with Cascade.load(out, "onnxruntime", precision=precision) as cascade:
             finding = cascade.predict(image)
             assert finding.precision == precision

@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckd.contract import console
-from ckd.contract.bundle import Bundle, Content, write_hashes
+from ckd import console
+from ckd.contract.bundle import Bundle, Content
 from ckd.contract.errors import EngineError
-from ckd.contract.manifest import NodeSpec
+from ckd.contract.hashes import write_hashes
+from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.export import engines as engines_module
 from ckd.export.cli import cli
-from ckd.runtime.backends import tensorrt_kept
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from ckd.runtime.backends.tensorrt_kept import Kept, KeptEngines
-from ckd.runtime.backends.tensorrt_process import build_engine
-from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
+from ckd.runtime.backends.tensorrt import kept as tensorrt_kept
+from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines
+from ckd.runtime.backends.tensorrt.process import build_engine
+from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.engine_cache import EngineCache
 
@@ -146,8 +147,8 @@ def test_what_was_built_ahead_is_taken_over_where_there_is_a_gpu(
     monkeypatch.setattr(tensorrt_kept, "build_engine", lambda *_: pytest.fail("was built"))
     monkeypatch.setattr(tensorrt_kept, "_machine", lambda *_: {"gpu": "A GPU"})
     bundle = Bundle(tiny_bundle)
-    node = bundle.manifest.nodes[0]
-    specs = {name: bundle.manifest.spec(name, "fp32") for name in bundle.manifest.shapes}
+    node = bundle.spec.nodes[0]
+    specs = {name: bundle.spec.tensor(name, "fp32") for name in bundle.spec.shapes}
     cuda: Any = object()  # asked for nothing
     kept = KeptEngines(import_tensorrt(), cuda)
     taken = kept.fetch(node, bundle.content(node.files["fp32"]), specs, "fp32")

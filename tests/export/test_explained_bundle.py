@@ -14,24 +14,25 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-import onnxruntime as ort  # noqa: E402
-from PIL import Image  # noqa: E402
+import onnxruntime as ort
+from PIL import Image
 
-from ckd.benchmarks.contenders import open_contender  # noqa: E402
-from ckd.benchmarks.subjects import export_fused  # noqa: E402
-from ckd.calibration import int8_bundle  # noqa: E402
-from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle  # noqa: E402
-from ckd.contract.bundle import Bundle, write_hashes  # noqa: E402
-from ckd.contract.errors import GateFailed  # noqa: E402
-from ckd.contract.preprocess import network_image  # noqa: E402
-from ckd.export.bundle import verify_bundle  # noqa: E402
-from ckd.export.parity import parity_images  # noqa: E402
-from ckd.runtime import Cascade  # noqa: E402
-from ckd.runtime.acceptance import CASES, pack_cases  # noqa: E402
-from ckd.train.data.synthetic import dermoscopy  # noqa: E402
-from ckd.train.recipes.ckdnet import ckdnet_tiny  # noqa: E402
-from ckd.train.systems import rewrite  # noqa: E402
-from ckd.train.systems.graph import System  # noqa: E402
+from ckd.benchmarks.contenders import open_contender
+from ckd.benchmarks.subjects import export_fused
+from ckd.calibration import int8_bundle
+from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import GateFailed
+from ckd.contract.hashes import write_hashes
+from ckd.data.synthetic.write import dermoscopy
+from ckd.export.bundle import verify_bundle
+from ckd.export.parity import parity_images
+from ckd.picture.resize import network_image
+from ckd.runtime import Cascade
+from ckd.runtime.acceptance import CASES, pack_cases
+from ckd.train.recipes.ckdnet import ckdnet_tiny
+from ckd.train.systems import rewrite
+from ckd.train.systems.graph import System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,10 +53,10 @@ def test_the_map_of_the_onnx_file_adds_up_to_the_logits(
     explained_bundle: Path, system: System
 ) -> None:
     bundle = Bundle(explained_bundle)
-    manifest = bundle.manifest
-    assert manifest.results.class_map == "class_map"
-    assert manifest.shapes["class_map"] == (1, 3, 2, 2)
-    (cls,) = (node for node in manifest.nodes if "class_map" in node.outputs)
+    spec = bundle.spec
+    assert spec.outputs.class_map == "class_map"
+    assert spec.shapes["class_map"] == (1, 3, 2, 2)
+    (cls,) = (node for node in spec.nodes if "class_map" in node.outputs)
     held = onnx.load_from_string(bundle.read(cls.files["fp32"]))
     bias_K = next(
         onnx.numpy_helper.to_array(i)
@@ -63,7 +64,7 @@ def test_the_map_of_the_onnx_file_adds_up_to_the_logits(
         if i.name.endswith("classify.fc.bias")
     )
     session = ort.InferenceSession(bundle.read(cls.files["fp32"]))
-    assert np.prod(manifest.shapes["class_map"][2:]) > 1  # or the mean would be of nothing
+    assert np.prod(spec.shapes["class_map"][2:]) > 1  # or the mean would be of nothing
     rng = np.random.default_rng(0)
     feeds = {
         i.name: rng.integers(0, 256, i.shape, np.uint8)
@@ -121,7 +122,7 @@ def test_int8_leaves_the_maps_in_float_and_passes_its_own_cases(
         images[str(seed)] = path
     source, out = Bundle(explained_bundle), tmp_path / "int8"
     setting = QuantSetting(method="minmax")
-    node = next(n for n in source.manifest.nodes if n.name == "cls")
+    node = next(n for n in source.spec.nodes if n.name == "cls")
     layers = int8_bundle.planned_layers(source, node, setting)
     graph = onnx.load_from_string(source.read(node.files["fp32"])).graph
     ends = {n.name for n in graph.node if {"logits", "class_map"} & set(n.output)}
@@ -132,7 +133,7 @@ def test_int8_leaves_the_maps_in_float_and_passes_its_own_cases(
     assert len(verify_bundle(out)["cases"]["int8"]) == 4
     with Cascade.load(out, "onnxruntime", "cpu", "int8") as cascade:
         maps = cascade.predict(photographs()[0]).class_maps
-    assert [*maps] == [*source.manifest.labels]
+    assert [*maps] == [*source.spec.labels]
     assert all(np.isfinite(map_hw).all() for map_hw in maps.values())
 
 
@@ -140,16 +141,16 @@ def test_peers_of_benchmarks_give_the_maps_too(
     explained_bundle: Path, tiny_bundle: Path, system: System, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    for place in ("ckd.train.run_folder.load_run", "ckd.benchmarks.subjects.load_run"):
+    for place in ("ckd.train.fitting.run_folder.load_run", "ckd.benchmarks.subjects.load_run"):
         monkeypatch.setattr(place, lambda run: (ckdnet_tiny(), system))
     image_SS3 = parity_images(system.image_size, 1)[0]
-    manifest = Bundle(explained_bundle).manifest
+    spec = Bundle(explained_bundle).spec
     fused = export_fused(tmp_path, tmp_path, explained_bundle, folds=False)
     with ExitStack() as stack:
-        theirs = open_contender("fused", fused, manifest, 1, stack)(image_SS3)
-        pytorch = open_contender("pytorch", tmp_path, manifest, 1, stack)(image_SS3)
-    for name in manifest.results.names():
+        theirs = open_contender("fused", fused, spec, 1, stack)(image_SS3)
+        pytorch = open_contender("pytorch", tmp_path, spec, 1, stack)(image_SS3)
+    for name in spec.outputs.names():
         np.testing.assert_allclose(theirs[name], pytorch[name], rtol=1e-3, atol=1e-3)
-    plain = replace(manifest.results, class_map=None)
+    plain = replace(spec.outputs, class_map=None)
     assert "class_map" in pytorch
-    assert Bundle(tiny_bundle).manifest.results == plain
+    assert Bundle(tiny_bundle).spec.outputs == plain

@@ -8,30 +8,30 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor, nn
 
-from ckd.contract.labels import ISIC2017  # noqa: E402
-from ckd.export.folds import count_macs, folded  # noqa: E402
-from ckd.export.folds.aspp import FoldedAspp, fold_aspp  # noqa: E402
-from ckd.export.folds.attention import PooledAttention, fold_channel_attention  # noqa: E402
-from ckd.export.folds.batch_norm import fold_batch_norms  # noqa: E402
-from ckd.export.folds.decoder import (  # noqa: E402
+from ckd.contract.labels import ISIC2017
+from ckd.export.folds import count_macs, folded
+from ckd.export.folds.aspp import FoldedAspp, fold_aspp
+from ckd.export.folds.attention import PooledAttention, fold_channel_attention
+from ckd.export.folds.batch_norm import fold_batch_norms
+from ckd.export.folds.decoder import (
     FoldedJoinedScSE,
     PhaseConv,
     fold_decoder,
     fold_knowledge,
 )
-from ckd.export.parity import parity_images  # noqa: E402
-from ckd.train.networks.blocks import ScSE  # noqa: E402
-from ckd.train.networks.cls import Cls  # noqa: E402
-from ckd.train.networks.encoder import build_encoder  # noqa: E402
-from ckd.train.networks.rootseg import RootSeg  # noqa: E402
-from ckd.train.networks.seg import SegDecoder, SegEncoder  # noqa: E402
-from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101  # noqa: E402
-from ckd.train.systems import rewrite  # noqa: E402
-from ckd.train.systems.ckdnet import CkdNet  # noqa: E402
-from ckd.train.systems.clnet import ClNet  # noqa: E402
-from ckd.train.systems.graph import System  # noqa: E402
+from ckd.export.parity import parity_images
+from ckd.train.networks.blocks import ScSE
+from ckd.train.networks.cls import Cls
+from ckd.train.networks.encoder import build_encoder
+from ckd.train.networks.rootseg import RootSeg
+from ckd.train.networks.seg import SegDecoder, SegEncoder
+from ckd.train.recipes.ckdnet import ckdnet_mobile, ckdnet_r101
+from ckd.train.systems import rewrite
+from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.clnet import ClNet
+from ckd.train.systems.graph import System
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -204,7 +204,7 @@ def test_clnet_keeps_no_batch_normalisation(merge: tuple[str, ...]) -> None:
     assert not any(isinstance(m, nn.BatchNorm2d) for m in small.modules())
     image = torch.from_numpy(parity_images(64, 2))
     before, after = whole(image), small(image)
-    for name in whole.results.names():
+    for name in whole.outputs.names():
         assert_close(after[name], before[name])
     if not merge:  # its halves are scaled, one of them shifted: another meaning
         assert float((after["c4"] - before["c4"]).abs().max()) > 1e-2

@@ -17,7 +17,7 @@ import onnxruntime
 
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
 from ckd.export.bundle import verify_bundle, write_bundle
 from ckd.export.parity import parity_images
 from ckd.runtime import Cascade
@@ -49,15 +49,15 @@ def quantised(
 
 
 def test_master_and_cpu_files_lie_side_by_side(quantised: Path) -> None:
-    manifest = Bundle(quantised).manifest
-    assert manifest.precisions() == ("fp32", "fp16", "int8", "int8.cpu")
-    files = {node.name: node.files for node in manifest.nodes}
+    spec = Bundle(quantised).spec
+    assert spec.file_kinds() == ("fp32", "fp16", "int8", "int8.cpu")
+    files = {node.name: node.files for node in spec.nodes}
     assert files["rootseg"]["int8"] == "rootseg.int8.onnx"
     assert files["cls"]["int8"] == "cls.fp16.onnx"
     assert files["cls"]["int8.cpu"] == "cls.fp32.onnx"
-    assert manifest.spec("gate1", "int8").dtype == "float16"
-    assert manifest.spec("gate1", "int8.cpu").dtype == "float32"
-    assert manifest.spec(IMAGE, "int8").dtype == "uint8"
+    assert spec.tensor("gate1", "int8").dtype == "float16"
+    assert spec.tensor("gate1", "int8.cpu").dtype == "float32"
+    assert spec.tensor(IMAGE, "int8").dtype == "uint8"
     verify_bundle(quantised)
 
 
@@ -65,15 +65,15 @@ def test_they_can_be_left_out(quantised: Path, tmp_path: Path) -> None:
     setting = QuantSetting(method="minmax", tensorrt=False)
     images = {path.name: path for path in quantised.parent.glob("*.png")}
     quantise_bundle(Bundle(quantised), images, tmp_path / "cpu", setting=setting)
-    assert Bundle(tmp_path / "cpu").manifest.precisions() == ("fp32", "fp16", "int8.cpu")
+    assert Bundle(tmp_path / "cpu").spec.file_kinds() == ("fp32", "fp16", "int8.cpu")
     assert not list((tmp_path / "cpu").glob("*.int8.onnx"))
 
 
 @pytest.mark.parametrize("name", ["rootseg", "seg_encoder", "seg_decoder"])
 def test_master_computes_what_the_cpu_file_computes(quantised: Path, name: str) -> None:
-    node = next(n for n in Bundle(quantised).manifest.nodes if n.name == name)
+    node = next(n for n in Bundle(quantised).spec.nodes if n.name == name)
     with Cascade.load(quantised, "onnxruntime", precision="int8") as cascade:
-        tensors = cascade.run(parity_images(32)[0])
+        tensors = cascade.chain.run_all(parity_images(32)[0])
     # Left to itself ONNX Runtime 1.31 quantises half biases, which overflow: masks come out empty.
     session = onnxruntime.InferenceSession(
         str(quantised / node.files["int8"]),

@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from ckd.contract.errors import EngineError  # noqa: E402
-from ckd.contract.manifest import IMAGE  # noqa: E402
-from ckd.export import onnx as onnx_module  # noqa: E402
-from ckd.export.onnx import export_onnx  # noqa: E402
-from ckd.train.recipes import find_recipe  # noqa: E402
-from ckd.train.systems.graph import Node, System, tensor_shapes  # noqa: E402
+from ckd.contract.errors import EngineError
+from ckd.contract.wiring import IMAGE
+from ckd.export import onnx as onnx_module
+from ckd.export.onnx import export_onnx
+from ckd.train.recipes.catalogue import find_recipe
+from ckd.train.systems.graph import Node, System, tensor_shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto

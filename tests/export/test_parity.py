@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-from ckd.contract.errors import GateFailed  # noqa: E402
-from ckd.contract.manifest import IMAGE  # noqa: E402
-from ckd.export.folds import folded  # noqa: E402
-from ckd.export.parity import (  # noqa: E402
+from ckd.contract.errors import GateFailed
+from ckd.contract.wiring import IMAGE
+from ckd.export.folds import folded
+from ckd.export.parity import (
     TOLERANCE,
     TensorParity,
     check_parity,
@@ -22,8 +22,8 @@ from ckd.export.parity import (  # noqa: E402
     parity_images,
     torch_tensors,
 )
-from ckd.runtime import Cascade  # noqa: E402
-from ckd.train.systems.graph import System  # noqa: E402
+from ckd.runtime import Cascade
+from ckd.train.systems.graph import System
 
 
 @pytest.fixture
@@ -54,16 +54,16 @@ def test_pytorch_gives_every_tensor_of_the_graph(system: System, cascade: Cascad
     system.train()
     tensors = torch_tensors(system, parity_images(32))
     assert not system.training
-    assert set(tensors) == set(cascade.manifest.shapes) - {IMAGE}
+    assert set(tensors) == set(cascade.spec.shapes) - {IMAGE}
     for name, tensor in tensors.items():
-        assert tensor.shape == (4, *cascade.manifest.shapes[name][1:])
+        assert tensor.shape == (4, *cascade.spec.shapes[name][1:])
         assert tensor.dtype == np.float32
 
 
 def test_the_chain_says_what_pytorch_says(system: System, cascade: Cascade) -> None:
     images = parity_images(32)
     report = check_parity(cascade, images, expected(system, images))
-    assert {entry.tensor for entry in report} == set(cascade.manifest.shapes) - {IMAGE}
+    assert {entry.tensor for entry in report} == set(cascade.spec.shapes) - {IMAGE}
     for entry in report:
         assert entry.relative < 1e-3, entry
         assert entry.spread > 1e-3, entry
@@ -104,14 +104,14 @@ def test_a_chain_that_gives_no_numbers_closes_the_gate(
 ) -> None:
     images = parity_images(32)
     wanted = expected(system, images)
-    run = cascade.run
+    run = cascade.chain.run_all
 
     def broken(image: np.ndarray) -> dict[str, np.ndarray]:
         tensors = run(image)
         tensors["mean3"][...] = value
         return tensors
 
-    monkeypatch.setattr(cascade, "run", broken)
+    monkeypatch.setattr(cascade.chain, "run_all", broken)
     with pytest.raises(GateFailed, match=r"^mean3: "):
         check_parity(cascade, images, wanted)
 

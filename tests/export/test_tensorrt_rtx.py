@@ -49,7 +49,7 @@ from ckd.export.bundle import write_bundle
 from ckd.export.folds import folded
 from ckd.export.onnx import export_onnx
 from ckd.export.parity import parity_images
-from ckd.train.recipes import find_recipe
+from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.systems.graph import System
 
 pytestmark = pytest.mark.skipif(
@@ -129,7 +129,7 @@ def export_fp16(system: System, folder: Path) -> None:
 
 def quantise(bundle: Path, folder: Path) -> Path:
     """The bundle with INT8 files, from their ranges on generated images."""
-    side = Bundle(bundle).manifest.image_size
+    side = Bundle(bundle).spec.image_size
     images = {}
     for index, image_HWC in enumerate(parity_images(side)):
         images[str(index)] = folder / f"{index}.png"

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError
-from ckd.contract.preprocess import network_image
+from ckd.picture.resize import network_image
 from ckd.runtime.cuda.bindings import CudaBindings
 from ckd.runtime.cuda.dlpack import capsule
 from ckd.runtime.cuda.resize import Resizer

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, EnvironmentUnusable
-from ckd.contract.preprocess import network_image
+from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("needs_gpu")]
@@ -68,8 +68,8 @@ def on_gpu(bundle: Path, backend: str) -> Iterator[Cascade]:
 
 def check(bundle: Path, mask_SS: NDArray[Any], classes_K: NDArray[Any]) -> None:
     with Cascade.load(bundle, backend="onnxruntime", device="cpu", num_threads=1) as cascade:
-        results = cascade.manifest.results
-        tensors = cascade.run(network_image(IMAGE_HWC, cascade.manifest.image_size))
+        results = cascade.spec.outputs
+        tensors = cascade.chain.run_all(network_image(IMAGE_HWC, cascade.spec.image_size))
     assert results.mask_logits is not None
     assert results.class_logits is not None
     for found, expected in (

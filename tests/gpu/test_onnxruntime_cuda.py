@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import open_backend
+from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.cuda.api import Cuda
 
@@ -50,7 +50,7 @@ def test_golden_cases_are_answered_as_recorded(
     on_cuda: OnCuda, bundle: Bundle, precision: str
 ) -> None:
     cascade = on_cuda(precision)
-    assert all(case.passed for case in run_acceptance(cascade, bundle))
+    assert all(case.passed for case in run_acceptance(cascade.chain, bundle))
 
 
 # Half precision keeps 11 bits, and a hundred layers round one after another.
@@ -60,8 +60,8 @@ def test_every_tensor_is_that_of_the_cpu(
 ) -> None:
     cascade = on_cuda(precision)
     with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as reference:
-        for image in images(3, bundle.manifest.image_size):
-            expected, given = reference.run(image), cascade.run(image)
+        for image in images(3, bundle.spec.image_size):
+            expected, given = reference.chain.run_all(image), cascade.chain.run_all(image)
             for name, tensor in expected.items():
                 largest = max(float(np.abs(tensor).max()), 1e-3)
                 np.testing.assert_allclose(
@@ -95,6 +95,6 @@ def test_a_stream_that_is_not_its_own_is_refused(on_cuda: OnCuda, cuda: Cuda) ->
     stream = cuda.create_stream()
     try:
         with pytest.raises(EngineError, match="works on stream"):
-            next(iter(cascade.engines.values())).enqueue(stream)
+            next(iter(cascade.chain.engines.values())).enqueue(stream)
     finally:
         cuda.destroy_stream(stream)

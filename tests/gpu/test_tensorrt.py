@@ -8,10 +8,11 @@ import pytest
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import has_tensorrt, why_no_gpu
+from ckd.runtime.backends.tensorrt.sdk import has_tensorrt
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.certificate import certificates
 from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.cuda.runner import CudaRunner
 from ckd.runtime.engine_cache import EngineCache
 
@@ -40,20 +41,20 @@ def test_engines_that_were_built_have_passed(cascade: Cascade) -> None:
     (made,) = certificates(Bundle(embedded_bundle()))
     assert made.passed
     assert made.precision == cascade.precision
-    assert made.engines == {name: vars(e)["sha256"] for name, e in cascade.engines.items()}
-    assert len(EngineCache().entries()) == len(cascade.engines)
+    assert made.engines == {name: vars(e)["sha256"] for name, e in cascade.chain.engines.items()}
+    assert len(EngineCache().entries()) == len(cascade.chain.engines)
 
 
 def test_they_go_on_answering_as_recorded(cascade: Cascade) -> None:
     bundle = Bundle(embedded_bundle())
     cascade.warmup(3)
     for _ in range(3):
-        assert all(case.passed for case in run_acceptance(cascade, bundle))
+        assert all(case.passed for case in run_acceptance(cascade.chain, bundle))
 
 
 def test_a_frame_becomes_one_graph(cascade: Cascade) -> None:
     cascade.warmup(3)
-    runner = cascade.runner
+    runner = cascade.chain.runner
     assert isinstance(runner, CudaRunner)
     assert runner.is_captured
 
@@ -79,7 +80,7 @@ def test_they_are_loaded_again_without_a_build(
     cascade: Cascade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "ckd.runtime.backends.tensorrt_kept.build_engine", lambda *_: pytest.fail("was built")
+        "ckd.runtime.backends.tensorrt.kept.build_engine", lambda *_: pytest.fail("was built")
     )
     with Cascade.load(backend="tensorrt", precision=cascade.precision) as again:
         image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
+from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 
 _FAKE_TENSORRT = Path(__file__).parent / "fake_tensorrt"
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Bundle, write_hashes
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError
+from ckd.contract.hashes import write_hashes
 from ckd.runtime.acceptance import (
     CASES,
     TOLERANCES,
@@ -50,7 +51,7 @@ def with_file(folder: Path, name: str, content: bytes) -> Bundle:
 
 
 def test_the_bundle_passes_its_own_cases(cascade: Cascade, tiny_bundle: Path) -> None:
-    results = run_acceptance(cascade, Bundle(tiny_bundle))
+    results = run_acceptance(cascade.chain, Bundle(tiny_bundle))
     assert [result.case for result in results] == [0, 1, 2, 3]
     for result in results:
         assert result.passed
@@ -75,9 +76,9 @@ def test_the_bundle_passes_its_own_cases(cascade: Cascade, tiny_bundle: Path) ->
 def test_decisions_are_those_of_the_kind_of_labels(
     cascade: Cascade, exclusive: bool, one: list[float], other: list[float], flips: int
 ) -> None:
-    manifest = cascade.manifest
-    manifest = replace(manifest, results=replace(manifest.results, exclusive=exclusive))
-    assert _decision_flips(manifest, np.array(one), np.array(other)) == flips
+    spec = cascade.spec
+    spec = replace(spec, outputs=replace(spec.outputs, exclusive=exclusive))
+    assert _decision_flips(spec, np.array(one), np.array(other)) == flips
 
 
 @pytest.mark.parametrize("answer", ["logits", "mask_logits", "coarse_logits"])
@@ -86,7 +87,7 @@ def test_another_answer_fails_its_case_and_no_other(
 ) -> None:
     arrays = stored(bundle_copy)
     arrays[answer][2] = -arrays[answer][2]
-    results = run_acceptance(cascade, with_cases(bundle_copy, arrays))
+    results = run_acceptance(cascade.chain, with_cases(bundle_copy, arrays))
     assert [result.passed for result in results] == [True, True, False, True]
 
 
@@ -96,16 +97,16 @@ def test_masks_are_compared_where_the_bundle_cuts_them(cascade: Cascade, bundle_
     cut = np.median(logits[logits > 0])
     logits[logits > cut] = cut / 2  # still above 0, no longer above the cut
     bundle = with_cases(bundle_copy, arrays)
-    assert all(result.passed for result in run_acceptance(cascade, bundle))
+    assert all(result.passed for result in run_acceptance(cascade.chain, bundle))
     threshold = 1 / (1 + math.exp(-float(cut)))
-    cascade.manifest = replace(cascade.manifest, thresholds={"mask": threshold})
-    assert not all(result.passed for result in run_acceptance(cascade, bundle))
+    cascade.chain.spec = replace(cascade.spec, thresholds={"mask": threshold})
+    assert not all(result.passed for result in run_acceptance(cascade.chain, bundle))
 
 
 def test_another_image_fails(cascade: Cascade, bundle_copy: Path) -> None:
     arrays = stored(bundle_copy)
     arrays["images"][0] = 255 - arrays["images"][0]
-    results = run_acceptance(cascade, with_cases(bundle_copy, arrays))
+    results = run_acceptance(cascade.chain, with_cases(bundle_copy, arrays))
     assert [result.passed for result in results] == [False, True, True, True]
 
 
@@ -115,13 +116,13 @@ def test_the_tolerance_decides(cascade: Cascade, bundle_copy: Path) -> None:
     for allowed, passed in ((0.005, False), (0.5, True)):
         limits = {"fp32": {"mask_jaccard": 0.9, "probability": allowed}}
         (bundle_copy / TOLERANCES).write_text(json.dumps(limits))
-        assert run_acceptance(cascade, with_cases(bundle_copy, arrays))[0].passed is passed
+        assert run_acceptance(cascade.chain, with_cases(bundle_copy, arrays))[0].passed is passed
 
 
 def test_an_answer_that_is_no_number_fails(cascade: Cascade, bundle_copy: Path) -> None:
     arrays = stored(bundle_copy)
     arrays["logits"][1] = np.nan
-    results = run_acceptance(cascade, with_cases(bundle_copy, arrays))
+    results = run_acceptance(cascade.chain, with_cases(bundle_copy, arrays))
     assert [result.passed for result in results] == [True, False, True, True]
 
 
@@ -160,7 +161,7 @@ def test_cases_that_do_not_fit_are_refused(cascade: Cascade, bundle_copy: Path, 
     arrays = stored(bundle_copy)
     BROKEN_CASES[case](arrays)
     with pytest.raises(BundleError, match="unreadable acceptance cases") as caught:
-        run_acceptance(cascade, with_cases(bundle_copy, arrays))
+        run_acceptance(cascade.chain, with_cases(bundle_copy, arrays))
     assert "\n" not in str(caught.value)
 
 
@@ -169,7 +170,7 @@ def test_a_file_that_holds_no_cases_is_refused(
     cascade: Cascade, bundle_copy: Path, content: bytes
 ) -> None:
     with pytest.raises(BundleError, match="unreadable acceptance cases"):
-        run_acceptance(cascade, with_file(bundle_copy, CASES, content))
+        run_acceptance(cascade.chain, with_file(bundle_copy, CASES, content))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_tolerances_that_do_not_fit_are_refused(
     cascade: Cascade, bundle_copy: Path, tree: Any
 ) -> None:
     with pytest.raises(BundleError, match="unreadable acceptance tolerances"):
-        run_acceptance(cascade, with_file(bundle_copy, TOLERANCES, json.dumps(tree).encode()))
+        run_acceptance(cascade.chain, with_file(bundle_copy, TOLERANCES, json.dumps(tree).encode()))
 
 
 @pytest.mark.parametrize("name", [CASES, TOLERANCES])
@@ -196,4 +197,4 @@ def test_a_bundle_without_cases_is_refused(cascade: Cascade, bundle_copy: Path, 
     (bundle_copy / name).unlink()
     write_hashes(bundle_copy)
     with pytest.raises(BundleError, match=f"{name} is not listed"):
-        run_acceptance(cascade, Bundle(bundle_copy))
+        run_acceptance(cascade.chain, Bundle(bundle_copy))

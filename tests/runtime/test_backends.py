@@ -16,21 +16,15 @@ from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle, Content
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
-from ckd.contract.manifest import IMAGE, NodeSpec
+from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime import backends
+from ckd.contract.wiring import IMAGE
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import (
-    BACKENDS,
-    Backend,
-    DeviceBuffer,
-    Engine,
-    chosen_device,
-    installed,
-    open_backend,
-)
+from ckd.runtime.backends import selection
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeBuffer
+from ckd.runtime.backends.selection import BACKENDS, chosen_device, installed, open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.engine import Backend, DeviceBuffer, Engine
 
 
 @pytest.fixture
@@ -47,9 +41,9 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 def load(backend: Backend, bundle: Bundle, index: int) -> tuple[Engine, dict[str, DeviceBuffer]]:
     """One node of the tiny bundle and buffers for its tensors."""
-    manifest = bundle.manifest
-    node = manifest.nodes[index]
-    specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
+    spec = bundle.spec
+    node = spec.nodes[index]
+    specs = {name: spec.tensor(name, "fp32") for name in spec.shapes}
     engine = backend.load(node, bundle.content(node.files["fp32"]), specs, "fp32")
     buffers = {name: backend.allocate(specs[name]) for name in (*node.inputs, *node.outputs)}
     return engine, buffers
@@ -66,7 +60,7 @@ def test_every_backend_has_a_package_and_a_remedy() -> None:
 def test_auto_takes_the_best_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_backend("auto", "auto", 1)
     assert (opened.name, opened.device) == (installed()[0], "cpu")
-    monkeypatch.setattr(backends, "installed", lambda: ())
+    monkeypatch.setattr(selection, "installed", lambda: ())
     with pytest.raises(EnvironmentUnusable, match="no inference backend is installed"):
         open_backend("auto", "auto", None)
 
@@ -122,7 +116,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise EnvironmentUnusable("there is no driver")
             return OneGpu(device)
 
-        from ckd.runtime.backends import tensorrt as trt_backend
+        from ckd.runtime.backends.tensorrt import backend as trt_backend
 
         monkeypatch.setattr(trt_backend, "TensorRtBackend", Gpu)
         for name, content in (
@@ -177,7 +171,7 @@ def test_without_tensorrt_nobody_looks_for_a_driver(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(gpu=True, tensorrt=False)
-    monkeypatch.setattr(backends, "why_no_gpu", lambda: pytest.fail("looked"))
+    monkeypatch.setattr(selection, "why_no_gpu", lambda: pytest.fail("looked"))
     assert chosen_device("auto", "auto") == "cpu"
 
 
@@ -250,7 +244,7 @@ def test_an_engine_reads_and_writes_the_buffers_it_was_bound_to(
     engine, buffers = load(backend, bundle, 0)
     engine.bind(buffers)
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    node = bundle.manifest.nodes[0]
+    node = bundle.spec.nodes[0]
     plain = onnxruntime.InferenceSession(bundle.read(node.files["fp32"]))
     for brightness in (1, 2):
         buffers[IMAGE].write(image // np.uint8(brightness))
@@ -281,10 +275,12 @@ def test_a_buffer_takes_only_what_it_was_made_for(backend: Backend, array: NDArr
 
 def test_a_whole_cascade_passes_its_acceptance_cases(backend: Backend, bundle: Bundle) -> None:
     with Cascade(bundle, backend, "fp32") as cascade:
-        assert all(case.passed for case in run_acceptance(cascade, bundle))
-        pointers = {name: buffer.read().ctypes.data for name, buffer in cascade.buffers.items()}
+        assert all(case.passed for case in run_acceptance(cascade.chain, bundle))
+        pointers = {
+            name: buffer.read().ctypes.data for name, buffer in cascade.chain.buffers.items()
+        }
         cascade.warmup()
-        assert pointers == {n: b.read().ctypes.data for n, b in cascade.buffers.items()}
+        assert pointers == {n: b.read().ctypes.data for n, b in cascade.chain.buffers.items()}
 
 
 def test_openvino_computes_in_what_it_was_asked_for(bundle: Bundle) -> None:
@@ -293,7 +289,7 @@ def test_openvino_computes_in_what_it_was_asked_for(bundle: Bundle) -> None:
     logits = {}
     for name, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
         with Cascade(bundle, open_backend(name, "cpu", 1), precision) as cascade:
-            logits[name, precision] = cascade.run(image)["mask_logits"]
+            logits[name, precision] = cascade.chain.run_all(image)["mask_logits"]
     reference = logits["onnxruntime", "fp32"]
     np.testing.assert_allclose(logits["openvino", "fp32"], reference, atol=1e-3)
     # Random weights amplify rounding; and without bfloat16 instructions it computes in FP32.
@@ -321,7 +317,7 @@ def test_what_fails_while_running_is_one_line(bundle: Bundle) -> None:
 def test_what_cannot_be_loaded_is_one_line_and_keeps_its_cause(
     backend: Backend, bundle: Bundle
 ) -> None:
-    node = bundle.manifest.nodes[0]
+    node = bundle.spec.nodes[0]
     with pytest.raises(EngineError, match=r"^cannot load rootseg: ") as caught:
         backend.load(node, Content.of(b"no network"), {}, "fp32")
     assert "\n" not in str(caught.value)

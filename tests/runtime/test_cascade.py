@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ckd.contract.bundle import Bundle, Content, write_hashes
+from ckd.contract.bundle import Bundle, Content
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import (
     BundleError,
@@ -29,16 +29,20 @@ from ckd.contract.errors import (
     InputError,
     UsageError,
 )
-from ckd.contract.manifest import IMAGE, NodeSpec
-from ckd.contract.preprocess import mask_from_logits, network_image, softmax
-from ckd.contract.results import Finding
+from ckd.contract.hashes import write_hashes
+from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
+from ckd.contract.wiring import IMAGE
+from ckd.finding.finding import Finding
+from ckd.finding.logits import mask_from_logits, softmax
+from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 from ckd.runtime import cascade as cascade_module
-from ckd.runtime.backends import Backend, DeviceBuffer, Engine
 from ckd.runtime.backends.host import HostRunner
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeBuffer
 from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.chain import Chain
+from ckd.runtime.engine import Backend, DeviceBuffer, Engine
 
 SIDE = 32
 NODES = ["rootseg", "cls", "seg_encoder", "seg_decoder"]
@@ -80,7 +84,7 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> P
 def chained(bundle: Bundle, small_SSC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """The same graph through plain ONNX Runtime, one dictionary to the next."""
     tensors: dict[str, NDArray[Any]] = {IMAGE: small_SSC[None]}
-    for node in bundle.manifest.nodes:
+    for node in bundle.spec.nodes:
         session = onnxruntime.InferenceSession(
             bundle.read(node.files["fp32"]), providers=["CPUExecutionProvider"]
         )
@@ -104,8 +108,8 @@ def test_every_tensor_equals_plain_chaining(cascade: Cascade, tiny_bundle: Path)
     for seed in range(3):
         small_SSC = network_image(photo(seed), SIDE)
         expected = chained(bundle, small_SSC)
-        given = cascade.run(small_SSC)
-        assert set(given) == set(expected) == set(bundle.manifest.shapes)
+        given = cascade.chain.run_all(small_SSC)
+        assert set(given) == set(expected) == set(bundle.spec.shapes)
         for name, tensor in expected.items():
             # The same kernels; only the number of threads may change the order of sums.
             np.testing.assert_allclose(given[name], tensor, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -113,7 +117,7 @@ def test_every_tensor_equals_plain_chaining(cascade: Cascade, tiny_bundle: Path)
 
 def test_a_finding_says_what_the_tensors_say(cascade: Cascade, tiny_bundle: Path) -> None:
     image_HWC = photo(1, 75, 130)
-    tensors = cascade.run(network_image(image_HWC, SIDE))
+    tensors = cascade.chain.run_all(network_image(image_HWC, SIDE))
     finding = cascade.predict(image_HWC)
     probabilities = softmax(tensors["logits"][0]).tolist()
     assert finding.probabilities == dict(zip(("MEL", "SBK", "NEV"), probabilities, strict=True))
@@ -189,18 +193,18 @@ def test_the_image_given_is_not_changed(cascade: Cascade) -> None:
 def test_every_edge_matters(cascade: Cascade) -> None:
     """Each tensor, set to zero on its way, changes an answer: no wire hangs loose."""
     small_SSC = network_image(photo(0), SIDE)
-    intact = cascade.run(small_SSC)
-    last = {name: node.name for node in cascade.manifest.nodes for name in node.outputs}
-    for tensor in (name for node in cascade.manifest.nodes for name in node.inputs):
+    intact = cascade.chain.run_all(small_SSC)
+    last = {name: node.name for node in cascade.spec.nodes for name in node.outputs}
+    for tensor in (name for node in cascade.spec.nodes for name in node.inputs):
         if tensor == IMAGE:
             continue
-        cascade.buffers[IMAGE].write(small_SSC[None])
-        for name, engine in cascade.engines.items():
+        cascade.chain.buffers[IMAGE].write(small_SSC[None])
+        for name, engine in cascade.chain.engines.items():
             engine.enqueue()
             if name == last[tensor]:
-                cascade.buffers[tensor].write(np.zeros_like(intact[tensor]))
-        answers = cascade.manifest.results.names()
-        changed = [a for a in answers if (cascade.buffers[a].read() != intact[a]).any()]
+                cascade.chain.buffers[tensor].write(np.zeros_like(intact[tensor]))
+        answers = cascade.spec.outputs.names()
+        changed = [a for a in answers if (cascade.chain.buffers[a].read() != intact[a]).any()]
         assert changed, tensor
 
 
@@ -217,7 +221,7 @@ def test_a_system_may_give_one_kind_of_answer(
 ) -> None:
     def keep_one(tree: dict[str, Any]) -> None:
         others = {"class_logits", "mask_logits", "coarse_logits"} - {kept}
-        tree["results"].update(dict.fromkeys(others))
+        tree["outputs"].update(dict.fromkeys(others))
 
     with Cascade.load(edit_manifest(bundle_copy, keep_one)) as cascade:
         finding = cascade.predict(photo(0))
@@ -230,19 +234,19 @@ def test_a_system_may_give_one_kind_of_answer(
 
 
 def address(cascade: Cascade, name: str) -> int:
-    buffer = cascade.buffers[name]
+    buffer = cascade.chain.buffers[name]
     assert isinstance(buffer, OnnxRuntimeBuffer)
     assert buffer.value.data_ptr() == buffer.array.ctypes.data
     return buffer.array.ctypes.data
 
 
 def test_every_tensor_has_one_buffer_for_good(cascade: Cascade) -> None:
-    before = {name: address(cascade, name) for name in cascade.buffers}
-    assert set(before) == set(cascade.manifest.shapes)
+    before = {name: address(cascade, name) for name in cascade.chain.buffers}
+    assert set(before) == set(cascade.spec.shapes)
     assert len(set(before.values())) == len(before)
     for seed in range(5):
         cascade.predict(photo(seed))
-    assert {name: address(cascade, name) for name in cascade.buffers} == before
+    assert {name: address(cascade, name) for name in cascade.chain.buffers} == before
 
 
 def test_a_consumer_reads_in_place_what_its_producer_wrote(
@@ -250,16 +254,18 @@ def test_a_consumer_reads_in_place_what_its_producer_wrote(
 ) -> None:
     small_SSC = network_image(photo(0), SIDE)
     expected = chained(Bundle(tiny_bundle), small_SSC)
-    for buffer in cascade.buffers.values():
+    for buffer in cascade.chain.buffers.values():
         buffer.read()[...] = 0
-    cascade.buffers[IMAGE].write(small_SSC[None])
-    cascade.engines["rootseg"].enqueue()  # nobody copies anything from here on
-    np.testing.assert_allclose(cascade.buffers["gate1"].read(), expected["gate1"], rtol=1e-5)
-    cascade.engines["cls"].enqueue()
-    np.testing.assert_allclose(cascade.buffers["logits"].read(), expected["logits"], rtol=1e-4)
-    cascade.buffers["gate1"].read()[...] = 0  # written past the engines, into shared memory
-    cascade.engines["cls"].enqueue()
-    changed = cascade.buffers["logits"].read()
+    cascade.chain.buffers[IMAGE].write(small_SSC[None])
+    cascade.chain.engines["rootseg"].enqueue()  # nobody copies anything from here on
+    np.testing.assert_allclose(cascade.chain.buffers["gate1"].read(), expected["gate1"], rtol=1e-5)
+    cascade.chain.engines["cls"].enqueue()
+    np.testing.assert_allclose(
+        cascade.chain.buffers["logits"].read(), expected["logits"], rtol=1e-4
+    )
+    cascade.chain.buffers["gate1"].read()[...] = 0  # written past the engines, into shared memory
+    cascade.chain.engines["cls"].enqueue()
+    changed = cascade.chain.buffers["logits"].read()
     assert np.abs(changed - expected["logits"]).max() > 1e-3
 
 
@@ -422,13 +428,12 @@ def test_auto_takes_the_cpu_if_the_gpu_cannot(
 def test_auto_does_not_hide_engines_that_answer_wrongly(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(cascade: Cascade, bundle: Bundle) -> None:
-        cascade.close()
+    def refuse(chain: Chain, bundle: Bundle) -> None:
         raise GateFailed("4 of 4 acceptance cases failed")
 
     monkeypatch.setattr(cascade_module, "open_backend", lambda *_: OnnxRuntimeBackend(1))
     monkeypatch.setattr(cascade_module, "chosen_device", lambda *_: "cuda")
-    monkeypatch.setattr("ckd.runtime.certificate.certify", refuse)
+    monkeypatch.setattr(cascade_module, "certify", refuse)
     with pytest.raises(GateFailed, match="4 of 4"):
         Cascade.load(tiny_bundle)
 
@@ -533,7 +538,7 @@ def test_a_file_that_is_no_photograph_is_refused(cascade: Cascade, tmp_path: Pat
 @pytest.mark.parametrize("shape", [(32, 32, 4), (64, 64, 3), (32, 32), (1, 32, 32, 3)])
 def test_running_on_another_size_is_refused(cascade: Cascade, shape: tuple[int, ...]) -> None:
     with pytest.raises(EngineError, match=r"image: expected uint8\[1, 32, 32, 3\]"):
-        cascade.run(np.zeros(shape, np.uint8))
+        cascade.chain.run_all(np.zeros(shape, np.uint8))
 
 
 # The end
@@ -546,7 +551,7 @@ def test_a_closed_cascade_refuses_to_run(tiny_bundle: Path) -> None:
     with pytest.raises(EngineError, match="rootseg is closed"):
         cascade.predict(photo(0))
     with pytest.raises(EngineError, match="rootseg is closed"):
-        cascade.run(np.zeros((SIDE, SIDE, 3), np.uint8))
+        cascade.chain.run_all(np.zeros((SIDE, SIDE, 3), np.uint8))
 
 
 def test_leaving_the_block_closes_it_also_on_an_error(tiny_bundle: Path) -> None:

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Bundle, Content, write_hashes
+from ckd.contract.bundle import Bundle, Content
 from ckd.contract.errors import BundleError, EngineError, GateFailed
-from ckd.contract.manifest import NodeSpec
+from ckd.contract.hashes import write_hashes
+from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import cascade as cascade_module
 from ckd.runtime import certificate as certificate_module
 from ckd.runtime.acceptance import CASES
-from ckd.runtime.backends import DeviceBuffer
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeEngine
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.certificate import certificates, certify, prune_certificates
+from ckd.runtime.engine import DeviceBuffer
 from ckd.runtime.engine_cache import EngineCache
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
@@ -309,7 +310,7 @@ def test_without_readable_cases_nothing_is_proved(load: Load, bundle_copy: Path)
 def test_other_backends_need_none(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificate_module, "run_acceptance", never)
     with Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as cascade:
-        assert certify(cascade, Bundle(tiny_bundle)) is None
+        assert certify(cascade.chain, Bundle(tiny_bundle)) is None
     assert written() == []
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ckd.contract.bundle import write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.runtime import Cascade, cpu
 
 X86 = "processor\t: 0\nmodel name\t: Fast One\ncpu family\t: 6\nmodel\t\t: 143\nflags\t\t: {}\n\n"

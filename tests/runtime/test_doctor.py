@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from ckd.contract.bundle import write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.contract.version import ckd_version
 from ckd.runtime import doctor
 from ckd.runtime.acceptance import CASES

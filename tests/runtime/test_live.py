@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable, SourceUnavailable, UsageError
-from ckd.contract.explanation import draw_explanation
-from ckd.contract.results import NOTICE, Finding
+from ckd.finding.explanation import draw_explanation
+from ckd.finding.finding import NOTICE, Finding
 from ckd.runtime.live import (
     LiveStatistics,
     Recorder,

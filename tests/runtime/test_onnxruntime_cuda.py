@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from tests.runtime.cuda.fake import SEEDS, RecordingCuda
 from tests.runtime.fake_onnxruntime import CPU, CUDA, GpuBuild
 
-from ckd.benchmarks.gpu_meter import Meter
+from ckd.benchmarks.gpu.meter import Meter
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
-from ckd.contract.manifest import IMAGE
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.backends import DeviceBuffer
+from ckd.contract.wiring import IMAGE
 from ckd.runtime.backends import onnxruntime_cuda as module
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, OnnxRuntimeCudaEngine
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.engine import DeviceBuffer
 
 
 class Streams:
@@ -89,9 +89,9 @@ def backend_on(streams: Streams) -> OnnxRuntimeCudaBackend:
 def load(
     backend: OnnxRuntimeCudaBackend, bundle: Bundle, index: int = 0
 ) -> tuple[OnnxRuntimeCudaEngine, dict[str, DeviceBuffer]]:
-    manifest = bundle.manifest
-    node = manifest.nodes[index]
-    specs = {name: manifest.spec(name, "fp32") for name in manifest.shapes}
+    spec = bundle.spec
+    node = spec.nodes[index]
+    specs = {name: spec.tensor(name, "fp32") for name in spec.shapes}
     engine = backend.load(node, bundle.content(node.files["fp32"]), specs, "fp32")
     return engine, {name: Buffer(specs[name]) for name in (*node.inputs, *node.outputs)}
 
@@ -194,9 +194,9 @@ def test_a_session_that_cannot_be_made_leaves_nothing_behind(
 def test_a_file_that_breaks_its_promise_leaves_nothing_behind(
     build: GpuBuild, streams: Streams, bundle: Bundle
 ) -> None:
-    manifest = bundle.manifest
-    node = manifest.nodes[0]
-    specs = {name: TensorSpec(name, (1, 9)) for name in manifest.shapes}
+    spec = bundle.spec
+    node = spec.nodes[0]
+    specs = {name: TensorSpec(name, (1, 9)) for name in spec.shapes}
     with pytest.raises(BundleError, match=r"rootseg: the file takes"):
         backend_on(streams).load(node, bundle.content(node.files["fp32"]), specs, "fp32")
     assert streams.alive == []

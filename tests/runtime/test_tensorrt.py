@@ -11,11 +11,13 @@ import pytest
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
-from ckd.contract.manifest import NodeSpec
+from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.backends import DeviceBuffer, tensorrt, tensorrt_kept
-from ckd.runtime.backends.tensorrt import TensorRtBackend, TensorRtEngine
+from ckd.runtime.backends.tensorrt import backend as tensorrt
+from ckd.runtime.backends.tensorrt import kept as tensorrt_kept
+from ckd.runtime.backends.tensorrt.backend import TensorRtBackend, TensorRtEngine
 from ckd.runtime.cuda.api import Cuda, DeviceProperties
+from ckd.runtime.engine import DeviceBuffer
 from ckd.runtime.engine_cache import EngineCache
 
 FAKE = Path(__file__).parent / "fake_tensorrt"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ckd.contract import console
+from ckd import console
 from ckd.contract.errors import EngineError, EnvironmentUnusable
-from ckd.runtime.backends.tensorrt_build import Progress
-from ckd.runtime.backends.tensorrt_process import build_engine
-from ckd.runtime.backends.tensorrt_sdk import TensorRt, import_tensorrt, strongly_typed_flag
+from ckd.runtime.backends.tensorrt.build import Progress
+from ckd.runtime.backends.tensorrt.process import build_engine
+from ckd.runtime.backends.tensorrt.sdk import TensorRt, import_tensorrt, strongly_typed_flag
 
 pytestmark = pytest.mark.usefixtures("fake_tensorrt")
 
@@ -74,7 +74,7 @@ def test_an_interrupted_build_leaves_no_process(
         "print(json.dumps({'progress': 0.1}), flush=True)\ntime.sleep(600)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "endless")
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt.process.BUILDER", "endless")
 
     def bar(what: str) -> Callable[[int, int], None]:
         def tell(done: int, total: int) -> None:
@@ -101,13 +101,13 @@ def test_a_builder_that_was_ended_is_not_called_crashed(
         f"os.kill(os.getpid(), signal.{sent})\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "ended")
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt.process.BUILDER", "ended")
     with pytest.raises(EngineError, match=rf"its process was ended from outside \({sent}\)"):
         build()
 
 
 def test_a_builder_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "ckd.no_such_builder")
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt.process.BUILDER", "ckd.no_such_builder")
     with pytest.raises(EngineError, match=r"cannot build cls \(fp32\): .*no_such_builder"):
         build_engine("cls", "fp32", b"{}")
 
@@ -121,7 +121,7 @@ def test_another_gpu_is_the_only_one_that_its_builder_sees(
         "pathlib.Path(sys.argv[2]).write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("ckd.runtime.backends.tensorrt_process.BUILDER", "tell_gpu")
+    monkeypatch.setattr("ckd.runtime.backends.tensorrt.process.BUILDER", "tell_gpu")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert build_engine("cls", "fp16", b"{}", device_index=0) == b"all"
     assert build_engine("cls", "fp16", b"{}", device_index=1) == b"1"

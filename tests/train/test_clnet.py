@@ -19,18 +19,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ckd.contract.confusion import Confusion
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
+from ckd.data.samples import SampleSet
 from ckd.export.folds import count_macs
-from ckd.train.data.samples import SampleSet
+from ckd.scores.images import ImageScore
+from ckd.train.fitting.module import StageModule
+from ckd.train.fitting.schedules import learning_rate_factor
 from ckd.train.losses import LabelLoss, MaskLoss
-from ckd.train.module import StageModule
 from ckd.train.networks.encoder import AnyBackbone, Backbone, Encoder, build_encoder
 from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
 from ckd.train.networks.unet import UNetDecoder, unet_encoder
-from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.clnet import clnet
-from ckd.train.schedules import learning_rate_factor
-from ckd.train.scores import ImageScore
+from ckd.train.recipes.text import with_overrides
 from ckd.train.systems import rewrite
 from ckd.train.systems.clnet import ClNet
 from ckd.train.systems.graph import System, tensor_shapes

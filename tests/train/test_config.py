@@ -16,12 +16,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage
+from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.fitting.schedules import Plateau, learning_rate_factor
 from ckd.train.losses import LabelLoss, MaskLoss
-from ckd.train.recipe_text import load_recipe, with_overrides
-from ckd.train.recipes import RECIPES, find_recipe
+from ckd.train.recipes.catalogue import RECIPES, find_recipe
 from ckd.train.recipes.ckdnet import ckdnet_r101, ckdnet_tiny
-from ckd.train.schedules import Plateau, learning_rate_factor
+from ckd.train.recipes.recipe import Recipe, Schedule, Stage
+from ckd.train.recipes.text import load_recipe, with_overrides
 from ckd.train.systems.ckdnet import CkdNet
 
 # Recipes -------------------------------------------------------------------------------------

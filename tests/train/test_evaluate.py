@@ -19,18 +19,18 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.train import crossvalidate as cv
-from ckd.train import plots
-from ckd.train.config import Recipe
-from ckd.train.data.folds import split_fold
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import Sample, SampleSet, numbered_as
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.evaluate import evaluate
-from ckd.train.fit import FitOptions
-from ckd.train.learning_curves import learning_curves
+from ckd.data.folds import split_fold
+from ckd.data.layouts import read_split
+from ckd.data.samples import Sample, SampleSet, numbered_as
+from ckd.data.synthetic.write import write_isic2017
+from ckd.train.evaluation import plots
+from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.evaluation.learning_curves import learning_curves
+from ckd.train.fitting import crossvalidate as cv
+from ckd.train.fitting.fit import FitOptions
+from ckd.train.fitting.run_folder import open_run
 from ckd.train.recipes.ckdnet import ckdnet_tiny
-from ckd.train.run_folder import open_run
+from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems.graph import System
 
 RECIPE = ckdnet_tiny()

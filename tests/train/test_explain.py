@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ckd.contract.explanation import evidence
-from ckd.contract.manifest import IMAGE, ResultSpec
-from ckd.train.explain import explain, grad_cam_plus_plus
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
+from ckd.finding.explanation import evidence
+from ckd.train.evaluation.explain import explain, grad_cam_plus_plus
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
@@ -55,7 +56,7 @@ class Small(nn.Module):
 
 def system(net: nn.Module, exclusive: bool = True) -> System:
     nodes = (Node("net", net, (IMAGE,), ("logits",)),)
-    results = ResultSpec("logits", exclusive=exclusive)
+    results = OutputSpec("logits", exclusive=exclusive)
     return System("toy", nodes, LABELS, LABELS, SIDE, results).eval()
 
 

@@ -16,18 +16,19 @@ import torch
 from PIL import Image
 
 from ckd.contract.labels import ISIC2019
-from ckd.contract.manifest import IMAGE, ResultSpec
-from ckd.train import plots
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import SampleSet
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.embedding import MIN_IMAGES, embedded, embedding_figure
-from ckd.train.evaluate import evaluate
-from ckd.train.evaluation import Evaluation
-from ckd.train.explanation_sheet import chosen, explanation_sheet
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
+from ckd.data.layouts import read_split
+from ckd.data.samples import SampleSet
+from ckd.data.synthetic.write import write_isic2017
+from ckd.scores.images import ImageScore
+from ckd.train.evaluation import plots
+from ckd.train.evaluation.embedding import MIN_IMAGES, embedded, embedding_figure
+from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.evaluation.explanation_sheet import chosen, explanation_sheet
+from ckd.train.evaluation.summary import Evaluation
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.recipes.ckdnet import ckdnet_tiny
-from ckd.train.scores import ImageScore
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 
@@ -61,7 +62,7 @@ class Colours(torch.nn.Module):
 def system() -> System:
     torch.manual_seed(0)
     node = Node("net", Colours(5.0), (IMAGE,), ("logits",))
-    return System("toy", (node,), LABELS, ("MEL",), 32, ResultSpec("logits")).eval()
+    return System("toy", (node,), LABELS, ("MEL",), 32, OutputSpec("logits")).eval()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_a_classifier_alone_is_explained_and_embedded(
             assert np.ptp(np.asarray(figure.convert("HSV"))[..., 1]) > 150  # there are colours
     # The system itself is left as it was.
     assert result.weights == system.digest()
-    assert system.results.class_map is None
+    assert system.outputs.class_map is None
     assert len(system(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))["logits"][0]) == 3
     assert json.loads((tmp_path / "scores.json").read_text())["weights"] == system.digest()
     # Of fewer images there is no t-SNE, nor one left behind.
@@ -103,7 +104,7 @@ def test_features_give_the_logits_that_were_scored(
     def keep(evaluation: Evaluation, features: list[np.ndarray]) -> None:
         given.extend(features)
 
-    monkeypatch.setattr("ckd.train.evaluate.embedding_figure", keep)
+    monkeypatch.setattr("ckd.train.evaluation.evaluate.embedding_figure", keep)
     monkeypatch.setattr(plots, "save", lambda figure, path, dpi=0: path.touch())
     evaluate(RECIPE, system, val, tmp_path, views=views)
     head = rewrite.class_head(system)
@@ -122,7 +123,7 @@ def test_a_system_without_a_class_head_has_neither(val: SampleSet, tmp_path: Pat
             return image_BCHW.mean(dim=1, keepdim=True)
 
     node = Node("net", Masks(), (IMAGE,), ("mask_logits",))
-    results = ResultSpec(mask_logits="mask_logits")
+    results = OutputSpec(mask_logits="mask_logits")
     system = System("toy", (node,), LABELS, (), 32, results).eval()
     # Where weights lie tells the device; this one has none of its own.
     system.register_parameter("anchor", torch.nn.Parameter(torch.zeros(1)))

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.systems.graph import Node, run_node, tensor_shapes
 
 
@@ -36,26 +37,26 @@ def called(nodes: tuple[Node, ...]) -> dict[str, int]:
 
 def test_an_input_that_nothing_produces_is_refused(toy_graphs: ModuleType) -> None:
     lost = Node("b", toy_graphs.Weigh(1.0), ("nowhere",), ("b0",))
-    with pytest.raises(ValueError, match="b: nothing produces nowhere"):
+    with pytest.raises(ValueError, match="b needs 'nowhere', which no node before it produces"):
         toy_graphs.system(toy_graphs.chain(b=lost))
 
 
 def test_an_input_that_is_produced_only_later_is_refused(toy_graphs: ModuleType) -> None:
     early = Node("b", toy_graphs.Weigh(1.0), ("c0",), ("b0",))
-    with pytest.raises(ValueError, match="b: nothing produces c0"):
+    with pytest.raises(ValueError, match="b needs 'c0', which no node before it produces"):
         toy_graphs.system(toy_graphs.chain(b=early))
 
 
 @pytest.mark.parametrize("twice", ["a0", IMAGE])
 def test_a_tensor_produced_twice_is_refused(toy_graphs: ModuleType, twice: str) -> None:
     again = Node("d", toy_graphs.Weigh(1.0), (IMAGE,), (twice,))
-    with pytest.raises(ValueError, match=f"d: {twice} is already produced"):
+    with pytest.raises(ValueError, match=f"d produces '{twice}', which exists before it"):
         toy_graphs.system(toy_graphs.chain(d=again))
 
 
 def test_a_result_that_nothing_produces_is_refused(toy_graphs: ModuleType) -> None:
-    with pytest.raises(ValueError, match="no node produces the result nowhere"):
-        toy_graphs.system(results=ResultSpec("b0", "nowhere"))
+    with pytest.raises(ValueError, match="no node produces the output 'nowhere'"):
+        toy_graphs.system(outputs=OutputSpec("b0", "nowhere"))
 
 
 def test_two_nodes_of_one_name_are_refused(toy_graphs: ModuleType) -> None:
@@ -115,7 +116,7 @@ def test_a_side_branch_without_results_does_not_run(
     toy_graphs: ModuleType, image_BHWC: Tensor
 ) -> None:
     nodes = toy_graphs.chain()
-    toy_graphs.system(nodes, ResultSpec("b0"))(image_BHWC)
+    toy_graphs.system(nodes, OutputSpec("b0"))(image_BHWC)
     assert called(nodes) == {"a": 1, "b": 1, "d": 0, "c": 0}
 
 
@@ -171,5 +172,5 @@ def test_the_cascade_is_the_papers(toy_graphs: ModuleType) -> None:
     assert needed("logits") == ["rootseg", "cls"]
     assert needed("g0") == ["seg_encoder"]
     assert needed("mask_logits") == ["rootseg", "cls", "seg_encoder", "seg_decoder"]
-    assert built.results == ResultSpec("logits", "mask_logits", "coarse_logits", True)
+    assert built.outputs == OutputSpec("logits", "mask_logits", "coarse_logits", True)
     assert built.labels == ISIC2017

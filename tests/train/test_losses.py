@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ckd.contract.labels import ISIC2019
+from ckd.scores.images import ImageScore, binary_label_loss
 from ckd.train.losses import BinaryLoss, LabelLoss, MaskLoss
 from ckd.train.losses.classification import (
     class_weights,
@@ -17,7 +18,6 @@ from ckd.train.losses.classification import (
 )
 from ckd.train.losses.segmentation import Form, binary_focal, soft_dice
 from ckd.train.losses.term import ClassCounts
-from ckd.train.scores import ImageScore, binary_label_loss
 
 ISIC2017_COUNTS = (374, 254, 1372)  # MEL, SBK, NEV
 ISIC2018_COUNTS = (1113, 6705, 514, 327, 1099, 115, 142)  # MEL, NV, BCC, AKIEC, BKL, DF, VASC

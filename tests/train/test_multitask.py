@@ -91,7 +91,7 @@ def test_it_asks_for_the_headline_labels(
     with FakeTensorMode():
         system = MultiTask().build(labels, TASKS, 64, None)
     assert system.labels == expected
-    assert not system.results.exclusive
+    assert not system.outputs.exclusive
     assert [node.name for node in system.nodes] == ["net"]
 
 

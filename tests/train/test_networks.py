@@ -416,7 +416,7 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(
     exact = copy.deepcopy(small).double()
     together = exact(image_BHWC)
     alone = exact(image_BHWC[1:2])
-    for name in exact.results.names():
+    for name in exact.outputs.names():
         # Doubles, but for the channel means and the attention, which are float32 by design.
         assert_close(alone[name], together[name][1:2], atol=1e-4)
 

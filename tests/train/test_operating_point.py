@@ -5,21 +5,21 @@ import pytest
 
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.contract.preprocess import mask_from_logits
-from ckd.train.data.layouts import read_split
-from ckd.train.data.masks import read_mask
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.operating_point import (
+from ckd.data.layouts import read_split
+from ckd.data.masks import read_mask
+from ckd.data.synthetic.write import write_isic2017
+from ckd.finding.logits import mask_from_logits
+from ckd.scores.images import mask_scores
+from ckd.train.evaluation.operating_point import (
     GRID_T,
     OPERATING_POINT,
     choose_mask_threshold,
     load_mask_threshold,
 )
+from ckd.train.evaluation.scoring import score_image
+from ckd.train.evaluation.views import answers
 from ckd.train.recipes.ckdnet import ckdnet_tiny
-from ckd.train.scores import mask_scores
-from ckd.train.scoring import score_image
 from ckd.train.systems.graph import System
-from ckd.train.views import answers
 
 
 def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path
     )
     settings = recipe.stages[0].augmentation
     given = [answer for _, answer in answers(system, samples.samples, "1", settings)]
-    name = system.results.mask_logits
+    name = system.outputs.mask_logits
     assert name is not None
     means = []
     for threshold in GRID_T:

@@ -9,14 +9,14 @@ import torch
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.train.config import Recipe
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.fit import FitOptions, fit
-from ckd.train.recipe_text import with_overrides
+from ckd.data.synthetic.write import write_isic2017
+from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.reuse import Reuse
+from ckd.train.fitting.run_folder import load_run
 from ckd.train.recipes.ckdnet import ckdnet_tiny
+from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd, ssdkd_kd
-from ckd.train.reuse import Reuse
-from ckd.train.run_folder import load_run
+from ckd.train.recipes.text import with_overrides
 
 pytestmark = [
     pytest.mark.filterwarnings(warning)

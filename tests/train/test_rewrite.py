@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.systems import rewrite
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
@@ -61,7 +62,7 @@ def test_fusing_nodes_changes_no_tensor_but_those_inside(
     for name, tensor in got.items():
         assert torch.equal(tensor, expected[name]), name
     assert (fused.labels, fused.tasks, fused.image_size) == (toy.labels, toy.tasks, 8)
-    assert fused.results == toy.results
+    assert fused.outputs == toy.outputs
 
 
 def test_a_fused_node_takes_the_image_once_and_keeps_what_others_need(
@@ -126,7 +127,7 @@ def test_ckdnet_answers_the_same_however_it_is_fused(
     image_BHWC = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected, got = built(image_BHWC), rewrite.merged(built, names, "fused").eval()(image_BHWC)
-    for name in built.results.names():
+    for name in built.outputs.names():
         assert torch.equal(got[name], expected[name]), name
 
 
@@ -137,7 +138,7 @@ def test_teachers_and_tensors_that_nobody_takes_are_not_deployed(
     toy_graphs: ModuleType, image_BHWC: Tensor
 ) -> None:
     taught = (*toy_graphs.chain(), Node("teacher", toy_graphs.Weigh(2.0), (IMAGE,), ("t0",)))
-    whole = toy_graphs.system(taught, ResultSpec("b0", "c0"))
+    whole = toy_graphs.system(taught, OutputSpec("b0", "c0"))
     whole.mask_threshold = 0.4
     deployed = rewrite.deployed(whole)
     outputs = {node.name: node.outputs for node in deployed.nodes}
@@ -160,13 +161,13 @@ def test_class_maps_add_up_to_the_logits() -> None:
     plain = CkdNet(backbone="mobilenet_v2", rootseg_width=8).build(classes, (), size, None).eval()
     plain.networks.get_submodule("cls.attention").get_parameter("delta").data.fill_(0.3)
     explained = rewrite.explained(plain)
-    assert plain.results.class_map is None
+    assert plain.outputs.class_map is None
     images = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
     with torch.no_grad():
         tensors = explained(images)
         assert torch.equal(tensors["logits"], plain(images)["logits"])
     bias = explained.networks.get_submodule("cls.classify.fc").get_parameter("bias")
-    map_BKHW = tensors[str(explained.results.class_map)]
+    map_BKHW = tensors[str(explained.outputs.class_map)]
     assert map_BKHW.shape == (2, 2, 2, 2)
     # float32 sums of 1280 products in another order
     torch.testing.assert_close(map_BKHW.mean(dim=(2, 3)) + bias, tensors["logits"])
@@ -180,14 +181,14 @@ def test_a_classifier_inside_a_fused_node_is_explained_the_same(toy_graphs: Modu
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     whole = rewrite.merged(plain, [node.name for node in plain.nodes], "whole").eval()
     # What only training needs is cut from a node by wrapping it.
-    no_mask = rewrite.deployed(plain.with_nodes(plain.nodes, ResultSpec("logits")))
+    no_mask = rewrite.deployed(plain.with_nodes(plain.nodes, OutputSpec("logits")))
     with torch.no_grad():
         expected = rewrite.explained(plain)(images)
         for built in (whole, no_mask):
             got = rewrite.explained(built)(images)
             for name in ("logits", "class_map"):
                 assert torch.equal(got[name], expected[name])
-            assert built.results.class_map is None
+            assert built.outputs.class_map is None
             head = rewrite.class_head(built)
             assert head is not None
             assert head.gives_map is False
@@ -199,7 +200,7 @@ def test_features_are_what_the_last_layer_takes_and_no_answer(toy_graphs: Module
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         tensors = explained(images)
-    assert "features" not in explained.results.names()
+    assert "features" not in explained.outputs.names()
     head = rewrite.class_head(explained)
     assert head is not None
     torch.testing.assert_close(head.fc(tensors["features"]), tensors["logits"])
@@ -212,15 +213,15 @@ def test_features_are_what_the_last_layer_takes_and_no_answer(toy_graphs: Module
 def test_a_teacher_is_found_beside_its_student_and_answers_as_alone(
     toy_graphs: ModuleType, image_BHWC: Tensor
 ) -> None:
-    alone = toy_graphs.system(results=ResultSpec("b0", "c0", "a0"))
+    alone = toy_graphs.system(outputs=OutputSpec("b0", "c0", "a0"))
     taught = rewrite.prefixed(alone, rewrite.TEACHER)
     assert [node.name for node in taught.nodes] == [f"teacher_{node.name}" for node in alone.nodes]
     assert taught.nodes[1].inputs == (IMAGE, "teacher_a1")
     student = toy_graphs.chain()
-    both = toy_graphs.system((*taught.nodes, *student), ResultSpec("b0", "c0"))
+    both = toy_graphs.system((*taught.nodes, *student), OutputSpec("b0", "c0"))
     assert [node.name for node in rewrite.deployed(both).nodes] == ["a", "b", "d", "c"]
     found = rewrite.teacher(both)
-    assert found.results == ResultSpec("teacher_b0", "teacher_c0")
+    assert found.outputs == OutputSpec("teacher_b0", "teacher_c0")
     expected, got = alone(image_BHWC), found(image_BHWC)
     for name in ("b0", "c0"):
         assert torch.equal(got[f"teacher_{name}"], expected[name])
@@ -248,7 +249,7 @@ def test_both_cascades_can_be_explained() -> None:
     made = DistilledCkdNet(teacher=small, student=small).build(ISIC2017, ("MEL",), 64, None).eval()
     images = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
     for built in (rewrite.deployed(made), rewrite.teacher(made)):
-        logits = str(built.results.class_logits)
+        logits = str(built.outputs.class_logits)
         for features in (False, True):
             # Twice is as good as once.
             explained = rewrite.explained(rewrite.explained(built), features=features)

@@ -13,19 +13,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017, ISIC2019
-from ckd.contract.manifest import ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.data.layouts import read_split
+from ckd.data.synthetic.write import write_isic2017
 from ckd.export.folds import count_macs
-from ckd.train.config import Augmentation, Recipe
-from ckd.train.data.augment import augment
-from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
-from ckd.train.data.layouts import read_split
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.module import StageModule
-from ckd.train.recipe_text import load_recipe, with_overrides
-from ckd.train.recipes import RECIPES
+from ckd.train.evaluation.scoring import judged_outputs, score_batch
+from ckd.train.feeding.augment import augment
+from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
+from ckd.train.fitting.module import StageModule
+from ckd.train.fitting.stage_data import no_bars, read_data
+from ckd.train.recipes.catalogue import RECIPES
+from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd
-from ckd.train.scoring import judged_results, score_batch
-from ckd.train.stage_data import no_bars, read_data
+from ckd.train.recipes.text import load_recipe, with_overrides
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import CLASS_MAP
@@ -105,8 +106,8 @@ def test_images_of_a_size_that_a_network_does_not_take_are_refused(student: str)
 
 
 def test_a_stage_is_judged_by_the_logits_that_it_trains() -> None:
-    recipe, results = ssdkd(), ResultSpec("logits")
-    judged = [judged_results(stage, results) for stage in recipe.stages]
+    recipe, results = ssdkd(), OutputSpec("logits")
+    judged = [judged_outputs(stage, results) for stage in recipe.stages]
     assert [j.class_logits for j in judged] == ["teacher_logits", None, "logits"]
     assert judged[2] == results
     assert judged[1].names() == ()
@@ -117,7 +118,7 @@ def test_the_teachers_logits_are_scored_as_the_teachers(data: Path) -> None:
     samples = read_split(data, "val").samples
     good = torch.eye(3)[[s.label or 0 for s in samples]]
     tensors = {"teacher_logits": 9 * good, "logits": -9 * good}
-    judged = judged_results(ssdkd().stage("teacher"), system.results)
+    judged = judged_outputs(ssdkd().stage("teacher"), system.outputs)
     by_teacher = score_batch(system, tensors, samples, judged)
     by_student = score_batch(system, tensors, samples)
     for sample, teacher, student in zip(samples, by_teacher, by_student, strict=True):

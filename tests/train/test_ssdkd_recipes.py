@@ -13,19 +13,19 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ckd.contract.labels import ISIC2017
-from ckd.train import fit as fit_module
-from ckd.train.callbacks import BestEpoch
-from ckd.train.config import Recipe
-from ckd.train.data.layouts import read_split
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.fit import FitOptions, fit
+from ckd.data.layouts import read_split
+from ckd.data.synthetic.write import write_isic2017
+from ckd.scores.images import ImageScore, label_loss
+from ckd.train.fitting import fit as fit_module
+from ckd.train.fitting.callbacks import BestEpoch
+from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.module import StageModule
+from ckd.train.fitting.schedules import Plateau, learning_rate_factor
 from ckd.train.losses import Contrast, Relation, SoftLabels
-from ckd.train.module import StageModule
-from ckd.train.recipe_text import with_overrides
-from ckd.train.recipes import RECIPES
+from ckd.train.recipes.catalogue import RECIPES
+from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd
-from ckd.train.schedules import Plateau, learning_rate_factor
-from ckd.train.scores import ImageScore, label_loss
+from ckd.train.recipes.text import with_overrides
 
 RELATIONS = {"distances": 25.0, "angles": 50.0}
 

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import ckd.train.module
+import ckd.train.fitting.module
 from ckd.contract.errors import (
     EnvironmentUnusable,
     GateFailed,
@@ -32,23 +32,26 @@ from ckd.contract.errors import (
     UsageError,
 )
 from ckd.contract.labels import ISIC2017
-from ckd.contract.manifest import IMAGE, ResultSpec
-from ckd.contract.preprocess import network_image, read_rgb
-from ckd.train.callbacks import ExponentialAverage
-from ckd.train.config import Augmentation, Recipe, Stage
-from ckd.train.data.dataset import EpochBatches, TrainingViews, training_loader
-from ckd.train.data.layouts import read_split
-from ckd.train.data.samples import Sample, SampleSet
-from ckd.train.data.synthetic import write_isic2017
-from ckd.train.fit import FitOptions, fit
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
+from ckd.data.layouts import read_split
+from ckd.data.samples import Sample, SampleSet
+from ckd.data.synthetic.write import write_isic2017
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
+from ckd.scores.images import mask_scores
+from ckd.train.evaluation.scoring import PlainImages, score_batch
+from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
+from ckd.train.fitting.callbacks import ExponentialAverage
+from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.module import StageModule
+from ckd.train.fitting.run_folder import load_run
 from ckd.train.losses import MaskLoss
 from ckd.train.losses.segmentation import binary_focal, soft_dice
-from ckd.train.module import StageModule
-from ckd.train.recipe_text import with_overrides
 from ckd.train.recipes.ckdnet import ckdnet_tiny
-from ckd.train.run_folder import load_run
-from ckd.train.scores import mask_scores
-from ckd.train.scoring import PlainImages, score_batch
+from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.text import with_overrides
 from ckd.train.systems.graph import Node, System
 
 pytestmark = [
@@ -834,7 +837,7 @@ def test_coarse_logits_are_enlarged_corner_to_corner_for_the_loss(accumulate: in
     torch.manual_seed(0)
     fixed = Fixed()
     node = Node("net", fixed, (IMAGE,), ("coarse",))
-    system = System("toy", [node], ("A",), (), 32, ResultSpec(coarse_logits="coarse"))
+    system = System("toy", [node], ("A",), (), 32, OutputSpec(coarse_logits="coarse"))
     stage = Stage(
         name="net", nodes=("net",), losses=(MaskLoss(output="coarse", pixel_weight=0.5),),
         epochs=1, batch_size=2, accumulate=accumulate,
@@ -887,16 +890,16 @@ import json, os, sys
 from pathlib import Path
 
 import torch
-import ckd.train.module
-from ckd.train.recipe_text import load_recipe
-from ckd.train.fit import FitOptions, fit
-from ckd.train.module import StageModule
+import ckd.train.fitting.module
+from ckd.train.recipes.text import load_recipe
+from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.module import StageModule
 
 torch.set_num_threads(1)
 seen, figures, answers, parameters = [], [], {}, []
 kill_at = []
 step, measure = StageModule.training_step, StageModule._figures
-score, check = ckd.train.module.score_batch, StageModule.check_frozen
+score, check = ckd.train.fitting.module.score_batch, StageModule.check_frozen
 
 
 class Killed(BaseException):
@@ -928,7 +931,7 @@ def watched_check(self):
 
 
 StageModule.training_step, StageModule._figures = watched_step, watched_figures
-ckd.train.module.score_batch, StageModule.check_frozen = watched_scores, watched_check
+ckd.train.fitting.module.score_batch, StageModule.check_frozen = watched_scores, watched_check
 
 
 def main():

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ckd.contract.errors import InputError
-from ckd.contract.manifest import IMAGE, ResultSpec
-from ckd.contract.preprocess import network_image, read_rgb
-from ckd.train.config import Augmentation
-from ckd.train.data.samples import Sample
-from ckd.train.data.synthetic import dermoscopy
-from ckd.train.systems.graph import Node, System
-from ckd.train.views import (
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
+from ckd.data.samples import Sample
+from ckd.data.synthetic.write import dermoscopy
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
+from ckd.train.evaluation.views import (
     CROP_FRACTIONS,
     answers,
     averaged_margin,
@@ -25,6 +25,8 @@ from ckd.train.views import (
     segmentation_views,
     undo_segmentation_views,
 )
+from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.systems.graph import Node, System
 
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
 SETTINGS = Augmentation(crop_margin_px=40)
@@ -46,7 +48,7 @@ class Probe(nn.Module):
 
 @pytest.fixture(scope="module")
 def system() -> System:
-    results = ResultSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True)
+    results = OutputSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True)
     node = Node("probe", Probe(), (IMAGE,), ("logits", "mask_logits", "coarse_logits"))
     return System("probe", (node,), ("A", "B", "C"), ("A",), 32, results).eval()
 
@@ -167,7 +169,7 @@ def test_answers_do_not_depend_on_the_batches(system: System, samples: list[Samp
 def test_a_system_without_masks_is_answered_for_labels_alone(
     system: System, samples: list[Sample]
 ) -> None:
-    narrow = System("probe", system.nodes, system.labels, (), 32, ResultSpec("logits")).eval()
+    narrow = System("probe", system.nodes, system.labels, (), 32, OutputSpec("logits")).eval()
     for _, answer in answers(narrow, samples[:1], "paper", SETTINGS):
         assert set(answer) == {"logits"}
 

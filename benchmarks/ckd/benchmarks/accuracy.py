@@ -12,9 +12,9 @@ from typing import Any
 from ckd.benchmarks.markdown import table
 from ckd.benchmarks.measure import Progress
 from ckd.calibration.cost import answer
+from ckd.data.samples import SampleSet, numbered_as
 from ckd.runtime.cascade import Cascade
-from ckd.train.data.samples import SampleSet, numbered_as
-from ckd.train.evaluation import Evaluation, summarised
+from ckd.train.evaluation.summary import Evaluation, summarised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +46,20 @@ def accuracy(cascade: Cascade, samples: SampleSet, progress: Progress | None = N
     Raises:
         InputError: an image cannot be read, or has a label that the bundle does not know.
     """
-    manifest = cascade.manifest
-    numbered = numbered_as(manifest.labels, samples, exclusive=manifest.results.exclusive)
+    spec = cascade.spec
+    numbered = numbered_as(spec.labels, samples, exclusive=spec.outputs.exclusive)
     scores = summarised(
-        manifest.name,
-        manifest,
+        spec.name,
+        spec,
         numbered,
         answer(cascade.predict, numbered, progress),
         weights=cascade.bundle_id,
-        tasks=manifest.tasks,
-        mask_threshold=manifest.thresholds.get("mask", 0.5),
+        tasks=spec.tasks,
+        mask_threshold=spec.thresholds.get("mask", 0.5),
     )
     return Accuracy(
         bundle=cascade.bundle_id,
-        system=manifest.system,
+        system=spec.system,
         backend=cascade.backend.name,
         device=cascade.backend.device,
         precision=cascade.precision,

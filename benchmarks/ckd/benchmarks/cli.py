@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from ckd.benchmarks.gpu_cli import gpu_command
+from ckd import console
+from ckd.benchmarks.gpu.cli import gpu_command
 from ckd.benchmarks.measure import MOST_RUNS
 from ckd.benchmarks.systems_cli import accuracy_command, side_by_side_command
-from ckd.contract import console
+from ckd.console.options import MOST_THREADS
 from ckd.contract.errors import UsageError
-from ckd.runtime.backends import chosen_device, usable_cores
-from ckd.runtime.options import MOST_THREADS
+from ckd.runtime.backends.selection import chosen_device
+from ckd.runtime.cpu import usable_cores
 
 cli = console.app("Measure a cascade on this machine: speed and memory, against PyTorch.")
 
@@ -66,10 +67,10 @@ def latency_command(
     """Time one 1920x1080 frame: the chain, and with --run or --recipe one graph and PyTorch."""
     from ckd.benchmarks.contenders import ChainSetting
     from ckd.benchmarks.latency import latency
+    from ckd.benchmarks.latency_files import write_report
     from ckd.benchmarks.machine import public_command
     from ckd.benchmarks.power import find_rails
     from ckd.benchmarks.processes import startup
-    from ckd.benchmarks.report import write_report
 
     if recipe is not None and (run is not None or bundle is not None):
         raise UsageError("--recipe makes networks of its own; leave out --run and --bundle")
@@ -182,9 +183,9 @@ def compare_command(
         untrained_run,
     )
     from ckd.calibration.images import by_digest, check_apart, spread
+    from ckd.data.layouts import read_split
     from ckd.runtime.sources.images import images_below
-    from ckd.train.data.layouts import read_split
-    from ckd.train.run_folder import recipe_of
+    from ckd.train.fitting.run_folder import recipe_of
 
     if (run is None) == (not recipe):
         raise UsageError("give either --run or --recipe, or one --bundle or more")

@@ -41,10 +41,12 @@ from ckd.benchmarks.measure import (
 from ckd.calibration.cost import Cost, answer, cost_of, groups_of
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, Manifest
-from ckd.contract.preprocess import network_image, read_rgb
-from ckd.runtime.backends import installed
-from ckd.train.data.samples import SampleSet, numbered_as
+from ckd.contract.spec import CascadeSpec
+from ckd.contract.wiring import IMAGE
+from ckd.data.samples import SampleSet, numbered_as
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
+from ckd.runtime.backends.selection import installed
 
 #: What all others are measured against, in time and in accuracy.
 REFERENCE = "PyTorch eager FP32"
@@ -122,11 +124,11 @@ def compare(
         cv2.setNumThreads(threads)
         racing = _open_all(opened, run, fused, threads, calibration, frame_HWC, stack)
         _check_same(racing)
-        costs = {} if samples is None else _costs(racing, samples, opened.manifest)
+        costs = {} if samples is None else _costs(racing, samples, opened.spec)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
     networks_ms = {name: np.array(step.networks_ms[-runs:]) for name, step in racing.items()}
     return Comparison(
-        bundle=f"{opened.manifest.name}@{opened.digest()[:12]}",
+        bundle=f"{opened.spec.name}@{opened.digest()[:12]}",
         weights=weights,
         data=None if samples is None else f"{len(samples)} images of {samples.name}",
         threads=threads,
@@ -155,27 +157,27 @@ def _open_all(
     frame_HWC: NDArray[np.uint8],
     stack: contextlib.ExitStack,
 ) -> dict[str, Chain | Whole]:
-    manifest = bundle.manifest
-    pytorch = open_contender("pytorch", run, manifest, threads, stack)
-    onnxruntime = open_contender("fused", fused, manifest, threads, stack)
+    spec = bundle.spec
+    pytorch = open_contender("pytorch", run, spec, threads, stack)
+    onnxruntime = open_contender("fused", fused, spec, threads, stack)
     racing: dict[str, Chain | Whole] = {
-        REFERENCE: Whole(pytorch, manifest, frame_HWC),
-        "ONNX Runtime, fused graph FP32": Whole(onnxruntime, manifest, frame_HWC),
+        REFERENCE: Whole(pytorch, spec, frame_HWC),
+        "ONNX Runtime, fused graph FP32": Whole(onnxruntime, spec, frame_HWC),
     }
     if "openvino" in installed() and calibration and find_spec("nncf"):
-        peer = open_nncf(fused, manifest, threads, calibration)
-        racing["OpenVINO, fused graph by NNCF INT8"] = Whole(peer, manifest, frame_HWC)
+        peer = open_nncf(fused, spec, threads, calibration)
+        racing["OpenVINO, fused graph by NNCF INT8"] = Whole(peer, spec, frame_HWC)
     for way, cascade in cpu_cascades(bundle, threads, stack).items():
         racing[f"ckd, {way}"] = Chain(cascade, frame_HWC)
     return racing
 
 
-def open_nncf(fused: Path, manifest: Manifest, threads: int, calibration: Sequence[Path]) -> Infer:
+def open_nncf(fused: Path, spec: CascadeSpec, threads: int, calibration: Sequence[Path]) -> Infer:
     """The fused graph, quantised by NNCF with default settings and run by OpenVINO."""
     import nncf
     import openvino as ov
 
-    images = [network_image(read_rgb(path), manifest.image_size) for path in calibration]
+    images = [network_image(read_rgb(path), spec.image_size) for path in calibration]
     core = ov.Core()
     with contextlib.redirect_stdout(sys.stderr):  # it draws its progress there
         model = nncf.quantize(
@@ -183,7 +185,7 @@ def open_nncf(fused: Path, manifest: Manifest, threads: int, calibration: Sequen
         )
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     compiled = core.compile_model(model, "CPU", settings)
-    names = manifest.results.names()
+    names = spec.outputs.names()
 
     def infer(image_SSC: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
         found = compiled({IMAGE: image_SSC[None]})
@@ -208,15 +210,15 @@ def _check_same(racing: Mapping[str, Chain | Whole]) -> None:
 
 
 def _costs(
-    racing: Mapping[str, Chain | Whole], samples: SampleSet, manifest: Manifest
+    racing: Mapping[str, Chain | Whole], samples: SampleSet, spec: CascadeSpec
 ) -> dict[str, Cost]:
-    samples = numbered_as(manifest.labels, samples, exclusive=manifest.results.exclusive)
+    samples = numbered_as(spec.labels, samples, exclusive=spec.outputs.exclusive)
     groups = groups_of(samples)
     given = {
         name: answer(step.predict if isinstance(step, Whole) else step.cascade.predict, samples)
         for name, step in racing.items()
     }
     return {
-        name: cost_of(found, given[REFERENCE], samples, manifest, groups)
+        name: cost_of(found, given[REFERENCE], samples, spec, groups)
         for name, found in given.items()
     }

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ckd.benchmarks.report import Kind
-from ckd.contract.answers import answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EnvironmentUnusable, UsageError
-from ckd.contract.manifest import IMAGE, Manifest
-from ckd.contract.preprocess import network_image
-from ckd.contract.results import Finding
-from ckd.runtime.backends import installed, open_backend
+from ckd.contract.spec import CascadeSpec
+from ckd.contract.wiring import IMAGE
+from ckd.finding.answers import answers_from_logits
+from ckd.finding.finding import Finding
+from ckd.picture.resize import network_image
+from ckd.runtime.backends.selection import installed, open_backend
 from ckd.runtime.cascade import Cascade
 
 #: Contenders whose logits differ by more than this part of the largest are not the same networks.
@@ -59,7 +60,7 @@ Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
 
 def frame() -> NDArray[np.uint8]:
     """A generated dermoscopy frame, uint8 RGB [1080, 1920, 3], with the detail of a real one."""
-    from ckd.train.data.synthetic import dermoscopy  # needs no torch
+    from ckd.data.synthetic.write import dermoscopy  # needs no torch
 
     return np.ascontiguousarray(dermoscopy(seed=7, side_px=1920).image_HWC[420:1500])
 
@@ -83,20 +84,20 @@ class Chain:
         finding = self.cascade.predict(self.image)
         self.laps_ms.append(finding.timings_ms)
         laps = finding.timings_ms  # on a GPU networks run side by side and have one lap
-        nodes = ("networks",) if "networks" in laps else tuple(self.cascade.engines)
+        nodes = ("networks",) if "networks" in laps else tuple(self.cascade.chain.engines)
         self.networks_ms.append(sum(laps[node] for node in nodes))
 
     def logits(self) -> Mapping[str, NDArray[Any]]:
         """Every result of the last call, by name."""
-        names = self.cascade.manifest.results.names()
-        return {name: self.cascade.buffers[name].read().copy() for name in names}
+        names = self.cascade.spec.outputs.names()
+        return {name: self.cascade.chain.buffers[name].read().copy() for name in names}
 
 
 class Whole:
     """All networks in one call, between the same resize and the same masks as the chain's."""
 
-    def __init__(self, infer: Infer, manifest: Manifest, frame_HWC: NDArray[np.uint8]) -> None:
-        self.infer, self.manifest, self.frame_HWC = infer, manifest, frame_HWC
+    def __init__(self, infer: Infer, spec: CascadeSpec, frame_HWC: NDArray[np.uint8]) -> None:
+        self.infer, self.spec, self.frame_HWC = infer, spec, frame_HWC
         self.networks_ms: list[float] = []
         self.tensors: Mapping[str, NDArray[Any]] = {}
 
@@ -106,20 +107,20 @@ class Whole:
 
     def predict(self, image_HWC: NDArray[np.uint8]) -> Finding:
         """As `Cascade.predict`, without its figures of quality."""
-        image_SSC = network_image(image_HWC, self.manifest.image_size)
+        image_SSC = network_image(image_HWC, self.spec.image_size)
         start = time.perf_counter()
         self.tensors = self.infer(image_SSC)
         self.networks_ms.append(1e3 * (time.perf_counter() - start))
-        answers = answers_from_logits(self.manifest, self.tensors, *image_HWC.shape[:2])
+        answers = answers_from_logits(self.spec, self.tensors, *image_HWC.shape[:2])
         return Finding(
             mask_HW=answers.mask_HW,
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
-            exclusive=self.manifest.results.exclusive,
+            exclusive=self.spec.outputs.exclusive,
             class_maps=answers.class_maps,
             quality={},
             timings_ms={"total": self.networks_ms[-1]},
-            bundle=self.manifest.name,
+            bundle=self.spec.name,
             backend="",
             precision="",
         )
@@ -138,20 +139,20 @@ def cpu_cascades(bundle: Bundle, threads: int, stack: contextlib.ExitStack) -> d
     for name in installed():
         backend = open_backend(name, "cpu", threads)
         for precision, files in backend.precisions.items():
-            if files in bundle.manifest.precisions() and (name, precision) != _FP16_EMULATED:
+            if files in bundle.spec.file_kinds() and (name, precision) != _FP16_EMULATED:
                 cascade = Cascade(bundle, backend, precision)
                 ways[f"{name} {precision.upper()}"] = stack.enter_context(cascade)
     return ways
 
 
 def open_contender(
-    kind: Kind, source: Path, manifest: Manifest, threads: int, stack: contextlib.ExitStack
+    kind: Kind, source: Path, spec: CascadeSpec, threads: int, stack: contextlib.ExitStack
 ) -> Infer:
     """All networks of ``source`` in one call; `EnvironmentUnusable` without their library."""
     try:
         if kind == "fused":
-            return _open_fused(source, manifest, threads)
-        return _open_pytorch(source, manifest, threads, stack)
+            return _open_fused(source, spec, threads)
+        return _open_pytorch(source, spec, threads, stack)
     except ImportError as error:
         raise EnvironmentUnusable(
             f"{error.name} is not installed; this comparison needs `pip install '.[export]'` "
@@ -159,7 +160,7 @@ def open_contender(
         ) from error
 
 
-def _open_fused(path: Path, manifest: Manifest, threads: int) -> Infer:
+def _open_fused(path: Path, spec: CascadeSpec, threads: int) -> Infer:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -168,7 +169,7 @@ def _open_fused(path: Path, manifest: Manifest, threads: int) -> Infer:
     # Its threads spin while it runs, as they do by default, and sleep during the others' turns.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = list(manifest.results.names())
+    names = list(spec.outputs.names())
     if missing := set(names) - {value.name for value in session.get_outputs()}:
         raise UsageError(f"{path.name} has no output {', '.join(sorted(missing))}")
 
@@ -178,26 +179,24 @@ def _open_fused(path: Path, manifest: Manifest, threads: int) -> Infer:
     return infer
 
 
-def _open_pytorch(
-    run: Path, manifest: Manifest, threads: int, stack: contextlib.ExitStack
-) -> Infer:
+def _open_pytorch(run: Path, spec: CascadeSpec, threads: int, stack: contextlib.ExitStack) -> Infer:
     import torch
 
-    from ckd.train.run_folder import load_run
+    from ckd.train.fitting.run_folder import load_run
     from ckd.train.systems.rewrite import explained
 
     _, system = load_run(run)
-    if manifest.results.class_map is not None:
+    if spec.outputs.class_map is not None:
         system = explained(system)
     system.to(memory_format=torch.channels_last)  # as in training; the faster one for MobileNetV2
-    if (system.labels, system.image_size) != (manifest.labels, manifest.image_size):
+    if (system.labels, system.image_size) != (spec.labels, spec.image_size):
         raise UsageError(
             f"{run} has classes {', '.join(system.labels)} at {system.image_size} px; "
-            f"the bundle has {', '.join(manifest.labels)} at {manifest.image_size} px"
+            f"the bundle has {', '.join(spec.labels)} at {spec.image_size} px"
         )
     stack.callback(torch.set_num_threads, torch.get_num_threads())
     torch.set_num_threads(threads)
-    names = manifest.results.names()
+    names = spec.outputs.names()
 
     @torch.inference_mode()
     def infer(image_SSC: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:

@@ -101,8 +101,8 @@ def latency(
         }
         for kind, source in sources.items():
             if kind != "chain":
-                infer = open_contender(kind, source, cascade.manifest, threads, stack)
-                racing[kind] = Whole(infer, cascade.manifest, frame_HWC)
+                infer = open_contender(kind, source, cascade.spec, threads, stack)
+                racing[kind] = Whole(infer, cascade.spec, frame_HWC)
         errors = compare(racing, setting.precision)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
         power = measure_power(lambda: cascade.predict(frame_HWC), rails) if rails else None
@@ -112,7 +112,7 @@ def latency(
     return LatencyReport(
         bundle=cascade.bundle_id,
         weights=weights,
-        image_size=cascade.manifest.image_size,
+        image_size=cascade.spec.image_size,
         backend=setting.backend,
         device=setting.device,
         precision=cascade.precision,

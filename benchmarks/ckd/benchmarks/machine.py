@@ -15,8 +15,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from ckd.contract.version import ckd_version
-from ckd.runtime.backends import usable_cores
-from ckd.runtime.cpu import cpu_flags, cpu_name
+from ckd.runtime.cpu import cpu_flags, cpu_name, usable_cores
 
 #: Instructions that decide how fast a convolution or matrix product can be.
 FLAGS: Final = (

@@ -24,7 +24,7 @@ from ckd.contract.bundle import Bundle
 #: What is imported before a contender other than the chain can load its networks.
 _LIBRARIES: Final[Mapping[Kind, str]] = {
     "fused": "onnxruntime",
-    "pytorch": "ckd.train.fit",
+    "pytorch": "ckd.train.fitting.fit",
 }
 
 
@@ -89,9 +89,9 @@ def print_memory(
             cascade = stack.enter_context(setting.load(bundle))
             step = Chain(cascade, frame_HWC)
         else:
-            manifest = Bundle(Path(bundle)).manifest
-            infer = open_contender(kind, Path(source), manifest, int(threads), stack)
-            step = Whole(infer, manifest, frame_HWC)
+            spec = Bundle(Path(bundle)).spec
+            infer = open_contender(kind, Path(source), spec, int(threads), stack)
+            step = Whole(infer, spec, frame_HWC)
         for _ in range(3):
             step()
     print(json.dumps([libraries_mb, peak_memory_mb(), file_pages_mb()]))

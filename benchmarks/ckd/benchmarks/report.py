@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from ckd.benchmarks.machine import Conditions, Machine
@@ -115,24 +114,6 @@ class LatencyReport:
     def to_markdown(self) -> str:
         """Tables for people."""
         return "\n\n".join(_sections(self)) + "\n"
-
-
-def write_report(report: LatencyReport, folder: Path) -> list[str]:
-    """Write ``latency.json``, ``latency.md`` and, with matplotlib installed, ``latency.png``.
-
-    Returns:
-        Names of the files written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "latency.json").write_text(report.to_json(), encoding="utf-8")
-    (folder / "latency.md").write_text(report.to_markdown(), encoding="utf-8")
-    written = ["latency.json", "latency.md"]
-    try:
-        from ckd.benchmarks.picture import write_picture
-    except ImportError:
-        return written
-    write_picture(report, folder / "latency.png")
-    return [*written, "latency.png"]
 
 
 def _sections(report: LatencyReport) -> Iterable[str]:

@@ -23,7 +23,7 @@ from ckd.benchmarks.measure import (
 from ckd.benchmarks.size import Size, size_of
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.train.data.samples import SampleSet
+from ckd.data.samples import SampleSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +88,8 @@ def side_by_side(
         InputError: an image cannot be read, or has a label that a bundle does not know.
     """
     before = activity()
-    trained = {bundle.manifest.name: bundle for bundle in map(Bundle, bundles)}
-    opened = trained | {bundle.manifest.name: bundle for bundle in map(Bundle, untrained)}
+    trained = {bundle.spec.name: bundle for bundle in map(Bundle, bundles)}
+    opened = trained | {bundle.spec.name: bundle for bundle in map(Bundle, untrained)}
     if len(opened) < len(bundles) + len(untrained):
         raise UsageError("two bundles have one name; export one of them anew with --name")
     frame_HWC = frame()
@@ -111,9 +111,9 @@ def side_by_side(
         sides=tuple(
             Side(
                 bundle=f"{name}@{bundle.digest()[:12]}",
-                system=bundle.manifest.system,
-                num_networks=len(bundle.manifest.nodes),
-                image_size=bundle.manifest.image_size,
+                system=bundle.spec.system,
+                num_networks=len(bundle.spec.nodes),
+                image_size=bundle.spec.image_size,
                 size=size_of(bundle),
                 frame={
                     way: latency_from_samples(frame_ms[f"{name} {way}"], warmup)

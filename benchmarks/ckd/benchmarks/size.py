@@ -44,7 +44,7 @@ def size_of(bundle: Bundle) -> Size:
             "onnx is not installed; sizes need `pip install '.[export]'` in the project's folder"
         ) from error
     parameters = macs = num_bytes = 0
-    for node in bundle.manifest.nodes:
+    for node in bundle.spec.nodes:
         data = bundle.read(node.files["fp32"])
         model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
         held = {i.name: tuple(i.dims) for i in model.graph.initializer}

@@ -14,13 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
 from ckd.contract.labels import ISIC2017
+from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
 from ckd.export.folds import folded
 from ckd.export.onnx import export_onnx
-from ckd.train.config import Recipe
-from ckd.train.data.synthetic import dermoscopy
-from ckd.train.recipes import find_recipe
-from ckd.train.run_folder import load_run
+from ckd.train.fitting.run_folder import load_run
+from ckd.train.recipes.catalogue import find_recipe
+from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import explained, merged
 
@@ -81,7 +81,7 @@ def export_fused(run: Path, folder: Path, like: Path, *, folds: bool) -> Path:
     It gives the answers that the bundle ``like`` gives, class maps too if that has them.
     """
     _, system = load_run(run)
-    if Bundle(like).manifest.results.class_map is not None:
+    if Bundle(like).spec.outputs.class_map is not None:
         system = explained(system)
     system = folded(system) if folds else system
     whole = merged(system, [node.name for node in system.nodes], "fused")
@@ -98,7 +98,7 @@ def int8_bundle(bundle: Path, images: Mapping[str, Path], out: Path) -> Path:
 
 
 def _write_run(recipe: Recipe, system: System, out: Path) -> None:
-    """What `ckd.train.run_folder.load_run` reads."""
+    """What `ckd.train.fitting.run_folder.load_run` reads."""
     for stage in recipe.stages:
         (out / stage.name).mkdir(parents=True)
         weights = {name: system.networks[name].state_dict() for name in stage.nodes}

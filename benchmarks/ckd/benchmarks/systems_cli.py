@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from ckd.contract import console
+from ckd import console
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.runtime.backends import usable_cores
+from ckd.runtime.cpu import usable_cores
 
 
 def accuracy_command(
@@ -31,9 +31,9 @@ def accuracy_command(
 ) -> None:
     """Score deployed bundles by the official ISIC scores, each as a device would run it."""
     from ckd.benchmarks.accuracy import accuracy, accuracy_table
+    from ckd.data.layouts import read_unseen
+    from ckd.data.samples import numbered_as
     from ckd.runtime.cascade import Cascade
-    from ckd.train.data.layouts import read_unseen
-    from ckd.train.data.samples import numbered_as
 
     if data is None:
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
@@ -43,12 +43,12 @@ def accuracy_command(
         cascades = [
             stack.enter_context(Cascade.load(path, backend, device, precision)) for path in chosen
         ]
-        manifests = [cascade.manifest for cascade in cascades]
-        samples = read_unseen(data, split, manifests)
-        for manifest in manifests:
-            numbered_as(manifest.labels, samples, exclusive=manifest.results.exclusive)
+        specs = [cascade.spec for cascade in cascades]
+        samples = read_unseen(data, split, specs)
+        for spec in specs:
+            numbered_as(spec.labels, samples, exclusive=spec.outputs.exclusive)
         found = [
-            accuracy(cascade, samples, console.progress_bar(cascade.manifest.name))
+            accuracy(cascade, samples, console.progress_bar(cascade.spec.name))
             for cascade in cascades
         ]
     if as_json:
@@ -76,12 +76,12 @@ def side_by_side_command(
         to_markdown,
         write_side_by_side,
     )
-    from ckd.train.data.layouts import read_unseen
+    from ckd.data.layouts import read_unseen
 
     if out is not None:
         console.make_folder(out)
-    manifests = [Bundle(bundle).manifest for bundle in bundles]
-    samples = None if data is None else read_unseen(data, "val", manifests)
+    specs = [Bundle(bundle).spec for bundle in bundles]
+    samples = None if data is None else read_unseen(data, "val", specs)
     with tempfile.TemporaryDirectory() as name:
         found = side_by_side(
             bundles,
@@ -102,7 +102,7 @@ def _untrained(recipes: Sequence[str], folder: Path) -> list[Path]:
     if not recipes:
         return []
     from ckd.benchmarks.subjects import export_run, untrained_run
-    from ckd.train.recipes import find_recipe
+    from ckd.train.recipes.catalogue import find_recipe
 
     names = [find_recipe(recipe).name for recipe in recipes]  # all, before any is built
     if len(set(names)) < len(names):

@@ -20,8 +20,8 @@ from ckd.calibration.trials import WORTH_IT, Bench, Trial
 from ckd.contract.bundle import Bundle, check_new
 from ckd.contract.errors import GateFailed, InputError
 from ckd.contract.labels import label_of
-from ckd.contract.manifest import Manifest
-from ckd.train.data.samples import SampleSet, numbered_as
+from ckd.contract.spec import CascadeSpec
+from ckd.data.samples import SampleSet, numbered_as
 
 
 def search(
@@ -54,14 +54,14 @@ def search(
         GateFailed: nothing in INT8 is both faster and within the budget.
     """
     check_new(out)
-    exclusive = source.manifest.results.exclusive
-    samples = numbered_as(source.manifest.labels, samples, exclusive=exclusive)
-    _check_judges(samples, source.manifest)
+    exclusive = source.spec.outputs.exclusive
+    samples = numbered_as(source.spec.labels, samples, exclusive=exclusive)
+    _check_judges(samples, source.spec)
     check_apart(images, samples)
     bench = Bench(source, images, samples, budget, setting, progress)
     taken: dict[str, Trial] = {}
     effects: list[Effect] = []
-    for node in source.manifest.nodes:
+    for node in source.spec.nodes:
         name = node.name
         if not planned_layers(source, node, setting):
             continue
@@ -104,15 +104,15 @@ def _share(trial: Trial, budget: Budget) -> float:
     return max(cost.largest_share(budget) for cost in trial.costs.values())
 
 
-def _check_judges(samples: SampleSet, manifest: Manifest) -> None:
+def _check_judges(samples: SampleSet, spec: CascadeSpec) -> None:
     """A limit on what cannot be measured would always be kept."""
-    results = manifest.results
-    if (results.mask_logits or results.coarse_logits) and not len(samples.with_masks()):
+    outputs = spec.outputs
+    if (outputs.mask_logits or outputs.coarse_logits) and not len(samples.with_masks()):
         raise InputError(f"{samples.name}: no masks, so what INT8 costs them cannot be told")
-    if results.class_logits is None:
+    if outputs.class_logits is None:
         return
-    there = {label_of(manifest.labels, s.label) for s in samples.samples if s.label is not None}
-    for task in manifest.tasks:
+    there = {label_of(spec.labels, s.label) for s in samples.samples if s.label is not None}
+    for task in spec.tasks:
         if task not in there or there == {task}:
             which = "every" if task in there else "no"
             raise InputError(

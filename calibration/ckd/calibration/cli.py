@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ckd.contract import console
+from ckd import console
 
 if TYPE_CHECKING:
     from ckd.contract.bundle import Bundle
@@ -141,7 +141,7 @@ def sensitivity_command(
     )
     record = [effect.as_dict() for effect in effects]
     (out / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
-    plot_sensitivity(effects, out / "sensitivity.png", source.manifest.name)
+    plot_sensitivity(effects, out / "sensitivity.png", source.spec.name)
     if as_json:
         print(json.dumps(record))
         return
@@ -175,12 +175,12 @@ def budget_command(
     from ckd.calibration.int8_bundle import QuantSetting
     from ckd.calibration.trials import Trial
     from ckd.contract.bundle import Bundle, check_new
+    from ckd.data.layouts import read_unseen
     from ckd.runtime.cascade import embedded_bundle
-    from ckd.train.data.layouts import read_unseen
 
     check_new(out)  # before anything is measured
     console.make_folder(out.parent)
-    samples = read_unseen(data, split, [Bundle(bundle or embedded_bundle()).manifest])
+    samples = read_unseen(data, split, [Bundle(bundle or embedded_bundle()).spec])
     source, usable = _prepare(images, bundle, limit)
 
     def tell(trial: Trial) -> None:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ckd.calibration.skin_tone import tone_of, typology_angle
 from ckd.contract.labels import label_of
-from ckd.contract.manifest import Manifest
-from ckd.contract.preprocess import read_rgb
-from ckd.contract.ranking import roc_auc
-from ckd.contract.results import Finding
-from ckd.train.data.masks import read_mask
-from ckd.train.data.samples import Sample, SampleSet
-from ckd.train.scores import ImageScore, score_finding
+from ckd.contract.spec import CascadeSpec
+from ckd.data.masks import read_mask
+from ckd.data.samples import Sample, SampleSet
+from ckd.finding.finding import Finding
+from ckd.picture.decode import read_rgb
+from ckd.scores.images import ImageScore, score_finding
+from ckd.scores.ranking import roc_auc
 
 #: Groups of fewer images say more about chance than about precision.
 MIN_GROUP = 10
@@ -115,7 +115,7 @@ def cost_of(
     given: Sequence[ImageScore],
     exact: Sequence[ImageScore],
     samples: SampleSet,
-    manifest: Manifest,
+    spec: CascadeSpec,
     groups: Mapping[str, Sequence[int]],
 ) -> Cost:
     """Compare two scores of each image; ``groups`` are indices of images, see `groups_of`."""
@@ -126,8 +126,8 @@ def cost_of(
     if given_NK is not None and exact_NK is not None:
         labels_N = np.array([-1 if s.label is None else s.label for s in samples.samples])
         changed_N = np.zeros(len(samples), bool)
-        for task in manifest.tasks:
-            k, cut = manifest.labels.index(task), manifest.thresholds.get(task, 0.5)
+        for task in spec.tasks:
+            k, cut = spec.labels.index(task), spec.thresholds.get(task, 0.5)
             one_N, other_N = exact_NK[:, k], given_NK[:, k]
             flipped_N = (one_N >= cut) != (other_N >= cut)
             changed_N |= flipped_N

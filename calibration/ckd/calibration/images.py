@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import InputError
-from ckd.contract.preprocess import read_rgb
+from ckd.data.samples import SampleSet
+from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 from ckd.runtime.sources.images import images_below
-from ckd.train.data.samples import SampleSet
 
 #: Fewer images leave the ranges to chance: a rare kind of lesion is then clipped.
 MIN_IMAGES = 50

@@ -12,13 +12,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ckd.calibration.chain import Chain, Progress
 from ckd.calibration.cpu_file import non_negative_tensors, to_unsigned
 from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.quantize import Method
-from ckd.contract.bundle import CASCADE, HASHES, Bundle, check_new, move_new, write_hashes
+from ckd.calibration.upstream import Progress, Upstream
+from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.manifest import Manifest, NodeSpec
+from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.runtime.acceptance import (
     CASES_INT8,
     TOLERANCES,
@@ -26,8 +28,8 @@ from ckd.runtime.acceptance import (
     golden_images,
     pack_cases,
 )
-from ckd.runtime.backends import open_backend
-from ckd.runtime.cascade import Cascade
+from ckd.runtime.backends.selection import open_backend
+from ckd.runtime.chain import Chain
 
 CALIBRATION: Final = "calibration.json"
 #: Begins the part of a model card that holds for one choice of INT8 only.
@@ -54,10 +56,10 @@ class QuantSetting:
     keep_float: tuple[str, ...] = ()
     tensorrt: bool = True
 
-    def files(self, manifest: Manifest) -> Mapping[str, str]:
+    def files(self, spec: CascadeSpec) -> Mapping[str, str]:
         """Kind of the float file -> kind of the INT8 file to make of it."""
         wanted = {"fp32": "int8.cpu"} | ({"fp16": "int8"} if self.tensorrt else {})
-        return {kind: made for kind, made in wanted.items() if kind in manifest.precisions()}
+        return {kind: made for kind, made in wanted.items() if kind in spec.file_kinds()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,12 @@ def quantise_bundle(
         InputError: an image cannot be read, or a range is not finite.
     """
     check_new(out)
-    manifest = source.manifest
+    spec = source.spec
     golden_NSS3 = golden_images(source)
-    files = setting.files(manifest)
+    files = setting.files(spec)
     plan = {
         (node.name, kind): planned_layers(source, node, setting, kind)
-        for node in manifest.nodes
+        for node in spec.nodes
         for kind in files
     }
     changed = {name for (name, _), layers in plan.items() if layers}
@@ -110,24 +112,24 @@ def quantise_bundle(
         folder = Path(room) / "bundle"
         _copy(source, folder)
         non_negative: set[str] = set()  # tensors between the networks
-        with Chain(manifest, images, progress) as chain:
-            for node in manifest.nodes:
+        with Upstream(spec, images, progress) as upstream:
+            for node in spec.nodes:
                 kept = source.read(node.files["fp32"])
                 exact = onnx.load_from_string(kept).graph
                 for kind, name in files.items() if node.name in changed else ():
                     model = onnx.load_from_string(source.read(node.files[kind]))
                     layers = plan[node.name, kind]
-                    signed = chain.quantise(node, model, layers, setting.method, kind)
+                    signed = upstream.quantise(node, model, layers, setting.method, kind)
                     made = to_unsigned(signed, non_negative) if kind == "fp32" else signed
                     content = made.SerializeToString(deterministic=True)
                     (folder / f"{node.name}.{name}.onnx").write_bytes(content)
                     kept = content if kind == "fp32" else kept
-                chain.append(node, kept)
+                upstream.append(node, kept)
                 non_negative |= {*node.outputs} & non_negative_tensors(exact, non_negative)
-        quantised = _with_int8(manifest, files, changed)
-        (folder / CASCADE).write_text(quantised.to_json())
+        quantised = _with_int8(spec, files, changed)
+        (folder / CASCADE).write_text(spec_to_json(quantised))
         if (card := folder / "model_card.md").is_file():
-            before, after = (", ".join(m.precisions()) for m in (manifest, quantised))
+            before, after = (", ".join(m.file_kinds()) for m in (spec, quantised))
             text = without_cost(card.read_text())
             card.write_text(text.replace(f"- Precisions: {before}\n", f"- Precisions: {after}\n"))
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
@@ -135,8 +137,8 @@ def quantise_bundle(
         (folder / CALIBRATION).write_text(_record(images, setting))
         write_hashes(folder)
         bundle = Bundle(folder)
-        with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "int8") as cascade:
-            (folder / CASES_INT8).write_bytes(_answers(cascade, golden_NSS3))
+        with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "int8") as chain:
+            (folder / CASES_INT8).write_bytes(_answers(chain, golden_NSS3))
         write_hashes(folder)
         move_new(folder, out)
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
@@ -157,14 +159,14 @@ def planned_layers(
     Raises:
         UsageError: the setting names a network or part that is not there.
     """
-    names = [n.name for n in source.manifest.nodes]
+    names = [n.name for n in source.spec.nodes]
     for kept in setting.keep_float:
         if kept.partition("/")[0] not in names:
             raise UsageError(f"no network {kept!r} in {source.path}; it has {', '.join(names)}")
     if node.name in setting.keep_float:
         return []
     model = onnx.load_from_string(source.read(node.files[kind]))
-    layers = quantised_layers(model, set(source.manifest.results.names()), setting.residual_adds)
+    layers = quantised_layers(model, set(source.spec.outputs.names()), setting.residual_adds)
     groups = layer_groups(model, layers)
     for kept in setting.keep_float:
         network, _, part = kept.partition("/")
@@ -173,10 +175,10 @@ def planned_layers(
     return [layer for layer in layers if any(layer in group for group in groups.values())]
 
 
-def _answers(cascade: Cascade, images_NSS3: NDArray[np.uint8]) -> bytes:
+def _answers(chain: Chain, images_NSS3: NDArray[np.uint8]) -> bytes:
     """What the INT8 networks say of the images of the golden cases."""
-    given = [cascade.run(image_SS3) for image_SS3 in images_NSS3]
-    names = cascade.manifest.results.names()
+    given = [chain.run_all(image_SS3) for image_SS3 in images_NSS3]
+    names = chain.spec.outputs.names()
     return pack_cases(
         images_NSS3, {name: np.concatenate([g[name] for g in given]) for name in names}
     )
@@ -184,7 +186,7 @@ def _answers(cascade: Cascade, images_NSS3: NDArray[np.uint8]) -> bytes:
 
 def _copy(source: Bundle, folder: Path) -> None:
     """Every file but those that are written anew."""
-    files = [item for node in source.manifest.nodes for item in node.files.items()]
+    files = [item for node in source.spec.nodes for item in node.files.items()]
     kept = {file for kind, file in files if not kind.startswith("int8")}
     stale = {file for _, file in files} - kept  # a network in float has its float file as INT8 one
     for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - stale:
@@ -192,14 +194,16 @@ def _copy(source: Bundle, folder: Path) -> None:
         (folder / name).write_bytes(source.read(name))
 
 
-def _with_int8(manifest: Manifest, files: Mapping[str, str], changed: Collection[str]) -> Manifest:
+def _with_int8(
+    spec: CascadeSpec, files: Mapping[str, str], changed: Collection[str]
+) -> CascadeSpec:
     """The INT8 file of a network that stays in float is its float one."""
 
     def of_float(by_kind: Mapping[str, Any]) -> dict[str, Any]:
         return {kind: what for kind, what in by_kind.items() if not kind.startswith("int8")}
 
     nodes = []
-    for node in manifest.nodes:
+    for node in spec.nodes:
         named = {
             made: f"{node.name}.{made}.onnx" if node.name in changed else node.files[kind]
             for kind, made in files.items()
@@ -207,9 +211,9 @@ def _with_int8(manifest: Manifest, files: Mapping[str, str], changed: Collection
         nodes.append(replace(node, files=of_float(node.files) | named))
     dtypes = {
         tensor: of_float(of) | {made: of[kind] for kind, made in files.items()}
-        for tensor, of in manifest.dtypes.items()
+        for tensor, of in spec.dtypes.items()
     }
-    return replace(manifest, nodes=tuple(nodes), dtypes=dtypes)
+    return replace(spec, nodes=tuple(nodes), dtypes=dtypes)
 
 
 def _record(images: Mapping[str, Path], setting: QuantSetting) -> str:
@@ -225,4 +229,4 @@ def _json(bundle: Bundle, name: str) -> dict[str, Any]:
 
 
 def _sizes(bundle: Bundle, kind: str) -> dict[str, int]:
-    return {n.name: bundle.files[n.files[kind]].size for n in bundle.manifest.nodes}
+    return {n.name: bundle.files[n.files[kind]].size for n in bundle.spec.nodes}

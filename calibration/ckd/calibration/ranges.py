@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError
-from ckd.contract.manifest import IMAGE
-from ckd.contract.preprocess import network_image, read_rgb
+from ckd.contract.wiring import IMAGE
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 
 #: Largest finite half-precision number.
@@ -55,7 +56,7 @@ def measure_ranges(
     """
     collected: dict[str, _Moments] = {}
     for number, path in enumerate(images, start=1):
-        tensors = cascade.run(network_image(read_rgb(path), cascade.manifest.image_size))
+        tensors = cascade.chain.run_all(network_image(read_rgb(path), cascade.spec.image_size))
         for name, values in tensors.items():
             if name == IMAGE:
                 continue

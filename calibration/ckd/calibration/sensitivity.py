@@ -14,17 +14,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ckd.calibration.chain import Chain
 from ckd.calibration.cpu_file import to_unsigned
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
-from ckd.contract.answers import Answers, answers_from_logits
+from ckd.calibration.upstream import Upstream
 from ckd.contract.bundle import Bundle, Content
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.manifest import IMAGE, NodeSpec
-from ckd.contract.preprocess import network_image, read_rgb
-from ckd.runtime.backends import open_backend
-from ckd.runtime.cascade import Cascade
+from ckd.contract.spec import NodeSpec
+from ckd.contract.wiring import IMAGE
+from ckd.finding.answers import Answers, answers_from_logits
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
+from ckd.runtime.backends.selection import open_backend
+from ckd.runtime.chain import Chain
 
 Kind = Literal["network", "part", "edge"]
 
@@ -70,34 +72,28 @@ def measure_sensitivity(
     """
     tell = progress or (lambda what, done, total: None)
     paths = list(images.values())
-    side = source.manifest.image_size
+    side = source.spec.image_size
     compared = [network_image(read_rgb(path), side) for path in paths[:num_compared]]
     with (
-        Cascade(source, open_backend("onnxruntime", "cpu", None), "fp32") as cascade,
-        Chain(source.manifest, images, progress) as chain,
+        Chain.of(source, open_backend("onnxruntime", "cpu", None), "fp32") as chain,
+        Upstream(source.spec, images, progress) as upstream,
     ):
-        exact = [_answer(cascade, image) for image in compared]
-        found = []
-        edges = sorted({name for node in source.manifest.nodes for name in node.inputs} - {IMAGE})
-        plan = [(node, *_parts(source, node, setting)) for node in source.manifest.nodes]
+        exact = [_answer(chain, image) for image in compared]
+        effects = []
+        edges = sorted({name for node in source.spec.nodes for name in node.inputs} - {IMAGE})
+        plan = [(node, *_parts(source, node, setting)) for node in source.spec.nodes]
         num_variants = sum(len(wanted) for _, _, wanted in plan)
         total = num_variants + len(edges)
-        variants = _variants(source, plan, setting, chain)
+        variants = _variants(source, plan, setting, upstream)
         for done, (kind, name, node, content) in enumerate(variants, start=1):
-            kept = cascade.engines[node.name]
-            replaced = cascade.backend.load(node, Content.of(content), chain.specs, "fp32")
-            replaced.bind(cascade.buffers)
-            cascade.engines[node.name] = replaced
-            found.append(_effect(kind, name, exact, [_answer(cascade, i) for i in compared]))
-            cascade.engines[node.name] = kept
-            replaced.close()
+            with chain.replaced(node.name, Content.of(content)):
+                effects.append(_effect(kind, name, exact, [_answer(chain, i) for i in compared]))
             tell("answers", done, total)
         for done, edge in enumerate(edges, start=num_variants + 1):
-            found.append(
-                _effect("edge", edge, exact, [_answer(cascade, i, edge) for i in compared])
-            )
+            given = [_answer(chain, image, edge) for image in compared]
+            effects.append(_effect("edge", edge, exact, given))
             tell("answers", done, total)
-    return found
+    return effects
 
 
 def _parts(
@@ -115,28 +111,26 @@ def _variants(
     source: Bundle,
     plan: Sequence[tuple[NodeSpec, onnx.ModelProto, Mapping[str, Sequence[str]]]],
     setting: QuantSetting,
-    chain: Chain,
+    upstream: Upstream,
 ) -> Iterator[tuple[Kind, str, NodeSpec, bytes]]:
     """One after the other: all of them at once would be many times the bundle."""
     for node, model, wanted in plan:
         for name, group in wanted.items():
-            signed = chain.quantise(node, model, group, setting.method)
+            signed = upstream.quantise(node, model, group, setting.method)
             kind: Kind = "part" if "/" in name else "network"
             yield kind, name, node, to_unsigned(signed).SerializeToString()
-        chain.append(node, source.read(node.files["fp32"]))  # the others keep their precision
+        upstream.append(node, source.read(node.files["fp32"]))  # the others keep their precision
 
 
-def _answer(cascade: Cascade, image_SS3: NDArray[np.uint8], rounded: str | None = None) -> Answers:
+def _answer(chain: Chain, image_SS3: NDArray[np.uint8], rounded: str | None = None) -> Answers:
     """The answer to an image, with one tensor rounded to 8 bits on its way."""
-    cascade.buffers[IMAGE].write(image_SS3[None])
-    for engine in cascade.engines.values():
-        engine.enqueue()
-        if rounded is not None and rounded in {spec.name for spec in engine.outputs}:
-            buffer = cascade.buffers[rounded]
+    for node in chain.steps(image_SS3):
+        if rounded in chain.spec.node(node).outputs:
+            buffer = chain.buffers[rounded]
             buffer.write(round_to_int8(buffer.read()))
-    names, side = cascade.manifest.results.names(), cascade.manifest.image_size
-    logits = {name: cascade.buffers[name].read() for name in names}
-    return answers_from_logits(cascade.manifest, logits, side, side)
+    names, side = chain.spec.outputs.names(), chain.spec.image_size
+    logits = {name: chain.buffers[name].read() for name in names}
+    return answers_from_logits(chain.spec, logits, side, side)
 
 
 def round_to_int8(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,12 +3,13 @@
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
 from ckd.calibration.int8_bundle import (
@@ -18,11 +19,13 @@ from ckd.calibration.int8_bundle import (
     quantise_bundle,
     without_cost,
 )
-from ckd.contract.bundle import Bundle, move_new, write_hashes
-from ckd.runtime.backends import installed, open_backend
+from ckd.contract.bundle import Bundle, move_new
+from ckd.contract.hashes import write_hashes
+from ckd.data.samples import SampleSet
+from ckd.runtime.backends.selection import installed, open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.train.data.samples import SampleSet
-from ckd.train.scores import ImageScore
+from ckd.runtime.stopwatch import Stopwatch
+from ckd.scores.images import ImageScore
 
 #: INT8 must take at most this share of the float32 time, or it is not worth what it costs.
 WORTH_IT: Final = 0.9
@@ -87,7 +90,7 @@ class Bench:
 
     def trial(self, int8: Mapping[str, Sequence[str]], out: Path | None = None) -> Trial:
         """Try networks in INT8, each with parts of it in float; write the bundle if it passes."""
-        names = [node.name for node in self.source.manifest.nodes]
+        names = [node.name for node in self.source.spec.nodes]
         kept = tuple(name for name in names if name not in int8)
         parts = tuple(dict.fromkeys(part for given in int8.values() for part in given))
         setting = replace(
@@ -136,7 +139,7 @@ class Bench:
     def _cost(self, cascade: Cascade) -> Cost:
         given = answer(cascade.predict, self.samples, self._told("INT8"))
         exact = self.exact[cascade.backend.name]
-        return cost_of(given, exact, self.samples, self.source.manifest, self.groups)
+        return cost_of(given, exact, self.samples, self.source.spec, self.groups)
 
     def _record(self, bundle: Path, found: Trial) -> None:
         """The cost goes with the bundle: for programs, and into the model card."""
@@ -159,15 +162,18 @@ def node_ms(cascades: Sequence[Cascade]) -> list[dict[str, float]]:
 
     Cascades take turns, so that whatever else the machine does slows all of them alike.
     """
+    side = cascades[0].spec.image_size
+    grey_SS3 = np.full((side, side, 3), 128, np.uint8)
     for cascade in cascades:
         cascade.warmup()
-    taken: list[dict[str, list[float]]] = [{n: [] for n in c.engines} for c in cascades]
+    taken: list[dict[str, list[float]]] = [{n: [] for n in c.chain.engines} for c in cascades]
     for _ in range(_RUNS):
         for cascade, times in zip(cascades, taken, strict=True):
-            for name, engine in cascade.engines.items():
-                start = time.perf_counter()
-                engine.enqueue()
-                times[name].append(1e3 * (time.perf_counter() - start))
+            watch = Stopwatch()
+            cascade.chain.run(grey_SS3, watch.lap)
+            laps_ms = watch.timings_ms()
+            for name, samples_ms in times.items():
+                samples_ms.append(laps_ms[name])
     return [{name: statistics.median(t) for name, t in times.items()} for times in taken]
 
 

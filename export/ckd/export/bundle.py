@@ -9,17 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new, write_hashes
+from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import GateFailed, UsageError
+from ckd.contract.hashes import write_hashes
 from ckd.contract.labels import headline_tasks
-from ckd.contract.manifest import IMAGE, Manifest, NodeSpec
+from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType
+from ckd.contract.wiring import IMAGE
 from ckd.export.folds import count_macs, folded
 from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import TORCH_DTYPES, export_onnx
 from ckd.export.parity import TOLERANCE, TensorParity, check_parity, expected_tensors, parity_images
 from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases, run_acceptance
-from ckd.runtime.backends import open_backend
+from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.train.systems.graph import System, tensor_shapes
 
@@ -95,18 +98,18 @@ def write_bundle(
         for step, (precision, node) in enumerate(wanted):
             tell(f"export {node.name}", step, steps)
             export_onnx(node, deployed, folder / _file(node.name, precision), precision)
-        manifest = _manifest(system, name, provenance, precisions)
-        (folder / CASCADE).write_text(manifest.to_json())
+        spec = _manifest(system, name, provenance, precisions)
+        (folder / CASCADE).write_text(spec_to_json(spec))
         images = parity_images(system.image_size)
         expected = expected_tensors(system, deployed, images)
-        answers = {tensor: expected[tensor] for tensor in manifest.results.names()}
+        answers = {tensor: expected[tensor] for tensor in spec.outputs.names()}
         (folder / CASES).write_bytes(pack_cases(images, answers))
         (folder / TOLERANCES).write_text(
             json.dumps({precision: asdict(limits) for precision, limits in ACCEPTANCE.items()})
             + "\n"
         )
         evidence = evidence or Evidence()
-        (folder / "model_card.md").write_text(model_card(manifest, evidence))
+        (folder / "model_card.md").write_text(model_card(spec, evidence))
         if evidence.scores is not None:
             scores = json.dumps(evidence.scores, indent=2)
             (folder / "evaluation.json").write_text(scores + "\n")
@@ -142,7 +145,7 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any
     tell("load networks", 1, 3)
     cases = {}
     backend = open_backend("onnxruntime", "cpu", None)
-    held = bundle.manifest.precisions()
+    held = bundle.spec.file_kinds()
     for precision in (p for p, files in backend.precisions.items() if files in held):
         with Cascade(bundle, backend, precision) as cascade:
             tell("acceptance cases", 2, 3)
@@ -150,7 +153,7 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any
     tell("done", 3, 3)
     return {
         "bundle": str(path),
-        "name": bundle.manifest.name,
+        "name": bundle.spec.name,
         "sha256": bundle.digest(),
         "num_files": len(bundle.files),
         "num_bytes": bundle.num_bytes(),
@@ -159,7 +162,7 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any
 
 
 def _check_acceptance(cascade: Cascade, bundle: Bundle) -> list[dict[str, Any]]:
-    cases = run_acceptance(cascade, bundle)
+    cases = run_acceptance(cascade.chain, bundle)
     failed = [case for case in cases if not case.passed]
     if failed:
         raise GateFailed(
@@ -171,10 +174,10 @@ def _check_acceptance(cascade: Cascade, bundle: Bundle) -> list[dict[str, Any]]:
 
 def _manifest(
     system: System, name: str, provenance: Mapping[str, Any], precisions: Sequence[str]
-) -> Manifest:
+) -> CascadeSpec:
     shapes = dict(tensor_shapes(system))
     shapes[IMAGE] = (1, system.image_size, system.image_size, 3)
-    return Manifest(
+    return CascadeSpec(
         name=name,
         system=system.name,
         labels=system.labels,
@@ -189,7 +192,7 @@ def _manifest(
             )
             for node in system.nodes
         ),
-        results=system.results,
+        outputs=system.outputs,
         # The official scorers cut diagnoses at one half.
         thresholds={"mask": system.mask_threshold, **dict.fromkeys(system.labels, 0.5)},
         provenance=provenance,

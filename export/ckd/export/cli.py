@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ckd.contract import console
+from ckd import console
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
 
 if TYPE_CHECKING:
-    from ckd.train.config import Recipe
+    from ckd.train.recipes.recipe import Recipe
     from ckd.train.systems.graph import System
 
 cli = console.app("Turn a trained run into a bundle that a device can run, and verify bundles.")
@@ -59,7 +59,7 @@ def bundle(
     """Export every network to ONNX, prove the chain equal to PyTorch, and write a bundle."""
     from ckd.export.bundle import write_bundle
     from ckd.export.model_card import Evidence
-    from ckd.train.run_folder import load_run
+    from ckd.train.fitting.run_folder import load_run
     from ckd.train.systems.rewrite import explained
 
     try:
@@ -124,6 +124,18 @@ def verify(
     )
     passed = ", ".join(f"{len(cases)} in {which}" for which, cases in report["cases"].items())
     print(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")
+
+
+@cli.command("upgrade")
+def upgrade(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or zip file of schema 1.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
+) -> None:
+    """Make a bundle that an older version of ckd wrote readable for this one."""
+    from ckd.export.upgrade import upgrade_bundle
+
+    upgrade_bundle(bundle, out)
+    print(f"{out}: the networks of {bundle}, described anew; its hashes are others")
 
 
 @cli.command("engine")
@@ -196,7 +208,7 @@ def merged_as(system: "System", wish: str) -> "System":
 
 
 def _provenance(run: Path, recipe: "Recipe", licence: str) -> dict[str, Any]:
-    from ckd.train.run_folder import load_data
+    from ckd.train.fitting.run_folder import load_data
 
     data = load_data(run)
     return {

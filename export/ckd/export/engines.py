@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from ckd.contract import console
+from ckd import console
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
-from ckd.runtime.backends import open_backend, why_no_gpu
-from ckd.runtime.backends.tensorrt import TensorRtBackend, TensorRtEngine
-from ckd.runtime.backends.tensorrt_kept import Kept, KeptEngines
-from ckd.runtime.backends.tensorrt_sdk import TensorRt, import_tensorrt
+from ckd.runtime.backends.selection import open_backend
+from ckd.runtime.backends.tensorrt.backend import TensorRtBackend, TensorRtEngine
+from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines
+from ckd.runtime.backends.tensorrt.sdk import TensorRt, import_tensorrt
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.certificate import Certificate, certify
+from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.engine_cache import EngineCache, Entry
 
 
@@ -79,8 +80,8 @@ def build_engines(
     certificates = {}
     for precision in wanted:
         with Cascade(bundle, backend, precision) as cascade:
-            engines += [cast(TensorRtEngine, e).kept for e in cascade.engines.values()]
-            if (certificate := certify(cascade, bundle)) is not None:
+            engines += [cast(TensorRtEngine, e).kept for e in cascade.chain.engines.values()]
+            if (certificate := certify(cascade.chain, bundle)) is not None:
                 certificates[precision] = certificate
     return _kept(EngineReport(tuple(engines), certificates, None))
 
@@ -97,7 +98,7 @@ def describe(entry: Entry) -> dict[str, str]:
 
 
 def _checked(bundle: Bundle, precisions: Sequence[str] | None) -> list[str]:
-    known, held = TensorRtBackend.precisions, bundle.manifest.precisions()
+    known, held = TensorRtBackend.precisions, bundle.spec.file_kinds()
     if unknown := [p for p in precisions or () if p not in known]:
         raise UsageError(f"unknown precision {unknown[0]!r}; expected {', '.join(known)}")
     if missing := [p for p in precisions or () if known[p] not in held]:
@@ -139,15 +140,15 @@ def _build_ahead(
             f"{tensorrt.name} builds on the GPU that it builds for, and there is none: {why}"
         )
     kept = KeptEngines(tensorrt, None)
-    manifest = bundle.manifest
+    spec = bundle.spec
     engines = []
     for precision in precisions:
         files = TensorRtBackend.precisions[precision]
-        specs = {name: manifest.spec(name, files) for name in manifest.shapes}
+        specs = {name: spec.tensor(name, files) for name in spec.shapes}
         engines += [
             replace(
                 kept.fetch(node, bundle.content(node.files[files]), specs, precision), content=None
             )
-            for node in manifest.nodes
+            for node in spec.nodes
         ]
     return EngineReport(tuple(engines), {}, why)

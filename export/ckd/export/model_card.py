@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ckd.contract.labels import lesion_name
-from ckd.contract.manifest import Manifest
-from ckd.contract.results import NOTICE
+from ckd.contract.spec import CascadeSpec
+from ckd.finding.finding import NOTICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,27 +35,27 @@ _LIMITS = """\
 _INDEPENDENT = "; each a yes/no question of its own, an image may be of none"
 
 
-def model_card(manifest: Manifest, evidence: Evidence) -> str:
+def model_card(spec: CascadeSpec, evidence: Evidence) -> str:
     """Markdown text of a bundle's model card."""
-    provenance, exclusive = manifest.provenance, manifest.results.exclusive
+    provenance, exclusive = spec.provenance, spec.outputs.exclusive
     other_kinds = (
         "one of another kind gets the most similar"
         if exclusive
         else "to be none of them does not make a lesion harmless"
     )
-    labels = ", ".join(f"{label} ({lesion_name(label)})" for label in manifest.labels)
+    labels = ", ".join(f"{label} ({lesion_name(label)})" for label in spec.labels)
     lines = [
-        f"# {manifest.name}",
+        f"# {spec.name}",
         "",
         f"**{NOTICE}**",
         "",
         "## What it is",
         "",
-        f"- System: {manifest.system}; networks: {', '.join(n.name for n in manifest.nodes)}",
-        f"- Input: 8-bit RGB, squashed to {manifest.image_size} x {manifest.image_size} px",
+        f"- System: {spec.system}; networks: {', '.join(n.name for n in spec.nodes)}",
+        f"- Input: 8-bit RGB, squashed to {spec.image_size} x {spec.image_size} px",
         f"- Labels: {labels}{'' if exclusive else _INDEPENDENT}",
-        f"- Precisions: {', '.join(manifest.precisions())}",
-        *_explanations(manifest),
+        f"- Precisions: {', '.join(spec.file_kinds())}",
+        *_explanations(spec),
         "",
         "## Where the weights come from",
         "",
@@ -78,13 +78,13 @@ def model_card(manifest: Manifest, evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
-def _explanations(manifest: Manifest) -> list[str]:
-    if manifest.results.class_map is None:
+def _explanations(spec: CascadeSpec) -> list[str]:
+    if spec.outputs.class_map is None:
         return []
-    height, width = manifest.shapes[manifest.results.class_map][2:]
+    height, width = spec.shapes[spec.outputs.class_map][2:]
     return [
         f"- Explanations: class activation maps of {height} x {width} places; what they cannot "
-        "say stands in `ckd.contract.explanation`"
+        "say stands in `ckd.finding.explanation`"
     ]
 
 

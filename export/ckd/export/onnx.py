@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ckd.contract.errors import EngineError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
 from ckd.train.networks.image_input import ImageInput
 from ckd.train.systems.graph import Node, System, tensor_shapes
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ckd.contract.errors import GateFailed
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
+from ckd.data.synthetic.write import dermoscopy
 from ckd.runtime.cascade import Cascade
-from ckd.train.data.synthetic import dermoscopy
 from ckd.train.systems.graph import System
 
 #: Largest difference of any element, in standard deviations of its tensor. Trained MobileNetV2
@@ -60,7 +60,7 @@ def expected_tensors(
     """What the chain must say: the answers of the system as trained, and between the networks the
     tensors of its folded form, which may mean something else (see `ckd.export.folds`)."""
     trained = torch_tensors(system, images_NSS3)
-    answers = {name: trained[name] for name in system.results.names()}
+    answers = {name: trained[name] for name in system.outputs.names()}
     return {**torch_tensors(deployed, images_NSS3), **answers}
 
 
@@ -76,9 +76,9 @@ def check_parity(
         GateFailed: a tensor differs by more than ``tolerance`` standard deviations, or is not
             finite; nothing may be released.
     """
-    given = [cascade.run(image) for image in images_NSS3]
+    given = [cascade.chain.run_all(image) for image in images_NSS3]
     report = []
-    for name in (name for name in cascade.manifest.shapes if name != IMAGE):
+    for name in (name for name in cascade.spec.shapes if name != IMAGE):
         got = np.concatenate([tensors[name] for tensors in given]).astype(np.float32)
         error = float(np.abs(got - expected[name]).max())
         report.append(TensorParity(name, error, float(expected[name].std())))

@@ -1,38 +1,25 @@
 """A bundle on disk: a folder, or the same tree zipped, whose every byte is accounted for.
 
-`MANIFEST.json` lists size and SHA-256 of every other file. Files are read once, checked, and handed
+`hashes.json` lists size and SHA-256 of every other file. Files are read once, checked, and handed
 on as bytes, so what was checked is what is used.
 """
 
 import hashlib
-import json
 import os
-import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
+from ckd.contract.cascade_json import spec_from_json
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.manifest import Manifest, manifest_from_json
+from ckd.contract.hashes import HASHES, MAX_HASHES_BYTES, FileRecord, read_hashes
+from ckd.contract.spec import CascadeSpec
 
 CASCADE: Final = "cascade.json"
-HASHES: Final = "MANIFEST.json"
-#: Of a signed bundle; it signs `MANIFEST.json`, so it cannot be listed there.
-SIGNATURE: Final = "MANIFEST.sig"
-
-#: No file of a bundle is larger: ONNX ends at 2 GiB. Nothing beyond is read into memory.
-MAX_FILE_BYTES: Final = 2 << 30
-_MAX_HASHES_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """Size in bytes and SHA-256 of one file of a bundle."""
-
-    size: int
-    sha256: str
+#: Lists the files of bundles of schema 1, in place of `hashes.json`.
+_SCHEMA_1: Final = "MANIFEST.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +42,7 @@ class Bundle:
         path: folder or .zip file.
 
     Raises:
-        BundleError: missing, without `MANIFEST.json` or `cascade.json`, altered, or not understood.
+        BundleError: missing, without `hashes.json` or `cascade.json`, altered, or not understood.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,17 +55,14 @@ class Bundle:
                 raise BundleError(f"{path}: neither a bundle folder nor a zip file") from error
         elif not path.is_dir():
             raise BundleError(f"{path}: no such bundle; `ckd-export bundle` makes one")
-        listed = self._raw(HASHES, _MAX_HASHES_BYTES)
+        listed = self._raw(HASHES, MAX_HASHES_BYTES)
         self._digest = hashlib.sha256(listed).hexdigest()
         try:
-            self.files = {
-                _checked_name(name): _file_record(record)
-                for name, record in json.loads(listed).items()
-            }
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            self.files = read_hashes(listed)
+        except ValueError as error:
             raise BundleError(f"{path}: {HASHES} is malformed ({error})") from error
-        self.manifest: Manifest = manifest_from_json(self.read(CASCADE))
-        for node in self.manifest.nodes:
+        self.spec: CascadeSpec = spec_from_json(self.read(CASCADE))
+        for node in self.spec.nodes:
             for file in node.files.values():
                 self._record(file)
 
@@ -106,10 +90,15 @@ class Bundle:
         """Read every file; `BundleError` names the first that is missing, changed or not listed."""
         for name in self.files:
             self.read(name)
-        if unlisted := sorted(self._present() - {*self.files, HASHES, SIGNATURE}):
+        if unlisted := sorted(self._present() - {*self.files, HASHES}):
             raise BundleError(
                 f"{self.path}: {unlisted[0]!r} is not listed in {HASHES}; delete it from the bundle"
             )
+
+    @property
+    def id(self) -> str:
+        """Name and first digits of the digest: which bundle this is, for people."""
+        return f"{self.spec.name}@{self.digest()[:12]}"
 
     def digest(self) -> str:
         """One SHA-256 that identifies all content."""
@@ -142,27 +131,14 @@ class Bundle:
             with path.open("rb") as file:
                 return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
         except (KeyError, FileNotFoundError):
+            if name == HASHES and _SCHEMA_1 in self._present():
+                raise BundleError(
+                    f"{self.path}: made by an older version of ckd (schema 1); "
+                    f"`ckd-export upgrade {self.path} --out NEW` makes one of it that can be read"
+                ) from None
             raise BundleError(f"{self.path}: {name} is missing; the bundle is incomplete") from None
         except Exception as error:  # a damaged zip raises whatever its bytes lead to
             raise BundleError(f"{self.path}: {name} cannot be read ({error})") from error
-
-
-def _checked_name(name: str) -> str:
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
-        raise ValueError(f"{name!r} points outside the bundle")
-    if not name.isprintable():
-        raise ValueError(f"{name!r} is no file name")
-    return name
-
-
-def _file_record(record: Mapping[str, object]) -> FileRecord:
-    size, sha256 = record["size"], record["sha256"]
-    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
-        raise ValueError(f"{size!r} is no file size")
-    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise ValueError(f"{sha256!r} is no SHA-256")
-    return FileRecord(size, sha256)
 
 
 def check_new(out: Path) -> None:
@@ -179,17 +155,3 @@ def move_new(folder: Path, out: Path) -> None:
         if out.exists():
             raise UsageError(f"{out} was made by another process meanwhile; remove it") from error
         raise
-
-
-def write_hashes(folder: Path) -> None:
-    """Write `MANIFEST.json` for every other file in a folder: the last step of making a bundle."""
-    records = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != HASHES:
-            content = path.read_bytes()
-            records[name] = {
-                "size": len(content),
-                "sha256": hashlib.sha256(content).hexdigest(),
-            }
-    (folder / HASHES).write_text(json.dumps(records, indent=2) + "\n")

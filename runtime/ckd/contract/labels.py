@@ -42,7 +42,7 @@ def headline_tasks(tasks: Sequence[str], labels: Sequence[str]) -> tuple[str, ..
 def label_of(labels: Sequence[str], index: int) -> str:
     """The label of that index; the one past the last stands for none of them.
 
-    Only systems whose labels do not exclude each other (`ResultSpec.exclusive`) know such images.
+    Only systems whose labels do not exclude each other (`OutputSpec.exclusive`) know such images.
     """
     return "other" if index == len(labels) else labels[index]
 

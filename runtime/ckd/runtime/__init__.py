@@ -8,7 +8,7 @@ with Cascade.load() as cascade:
 """
 
 from ckd.contract.errors import CkdError
-from ckd.contract.results import Finding
+from ckd.finding.finding import Finding
 from ckd.runtime.cascade import Cascade
 
 __all__ = ["Cascade", "CkdError", "Finding"]

@@ -15,12 +15,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.answers import answers_from_logits
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
-from ckd.contract.manifest import IMAGE, Manifest
-from ckd.runtime.cascade import Cascade
+from ckd.contract.spec import CascadeSpec
+from ckd.contract.wiring import IMAGE
+from ckd.finding.answers import answers_from_logits
+from ckd.runtime.chain import Chain
 
 CASES: Final = "acceptance/cases.npz"
 #: INT8 is another network: what it answers is compared with what it answered when it was made. How
@@ -86,26 +87,26 @@ def golden_images(bundle: Bundle) -> NDArray[np.uint8]:
     return images_NSS3
 
 
-def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
-    """Run every golden case of a bundle through a loaded cascade.
+def run_acceptance(chain: Chain, bundle: Bundle) -> list[CaseResult]:
+    """Run every golden case of a bundle through loaded networks.
 
     Raises:
-        BundleError: the bundle has no readable cases, or none for the cascade's precision.
+        BundleError: the bundle has no readable cases, or none for the chain's precision.
     """
-    in_int8 = cascade.precision.startswith("int8")
+    in_int8 = chain.precision.startswith("int8")
     images_NSS3, recorded = _read_cases(
-        bundle, CASES_INT8 if in_int8 else CASES, cascade.manifest.results.names()
+        bundle, CASES_INT8 if in_int8 else CASES, chain.spec.outputs.names()
     )
     try:
-        limits = json.loads(bundle.read(TOLERANCES))["int8" if in_int8 else cascade.precision]
+        limits = json.loads(bundle.read(TOLERANCES))["int8" if in_int8 else chain.precision]
         tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{bundle.path}: unreadable acceptance tolerances ({error})") from error
     return [
         _compare(
             index,
-            cascade,
-            cascade.run(image),
+            chain,
+            chain.run_all(image),
             {k: v[index] for k, v in recorded.items()},
             tolerance,
         )
@@ -116,7 +117,7 @@ def run_acceptance(cascade: Cascade, bundle: Bundle) -> list[CaseResult]:
 def _read_cases(
     bundle: Bundle, name: str, results: Collection[str]
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
-    """Golden images and recorded answers, at least one, of the shapes that the manifest says."""
+    """Golden images and recorded answers, at least one, of the shapes that the spec says."""
     packed = bundle.read(name)
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
@@ -126,7 +127,7 @@ def _read_cases(
         if count == 0:
             raise ValueError("there is none")
         for tensor, values in tensors.items():
-            expected = (count, *bundle.manifest.shapes[tensor][1:])
+            expected = (count, *bundle.spec.shapes[tensor][1:])
             if values.shape != expected or values.dtype.kind != ("u" if tensor == IMAGE else "f"):
                 raise ValueError(
                     f"{tensor}: {values.dtype}{list(values.shape)}, expected {list(expected)}"
@@ -138,21 +139,21 @@ def _read_cases(
 
 def _compare(
     index: int,
-    cascade: Cascade,
+    chain: Chain,
     given: Mapping[str, NDArray[Any]],
     recorded: Mapping[str, NDArray[Any]],
     tolerance: Tolerance,
 ) -> CaseResult:
-    manifest, side = cascade.manifest, cascade.manifest.image_size
-    here = answers_from_logits(manifest, given, side, side)
-    there = answers_from_logits(manifest, {k: v[None] for k, v in recorded.items()}, side, side)
+    spec, side = chain.spec, chain.spec.image_size
+    here = answers_from_logits(spec, given, side, side)
+    there = answers_from_logits(spec, {k: v[None] for k, v in recorded.items()}, side, side)
     fine = _overlap(here.mask_HW, there.mask_HW)
     coarse = _overlap(here.coarse_mask_HW, there.coarse_mask_HW)
     one_K = np.array([*here.probabilities.values()])
     other_K = np.array([*there.probabilities.values()])
     error = float(np.abs(one_K - other_K).max()) if one_K.size else None
     tensor_errors = {name: tensor_error(given[name][0], recorded[name]) for name in recorded}
-    map_error = tensor_errors.get(manifest.results.class_map or "", 0.0)
+    map_error = tensor_errors.get(spec.outputs.class_map or "", 0.0)
     return CaseResult(
         case=index,
         mask_jaccard=fine,
@@ -163,7 +164,7 @@ def _compare(
         and map_error <= tolerance.class_map
         and all(np.isfinite(given[name]).all() for name in recorded),
         tensor_errors=tensor_errors,
-        decision_flips=_decision_flips(manifest, one_K, other_K) if one_K.size else 0,
+        decision_flips=_decision_flips(spec, one_K, other_K) if one_K.size else 0,
     )
 
 
@@ -180,9 +181,9 @@ def tensor_error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
     return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))
 
 
-def _decision_flips(manifest: Manifest, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
-    cuts_K = np.array([manifest.thresholds.get(label, 0.5) for label in manifest.labels])
+def _decision_flips(spec: CascadeSpec, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
+    cuts_K = np.array([spec.thresholds.get(label, 0.5) for label in spec.labels])
     flips = int(np.count_nonzero((one_K >= cuts_K) != (other_K >= cuts_K)))
-    if not manifest.results.exclusive:
+    if not spec.outputs.exclusive:
         return flips
     return flips + int(one_K.argmax() != other_K.argmax())

@@ -1,14 +1,11 @@
-"""The chain: one engine per node, one buffer per tensor, nothing copied in between.
+"""What users load: a bundle's chain of networks, from photographs to findings.
 
 Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
 import logging
-import statistics
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -16,89 +13,53 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.answers import answers_from_logits, quality_of
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
-from ckd.contract.manifest import IMAGE, Manifest
-from ckd.contract.preprocess import check_rgb, network_image, read_rgb
-from ckd.contract.results import Finding
-from ckd.runtime.backends import (
-    Backend,
-    DeviceArray,
-    DeviceBuffer,
-    DeviceRunner,
-    Engine,
-    Results,
-    Runner,
-    chosen_device,
-    open_backend,
-)
+from ckd.contract.spec import CascadeSpec
+from ckd.finding.answers import answers_from_logits, quality_of
+from ckd.finding.finding import Finding
+from ckd.picture.decode import check_rgb, read_rgb
+from ckd.picture.resize import network_image
+from ckd.runtime.backends.selection import chosen_device, open_backend
+from ckd.runtime.certificate import certify
+from ckd.runtime.chain import Chain
 from ckd.runtime.choice import fastest_backend
 from ckd.runtime.closing import Closing
-from ckd.runtime.cpu import lacks_int8_instructions
+from ckd.runtime.engine import Backend, DeviceArray, DeviceBuffer, DeviceRunner, Outputs
 from ckd.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
 
 class Cascade(Closing):
-    """A bundle's networks, loaded and joined.
+    """A bundle's networks, loaded and joined, and what they say of photographs.
 
-    Every tensor of the graph has one buffer, allocated here; its producer writes it and its
-    consumers read it in place. One cascade serves one thread at a time; make one per thread.
-
-    Use `Cascade.load`; the constructor is for tests and for backends of one's own.
+    One cascade serves one thread at a time; make one per thread. Use `Cascade.load`; the
+    constructor is for tests and for backends of one's own.
 
     Attributes:
-        engines: by node name.
-        buffers: by tensor name.
-        runner: takes a frame through the engines.
+        chain: the networks, for those who want more than findings.
+        bundle_id: name and first digits of the digest of the bundle.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
-        manifest = bundle.manifest
-        if precision not in backend.precisions:
-            raise UsageError(
-                f"{backend.name} does not compute in {precision}; "
-                f"expected {', '.join(backend.precisions)}"
-            )
-        files = backend.precisions[precision]
-        if files not in manifest.precisions():
-            raise UsageError(
-                f"{bundle.path}: no {files} networks in this bundle; "
-                f"it has {', '.join(manifest.precisions())}; `ckd-export bundle` and "
-                "`ckd-calibrate` make others"
-            )
-        on_cpu = backend.device == "cpu"
-        if on_cpu and precision.startswith("int8") and lacks_int8_instructions():
-            _log.warning(
-                "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
-                "`ckd-export verify` repeats the acceptance cases"
-            )
-        self.manifest: Manifest = manifest
-        self.backend = backend
-        self.precision = precision
-        self.bundle_id = f"{manifest.name}@{bundle.digest()[:12]}"
-        specs = {name: manifest.spec(name, files) for name in manifest.shapes}
-        self.engines: dict[str, Engine] = {}
-        self.buffers: dict[str, DeviceBuffer] = {}
-        self._release = ExitStack()
-        try:
-            for node in manifest.nodes:
-                onnx = bundle.content(node.files[files])
-                engine = backend.load(node, onnx, specs, precision)
-                self._release.callback(engine.close)
-                self.engines[node.name] = engine
-            for name, spec in specs.items():
-                self.buffers[name] = backend.allocate(spec)
-                self._release.callback(self.buffers[name].close)
-            for engine in self.engines.values():
-                engine.bind(self.buffers)
-            self.runner: Runner = backend.runner(manifest, self.engines, self.buffers)
-            self._release.callback(self.runner.close)
-        except BaseException:
-            self.close()
-            raise
+        self.chain = Chain.of(bundle, backend, precision)
+        self.bundle_id = bundle.id
+
+    @property
+    def spec(self) -> CascadeSpec:
+        """What `cascade.json` of the bundle says."""
+        return self.chain.spec
+
+    @property
+    def backend(self) -> Backend:
+        """What the networks run on."""
+        return self.chain.backend
+
+    @property
+    def precision(self) -> str:
+        """What the networks compute in."""
+        return self.chain.precision
 
     @classmethod
     def load(
@@ -130,26 +91,28 @@ class Cascade(Closing):
             GateFailed: engines built here answer otherwise than recorded.
             UsageError: an unknown name, or a precision that the bundle lacks.
         """
-        from ckd.runtime.certificate import certify  # which runs cascades
-
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
         def load(name: str, device: str) -> "Cascade":
             cascade = cls(opened, open_backend(name, device, num_threads), chosen)
-            certify(cascade, opened)
+            try:
+                certify(cascade.chain, opened)
+            except BaseException:
+                cascade.close()
+                raise
             return cascade
 
         def measure_ms(name: str) -> float:
             with load(name, "cpu") as cascade:
-                return cascade.measure_ms()
+                return cascade.chain.measure_ms()
 
-        found = chosen_device(backend, device)
+        place = chosen_device(backend, device)
         if backend != "auto":
-            return load(backend, found)
-        if found != "cpu":
+            return load(backend, place)
+        if place != "cpu":
             try:
-                return load(backend, found)
+                return load(backend, place)
             except (EngineError, EnvironmentUnusable, UsageError) as error:
                 if device != "auto":
                     raise
@@ -160,21 +123,10 @@ class Cascade(Closing):
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
-        side = self.manifest.image_size
+        side = self.spec.image_size
         grey = np.full((side, side, 3), 128, np.uint8)
         for _ in range(runs):
             self.predict(grey)
-
-    def measure_ms(self, runs: int = 7) -> float:
-        """Median time of the networks for one image, after a warm-up."""
-        self.warmup()
-        image_1SS3 = np.full(self.manifest.shapes[IMAGE], 128, np.uint8)
-        taken_ms = []
-        for _ in range(runs):
-            start = time.perf_counter()
-            self.runner.run(image_1SS3, lambda step: None)
-            taken_ms.append(1e3 * (time.perf_counter() - start))
-        return statistics.median(taken_ms)
 
     def predict(self, image: NDArray[np.uint8] | Path | str | DeviceArray) -> Finding:
         """Analyse one image.
@@ -189,12 +141,13 @@ class Cascade(Closing):
             EngineError: an engine failed.
         """
         on_host = isinstance(image, np.ndarray | Path | str)
-        if isinstance(self.runner, DeviceRunner) and not on_host:
-            return self._predict_device(self.runner, cast(DeviceArray, image))
+        runner = self.chain.runner
+        if isinstance(runner, DeviceRunner) and not on_host:
+            return self._predict_device(runner, cast(DeviceArray, image))
         image_HWC = _opened(image)
         watch = Stopwatch()
-        small_HWC = network_image(image_HWC, self.manifest.image_size)
-        logits = self.runner.run(small_HWC[None], watch.lap)
+        small_HWC = network_image(image_HWC, self.spec.image_size)
+        logits = self.chain.run(small_HWC, watch.lap)
         return self._finding(logits, image_HWC.shape[:2], watch)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
@@ -203,8 +156,9 @@ class Cascade(Closing):
         On a GPU frames overlap: the next image is taken and prepared before a finding is given.
         That is for files; with a camera `predict` gives each finding a frame earlier.
         """
-        if isinstance(self.runner, DeviceRunner):
-            return self._overlapped(self.runner, images)
+        runner = self.chain.runner
+        if isinstance(runner, DeviceRunner):
+            return self._overlapped(runner, images)
         return map(self.predict, images)
 
     def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
@@ -216,7 +170,7 @@ class Cascade(Closing):
                 networks' size it is resized on the GPU, which needs NVRTC.
 
         Returns:
-            By tensor name (see ``manifest.results``); each can be taken by those libraries the same
+            By tensor name (see ``spec.outputs``); each can be taken by those libraries the same
             way. It is the cascade's own memory: the next run overwrites it, `close` releases it.
             Work that reads it in a stream of its own must be over before that.
 
@@ -226,24 +180,17 @@ class Cascade(Closing):
             EngineError: an engine failed.
             UsageError: this cascade runs on the CPU.
         """
-        if not isinstance(self.runner, DeviceRunner):
+        runner = self.chain.runner
+        if not isinstance(runner, DeviceRunner):
             raise UsageError(
                 f"this cascade runs on the {self.backend.device}, which takes no device arrays: "
                 "load it with device='cuda', or give a NumPy array to predict"
             )
-        return self.runner.run_device(image)
-
-    def run(self, small_HWC: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Every tensor of the graph for an image already at network size, copied out.
-
-        For parity checks and calibration; `predict` is for answers.
-        """
-        self.runner.run(small_HWC[None], lambda what: None)
-        return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
+        return runner.run_device(image)
 
     def close(self) -> None:
         """Release every engine; the cascade cannot be used afterwards."""
-        self._release.close()
+        self.chain.close()
 
     def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
         watch = Stopwatch()
@@ -261,7 +208,7 @@ class Cascade(Closing):
             for image in images:
                 image_HWC = _opened(image)
                 watch = Stopwatch()
-                small_HWC = network_image(image_HWC, self.manifest.image_size)
+                small_HWC = network_image(image_HWC, self.spec.image_size)
                 watch.lap("preprocess")
                 under_way.append((image_HWC.shape[:2], watch))
                 yield small_HWC[None]
@@ -271,15 +218,15 @@ class Cascade(Closing):
             watch.lap("networks")  # and what was done for the next image meanwhile
             yield self._finding(logits, size_hw, watch)
 
-    def _finding(self, logits: Results, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
-        answers = answers_from_logits(self.manifest, logits, *size_hw)
-        quality = quality_of(answers, self.manifest.image_size)
+    def _finding(self, logits: Outputs, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
+        answers = answers_from_logits(self.spec, logits, *size_hw)
+        quality = quality_of(answers, self.spec.image_size)
         watch.lap("postprocess")
         return Finding(
             mask_HW=answers.mask_HW,
             coarse_mask_HW=answers.coarse_mask_HW,
             probabilities=answers.probabilities,
-            exclusive=self.manifest.results.exclusive,
+            exclusive=self.spec.outputs.exclusive,
             class_maps=answers.class_maps,
             quality=quality,
             timings_ms=watch.timings_ms(),

@@ -15,26 +15,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import CaseResult, golden_images, run_acceptance, tensor_error
-from ckd.runtime.backends import installed, open_backend
+from ckd.runtime.backends.selection import installed, open_backend
 from ckd.runtime.cache import replace_file
-from ckd.runtime.cascade import Cascade
+from ckd.runtime.chain import Chain
+from ckd.runtime.engine import BuiltEngine, EngineBuilder
 from ckd.runtime.engine_cache import EngineCache
 
 SUFFIX: Final = ".certificate.json"
 
 _log = logging.getLogger(__name__)
-
-
-class _Built(Protocol):
-    """What the engines of a backend with ``machine`` have besides: the SHA-256 of their file."""
-
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,30 +83,26 @@ class Certificate:
         return {**asdict(self), "passed": self.passed}
 
 
-def certify(cascade: Cascade, bundle: Bundle) -> Certificate | None:
-    """The certificate of a cascade's engines: the one that there is, or a new one.
+def certify(chain: Chain, bundle: Bundle) -> Certificate | None:
+    """The certificate of a chain's engines: the one that there is, or a new one.
 
-    None for backends without an attribute ``machine``: their engines are not built here.
+    None for backends that build no engines here.
 
     Raises:
-        GateFailed: a case did not come out as recorded; the cascade is closed.
-        BundleError: the bundle has no readable cases; likewise.
+        GateFailed: a case did not come out as recorded.
+        BundleError: the bundle has no readable cases.
     """
-    machine: Mapping[str, str | int] | None = getattr(cascade.backend, "machine", None)
-    if machine is None:
+    backend = chain.backend
+    if not isinstance(backend, EngineBuilder):
         return None
-    try:
-        path, expected = _identity(cascade, bundle, machine)
-        found = _read(path)
-        if found is None or _facts(found) != expected:
-            cases, edges = run_acceptance(cascade, bundle), _edge_errors(cascade, bundle)
-            found = _certificate(cascade, expected, cases, edges)
-            _write(path, found)
-        if not found.passed:
-            raise GateFailed(_refusal(cascade, found))
-    except BaseException:
-        cascade.close()
-        raise
+    path, expected = _identity(chain, bundle, backend)
+    found = _read(path)
+    if found is None or _facts(found) != expected:
+        cases, edges = run_acceptance(chain, bundle), _edge_errors(chain, bundle)
+        found = _certificate(chain, expected, cases, edges)
+        _write(path, found)
+    if not found.passed:
+        raise GateFailed(_refusal(chain, bundle, found))
     return found
 
 
@@ -132,16 +123,18 @@ def prune_certificates() -> None:
             path.unlink(missing_ok=True)
 
 
-def _identity(
-    cascade: Cascade, bundle: Bundle, machine: Mapping[str, str | int]
-) -> tuple[Path, dict[str, Any]]:
+def _identity(chain: Chain, bundle: Bundle, backend: EngineBuilder) -> tuple[Path, dict[str, Any]]:
     """Where the certificate lies, and what it must be of."""
     facts = {
-        "bundle": cascade.bundle_id,
+        "bundle": bundle.id,
         "bundle_sha256": bundle.digest(),
-        "precision": cascade.precision,
-        "machine": dict(machine),
-        "engines": {name: cast(_Built, engine).sha256 for name, engine in cascade.engines.items()},
+        "precision": chain.precision,
+        "machine": dict(backend.machine),
+        "engines": {
+            name: engine.sha256
+            for name, engine in chain.engines.items()
+            if isinstance(engine, BuiltEngine)
+        },
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return EngineCache().folder / f"{digest[:32]}{SUFFIX}", facts
@@ -152,23 +145,23 @@ def _facts(certificate: Certificate) -> dict[str, Any]:
     return {name: getattr(certificate, name) for name in names}
 
 
-def _edge_errors(cascade: Cascade, bundle: Bundle) -> dict[str, float | None]:
+def _edge_errors(chain: Chain, bundle: Bundle) -> dict[str, float | None]:
     """Of every tensor between the networks the largest error over the golden images."""
-    if "onnxruntime" not in installed() or "fp32" not in bundle.manifest.precisions():
+    if "onnxruntime" not in installed() or "fp32" not in bundle.spec.file_kinds():
         return {}
-    made = {name for node in bundle.manifest.nodes for name in node.outputs}
-    edges = sorted(made - {*bundle.manifest.results.names()})
+    made = {name for node in bundle.spec.nodes for name in node.outputs}
+    edges = sorted(made - {*bundle.spec.outputs.names()})
     errors: dict[str, list[float | None]] = {name: [] for name in edges}
-    with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as exact:
+    with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as exact:
         for image in golden_images(bundle):
-            given, expected = cascade.run(image), exact.run(image)
+            given, expected = chain.run_all(image), exact.run_all(image)
             for name, found in errors.items():
                 found.append(_finite(tensor_error(given[name], expected[name])))
     return {name: _largest(found) for name, found in errors.items()}
 
 
 def _certificate(
-    cascade: Cascade,
+    chain: Chain,
     facts: Mapping[str, Any],
     cases: list[CaseResult],
     edge_errors: Mapping[str, float | None],
@@ -182,7 +175,7 @@ def _certificate(
         num_failed=sum(not case.passed for case in cases),
         tensor_errors={
             name: _largest([_finite(case.tensor_errors[name]) for case in cases])
-            for name in cascade.manifest.results.names()
+            for name in chain.spec.outputs.names()
         },
         edge_errors=edge_errors,
         mask_jaccard=jaccard,
@@ -237,7 +230,7 @@ def _write(path: Path, certificate: Certificate) -> None:
         _log.info("a certificate cannot be kept: %s", error)
 
 
-def _refusal(cascade: Cascade, found: Certificate) -> str:
+def _refusal(chain: Chain, bundle: Bundle, found: Certificate) -> str:
     errors = ", ".join(
         f"{name} {'no numbers' if error is None else f'{error:.2g} standard deviations'}"
         for name, error in found.tensor_errors.items()
@@ -250,7 +243,7 @@ def _refusal(cascade: Cascade, found: Certificate) -> str:
     if found.decision_flips:
         missed.append(f"{found.decision_flips} decisions changed")
     return (
-        f"{cascade.bundle_id} on {cascade.backend.name} ({found.precision}): {found.num_failed} of "
+        f"{bundle.id} on {chain.backend.name} ({found.precision}): {found.num_failed} of "
         f"{found.num_cases} acceptance cases failed ({'; '.join(missed)}); its engines are not "
         "used. `ckd-export engine --prune` and build them anew, take fp32, or `--device cpu`"
     )

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ckd.contract.errors import CkdError
-from ckd.runtime.backends import BACKENDS, installed, usable_cores
+from ckd.runtime.backends.selection import BACKENDS, installed
 from ckd.runtime.cache import cache_folder, replace_file
-from ckd.runtime.cpu import cpu_name
+from ckd.runtime.cpu import cpu_name, usable_cores
 
 #: Choices kept; a machine that makes more is trying bundles out.
 MAX_REMEMBERED: Final = 64

@@ -13,17 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ckd.contract import console
+from ckd import console
+from ckd.console.options import BackendName, BundlePath, DeviceName, Json, PrecisionName, Threads
 from ckd.contract.errors import InputError, UsageError
-from ckd.contract.results import NOTICE, Finding
-from ckd.runtime.options import (
-    BackendName,
-    BundlePath,
-    DeviceName,
-    Json,
-    PrecisionName,
-    Threads,
-)
+from ckd.finding.finding import NOTICE, Finding
 
 if TYPE_CHECKING:
     from ckd.runtime.cascade import Cascade
@@ -46,7 +39,7 @@ def image_command(
 
     Of a bundle that was exported with --explain also what speaks for the most probable label.
     """
-    from ckd.contract.preprocess import read_rgb
+    from ckd.picture.decode import read_rgb
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder
     from ckd.runtime.sources.images import image_files
@@ -55,7 +48,7 @@ def image_command(
     failed = 0
     with (
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
-        ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder,
+        ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
     ):
         for path in _with_bar(files, "images"):
             try:
@@ -92,8 +85,8 @@ def video_command(
     label. Interrupted, or with a damaged video, it leaves what it has so far as
     <name>_overlay.part.mp4.
     """
-    from ckd.contract.explanation import draw_explanation
-    from ckd.contract.overlay import draw_overlay
+    from ckd.finding.explanation import draw_explanation
+    from ckd.finding.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import Recorder, run_live
     from ckd.runtime.sinks import ResultFolder
@@ -104,12 +97,12 @@ def video_command(
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
     ):
         video, explained = (out / f"{path.stem}_{what}.mp4" for what in ("overlay", "explanation"))
-        with ResultFolder(out, cascade.manifest.labels, _settings(cascade)) as folder:
+        with ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder:
             video.unlink(missing_ok=True)
             explained.unlink(missing_ok=True)
             recorder = Recorder(video, fps=source.fps)
             recorders = [recorder]
-            if cascade.manifest.results.class_map is not None:
+            if cascade.spec.outputs.class_map is not None:
                 recorders.append(Recorder(explained, fps=source.fps))
             total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
             tell = console.progress_bar("frames")
@@ -175,7 +168,7 @@ def camera_command(
     """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
     from contextlib import ExitStack
 
-    from ckd.contract.overlay import draw_overlay
+    from ckd.finding.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import Recorder, View, WebView, WindowView, run_live, save_snapshot
     from ckd.runtime.live.view import Shown
@@ -237,16 +230,16 @@ def info_command(
     if as_json:
         print(opened.read(CASCADE).decode())
         return
-    manifest = opened.manifest
-    print(f"{manifest.name}  ({manifest.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
-    print(f"input       uint8 RGB {manifest.image_size}x{manifest.image_size}")
-    apart = "" if manifest.results.exclusive else "; an image may be of none"
-    names = ", ".join(f"{name} ({lesion_name(name)})" for name in manifest.labels)
+    spec = opened.spec
+    print(f"{spec.name}  ({spec.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
+    print(f"input       uint8 RGB {spec.image_size}x{spec.image_size}")
+    apart = "" if spec.outputs.exclusive else "; an image may be of none"
+    names = ", ".join(f"{name} ({lesion_name(name)})" for name in spec.labels)
     print(f"labels      {names}{apart}")
-    print("precisions  " + ", ".join(manifest.precisions()))
-    for node in manifest.nodes:
+    print("precisions  " + ", ".join(spec.file_kinds()))
+    for node in spec.nodes:
         print(f"{node.name:<12}{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}")
-    for key, value in manifest.provenance.items():
+    for key, value in spec.provenance.items():
         print(f"{key.replace('_', ' '):<16}{value}")
 
 

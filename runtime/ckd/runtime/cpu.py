@@ -1,5 +1,6 @@
 """What processor this is, as far as it decides how fast a network runs; Linux tells, others not."""
 
+import os
 import platform
 from pathlib import Path
 from typing import Final
@@ -49,3 +50,10 @@ def _board() -> str | None:
         return Path("/proc/device-tree/model").read_text().strip("\0\n ") or None
     except OSError:
         return None
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

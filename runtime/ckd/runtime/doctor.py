@@ -15,12 +15,13 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends import BACKENDS, chosen_device, installed, usable_cores, why_no_gpu
-from ckd.runtime.backends.tensorrt_sdk import import_tensorrt
+from ckd.runtime.backends.selection import BACKENDS, chosen_device, installed
+from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 from ckd.runtime.cache import cache_folder
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.choice import best_of, remembered
-from ckd.runtime.cpu import cpu_name, lacks_int8_instructions
+from ckd.runtime.cpu import cpu_name, lacks_int8_instructions, usable_cores
+from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -117,7 +118,7 @@ def _try_bundle(path: Path) -> Check:
         bundle = Bundle(path)
         bundle.verify()
         with Cascade.load(path) as cascade:
-            cases = run_acceptance(cascade, bundle)
+            cases = run_acceptance(cascade.chain, bundle)
             if failed := [case for case in cases if not case.passed]:
                 raise GateFailed(f"{len(failed)} of {len(cases)} acceptance cases failed")
             cascade.warmup()

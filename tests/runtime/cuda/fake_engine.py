@@ -9,11 +9,11 @@ from tests.runtime.cuda.fake import RecordingCuda
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
-from ckd.contract.manifest import Manifest, NodeSpec
+from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.backends import DeviceBuffer, Engine
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.runner import CudaRunner
+from ckd.runtime.engine import DeviceBuffer, Engine
 
 Tensors = dict[str, NDArray[Any]]
 Function = Callable[[Tensors], Tensors]
@@ -119,8 +119,8 @@ class FakeCudaBackend:
 
     def runner(
         self,
-        manifest: Manifest,
+        spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> CudaRunner:
-        return CudaRunner(self.cuda, manifest, engines, buffers)
+        return CudaRunner(self.cuda, spec, engines, buffers)

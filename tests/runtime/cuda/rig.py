@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.cuda.fake_engine import FakeEngine, Function, Tensors
 
-from ckd.contract.manifest import IMAGE, Manifest, NodeSpec, ResultSpec
-from ckd.runtime.backends import Results
+from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.runner import CudaRunner
+from ckd.runtime.engine import Outputs
 
 SIDE: Final = 4
 _SHAPE: Final = (1, 1, SIDE, SIDE)
@@ -49,10 +50,10 @@ GRAPHS: Final[Mapping[str, Wiring]] = {
 }
 
 
-def manifest_of(wiring: Wiring) -> Manifest:
+def manifest_of(wiring: Wiring) -> CascadeSpec:
     """Every tensor float32[1, 1, SIDE, SIDE]; "mask" and "coarse" are answers."""
     made = [name for _, outputs in wiring.values() for name in outputs]
-    return Manifest(
+    return CascadeSpec(
         name="rig",
         system="rig",
         labels=("a", "b"),
@@ -63,7 +64,7 @@ def manifest_of(wiring: Wiring) -> Manifest:
             NodeSpec(name, inputs, outputs, {"fp32": f"{name}.onnx"})
             for name, (inputs, outputs) in wiring.items()
         ),
-        results=ResultSpec(
+        outputs=OutputSpec(
             mask_logits="mask" if "mask" in made else None,
             coarse_logits="coarse" if "coarse" in made else None,
         ),
@@ -89,12 +90,12 @@ def function_of(node: NodeSpec) -> Function:
     return run
 
 
-def answers_to(manifest: Manifest, image: NDArray[np.uint8]) -> Tensors:
+def answers_to(spec: CascadeSpec, image: NDArray[np.uint8]) -> Tensors:
     """What a cascade must answer: the same functions, one after another."""
     tensors: Tensors = {IMAGE: image}
-    for node in manifest.nodes:
+    for node in spec.nodes:
         tensors.update(function_of(node)({name: tensors[name] for name in node.inputs}))
-    return {name: tensors[name] for name in manifest.results.names()}
+    return {name: tensors[name] for name in spec.outputs.names()}
 
 
 def images(count: int) -> list[NDArray[np.uint8]]:
@@ -107,8 +108,8 @@ class Rig:
 
     def __init__(self, cuda: RecordingCuda, wiring: Wiring = CKDNET) -> None:
         self.cuda = cuda
-        self.manifest = manifest_of(wiring)
-        specs = {name: self.manifest.spec(name, "fp32") for name in self.manifest.shapes}
+        self.spec = manifest_of(wiring)
+        specs = {name: self.spec.tensor(name, "fp32") for name in self.spec.shapes}
         self.buffers = {name: CudaBuffer(spec, cuda) for name, spec in specs.items()}
         self.engines = {
             node.name: FakeEngine(
@@ -117,15 +118,13 @@ class Rig:
                 tuple(specs[name] for name in node.outputs),
                 function_of(node),
             )
-            for node in self.manifest.nodes
+            for node in self.spec.nodes
         }
         for engine in self.engines.values():
             engine.bind(self.buffers)
 
     def runner(self, one_stream: int | None = None) -> CudaRunner:
-        return CudaRunner(
-            self.cuda, self.manifest, self.engines, self.buffers, one_stream=one_stream
-        )
+        return CudaRunner(self.cuda, self.spec, self.engines, self.buffers, one_stream=one_stream)
 
     def close(self) -> None:
         """What a cascade does after its runner is closed."""
@@ -134,8 +133,8 @@ class Rig:
         for engine in self.engines.values():
             engine.close()
 
-    def check(self, answers: Results, image: NDArray[np.uint8]) -> None:
-        expected = answers_to(self.manifest, image)
+    def check(self, answers: Outputs, image: NDArray[np.uint8]) -> None:
+        expected = answers_to(self.spec, image)
         assert set(answers) == set(expected)
         for name, values in expected.items():
             np.testing.assert_array_equal(answers[name], values, err_msg=name)

@@ -16,9 +16,9 @@ from tests.runtime.cuda.fake_engine import FakeCudaBackend, Function, Tensors
 
 from ckd.contract.bundle import Bundle, Content
 from ckd.contract.errors import EngineError, InputError, UsageError
-from ckd.contract.manifest import NodeSpec
-from ckd.contract.results import Finding
+from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
+from ckd.finding.finding import Finding
 from ckd.runtime import Cascade
 from ckd.runtime.cuda.memory import CudaBuffer
 
@@ -84,7 +84,7 @@ def test_findings_are_those_of_the_cpu(
             assert_equal(given, finding)
             assert list(given.timings_ms) == ["preprocess", "networks", "postprocess", "total"]
         assert cuda.num_allocations == warm
-        assert cascade.measure_ms(runs=3) > 0
+        assert cascade.chain.measure_ms(runs=3) > 0
     assert cuda.leaks() == []
 
 
@@ -141,7 +141,7 @@ def test_every_tensor_can_be_read(
         Cascade(Bundle(tiny_bundle), backend, "fp32") as cascade,
         Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as plain,
     ):
-        given, wanted = cascade.run(small), plain.run(small)
+        given, wanted = cascade.chain.run_all(small), plain.chain.run_all(small)
     assert set(given) == set(wanted)
     for name, values in wanted.items():
         np.testing.assert_array_equal(given[name], values, err_msg=name)
@@ -158,10 +158,10 @@ def test_an_image_on_the_device_gives_logits_there(
         Cascade(Bundle(tiny_bundle), FakeCudaBackend(cuda, function_of), "fp32") as cascade,
         Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as plain,
     ):
-        wanted = plain.run(small)
+        wanted = plain.chain.run_all(small)
         for _ in range(3):
             logits = cascade.run_device(given)
-            assert set(logits) == set(cascade.manifest.results.names())
+            assert set(logits) == set(cascade.spec.outputs.names())
             for name, buffer in logits.items():
                 np.testing.assert_array_equal(buffer.read(), wanted[name], err_msg=name)
         before = Counter(cuda.copies)
@@ -183,7 +183,7 @@ def test_memory_that_ends_while_loading_leaves_nothing(
     cuda.fail_after = 1000
     with Cascade(bundle, FakeCudaBackend(cuda, function_of), "fp32"):
         needed = 1000 - cuda.fail_after
-    assert needed > len(bundle.manifest.shapes)
+    assert needed > len(bundle.spec.shapes)
     for number in range(needed):
         cuda = RecordingCuda()
         cuda.fail_after = number

@@ -13,19 +13,20 @@ Run = Callable[..., str]
 #: Two engines that copy: of the image's 48 bytes the first 16 are one answer, and from the second
 #: byte on the other.
 SETUP = """
-    from ckd.contract.manifest import IMAGE, Manifest, NodeSpec, ResultSpec
+    from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
+    from ckd.contract.wiring import IMAGE
     from ckd.runtime.cuda.memory import CudaBuffer
     from ckd.runtime.cuda.runner import CudaRunner
 
     SHAPES = {IMAGE: (1, 4, 4, 3), "coarse": (1, 1, 2, 2), "mask": (1, 1, 2, 2)}
-    manifest = Manifest(
+    spec = CascadeSpec(
         name="copies", system="copies", labels=("a", "b"), tasks=(), shapes=SHAPES,
         dtypes={n: {"fp32": "uint8" if n == IMAGE else "float32"} for n in SHAPES},
         nodes=(
             NodeSpec("first", (IMAGE,), ("coarse",), {"fp32": "a.onnx"}),
             NodeSpec("second", (IMAGE, "coarse"), ("mask",), {"fp32": "b.onnx"}),
         ),
-        results=ResultSpec(mask_logits="mask", coarse_logits="coarse"), thresholds={},
+        outputs=OutputSpec(mask_logits="mask", coarse_logits="coarse"), thresholds={},
     )
 
     class Copying:
@@ -37,9 +38,9 @@ SETUP = """
 
     device = cuda.open_cuda()
     free = device.free_bytes()
-    buffers = {n: CudaBuffer(manifest.spec(n, "fp32"), device) for n in SHAPES}
+    buffers = {n: CudaBuffer(spec.tensor(n, "fp32"), device) for n in SHAPES}
     engines = {"first": Copying(buffers["coarse"], 0), "second": Copying(buffers["mask"], 1)}
-    runner = CudaRunner(device, manifest, engines, buffers)
+    runner = CudaRunner(device, spec, engines, buffers)
 
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (1, 4, 4, 3), np.uint8) for _ in range(5)]

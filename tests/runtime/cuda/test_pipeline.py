@@ -12,8 +12,8 @@ from tests.runtime.cuda.fake_engine import Tensors
 from tests.runtime.cuda.rig import CHAIN, CKDNET, GRAPHS, Rig, images, no_lap
 
 from ckd.contract.errors import EngineError, InputError
-from ckd.runtime.backends import Results
 from ckd.runtime.cuda.runner import CudaRunner
+from ckd.runtime.engine import Outputs
 
 COUNT = 7
 
@@ -25,14 +25,14 @@ def end_of(rig: Rig, runner: CudaRunner) -> list[str]:
     return rig.cuda.leaks()
 
 
-def kept(answers: Results) -> dict[str, NDArray[np.float32]]:
+def kept(answers: Outputs) -> dict[str, NDArray[np.float32]]:
     return {name: values.copy() for name, values in answers.items()}
 
 
 class Checked:
     """Answers that were given and right before a stream ended."""
 
-    def __init__(self, rig: Rig, answers: Iterator[Results]) -> None:
+    def __init__(self, rig: Rig, answers: Iterator[Outputs]) -> None:
         self.count = 0
         self._rig, self._answers = rig, answers
 

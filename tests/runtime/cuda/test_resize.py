@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, EnvironmentUnusable
-from ckd.contract.preprocess import network_image, read_rgb
+from ckd.picture.decode import read_rgb
+from ckd.picture.resize import network_image
 from ckd.runtime.cuda import resize
 
 Image = NDArray[np.uint8]
@@ -131,7 +132,7 @@ def test_it_is_launched_as_the_driver_wants_it(on_fake_driver: Callable[..., str
     """Arguments, grid and stream, through the real bindings to a driver that runs on the host."""
     require_nvrtc()
     printed = on_fake_driver("""
-        from ckd.contract.preprocess import network_image
+        from ckd.picture.resize import network_image
         from ckd.runtime.cuda.resize import Resizer
         device = cuda.open_cuda()
         stream = device.create_stream()

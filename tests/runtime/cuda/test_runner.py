@@ -12,9 +12,9 @@ from tests.runtime.cuda.fake import SEEDS, RecordingCuda
 from tests.runtime.cuda.rig import CKDNET, GRAPHS, SIDE, Rig, images, no_lap
 
 from ckd.contract.errors import EngineError, InputError
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
 from ckd.runtime.cuda.arrays import DeviceImage
-from ckd.runtime.cuda.chain import EngineChain
+from ckd.runtime.cuda.streams import EngineStreams
 
 NUM_BYTES = SIDE * SIDE * 3
 
@@ -58,7 +58,7 @@ def test_answers_are_right_when_engines_are_started_one_by_one(seed: int) -> Non
 
 def test_without_its_events_answers_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seeds above are enough to see it."""
-    monkeypatch.setattr(EngineChain, "_wait", lambda self, stream, names: None)
+    monkeypatch.setattr(EngineStreams, "_wait", lambda self, stream, names: None)
     wrong = 0
     for seed in SEEDS:
         rig = Rig(RecordingCuda(seed))

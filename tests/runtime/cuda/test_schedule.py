@@ -6,7 +6,7 @@ import pytest
 from tests.runtime.cuda.rig import CHAIN, CKDNET, DIAMOND, GRAPHS, Wiring, manifest_of
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.manifest import IMAGE
+from ckd.contract.wiring import IMAGE
 from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cuda.schedule import (
     ARRIVAL,
@@ -32,7 +32,7 @@ def test_the_image_only_half_of_ckdnet_runs_beside_the_other_networks() -> None:
         joins=("seg_decoder",),
     )
     assert plan(CKDNET) == expected
-    assert plan_streams(Bundle(embedded_bundle()).manifest) == expected
+    assert plan_streams(Bundle(embedded_bundle()).spec) == expected
     assert expected.num_streams == 2
     assert expected.awaited == {ARRIVAL, "cls", "seg_decoder"}
 

@@ -20,9 +20,10 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, GateFailed
 from ckd.runtime import Cascade
 from ckd.runtime import cascade as cascade_module
-from ckd.runtime.backends import tensorrt, tensorrt_kept
-from ckd.runtime.backends.tensorrt import TensorRtBackend
-from ckd.runtime.backends.tensorrt_sdk import TensorRt
+from ckd.runtime.backends.tensorrt import backend as tensorrt
+from ckd.runtime.backends.tensorrt import kept as tensorrt_kept
+from ckd.runtime.backends.tensorrt.backend import TensorRtBackend
+from ckd.runtime.backends.tensorrt.sdk import TensorRt
 from ckd.runtime.certificate import certificates
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (90, 70, 3), np.uint8)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ckd.contract import console
+from ckd import console
 from ckd.contract.errors import GateFailed, UsageError
 
 cli = console.app("Train a cascade stage by stage, and measure it by the official ISIC scores.")
@@ -65,11 +65,11 @@ def fit_command(
 
     With --stage, --fresh starts that stage and those after it over, and keeps the earlier ones.
     """
-    from ckd.train.fit import FitOptions, fit
-    from ckd.train.learning_curves import learning_curves
-    from ckd.train.machine import is_first_process
-    from ckd.train.recipe_text import with_overrides
-    from ckd.train.recipes import find_recipe
+    from ckd.console.progress import is_first_process
+    from ckd.train.evaluation.learning_curves import learning_curves
+    from ckd.train.fitting.fit import FitOptions, fit
+    from ckd.train.recipes.catalogue import find_recipe
+    from ckd.train.recipes.text import with_overrides
 
     chosen = with_overrides(find_recipe(recipe), settings or [])
     run = out or Path("runs/train") / chosen.name
@@ -105,12 +105,12 @@ def evaluate_command(
     as_json: Json = False,
 ) -> None:
     """Score a trained run: official metrics, per-image scores, curves, worst cases."""
-    from ckd.train.data.dataset import drop_unreadable
-    from ckd.train.data.layouts import read_split
-    from ckd.train.embedding import MIN_IMAGES
-    from ckd.train.evaluate import evaluate
-    from ckd.train.machine import device_for
-    from ckd.train.run_folder import load_run
+    from ckd.data.layouts import read_split
+    from ckd.train.evaluation.embedding import MIN_IMAGES
+    from ckd.train.evaluation.evaluate import evaluate
+    from ckd.train.feeding.dataset import drop_unreadable
+    from ckd.train.fitting.machine import device_for
+    from ckd.train.fitting.run_folder import load_run
 
     recipe, system = load_run(run, teacher=teacher)
     found = read_split(data, split, recipe.split_by)
@@ -147,10 +147,10 @@ def crossvalidate_command(
     as_json: Json = False,
 ) -> None:
     """Train and score on folds inside the training images; the val split stays untouched."""
-    from ckd.train.crossvalidate import crossvalidate, summary_text
-    from ckd.train.fit import FitOptions
-    from ckd.train.recipe_text import with_overrides
-    from ckd.train.recipes import find_recipe
+    from ckd.train.fitting.crossvalidate import crossvalidate, summary_text
+    from ckd.train.fitting.fit import FitOptions
+    from ckd.train.recipes.catalogue import find_recipe
+    from ckd.train.recipes.text import with_overrides
 
     summary = crossvalidate(
         with_overrides(find_recipe(recipe), settings or []),
@@ -169,7 +169,7 @@ def recipes_command(as_json: Json = False) -> None:
     """List the recipes and what each should give."""
     from dataclasses import asdict
 
-    from ckd.train.recipes import RECIPES
+    from ckd.train.recipes.catalogue import RECIPES
 
     if as_json:
         print(json.dumps({name: asdict(make()) for name, make in RECIPES.items()}))
@@ -183,7 +183,7 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="Data set folder.")], as_json: Json = False
 ) -> None:
     """Report counts, class balance and every file that would spoil a training."""
-    from ckd.train.data.check import check_dataset
+    from ckd.data.check import check_dataset
 
     report = check_dataset(folder, progress=console.progress_bar("files"))
     print(json.dumps(report.as_dict()) if as_json else report.to_text())
@@ -200,7 +200,7 @@ def data_generate(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Write generated dermoscopy images in the ISIC 2017 layout, to try everything out."""
-    from ckd.train.data.synthetic import write_isic2017
+    from ckd.data.synthetic.write import write_isic2017
 
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; name another folder")

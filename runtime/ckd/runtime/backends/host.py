@@ -1,14 +1,15 @@
 """What the CPU backends share: buffers in host memory, and one engine after another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.spec import CascadeSpec
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.backends import DeviceBuffer, Engine, Results
+from ckd.contract.wiring import IMAGE
+from ckd.runtime.engine import DeviceBuffer, Engine, Outputs
 
 
 class HostBuffer:
@@ -36,21 +37,30 @@ class HostRunner:
 
     def __init__(
         self,
-        manifest: Manifest,
+        spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> None:
         self._engines, self._image = engines, buffers[IMAGE]
-        self._results = {name: buffers[name] for name in manifest.results.names()}
+        self._outputs = {name: buffers[name] for name in spec.outputs.names()}
 
-    def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Results:
-        """See `ckd.runtime.backends.Runner`."""
+    def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Outputs:
+        """See `ckd.runtime.engine.Runner`."""
         self._image.write(image)
         lap("preprocess")
+        for name in self._each():
+            lap(name)
+        return {name: buffer.read() for name, buffer in self._outputs.items()}
+
+    def steps(self, image: NDArray[np.uint8]) -> Iterator[str]:
+        """See `ckd.runtime.engine.Runner`."""
+        self._image.write(image)
+        yield from self._each()
+
+    def _each(self) -> Iterator[str]:
         for name, engine in self._engines.items():
             engine.enqueue()
-            lap(name)
-        return {name: buffer.read() for name, buffer in self._results.items()}
+            yield name
 
     def close(self) -> None:
         """Nothing is its own."""

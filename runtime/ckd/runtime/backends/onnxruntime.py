@@ -7,16 +7,11 @@ import onnxruntime as ort
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
-from ckd.contract.manifest import Manifest, NodeSpec
+from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import (
-    DeviceBuffer,
-    Engine,
-    check_promise,
-    first_line,
-    usable_cores,
-)
 from ckd.runtime.backends.host import HostBuffer, HostRunner
+from ckd.runtime.cpu import usable_cores
+from ckd.runtime.engine import DeviceBuffer, Engine, check_promise, first_line
 
 _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(uint8)": "uint8",
@@ -39,7 +34,7 @@ class OnnxRuntimeBackend:
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OnnxRuntimeEngine":
-        """Load a node and check its inputs and outputs against the manifest."""
+        """Load a node and check its inputs and outputs against the spec."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.num_threads
         options.inter_op_num_threads = 1
@@ -63,12 +58,12 @@ class OnnxRuntimeBackend:
 
     def runner(
         self,
-        manifest: Manifest,
+        spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> HostRunner:
         """One engine after another."""
-        return HostRunner(manifest, engines, buffers)
+        return HostRunner(spec, engines, buffers)
 
 
 class OnnxRuntimeBuffer(HostBuffer):

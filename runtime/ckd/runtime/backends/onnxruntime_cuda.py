@@ -22,11 +22,11 @@ import onnxruntime as ort
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError, EnvironmentUnusable
-from ckd.contract.manifest import Manifest, NodeSpec
+from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
-from ckd.runtime.backends import DeviceBuffer, Engine, Runner, check_promise, first_line
 from ckd.runtime.backends.onnxruntime import static_spec
 from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.engine import DeviceBuffer, Engine, Runner, check_promise, first_line
 
 if TYPE_CHECKING:
     from ckd.runtime.cuda.memory import CudaBuffer
@@ -91,7 +91,7 @@ class OnnxRuntimeCudaBackend:
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OnnxRuntimeCudaEngine":
-        """Load a node and check its inputs and outputs against the manifest."""
+        """Load a node and check its inputs and outputs against the spec."""
         content = onnx.read()
         stream = self._stream.take()
         try:
@@ -110,14 +110,14 @@ class OnnxRuntimeCudaBackend:
 
     def runner(
         self,
-        manifest: Manifest,
+        spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> Runner:
         """Everything on the stream that the sessions were made with."""
         from ckd.runtime.cuda.runner import CudaRunner
 
-        return CudaRunner(self.cuda, manifest, engines, buffers, one_stream=self._stream.handle)
+        return CudaRunner(self.cuda, spec, engines, buffers, one_stream=self._stream.handle)
 
     @property
     def _index(self) -> int:

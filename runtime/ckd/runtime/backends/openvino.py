@@ -18,16 +18,11 @@ import openvino as ov
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import CkdError, EngineError
-from ckd.contract.manifest import Manifest, NodeSpec
+from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
-from ckd.runtime.backends import (
-    DeviceBuffer,
-    Engine,
-    check_promise,
-    first_line,
-    usable_cores,
-)
 from ckd.runtime.backends.host import HostBuffer, HostRunner
+from ckd.runtime.cpu import usable_cores
+from ckd.runtime.engine import DeviceBuffer, Engine, check_promise, first_line
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
 _DTYPES: Final[Mapping[str, DType]] = {"u8": "uint8", "f32": "float32", "f16": "float16"}
@@ -72,7 +67,7 @@ class OpenVinoBackend:
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OpenVinoEngine":
-        """Compile a node, or take what was compiled earlier, and check it against the manifest.
+        """Compile a node, or take what was compiled earlier, and check it against the spec.
 
         Compiled networks come from a file mapped into memory, whose pages are given back once the
         weights are laid out for the kernels. That halves the memory of what is compiled directly.
@@ -123,12 +118,12 @@ class OpenVinoBackend:
 
     def runner(
         self,
-        manifest: Manifest,
+        spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> HostRunner:
         """One engine after another."""
-        return HostRunner(manifest, engines, buffers)
+        return HostRunner(spec, engines, buffers)
 
 
 class _Exported:

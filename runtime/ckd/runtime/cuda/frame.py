@@ -31,9 +31,9 @@ class FrameMemory:
         EngineError: memory is exhausted.
     """
 
-    def __init__(self, cuda: Cuda, image: TensorSpec, results: Sequence[CudaBuffer]) -> None:
-        self._cuda, self._image_spec, self._results = cuda, image, results
-        self._offsets, self._num_bytes = _laid_out([buffer.spec for buffer in results])
+    def __init__(self, cuda: Cuda, image: TensorSpec, outputs: Sequence[CudaBuffer]) -> None:
+        self._cuda, self._image_spec, self._outputs = cuda, image, outputs
+        self._offsets, self._num_bytes = _laid_out([buffer.spec for buffer in outputs])
         self._held = Held(cuda)
         try:
             self._staged = self._held.pinned(image.num_bytes)
@@ -44,7 +44,7 @@ class FrameMemory:
                 buffer.spec.name: cuda.host_array(
                     self._fetched + offset, buffer.spec.shape, buffer.spec.dtype
                 )
-                for buffer, offset in zip(results, self._offsets, strict=True)
+                for buffer, offset in zip(outputs, self._offsets, strict=True)
             }
         except BaseException:
             self.close()
@@ -61,7 +61,7 @@ class FrameMemory:
 
     def gather(self, stream: int) -> None:
         """Copy the answers side by side, on the device."""
-        for buffer, offset in zip(self._results, self._offsets, strict=True):
+        for buffer, offset in zip(self._outputs, self._offsets, strict=True):
             self._cuda.copy(self._gathered + offset, buffer.address, buffer.spec.num_bytes, stream)
 
     def fetch(self, stream: int) -> None:

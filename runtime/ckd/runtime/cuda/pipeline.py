@@ -22,24 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError
-from ckd.runtime.backends import Results
 from ckd.runtime.cuda.api import Cuda
-from ckd.runtime.cuda.chain import EngineChain
 from ckd.runtime.cuda.frame import FrameMemory
 from ckd.runtime.cuda.held import Held
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.replay import Replay
+from ckd.runtime.cuda.streams import EngineStreams
+from ckd.runtime.engine import Outputs
 
 _NUM_SLOTS: Final = 2
 
 
 def overlapped(
     cuda: Cuda,
-    chain: EngineChain,
+    chain: EngineStreams,
     image: CudaBuffer,
-    results: Sequence[CudaBuffer],
+    outputs: Sequence[CudaBuffer],
     images: Iterable[NDArray[np.uint8]],
-) -> Iterator[Results]:
+) -> Iterator[Outputs]:
     """The answers to images [1, S, S, 3], in order, each while the next is under way.
 
     For throughput: answers come one image late, because the next image is taken first. They are
@@ -51,7 +51,7 @@ def overlapped(
             first; the same holds for what ``images`` raises.
     """
     with Held(cuda) as held:
-        slots = [_Slot(cuda, chain, image, results, held) for _ in range(_NUM_SLOTS)]
+        slots = [_Slot(cuda, chain, image, outputs, held) for _ in range(_NUM_SLOTS)]
         held.callback(_drain, chain, slots)
         source, turns = iter(images), itertools.cycle(slots)
         under_way: _Slot | None = None
@@ -75,13 +75,13 @@ class _Slot:
     def __init__(
         self,
         cuda: Cuda,
-        chain: EngineChain,
+        chain: EngineStreams,
         image: CudaBuffer,
-        results: Sequence[CudaBuffer],
+        outputs: Sequence[CudaBuffer],
         held: Held,
     ) -> None:
         self._cuda, self._chain, self._image = cuda, chain, image
-        self._frame = FrameMemory(cuda, image.spec, results)
+        self._frame = FrameMemory(cuda, image.spec, outputs)
         held.callback(self._frame.close)
         self._landed = held.device(image.spec.num_bytes)
         self._copies = held.stream()
@@ -103,7 +103,7 @@ class _Slot:
         self._cuda.wait(self._copies, self._computed)
         self._frame.fetch(self._copies)
 
-    def collect(self) -> Results:
+    def collect(self) -> Outputs:
         """Wait for the frame."""
         self._cuda.synchronize(self._copies)
         return self._frame.answers
@@ -120,7 +120,7 @@ class _Slot:
         self._frame.gather(stream)
 
 
-def _drain(chain: EngineChain, slots: Sequence[_Slot]) -> None:
+def _drain(chain: EngineStreams, slots: Sequence[_Slot]) -> None:
     chain.drain()
     for slot in slots:
         slot.drain()

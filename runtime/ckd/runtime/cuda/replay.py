@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ckd.contract.errors import EngineError
 from ckd.runtime.cuda.api import Cuda
-from ckd.runtime.cuda.chain import EngineChain
+from ckd.runtime.cuda.streams import EngineStreams
 
 
 class Replay:
@@ -20,7 +20,7 @@ class Replay:
         work: puts it into the streams.
     """
 
-    def __init__(self, cuda: Cuda, chain: EngineChain, work: Callable[[], None]) -> None:
+    def __init__(self, cuda: Cuda, chain: EngineStreams, work: Callable[[], None]) -> None:
         self._cuda, self._chain, self._work = cuda, chain, work
         self._graph = 0
 

@@ -1,4 +1,4 @@
-"""A photograph brought to network size on the device, as `ckd.contract.preprocess` does it.
+"""A photograph brought to network size on the device, as `ckd.picture.decode` does it.
 
 The kernel is `resize.cu` beside this, compiled by NVRTC for the device when a `Resizer` is made.
 """
@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from ckd.contract.errors import EngineError, EnvironmentUnusable, InputError
-from ckd.contract.preprocess import MAX_PIXELS, MIN_SIDE_PX
+from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX
 from ckd.runtime.cuda.bindings import CudaBindings
 from ckd.runtime.cuda.errors import checked
 
@@ -21,7 +21,7 @@ _BLOCK = 32, 4  # threads: a warp along each of four rows of the output
 class Resizer:
     """uint8 RGB HWC of any size to ``side_px`` square, by area averaging.
 
-    It halves large images first, as `ckd.contract.preprocess.network_image` does, and differs from
+    It halves large images first, as `ckd.picture.resize.network_image` does, and differs from
     it by 1 of 255 at most: where OpenCV rounds ties to even and sums weights of limited precision,
     this rounds up and is exact.
 
@@ -59,7 +59,7 @@ class Resizer:
         Both are contiguous memory of the device, and stay so until the stream has got there.
 
         Raises:
-            InputError: an image too small or too large, as for `ckd.contract.preprocess`.
+            InputError: an image too small or too large, as for `ckd.picture.decode`.
             EngineError: the kernel cannot be launched, or was closed.
         """
         if not self._module:
@@ -90,7 +90,7 @@ _PARAMETERS = _ADDRESS, _UINT, _UINT, _UINT, _ADDRESS, _UINT  # of `resize_area`
 
 
 def num_halvings(height: int, width: int, side_px: int) -> int:
-    """How often `ckd.contract.preprocess.network_image` halves an image before the last step."""
+    """How often `ckd.picture.resize.network_image` halves an image before the last step."""
     halvings = 0
     while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 4 * side_px:
         height, width, halvings = height // 2, width // 2, halvings + 1

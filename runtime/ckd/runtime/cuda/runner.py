@@ -10,28 +10,29 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import InputError
-from ckd.contract.manifest import IMAGE, Manifest
-from ckd.runtime.backends import DeviceBuffer, Engine, Results
+from ckd.contract.errors import EngineError, InputError
+from ckd.contract.spec import CascadeSpec
+from ckd.contract.wiring import IMAGE
 from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.arrays import DeviceImage, device_image
-from ckd.runtime.cuda.chain import EngineChain
 from ckd.runtime.cuda.frame import FrameMemory
 from ckd.runtime.cuda.held import Held
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.pipeline import overlapped
 from ckd.runtime.cuda.replay import Replay
+from ckd.runtime.cuda.streams import EngineStreams
+from ckd.runtime.engine import DeviceBuffer, Engine, Outputs
 
 #: Address, height and width of an image, where to put it at network size, and in which stream.
 Resize = Callable[[int, int, int, int, int], None]
 
 
 class CudaRunner:
-    """See `ckd.runtime.backends.Runner`; for one thread at a time.
+    """See `ckd.runtime.engine.Runner`; for one thread at a time.
 
     Args:
         cuda: the device.
-        manifest: the graph of the engines.
+        spec: the graph of the engines.
         engines: by node name, bound to the buffers.
         buffers: `CudaBuffer`s by tensor name; they stay the caller's.
         one_stream: where the engines are tied to a stream, that one. Then everything goes into it
@@ -44,7 +45,7 @@ class CudaRunner:
     def __init__(
         self,
         cuda: Cuda,
-        manifest: Manifest,
+        spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
         *,
@@ -52,14 +53,14 @@ class CudaRunner:
     ) -> None:
         self._cuda = cuda
         self._image = cast(CudaBuffer, buffers[IMAGE])
-        names = dict.fromkeys(manifest.results.names())
-        self._results = {name: cast(CudaBuffer, buffers[name]) for name in names}
+        names = dict.fromkeys(spec.outputs.names())
+        self._outputs = {name: cast(CudaBuffer, buffers[name]) for name in names}
         self._resize: Resize | None = None
         self._held = held = Held(cuda)
         try:
-            self._chain = EngineChain(cuda, manifest, engines, one_stream=one_stream)
+            self._chain = EngineStreams(cuda, spec, engines, one_stream=one_stream)
             held.callback(self._chain.close)
-            self._frame = FrameMemory(cuda, self._image.spec, [*self._results.values()])
+            self._frame = FrameMemory(cuda, self._image.spec, [*self._outputs.values()])
             held.callback(self._frame.close)
             self._ready = held.event()
             self._whole_frame = Replay(cuda, self._chain, self._enqueue_frame)
@@ -71,7 +72,7 @@ class CudaRunner:
             held.close()
             raise
 
-    def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Results:
+    def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Outputs:
         """The answers to one image; page-locked memory, valid until the next run or `close`.
 
         ``lap`` hears of "preprocess" once the image is staged and of "networks" at the end.
@@ -84,6 +85,24 @@ class CudaRunner:
         self._finish(self._whole_frame.enqueue)
         lap("networks")
         return self._frame.answers
+
+    def steps(self, image: NDArray[np.uint8]) -> Iterator[str]:
+        """Run engine after engine; gives each node's name once its outputs are in their buffers.
+
+        A CUDA graph is all or nothing, so none is replayed here.
+
+        Raises:
+            EngineError: an engine failed; nothing is left under way.
+        """
+        self._chain.check_open()
+        self._cuda.synchronize(self._chain.stream)
+        self._frame.stage(image)
+        try:
+            self._frame.send(self._image.address, self._chain.stream)
+            yield from self._chain.steps()
+        except EngineError:
+            self._chain.drain()
+            raise
 
     def run_device(self, image: object) -> Mapping[str, CudaBuffer]:
         """The answers to one image that is on the device already; nothing crosses the bus.
@@ -101,9 +120,9 @@ class CudaRunner:
         """
         enqueue = self._from_device(image)
         self._finish(enqueue)
-        return self._results
+        return self._outputs
 
-    def run_from_device(self, image: object) -> Results:
+    def run_from_device(self, image: object) -> Outputs:
         """As `run_device`, but the answers come to the host, as those of `run`: in one copy."""
         enqueue, stream = self._from_device(image), self._chain.stream
 
@@ -135,10 +154,10 @@ class CudaRunner:
         bring = self._copy if self._has_network_size(given) else self._resizer()
         return lambda: self._enqueue_from(given, bring)
 
-    def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Results]:
+    def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Outputs]:
         """The answers to many images, [1, S, S, 3] each; see `ckd.runtime.cuda.pipeline`."""
-        results = [*self._results.values()]
-        return overlapped(self._cuda, self._chain, self._image, results, images)
+        outputs = [*self._outputs.values()]
+        return overlapped(self._cuda, self._chain, self._image, outputs, images)
 
     def close(self) -> None:
         """Wait for what is under way and release everything; calling it twice is fine."""

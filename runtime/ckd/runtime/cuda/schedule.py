@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ckd.contract.manifest import IMAGE, Manifest
+from ckd.contract.spec import CascadeSpec
+from ckd.contract.wiring import IMAGE
 
 #: Stands for the arrival of the image, on the first stream and before everything else. No node has
 #: this name: names are not empty.
@@ -53,20 +54,20 @@ class StreamPlan:
         return frozenset(self.joins).union(*(step.waits_for for step in self.steps))
 
 
-def plan_streams(manifest: Manifest) -> StreamPlan:
+def plan_streams(spec: CascadeSpec) -> StreamPlan:
     """Every node continues the stream of its last producer, unless another node already did.
 
     A producer is the node that makes an input, or the arrival of the image. A node that can
     continue no producer's stream gets a new one, which starts by waiting: a stream that waits for
     nothing could not be captured into a graph.
     """
-    made_by = {name: node.name for node in manifest.nodes for name in node.outputs}
+    made_by = {name: node.name for node in spec.nodes for name in node.outputs}
     made_by[IMAGE] = ARRIVAL
-    order = [ARRIVAL, *(node.name for node in manifest.nodes)]
+    order = [ARRIVAL, *(node.name for node in spec.nodes)]
     tails = [ARRIVAL]  # of every stream, what it does last
     past = {ARRIVAL: frozenset({ARRIVAL})}  # of everything, what is over once it is over
     steps = []
-    for node in manifest.nodes:
+    for node in spec.nodes:
         producers = {made_by[name] for name in node.inputs} or {ARRIVAL}
         latest_first = sorted(producers, key=order.index, reverse=True)
         tail = next((name for name in latest_first if name in tails), None)
@@ -83,9 +84,9 @@ def plan_streams(manifest: Manifest) -> StreamPlan:
     return StreamPlan(tuple(steps), _not_implied(ends, past[tails[0]], past))
 
 
-def plan_one_stream(manifest: Manifest) -> StreamPlan:
+def plan_one_stream(spec: CascadeSpec) -> StreamPlan:
     """One node after another, for engines that are tied to a stream."""
-    return StreamPlan(tuple(Step(node.name, 0) for node in manifest.nodes))
+    return StreamPlan(tuple(Step(node.name, 0) for node in spec.nodes))
 
 
 def _not_implied(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import SourceUnavailable
-from ckd.contract.results import Finding
+from ckd.finding.finding import Finding
 from ckd.runtime.live.record import Recorder
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
 from ckd.runtime.sources.frames import Frame, FrameSource

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.results import Finding
+from ckd.finding.finding import Finding
 from ckd.runtime.sources.frames import Frame, SourceState
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import UsageError
-from ckd.contract.results import Finding
 from ckd.contract.version import ckd_version
+from ckd.finding.files import save_finding, write_json
+from ckd.finding.finding import Finding
 from ckd.runtime.closing import Closing
 
 
@@ -38,7 +38,7 @@ class ResultFolder(Closing):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             settings = {**run, "ckd": ckd_version()}
-            (folder / "run.json").write_text(json.dumps(settings, indent=2) + "\n")
+            write_json(folder / "run.json", settings)
             self._csv = (folder / "predictions.csv").open(
                 "w", newline="", encoding="utf-8", errors="surrogateescape"
             )
@@ -66,7 +66,7 @@ class ResultFolder(Closing):
                 break
             stem = f"{name}-{number}"
         self._stems.add(stem)
-        written = finding.save(self.folder, stem, image_HWC, str(image))
+        written = save_finding(finding, self.folder, stem, image_HWC, str(image))
         self.add_row(stem, finding)
         return {kind: str(self.folder / file) for kind, file in written.items()}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.contract.preprocess import IMAGE_SUFFIXES
+from ckd.picture.decode import IMAGE_SUFFIXES
 
 
 def image_files(paths: list[Path], results: Path) -> Iterator[Path]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import SourceUnavailable
-from ckd.contract.preprocess import IMAGE_SUFFIXES
+from ckd.picture.decode import IMAGE_SUFFIXES
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, open_capture, rgb_from_bgr
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ckd.contract.preprocess import IMAGENET_MEAN_C, IMAGENET_STD_C
+from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
 
 
 class ImageInput(nn.Module):

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage
+from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import LabelLoss, MaskLoss
+from ckd.train.recipes.recipe import Recipe, Schedule, Stage
 from ckd.train.systems.ckdnet import CkdNet
 
 

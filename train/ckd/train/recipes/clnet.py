@@ -1,7 +1,8 @@
 """Recipe of CLNet."""
 
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage
+from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import LabelLoss, MaskLoss
+from ckd.train.recipes.recipe import Recipe, Schedule, Stage
 from ckd.train.systems.clnet import ClNet
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Literal
 
-from ckd.train.config import Recipe, Stage
 from ckd.train.losses import (
     AttentionTransfer,
     LabelLoss,
@@ -14,6 +13,7 @@ from ckd.train.losses import (
     SoftMask,
 )
 from ckd.train.recipes.ckdnet import ckdnet_mobile
+from ckd.train.recipes.recipe import Recipe, Stage
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.rewrite import TEACHER

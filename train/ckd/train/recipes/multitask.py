@@ -1,7 +1,8 @@
 """Recipe of the multi-task net."""
 
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage
+from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import BinaryLoss, MaskLoss
+from ckd.train.recipes.recipe import Recipe, Schedule, Stage
 from ckd.train.systems.multitask import MultiTask
 
 

@@ -14,7 +14,7 @@ by each epoch's makes no difference.
 from dataclasses import replace
 from typing import Literal
 
-from ckd.train.config import Augmentation, Recipe, Schedule, Stage
+from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import (
     Contrast,
     Hint,
@@ -24,6 +24,7 @@ from ckd.train.losses import (
     SoftLabels,
     SourceLoss,
 )
+from ckd.train.recipes.recipe import Recipe, Schedule, Stage
 from ckd.train.systems.ssdkd import SsdKd
 
 _AUGMENTATION = Augmentation(

@@ -13,7 +13,8 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, PositiveInt
 
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.encoder import Backbone, build_encoder
 from ckd.train.networks.pretrained import Weights
@@ -90,5 +91,5 @@ class CkdNet:
             labels,
             tasks,
             image_size,
-            ResultSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
+            OutputSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
         )

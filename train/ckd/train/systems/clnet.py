@@ -13,7 +13,8 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, PositiveInt
 
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder
 from ckd.train.networks.fusion import Fusion, FusionEncoder
 from ckd.train.networks.pretrained import Weights
@@ -81,5 +82,5 @@ class ClNet:
             labels,
             tasks,
             image_size,
-            ResultSpec("logits", "mask_logits"),
+            OutputSpec("logits", "mask_logits"),
         )

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE, check_wiring
 from ckd.train.networks.image_input import ImageInput
 
 
@@ -39,11 +40,11 @@ class System(nn.Module):
         labels: class names in the order of the class logits.
         tasks: labels whose one-against-rest AUCs are averaged into the headline figure.
         image_size: side of the square network input in pixels.
-        results: which tensors are answers.
+        outputs: which tensors are answers.
 
     Attributes:
         mask_threshold: probability above which a pixel is lesion, see
-            `ckd.train.operating_point`.
+            `ckd.train.evaluation.operating_point`.
 
     Raises:
         ValueError: an input that nothing produces, or a tensor produced twice.
@@ -56,7 +57,7 @@ class System(nn.Module):
         labels: tuple[str, ...],
         tasks: tuple[str, ...],
         image_size: int,
-        results: ResultSpec,
+        outputs: OutputSpec,
     ) -> None:
         super().__init__()
         self.name = name
@@ -64,14 +65,14 @@ class System(nn.Module):
         self.labels = labels
         self.tasks = tasks
         self.image_size = image_size
-        self.results = results
+        self.outputs = outputs
         self.mask_threshold = 0.5
         self.image_input = ImageInput()
         self.networks = nn.ModuleDict({node.name: node.module for node in nodes})
-        _check_wiring(self.nodes, results)
+        check_wiring(self.nodes, outputs.names())
 
     def forward(self, image_BHWC: Tensor, wanted: Collection[str] = ()) -> dict[str, Tensor]:
-        """Run the nodes that ``wanted`` needs (by default all of the system's results).
+        """Run the nodes that ``wanted`` needs (by default all of the system's outputs).
 
         Args:
             image_BHWC: uint8 RGB at ``image_size``.
@@ -81,7 +82,7 @@ class System(nn.Module):
             Every tensor that was computed, by name.
         """
         tensors = {IMAGE: self.image_input(image_BHWC)}
-        for node in self.needed(wanted or self.results.names()):
+        for node in self.needed(wanted or self.outputs.names()):
             run_node(node, tensors)
         return tensors
 
@@ -108,10 +109,10 @@ class System(nn.Module):
                     digest.update(whole.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
-    def with_nodes(self, nodes: Sequence[Node], results: ResultSpec | None = None) -> "System":
+    def with_nodes(self, nodes: Sequence[Node], outputs: OutputSpec | None = None) -> "System":
         """The same system of other nodes, with other answers if these are given."""
         made = System(
-            self.name, nodes, self.labels, self.tasks, self.image_size, results or self.results
+            self.name, nodes, self.labels, self.tasks, self.image_size, outputs or self.outputs
         )
         made.mask_threshold = self.mask_threshold
         return made.train(self.training)
@@ -134,18 +135,3 @@ def tensor_shapes(system: System) -> Mapping[str, tuple[int, ...]]:
     for module, mode in modes.items():
         module.training = mode
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _check_wiring(nodes: Sequence[Node], results: ResultSpec) -> None:
-    known = {IMAGE}
-    names = [node.name for node in nodes]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two nodes are named {max(names, key=names.count)}")
-    for node in nodes:
-        if missing := set(node.inputs) - known:
-            raise ValueError(f"{node.name}: nothing produces {', '.join(sorted(missing))}")
-        if twice := set(node.outputs) & known:
-            raise ValueError(f"{node.name}: {', '.join(sorted(twice))} is already produced")
-        known |= set(node.outputs)
-    if missing := set(results.names()) - known:
-        raise ValueError(f"no node produces the result {', '.join(sorted(missing))}")

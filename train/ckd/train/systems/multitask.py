@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, PositiveInt
 
 from ckd.contract.labels import headline_tasks
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.networks.encoder import Backbone, build_encoder
 from ckd.train.networks.multitask import MultiTaskNet
 from ckd.train.networks.pretrained import Weights
@@ -53,5 +54,5 @@ class MultiTask:
             asked,
             tasks,
             image_size,
-            ResultSpec("logits", "mask_logits", exclusive=False),
+            OutputSpec("logits", "mask_logits", exclusive=False),
         )

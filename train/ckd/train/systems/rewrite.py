@@ -10,7 +10,8 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.systems.graph import Node, System, run_node
 
@@ -26,7 +27,7 @@ def deployed(system: System) -> System:
 
     Teachers, and tensors that are neither an answer nor taken by a remaining node, are gone.
     """
-    answers = set(system.results.names())
+    answers = set(system.outputs.names())
     kept = system.needed(answers)
     taken = answers | {name for node in kept for name in node.inputs}
     nodes = []
@@ -56,7 +57,7 @@ def merged(system: System, names: Collection[str], into: str) -> System:
         )
     outside = [node for node in system.nodes if node.name not in names]
     made = [out for node in inside for out in node.outputs]
-    kept = set(system.results.names()) | {name for node in outside for name in node.inputs}
+    kept = set(system.outputs.names()) | {name for node in outside for name in node.inputs}
     inputs = tuple(dict.fromkeys(i for node in inside for i in node.inputs if i not in made))
     outputs = tuple(out for out in made if out in kept)
     fused = Node(into, _Fused(inside, inputs, outputs), inputs, outputs)
@@ -79,7 +80,7 @@ def prefixed(system: System, prefix: str) -> System:
         Node(prefix + node.name, node.module, renamed(node.inputs), renamed(node.outputs))
         for node in system.nodes
     ]
-    return system.with_nodes(nodes, system.results.renamed(lambda name: prefix + name))
+    return system.with_nodes(nodes, system.outputs.renamed(lambda name: prefix + name))
 
 
 def has_teacher(system: System) -> bool:
@@ -100,7 +101,7 @@ def teacher(system: System) -> System:
 
 def class_head(system: System) -> ClassHead | None:
     """The head that makes the class logits; None where there is none."""
-    maker = _maker(system.nodes, system.results.class_logits)
+    maker = _maker(system.nodes, system.outputs.class_logits)
     if maker is None:
         return None
     heads = [part for part in maker.module.modules() if isinstance(part, ClassHead)]
@@ -117,7 +118,7 @@ def explained(system: System, *, features: bool = False) -> System:
         UsageError: no `ClassHead` makes the class logits.
     """
     copied = copy.deepcopy(system)
-    head, logits = class_head(copied), system.results.class_logits
+    head, logits = class_head(copied), system.outputs.class_logits
     maker = _maker(copied.nodes, logits)
     if head is None or logits is None or maker is None:
         raise UsageError(f"{system.name} has no classifier whose maps could explain it")
@@ -128,13 +129,13 @@ def explained(system: System, *, features: bool = False) -> System:
     head.gives_features |= features
     added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
     nodes = _with_tensors_after(copied.nodes, logits, added, replaced)
-    made = copied.with_nodes(nodes, replace(system.results, class_map=CLASS_MAP))
+    made = copied.with_nodes(nodes, replace(system.outputs, class_map=CLASS_MAP))
     return made if features else deployed(made)
 
 
-def _teacher_results(system: System) -> ResultSpec:
+def _teacher_results(system: System) -> OutputSpec:
     made = {name for node in system.nodes for name in node.outputs}
-    return system.results.renamed(lambda name: TEACHER + name if TEACHER + name in made else None)
+    return system.outputs.renamed(lambda name: TEACHER + name if TEACHER + name in made else None)
 
 
 class _Fused(nn.Module):

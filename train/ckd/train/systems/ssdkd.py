@@ -18,7 +18,8 @@ import torch
 from pydantic import ConfigDict
 
 from ckd.contract.errors import UsageError
-from ckd.contract.manifest import IMAGE, ResultSpec
+from ckd.contract.spec import OutputSpec
+from ckd.contract.wiring import IMAGE
 from ckd.train.networks.classifier import Classifier
 from ckd.train.networks.distillation import ConvReg, EmbeddingHead
 from ckd.train.networks.pretrained import Weights
@@ -80,7 +81,7 @@ class SsdKd:
             nodes.append(Node("teacher_head", head, ("teacher_map",), ("teacher_embedding",)))
             head = EmbeddingHead(width)
             nodes.append(Node("student_head", head, ("student_map",), ("student_embedding",)))
-        return System("ssdkd", nodes, labels, tasks, image_size, ResultSpec("logits"))
+        return System("ssdkd", nodes, labels, tasks, image_size, OutputSpec("logits"))
 
 
 def _check_size(name: str, classifier: Classifier, image_size: int) -> None:

@@ -1,0 +1,1 @@
+"""What every stage agrees on; NumPy and the standard library, nothing else."""

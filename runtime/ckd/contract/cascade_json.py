@@ -1,0 +1,114 @@
+"""`cascade.json`: a cascade's description as text that no stage needs code to read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from ckd.contract.errors import BundleError
+from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec, Section
+
+#: Raised when a reader of the old number would misread the new content.
+SCHEMA: Final = 2
+#: Optional sections that this version of `ckd` acts on: none so far.
+KNOWN_SECTIONS: Final = frozenset[str]()
+_KEYS: Final = frozenset(
+    {
+        "schema", "name", "system", "labels", "tasks", "preprocess", "thresholds", "tensors",
+        "nodes", "outputs", "provenance", "sections",
+    }
+)  # fmt: skip
+
+
+def spec_to_json(spec: CascadeSpec) -> str:
+    """The text of `cascade.json`."""
+    tree = {
+        "schema": SCHEMA,
+        "name": spec.name,
+        "system": spec.system,
+        "labels": spec.labels,
+        "tasks": spec.tasks,
+        "preprocess": {"colour": "RGB", "resize": "area, squashed", "size": spec.image_size},
+        "thresholds": spec.thresholds,
+        "tensors": {
+            name: {"shape": shape, "dtype": spec.dtypes[name]}
+            for name, shape in spec.shapes.items()
+        },
+        "nodes": [
+            {"name": n.name, "inputs": n.inputs, "outputs": n.outputs, "files": n.files}
+            for n in spec.nodes
+        ],
+        "outputs": asdict(spec.outputs),
+        "provenance": spec.provenance,
+    }
+    if spec.sections:
+        tree["sections"] = {name: asdict(section) for name, section in spec.sections.items()}
+    return json.dumps(tree, indent=2) + "\n"
+
+
+def spec_from_json(text: str | bytes) -> CascadeSpec:
+    """Read `cascade.json`.
+
+    Raises:
+        BundleError: not JSON, another schema, a part that is missing or not known, wiring that does
+            not fit, or a section that this version does not know and that is not informative.
+    """
+    try:
+        tree = json.loads(text)
+        _check_schema(tree["schema"])
+        if unknown := set(tree) - _KEYS:
+            raise BundleError(f"cascade.json: {min(unknown)!r} is not understood by this ckd")
+        return CascadeSpec(
+            name=str(tree["name"]),
+            system=str(tree["system"]),
+            labels=_names(tree["labels"]),
+            tasks=_names(tree["tasks"]),
+            shapes={name: tuple(t["shape"]) for name, t in tree["tensors"].items()},
+            dtypes={name: dict(t["dtype"]) for name, t in tree["tensors"].items()},
+            nodes=tuple(
+                NodeSpec(n["name"], _names(n["inputs"]), _names(n["outputs"]), dict(n["files"]))
+                for n in tree["nodes"]
+            ),
+            outputs=OutputSpec(**tree["outputs"]),
+            thresholds={name: float(value) for name, value in tree["thresholds"].items()},
+            provenance=dict(tree["provenance"]),
+            sections=_sections(tree.get("sections", {})),
+        )
+    except json.JSONDecodeError as error:
+        raise BundleError(f"cascade.json: not JSON ({error})") from error
+    except KeyError as error:
+        raise BundleError(f"cascade.json: {error.args[0]!r} is missing") from error
+    except (TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise BundleError(f"cascade.json: malformed ({error})") from error
+
+
+def _check_schema(schema: object) -> None:
+    if schema == SCHEMA:
+        return
+    remedy = "export the bundle anew or install the ckd that made it"
+    if schema == 1:
+        remedy = "`ckd-export upgrade BUNDLE --out NEW` makes a bundle of it that can be read"
+    raise BundleError(
+        f"cascade.json: schema {schema!r}, this version of ckd reads {SCHEMA}; {remedy}"
+    )
+
+
+def _sections(tree: Mapping[str, Any]) -> dict[str, Section]:
+    sections = {}
+    for name, given in tree.items():
+        section = Section(dict(given["content"]), given["informative"])
+        if not isinstance(section.informative, bool):
+            raise TypeError(f"informative is {section.informative!r}, expected true or false")
+        if name not in KNOWN_SECTIONS and not section.informative:
+            raise BundleError(
+                f"cascade.json: its section {name!r} is not known to this version of ckd, and "
+                "answers may depend on it; install the ckd that made the bundle"
+            )
+        sections[name] = section
+    return sections
+
+
+def _names(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of names")
+    return tuple(values)

@@ -1,0 +1,66 @@
+"""`hashes.json`: size and SHA-256 of every other file of a bundle."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+HASHES: Final = "hashes.json"
+#: No file of a bundle is larger: ONNX ends at 2 GiB. Nothing beyond is read into memory.
+MAX_FILE_BYTES: Final = 2 << 30
+MAX_HASHES_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of one file of a bundle."""
+
+    size: int
+    sha256: str
+
+
+def read_hashes(text: bytes) -> dict[str, FileRecord]:
+    """The records of all files by name.
+
+    Raises:
+        ValueError: it is not JSON of that form, or a name or record is not acceptable.
+    """
+    try:
+        return {_checked_name(name): _record(given) for name, given in json.loads(text).items()}
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def write_hashes(folder: Path) -> None:
+    """Write `hashes.json` for every other file in a folder: the last step of making a bundle."""
+    records = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != HASHES:
+            content = path.read_bytes()
+            records[name] = {
+                "size": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+    (folder / HASHES).write_text(json.dumps(records, indent=2) + "\n")
+
+
+def _checked_name(name: str) -> str:
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
+        raise ValueError(f"{name!r} points outside the bundle")
+    if not name.isprintable():
+        raise ValueError(f"{name!r} is no file name")
+    return name
+
+
+def _record(record: Mapping[str, object]) -> FileRecord:
+    size, sha256 = record["size"], record["sha256"]
+    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
+        raise ValueError(f"{size!r} is no file size")
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"{sha256!r} is no SHA-256")
+    return FileRecord(size, sha256)

@@ -1,0 +1,219 @@
+"""What a cascade is made of: its networks, how they are wired, and which tensors are outputs.
+
+The runtime knows no node by name. It reads here which file holds a node, which tensors enter and
+leave it, and which tensors are answers. Edges are implied: a tensor runs from the node that lists
+it as an output to every node that lists it as an input.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, get_args
+
+from ckd.contract.errors import BundleError
+from ckd.contract.tensors import DType, TensorSpec
+from ckd.contract.wiring import IMAGE, check_wiring
+
+#: Kinds of files that a network can have. "int8" is for TensorRT: signed, everything else and the
+#: tensors between the networks in half precision. "int8.cpu" is the same for CPU kernels: unsigned,
+#: everything else in float32.
+FileKind = Literal["fp32", "fp16", "int8", "int8.cpu"]
+#: No tensor is larger, so that a damaged shape ends in a message rather than in full memory.
+MAX_TENSOR_BYTES: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One sub-network: names of what goes in and out, and its file of each kind.
+
+    Where INT8 costs a network more than it may, its INT8 file is its float one: both have the same
+    inputs and outputs.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """Which tensors are answers; None where the system gives no such answer.
+
+    Attributes:
+        exclusive: an image is of exactly one label (softmax); otherwise each label is a question of
+            its own (sigmoid) and an image may be of none.
+        class_map: [1, labels, height, width], what each place adds to each label's logit.
+        coarse_align_corners: see `ckd.finding.logits.mask_from_logits`.
+    """
+
+    class_logits: str | None = None
+    mask_logits: str | None = None
+    coarse_logits: str | None = None
+    coarse_align_corners: bool = False
+    exclusive: bool = True
+    class_map: str | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """The tensors that are answers."""
+        names = (self.class_logits, self.mask_logits, self.coarse_logits, self.class_map)
+        return tuple(name for name in names if name is not None)
+
+    def renamed(self, new: Callable[[str], str | None]) -> "OutputSpec":
+        """The same answers in other tensors; None for one that there is not."""
+
+        def of(name: str | None) -> str | None:
+            return None if name is None else new(name)
+
+        return replace(
+            self,
+            class_logits=of(self.class_logits),
+            mask_logits=of(self.mask_logits),
+            coarse_logits=of(self.coarse_logits),
+            class_map=of(self.class_map),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the description that not every bundle has.
+
+    Attributes:
+        content: what JSON can hold.
+        informative: a runtime that does not know the section may pass it over, because no answer
+            depends on it; otherwise such a runtime refuses the bundle.
+    """
+
+    content: Mapping[str, Any]
+    informative: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeSpec:
+    """Everything a runtime must know of a cascade; refuses to exist if it does not fit together.
+
+    Attributes:
+        name: of the bundle, such as "ckdnet-mobile".
+        system: such as "ckdnet".
+        labels: class names in the order of the class logits.
+        tasks: labels that count in the headline AUC.
+        shapes: of every tensor, batch axis included.
+        dtypes: of every tensor, for each kind of file of the node that makes it.
+        nodes: in running order.
+        thresholds: probability above which a pixel is lesion ("mask"); by label, the probability
+            at which its sensitivity and specificity were measured, for an application to decide by.
+        provenance: where the weights come from: data, licence, command, date, versions.
+        sections: by name.
+    """
+
+    name: str
+    system: str
+    labels: tuple[str, ...]
+    tasks: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, Mapping[str, DType]]
+    nodes: tuple[NodeSpec, ...]
+    outputs: OutputSpec
+    thresholds: Mapping[str, float]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Section] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        self._check_wiring()
+        self._check_tensors()
+        self._check_results()
+        if not 0.0 < self.thresholds.get("mask", 0.5) < 1.0:
+            raise _wrong(f"the mask threshold is {self.thresholds['mask']}, not between 0 and 1")
+
+    def _check_names(self) -> None:
+        nodes = [node.name for node in self.nodes]
+        for what, names in (("node", nodes), ("label", self.labels), ("tensor", [*self.shapes])):
+            for name in names:
+                # Names are printed, so no line breaks or escape sequences.
+                if not isinstance(name, str) or not name or not name.isprintable():
+                    raise _wrong(f"{name!r} is no name for a {what}")
+            if len(set(names)) < len(names):
+                raise _wrong(f"two of the {what}s {', '.join(names)} have one name")
+        for name in (self.name, self.system):
+            if not name.isprintable():
+                raise _wrong(f"{name!r} is no name")
+
+    def _check_wiring(self) -> None:
+        if not self.nodes:
+            raise _wrong("there are no nodes")
+        for node in self.nodes:
+            if not all(isinstance(file, str) for file in node.files.values()):
+                raise _wrong(f"the files of {node.name} are not names")
+        try:
+            known = check_wiring(self.nodes, self.outputs.names())
+        except ValueError as error:
+            raise _wrong(str(error)) from error
+        if nameless := known - set(self.shapes):
+            raise _wrong(f"tensor {min(nameless)!r} is not described")
+        if unused := set(self.shapes) - known:
+            raise _wrong(f"no node produces the tensor {min(unused)!r}")
+        if not self.file_kinds():
+            raise _wrong("there is no kind of file that every node has")
+
+    def _check_tensors(self) -> None:
+        for precision in self.file_kinds():
+            for name in self.shapes:
+                if precision not in self.dtypes.get(name, {}):
+                    raise _wrong(f"tensor {name!r} has no type in {precision}")
+                try:
+                    spec = self.tensor(name, precision)
+                except ValueError as error:
+                    raise _wrong(str(error)) from error
+                if spec.num_bytes > MAX_TENSOR_BYTES:
+                    raise _wrong(f"{spec} is over {MAX_TENSOR_BYTES >> 20} MiB")
+            image = self.tensor(IMAGE, precision)
+            side = image.shape[1] if len(image.shape) == 4 else 1
+            if image != TensorSpec(IMAGE, (1, side, side, 3), "uint8"):
+                raise _wrong(f"the image is {image}, expected uint8[1, side, side, 3]")
+
+    def _check_results(self) -> None:
+        outputs = self.outputs
+        for what in ("exclusive", "coarse_align_corners"):
+            if not isinstance(getattr(outputs, what), bool):
+                raise _wrong(f"{what} is {getattr(outputs, what)!r}, expected true or false")
+        name = outputs.class_logits
+        if name is not None and (shape := self.shapes[name]) != (1, len(self.labels)):
+            raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
+        name = outputs.class_map
+        if name is not None:
+            if outputs.class_logits is None:
+                raise _wrong(f"{name} explains class logits, and there are none")
+            shape = self.shapes[name]
+            if len(shape) != 4 or shape[:2] != (1, len(self.labels)):
+                raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
+        for name in (outputs.mask_logits, outputs.coarse_logits):
+            if name is not None and (len(shape := self.shapes[name]) != 4 or shape[:2] != (1, 1)):
+                raise _wrong(f"{name} has shape {list(shape)}, expected [1, 1, height, width]")
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square network input in pixels."""
+        return self.shapes[IMAGE][1]
+
+    def node(self, name: str) -> NodeSpec:
+        """The node of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def file_kinds(self) -> tuple[str, ...]:
+        """Kinds of files that every node has."""
+        return tuple(k for k in get_args(FileKind) if all(k in node.files for node in self.nodes))
+
+    def tensor(self, name: str, file_kind: str) -> TensorSpec:
+        """Shape and type of a tensor when the file of its producer is of ``file_kind``."""
+        return TensorSpec(name, self.shapes[name], self.dtypes[name][file_kind])
+
+
+def _wrong(what: str) -> BundleError:
+    return BundleError(f"cascade.json: {what}")

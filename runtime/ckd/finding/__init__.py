@@ -1,0 +1,1 @@
+"""From the logits of a cascade to what a person sees."""

@@ -1,0 +1,72 @@
+"""How findings are written down: PNG and JSON, each by one writer.
+
+Suffixes: H rows, W columns, C channels in RGB order.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import InputError
+from ckd.finding.explanation import draw_explanation
+from ckd.finding.finding import Finding
+from ckd.finding.overlay import draw_overlay
+
+
+def save_finding(
+    finding: Finding,
+    folder: Path,
+    stem: str,
+    image_HWC: NDArray[np.uint8],
+    source: str | None = None,
+) -> dict[str, str]:
+    """Write ``<stem>_mask.png`` (0/255), ``<stem>_overlay.png`` and ``<stem>.json``.
+
+    With class maps also ``<stem>_explanation.png``, see `draw_explanation`.
+
+    Args:
+        finding: what was found in the image.
+        folder: created if missing.
+        stem: of the file names.
+        image_HWC: the RGB image that was analysed.
+        source: where it came from, written into the JSON as "image".
+
+    Returns:
+        File names by kind: "mask", "overlay", "json", "explanation".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {"json": f"{stem}.json", "overlay": f"{stem}_overlay.png"}
+    write_png(folder / written["overlay"], draw_overlay(image_HWC, finding))
+    if finding.mask_HW is not None:
+        written["mask"] = f"{stem}_mask.png"
+        write_png(folder / written["mask"], finding.mask_HW.astype(np.uint8) * 255)
+    if finding.class_maps:
+        written["explanation"] = f"{stem}_explanation.png"
+        write_png(folder / written["explanation"], draw_explanation(image_HWC, finding))
+    record = ({} if source is None else {"image": source}) | finding.as_dict()
+    write_json(folder / written["json"], record)
+    return written
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write uint8 RGB [H, W, 3] or grey [H, W] as PNG.
+
+    Raises:
+        InputError: the image has no pixels.
+    """
+    # Level 1: four times faster than OpenCV's default on a photograph, a tenth larger.
+    stored = image[..., ::-1] if image.ndim == 3 else image
+    encoded, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not encoded:
+        raise InputError(f"{path}: an image of shape {list(image.shape)} cannot be a PNG")
+    path.write_bytes(data.tobytes())
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as JSON for people and programs to read."""
+    path.write_text(json.dumps(record, indent=2) + "\n")

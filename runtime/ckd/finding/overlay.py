@@ -1,0 +1,110 @@
+"""The picture a person looks at: the photograph with the lesion's border and the probabilities.
+
+A border rather than a filled mask, so that the lesion itself stays visible.
+Suffixes: H rows, W columns, C channels in RGB order.
+"""
+
+import textwrap
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.labels import lesion_name
+from ckd.finding.finding import Finding
+
+FINE_RGB = (64, 224, 144)
+COARSE_RGB = (255, 196, 64)
+_TEXT_RGB = (255, 255, 255)
+_SHADE = 0.45
+
+
+def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
+    """A copy of the image with the fine border (solid), the coarse one (thin) and the words.
+
+    Where there are two, a legend in the bottom left corner tells them apart.
+    """
+    canvas = np.ascontiguousarray(image_HWC).copy()
+    unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
+    fine, coarse = finding.mask_HW, finding.coarse_mask_HW
+    if coarse is not None:
+        draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
+    if fine is not None:
+        draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
+    lines = textwrap.wrap(finding.warning or "", 32)
+    if finding.probabilities and finding.top is None:
+        lines += textwrap.wrap(finding.headline, 32)
+    lines += [
+        f"{label} {probability:4.0%}  {lesion_name(label)}"
+        for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
+    ]
+    if min(canvas.shape[:2]) >= 160:  # no room for words on a thumbnail
+        draw_lines(canvas, lines, unit)
+        if fine is not None and coarse is not None and coarse.any():
+            _draw_legend(canvas, {"fine outline": FINE_RGB, "coarse outline": COARSE_RGB}, unit)
+    return canvas
+
+
+def draw_border(
+    canvas_HWC: NDArray[np.uint8],
+    mask_HW: NDArray[np.bool_],
+    colour: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    """Draw the outline of a mask onto an image, in place."""
+    contours, _ = cv2.findContours(
+        mask_HW.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
+
+
+def draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> None:
+    """Text in the top left corner on a darkened strip, the first line larger."""
+    if not lines:
+        return
+    pad, step = round(8 * unit), round(20 * unit)
+    first, *others = (text_width(line, unit) for line in lines)
+    width = max(round(1.06 * first), *others, 0)  # bold letters are that much wider
+    shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
+    for row, line in enumerate(lines):
+        y = pad + round(step * (row + 0.7))
+        write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, 1.6 if row == 0 else 1.0)
+
+
+def _draw_legend(
+    canvas_HWC: NDArray[np.uint8], colours: Mapping[str, tuple[int, int, int]], unit: float
+) -> None:
+    """Each name in its own colour, side by side in the bottom left corner, on a darkened strip."""
+    small, pad, height = 0.8 * unit, round(8 * unit), canvas_HWC.shape[0]
+    widths = [text_width(name, small) for name in colours]
+    top = height - round(20 * unit)
+    shade(canvas_HWC[top:, : sum(widths) + pad * (len(widths) + 1)])
+    x = pad
+    for (name, colour), width in zip(colours.items(), widths, strict=True):
+        write(canvas_HWC, name, x, height - round(6 * unit), colour, small, 1.0)
+        x += width + pad
+
+
+def text_width(text: str, unit: float) -> int:
+    """In pixels, as `write` writes it."""
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
+
+
+def shade(strip_HWC: NDArray[np.uint8]) -> None:
+    """Darken a part of a picture, in place, for words to stand out."""
+    strip_HWC[:] = (strip_HWC * _SHADE).astype(np.uint8)
+
+
+def write(
+    canvas_HWC: NDArray[np.uint8],
+    text: str,
+    x: int,
+    y: int,
+    colour: tuple[int, int, int],
+    unit: float,
+    weight: float,
+) -> None:
+    """Write a line of text onto a picture, in place, from (x, y) at its base."""
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(weight * unit))
+    cv2.putText(canvas_HWC, text, (x, y), font, 0.45 * unit, colour, thickness, cv2.LINE_AA)

@@ -1,0 +1,1 @@
+"""What a photograph is: decoding, checks, and the one resize."""

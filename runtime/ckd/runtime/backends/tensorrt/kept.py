@@ -1,0 +1,173 @@
+"""TensorRT engines of a machine: taken from the cache, or built.
+
+An engine is good for the network, the TensorRT, the driver and the very GPU that it was built for;
+all of them are in its key.
+"""
+
+import hashlib
+import logging
+import mmap
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ckd.contract.bundle import Content
+from ckd.contract.spec import NodeSpec
+from ckd.contract.tensors import TensorSpec
+from ckd.runtime.backends.tensorrt.build import OPTIONS
+from ckd.runtime.backends.tensorrt.process import build_engine
+from ckd.runtime.backends.tensorrt.sdk import TensorRt
+from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.engine_cache import EngineCache, EngineKey
+
+KERNEL_DRIVER: Final = Path("/sys/module/nvidia/version")
+L4T_RELEASE: Final = Path("/etc/nv_tegra_release")
+
+#: What an engine and its certificate depend on besides the network.
+Machine = Mapping[str, str | int]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An engine as it lies in the cache.
+
+    Attributes:
+        content: let go of, None, once TensorRT has loaded it.
+        path: where the cache cannot be written there is nothing.
+        seconds: that it took to build; None if it was there.
+    """
+
+    network: str
+    precision: str
+    content: mmap.mmap | bytes | memoryview | None
+    num_bytes: int
+    sha256: str
+    path: Path
+    seconds: float | None
+
+
+class KeptEngines:
+    """Engines by one TensorRT for one GPU, or for the GPUs that TensorRT-RTX builds for unseen.
+
+    Args:
+        tensorrt: to build with.
+        cuda: the GPU; None builds ahead of time, where TensorRT can.
+    """
+
+    def __init__(self, tensorrt: TensorRt, cuda: Cuda | None) -> None:
+        self._tensorrt, self._cuda = tensorrt, cuda
+        self._cache = EngineCache()
+        self._told = False  # that they cannot be kept
+        self.machine = _ahead(tensorrt) if cuda is None else _machine(tensorrt, cuda)
+
+    def fetch(
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
+    ) -> Kept:
+        """The engine of a network, built if there is none.
+
+        Raises:
+            EngineError: it cannot be built.
+            BundleError: the file is missing or was changed.
+        """
+        key = self.key(node, onnx, specs, precision)
+        seconds: float | None = None
+
+        def build() -> bytes:
+            nonlocal seconds
+            if (ahead := self._built_ahead(node, onnx, specs, precision)) is not None:
+                return bytes(ahead)
+            _log.info("building the engine of %s (%s)", node.name, precision)
+            start = time.perf_counter()
+            free_bytes = 0 if self._cuda is None else self._cuda.free_bytes()
+            index = 0 if self._cuda is None else self._cuda.index
+            built = build_engine(node.name, precision, onnx.read(), free_bytes, index)
+            seconds = time.perf_counter() - start
+            return built
+
+        content = self._cache.fetch(key, build)
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self._cache.path(key)
+        if seconds is not None and not path.is_file() and not self._told:
+            self._told = True
+            _log.warning(
+                "engines cannot be kept in %s and are built at every start; "
+                "set CKD_CACHE to a folder that can be written and has room",
+                path.parent,
+            )
+        return Kept(node.name, precision, content, len(content), sha256, path, seconds)
+
+    def drop(
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
+    ) -> None:
+        """Remove an engine that turned out to be useless, also what it was taken from."""
+        for machine in (self.machine, _ahead(self._tensorrt)):
+            self._cache.drop(_key(node, onnx, specs, precision, machine))
+
+    def key(
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
+    ) -> EngineKey:
+        """Everything that the engine of a network depends on."""
+        return _key(node, onnx, specs, precision, self.machine)
+
+    def _built_ahead(
+        self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
+    ) -> mmap.mmap | None:
+        """What was built before there was a GPU: such engines are finished when loaded."""
+        if self._cuda is None or not self._tensorrt.builds_ahead:
+            return None
+        return self._cache.find(_key(node, onnx, specs, precision, _ahead(self._tensorrt)))
+
+
+def _key(
+    node: NodeSpec,
+    onnx: Content,
+    specs: Mapping[str, TensorSpec],
+    precision: str,
+    machine: Machine,
+) -> EngineKey:
+    return {
+        "network": node.name,
+        "precision": precision,
+        "onnx": onnx.sha256,
+        "tensors": ", ".join(str(specs[name]) for name in (*node.inputs, *node.outputs)),
+        "options": OPTIONS,
+        **machine,
+    }
+
+
+def _machine(tensorrt: TensorRt, cuda: Cuda) -> Machine:
+    gpu = cuda.properties()
+    return {
+        "tensorrt": tensorrt.name,
+        "gpu": gpu.name,
+        "compute_capability": ".".join(map(str, gpu.compute_capability)),
+        "multiprocessors": gpu.num_multiprocessors,
+        "driver": gpu.driver_version,  # the CUDA that it offers
+        "cuda_runtime": gpu.runtime_version,
+        **_kernel_driver(),
+        **_l4t(),
+    }
+
+
+def _ahead(tensorrt: TensorRt) -> Machine:
+    return {"tensorrt": tensorrt.name, "gpu": "ahead of time: default compute capabilities"}
+
+
+def _kernel_driver() -> dict[str, str]:
+    """The driver's own version: many of them offer the same CUDA."""
+    try:
+        return {"kernel_driver": KERNEL_DRIVER.read_text().strip()}
+    except OSError:
+        return {}
+
+
+def _l4t() -> dict[str, str]:
+    """The system of a Jetson, whose driver has no number of its own."""
+    try:
+        return {"l4t": L4T_RELEASE.read_text(errors="replace").split("\n")[0].strip("# ")}
+    except OSError:
+        return {}

@@ -1,0 +1,219 @@
+"""The chain: one engine per node, one buffer per tensor, nothing copied in between.
+
+Whatever runs networks runs them here: users' cascades, acceptance cases, calibration, benchmarks.
+
+Suffix: S side of the square network input in pixels.
+"""
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.bundle import Bundle, Content
+from ckd.contract.errors import UsageError
+from ckd.contract.spec import CascadeSpec
+from ckd.contract.tensors import TensorSpec
+from ckd.contract.wiring import IMAGE
+from ckd.runtime.closing import Closing
+from ckd.runtime.cpu import lacks_int8_instructions
+from ckd.runtime.engine import Backend, DeviceBuffer, Engine, Outputs, Runner
+
+_log = logging.getLogger(__name__)
+
+
+class Chain(Closing):
+    """Networks that are loaded one by one, and joined by buffers that never move.
+
+    Every tensor of the graph has one buffer, allocated here; its producer writes it and its
+    consumers read it in place. One chain serves one thread at a time.
+
+    Args:
+        spec: names, order and shapes of the networks.
+        backend: makes engines and buffers.
+        precision: to compute in.
+
+    Attributes:
+        spec: as given.
+        backend: as given.
+        precision: as given.
+        tensors: what each buffer holds, by tensor name.
+        buffers: by tensor name.
+        engines: by node name, those that were loaded so far, in running order.
+
+    Raises:
+        UsageError: the backend does not compute in this precision, or ``spec`` has no files for it.
+    """
+
+    def __init__(self, spec: CascadeSpec, backend: Backend, precision: str) -> None:
+        if precision not in backend.precisions:
+            raise UsageError(
+                f"{backend.name} does not compute in {precision}; "
+                f"expected {', '.join(backend.precisions)}"
+            )
+        self.spec, self.backend, self.precision = spec, backend, precision
+        self.file_kind = backend.precisions[precision]
+        if self.file_kind not in spec.file_kinds():
+            raise UsageError(
+                f"{spec.name}: no {self.file_kind} networks in this bundle; "
+                f"it has {', '.join(spec.file_kinds())}; `ckd-export bundle` and "
+                "`ckd-calibrate` make others"
+            )
+        self.tensors: dict[str, TensorSpec] = {
+            name: spec.tensor(name, self.file_kind) for name in spec.shapes
+        }
+        self.engines: dict[str, Engine] = {}
+        self.buffers: dict[str, DeviceBuffer] = {}
+        self._runner: Runner | None = None
+        self._release = ExitStack()
+
+    @classmethod
+    def of(cls, bundle: Bundle, backend: Backend, precision: str) -> "Chain":
+        """All networks of a bundle.
+
+        Raises:
+            UsageError: the bundle or the backend lacks the precision.
+            BundleError: a file is missing, was changed, or is not what the bundle promises.
+            EngineError: a network cannot be loaded.
+        """
+        chain = cls(bundle.spec, backend, precision)
+        if backend.device == "cpu" and precision.startswith("int8") and lacks_int8_instructions():
+            _log.warning(
+                "this processor has no instructions for INT8 (VNNI): slow, and sums may saturate; "
+                "`ckd-export verify` repeats the acceptance cases"
+            )
+        try:
+            # Engines first: building one wants most of a device's memory for itself.
+            for node in chain.spec.nodes:
+                onnx = bundle.content(node.files[chain.file_kind])
+                chain._keep(node.name, backend.load(node, onnx, chain.tensors, precision))
+            chain._allocate()
+            for engine in chain.engines.values():
+                engine.bind(chain.buffers)
+            chain._runner = backend.runner(chain.spec, chain.engines, chain.buffers)
+        except BaseException:
+            chain.close()
+            raise
+        return chain
+
+    @property
+    def runner(self) -> Runner:
+        """Takes a frame through the engines that are loaded."""
+        if self._runner is None:
+            self._runner = self.backend.runner(self.spec, self.engines, self.buffers)
+        return self._runner
+
+    def load(self, node: str, onnx: Content) -> None:
+        """Load the network of a node, after those before it, since they run in this order.
+
+        Raises:
+            BundleError: the file is not what the spec promises of the node.
+            EngineError: the network cannot be loaded.
+        """
+        self._allocate()
+        engine = self._bound(node, onnx)
+        self._drop_runner()
+        self._keep(node, engine)
+
+    @contextmanager
+    def replaced(self, node: str, onnx: Content) -> Iterator[None]:
+        """Within a ``with`` block another network runs in place of a node's own.
+
+        Raises:
+            BundleError: the file is not what the spec promises of the node.
+            EngineError: the network cannot be loaded.
+        """
+        engine, own = self._bound(node, onnx), self.engines[node]
+        try:
+            self._drop_runner()  # it may hold on to the node's own, as a CUDA graph does
+            self.engines[node] = engine
+            yield
+        finally:
+            self._drop_runner()
+            self.engines[node] = own
+            engine.close()
+
+    def run(
+        self, image_SS3: NDArray[np.uint8], lap: Callable[[str], None] | None = None
+    ) -> Outputs:
+        """The answers to an image of network size, by tensor name; valid until the next run.
+
+        Args:
+            image_SS3: uint8 RGB.
+            lap: told what has just ended, see `Runner.run`.
+
+        Raises:
+            EngineError: an engine failed.
+        """
+        return self.runner.run(image_SS3[None], lap or (lambda step: None))
+
+    def steps(self, image_SS3: NDArray[np.uint8]) -> Iterator[str]:
+        """Run node after node; gives the name of each once its outputs are in their buffers.
+
+        Whoever stops iterating has run a prefix of the chain. Slower than `run` on a GPU, which
+        waits after every node here and replays no graph.
+
+        Raises:
+            EngineError: an engine failed.
+        """
+        return self.runner.steps(image_SS3[None])
+
+    def inputs_of(self, node: str, image_SS3: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        """What a node reads, by tensor name, after the nodes before it ran; not copied."""
+        names = [one.name for one in self.spec.nodes]
+        if (place := names.index(node)) == 0:
+            self._allocate()
+            self.buffers[IMAGE].write(image_SS3[None])
+        else:
+            next(step for step in self.steps(image_SS3) if step == names[place - 1])
+        return {name: self.buffers[name].read() for name in self.spec.node(node).inputs}
+
+    def run_all(self, image_SS3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Every tensor of the graph, copied out: for parity checks and acceptance."""
+        self.run(image_SS3)
+        return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
+
+    def measure_ms(self, runs: int = 7) -> float:
+        """Median time of the networks for one image, after a warm-up."""
+        side = self.spec.image_size
+        grey_SS3 = np.full((side, side, 3), 128, np.uint8)
+        taken_ms = []
+        for _ in range(2 + runs):
+            start = time.perf_counter()
+            self.run(grey_SS3)
+            taken_ms.append(1e3 * (time.perf_counter() - start))
+        return statistics.median(taken_ms[2:])
+
+    def close(self) -> None:
+        """Release runner, engines and buffers; calling it twice is fine."""
+        self._drop_runner()
+        self._release.close()
+
+    def _bound(self, node: str, onnx: Content) -> Engine:
+        engine = self.backend.load(self.spec.node(node), onnx, self.tensors, self.precision)
+        try:
+            engine.bind(self.buffers)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def _keep(self, node: str, engine: Engine) -> None:
+        self.engines[node] = engine
+        self._release.callback(engine.close)
+
+    def _allocate(self) -> None:
+        for name, tensor in self.tensors.items():
+            if name not in self.buffers:
+                self.buffers[name] = self.backend.allocate(tensor)
+                self._release.callback(self.buffers[name].close)
+
+    def _drop_runner(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()

@@ -1,0 +1,446 @@
+"""Whatever a camera, scanner or editor writes becomes upright 8-bit RGB, or one clear line.
+
+Suffixes: H rows, W columns, C channels in RGB order, h w a coarser map.
+"""
+
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ckd.contract.errors import InputError
+from ckd.finding.logits import class_probabilities, mask_from_logits, softmax
+from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_rgb
+from ckd.picture.resize import network_image
+
+HEIGHT, WIDTH = 24, 40
+#: Corners: red, green, blue, white; so that any flip or turn shows.
+CORNERS = {
+    (0, 0): (255, 0, 0),
+    (0, -1): (0, 255, 0),
+    (-1, 0): (0, 0, 255),
+    (-1, -1): (255, 255, 255),
+}
+
+
+def picture() -> NDArray[np.uint8]:
+    image_HWC = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    half_h, half_w = HEIGHT // 2, WIDTH // 2
+    for (row, column), colour in CORNERS.items():
+        rows = slice(None, half_h) if row == 0 else slice(half_h, None)
+        columns = slice(None, half_w) if column == 0 else slice(half_w, None)
+        image_HWC[rows, columns] = colour
+    return image_HWC
+
+
+def ramp() -> NDArray[np.uint8]:
+    """Every row from 0 to 234."""
+    return np.tile(np.arange(0, 6 * WIDTH, 6, dtype=np.uint8), (HEIGHT, 1))
+
+
+def png(
+    width: int, height: int, bits: int, colour: int, rows: bytes, packed: bytes | None = None
+) -> bytes:
+    """A PNG by hand; ``packed`` overrides the compressed rows."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + _crc(kind + content)
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    data = zlib.compress(rows) if packed is None else packed
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def _crc(content: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(content))
+
+
+# Formats
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp"])
+def test_a_lossless_file_is_read_exactly(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"image.{ending}"
+    Image.fromarray(picture()).save(path, lossless=True)  # for WebP; the others ignore it
+    read_HWC = read_rgb(path)
+    assert read_HWC.dtype == np.uint8
+    np.testing.assert_array_equal(read_HWC, picture())
+
+
+def test_a_jpeg_is_read_in_rgb_order(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "image.jpg", quality=95, subsampling=0)
+    read_HWC = read_rgb(tmp_path / "image.jpg")
+    for (row, column), colour in CORNERS.items():
+        np.testing.assert_allclose(read_HWC[row, column].astype(int), colour, atol=6)
+
+
+def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "image.png")
+    (tmp_path / "image.png").rename(tmp_path / "image.jpg")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.jpg"), picture())
+
+
+# EXIF orientation -> how the stored picture lies relative to the upright one.
+ORIENTATIONS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_photograph_is_turned_upright(tmp_path: Path, orientation: int, ending: str) -> None:
+    stored = np.ascontiguousarray(ORIENTATIONS[orientation](picture()))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"image.{ending}"
+    Image.fromarray(stored).save(path, exif=exif, quality=95, subsampling=0)
+    read_HWC = read_rgb(path)
+    assert read_HWC.shape == (HEIGHT, WIDTH, 3)
+    for (row, column), colour in CORNERS.items():
+        np.testing.assert_allclose(read_HWC[row, column].astype(int), colour, atol=6)
+
+
+def test_an_unknown_orientation_is_left_alone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 99
+    Image.fromarray(picture()).save(tmp_path / "image.png", exif=exif)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+
+
+# Colour modes
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1"])
+def test_grey_is_repeated_over_the_channels(tmp_path: Path, mode: str) -> None:
+    grey_HW = ramp() if mode != "1" else np.where(ramp() > 117, 255, 0).astype(np.uint8)
+    image = Image.fromarray(grey_HW)
+    if mode == "LA":
+        image.putalpha(Image.new("L", image.size, 7))
+    elif mode != "L":
+        image = image.convert(mode, dither=Image.Dither.NONE)
+    assert image.mode == mode
+    image.save(tmp_path / "image.png")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), grey_HW[..., None].repeat(3, 2))
+
+
+def test_transparency_is_dropped_and_not_blended(tmp_path: Path) -> None:
+    image = Image.fromarray(picture())
+    image.putalpha(Image.new("L", image.size, 0))
+    image.save(tmp_path / "image.png")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+
+
+def test_a_palette_with_transparency_is_read(tmp_path: Path) -> None:
+    image = Image.fromarray(picture()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+    image.save(tmp_path / "image.png", transparency=bytes([0, 90, 255, 255]))
+    with Image.open(tmp_path / "image.png") as stored:
+        assert (stored.mode, len(stored.info["transparency"])) == ("P", 4)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+
+
+def test_a_grey_colour_key_is_ignored(tmp_path: Path) -> None:
+    Image.fromarray(ramp()).save(tmp_path / "image.png", transparency=12)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), ramp()[..., None].repeat(3, 2))
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bit_grey_keeps_its_high_byte(tmp_path: Path, ending: str) -> None:
+    deep_HW = ramp().astype(np.uint16) * 256 + 255
+    Image.fromarray(deep_HW).save(tmp_path / f"image.{ending}")
+    read_HWC = read_rgb(tmp_path / f"image.{ending}")
+    np.testing.assert_array_equal(read_HWC, ramp()[..., None].repeat(3, 2))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_16_bit_grey_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+    deep_HW = ramp().astype(np.uint16) * 256
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.rot90(deep_HW, {3: 2, 6: 1}[orientation])
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "image.png", exif=exif)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), ramp()[..., None].repeat(3, 2))
+
+
+def test_16_bit_colour_keeps_its_high_bytes(tmp_path: Path) -> None:
+    deep_HWC = (picture().astype(np.uint16) * 256 + 77).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in deep_HWC)
+    (tmp_path / "image.png").write_bytes(png(WIDTH, HEIGHT, 16, 2, rows))
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+
+
+def test_32_bit_grey_is_read(tmp_path: Path) -> None:
+    for dtype in (np.int32, np.float32):
+        Image.fromarray(ramp().astype(dtype)).save(tmp_path / "image.tif")
+        read_HWC = read_rgb(tmp_path / "image.tif")
+        np.testing.assert_array_equal(read_HWC, ramp()[..., None].repeat(3, 2))
+
+
+def test_a_cmyk_jpeg_is_read_as_colour(tmp_path: Path) -> None:
+    Image.fromarray(picture()).convert("CMYK").save(tmp_path / "image.jpg", quality=95)
+    with Image.open(tmp_path / "image.jpg") as stored:
+        assert stored.mode == "CMYK"
+    read_HWC = read_rgb(tmp_path / "image.jpg")
+    for (row, column), colour in CORNERS.items():
+        np.testing.assert_allclose(read_HWC[row, column].astype(int), colour, atol=12)
+
+
+def test_the_first_picture_of_several_is_read(tmp_path: Path) -> None:
+    first, second = Image.fromarray(picture()), Image.new("RGB", (WIDTH, HEIGHT))
+    first.save(tmp_path / "image.tif", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif"), picture())
+
+
+# Refused
+
+
+def test_a_missing_file_a_folder_and_an_empty_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.jpg: no such file$"):
+        read_rgb(tmp_path / "nothing.jpg")
+    with pytest.raises(InputError, match=r"is a folder, expected an image file$"):
+        read_rgb(tmp_path)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(InputError, match=r"empty\.jpg: the file is empty; expected JPEG, PNG"):
+        read_rgb(tmp_path / "empty.jpg")
+
+
+@pytest.mark.parametrize("content", [b"some words\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0"])
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "text.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=r"text\.jpg: (not an image|damaged)") as caught:
+        read_rgb(tmp_path / "text.jpg")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "tif", "webp"])
+def test_a_truncated_file_is_refused(tmp_path: Path, ending: str, share: float) -> None:
+    path = tmp_path / f"image.{ending}"
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(
+        InputError, match=rf"image\.{ending}: (damaged or cut off|not an)"
+    ) as caught:
+        read_rgb(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (15, 400), (400, 15)])
+def test_an_image_too_small_to_show_a_lesion_is_refused(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    Image.new("RGB", (width, height)).save(tmp_path / "dot.png")
+    expected = rf"dot\.png: {width}x{height} pixels is too small .* at least 16x16"
+    with pytest.raises(InputError, match=expected):
+        read_rgb(tmp_path / "dot.png")
+
+
+def test_the_smallest_image_is_read(tmp_path: Path) -> None:
+    Image.new("RGB", (MIN_SIDE_PX, MIN_SIDE_PX)).save(tmp_path / "small.png")
+    assert read_rgb(tmp_path / "small.png").shape == (MIN_SIDE_PX, MIN_SIDE_PX, 3)
+
+
+def test_100_megapixels_are_refused_without_decoding(tmp_path: Path) -> None:
+    """A real file of 10000 x 10000: 13 kB on disk, 300 MB decoded."""
+    row = b"\0" + bytes(1250)
+    (tmp_path / "big.png").write_bytes(png(10_000, 10_000, 1, 0, row * 10_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"big\.png.*over the limit of 64 megapixels; resize"):
+            read_rgb(tmp_path / "big.png")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("side", [8001, 9000, 20_000, 2**31 - 1])
+def test_a_header_of_huge_size_is_refused(tmp_path: Path, side: int) -> None:
+    (tmp_path / "huge.png").write_bytes(png(side, side, 8, 2, b"", packed=b"\x78"))
+    with pytest.raises(InputError, match=r"huge\.png.*(over the limit of 64 megapixels|damaged)"):
+        read_rgb(tmp_path / "huge.png")
+
+
+def test_an_image_at_the_limit_is_not_too_large(tmp_path: Path) -> None:
+    """Only the header is real, so that decoding it fails: for another reason."""
+    side = int(MAX_PIXELS**0.5)
+    (tmp_path / "limit.png").write_bytes(png(side, side, 1, 0, b""))
+    with pytest.raises(InputError, match="damaged or cut off"):
+        read_rgb(tmp_path / "limit.png")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((20, 20, 3), np.float32), r"got float32\[20, 20, 3\]"),
+        (np.zeros((20, 20), np.uint8), r"got uint8\[20, 20\]"),
+        (np.zeros((20, 20, 4), np.uint8), r"got uint8\[20, 20, 4\]"),
+        (np.zeros((3, 20, 20), np.uint8), r"got uint8\[3, 20, 20\]"),
+        (np.zeros((1, 20, 20, 3), np.uint8), r"got uint8\[1, 20, 20, 3\]"),
+        (np.zeros((15, 20, 3), np.uint8), "20x15 pixels is too small"),
+        (np.zeros((0, 0, 3), np.uint8), "0x0 pixels is too small"),
+        (np.broadcast_to(np.uint8(0), (8001, 8001, 3)), "8001x8001 pixels: over the limit"),
+    ],
+)
+def test_an_array_that_is_no_photograph_is_refused(array: NDArray[Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^image: .*{message}"):
+        check_rgb(array)
+
+
+# To network size
+
+
+def test_an_image_at_network_size_is_not_touched() -> None:
+    image_HWC = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert network_image(image_HWC, 32) is image_HWC
+
+
+def test_shrinking_averages_over_areas() -> None:
+    blocks = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(network_image(blocks.repeat(3, 0).repeat(5, 1), 32), blocks)
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[:, ::3] = 240  # point sampling would give stripes, or nothing
+    np.testing.assert_array_equal(network_image(stripes, 32), 80)
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 768), (1030, 900), (256, 384), (640, 161)])
+def test_shrinking_in_steps_is_exact_but_for_rounding(height: int, width: int) -> None:
+    """On smooth colours; where neighbours differ much, halved pixels cut at other places."""
+    y, x = np.mgrid[0 : 3 : height * 1j, 0 : 4 : width * 1j]
+    waves = np.stack([np.sin(x + y), np.cos(2 * x - y), np.sin(3 * y)], axis=2)
+    image_HWC = (127.5 + 127.5 * waves).round().astype(np.uint8)
+    rows = _area_mean(image_HWC.astype(np.float64), np.linspace(0, height, 33))
+    exact = _area_mean(rows.transpose(1, 0, 2), np.linspace(0, width, 33)).transpose(1, 0, 2)
+    # Half a step for each pass, of which there are up to three here.
+    assert np.abs(network_image(image_HWC, 32) - exact).max() <= 1.5
+
+
+def _area_mean(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exact mean over fractional intervals of the first axis, from the cumulative sum."""
+    total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
+    below = np.minimum(edges.astype(int), len(values) - 1)
+    share = (edges - below).reshape(-1, *[1] * (values.ndim - 1))
+    at = total[below] + share * values[below]
+    return np.asarray(np.diff(at, axis=0) / np.diff(edges).reshape(share[1:].shape))
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(16, 16), (16, 400), (31, 33), (5000, 40), (40, 40000)]
+)
+def test_any_shape_comes_to_network_size(height: int, width: int) -> None:
+    image_HWC = np.zeros((height, width, 3), np.uint8)
+    image_HWC[:, : width // 2] = (10, 20, 30)
+    small_HWC = network_image(image_HWC, 32)
+    assert small_HWC.shape == (32, 32, 3)
+    assert small_HWC.dtype == np.uint8
+    assert small_HWC[5, 5].tolist() == [10, 20, 30]
+    assert small_HWC[5, -5].tolist() == [0, 0, 0]
+
+
+def test_a_view_in_reversed_channel_order_is_taken(tmp_path: Path) -> None:
+    """OpenCV's BGR reversed by a view: negative strides."""
+    image_HWC = np.random.default_rng(0).integers(0, 256, (100, 90, 3), np.uint8)
+    bgr_view = np.ascontiguousarray(image_HWC[..., ::-1])[..., ::-1]
+    np.testing.assert_array_equal(network_image(bgr_view, 32), network_image(image_HWC, 32))
+
+
+# Back to the photograph
+
+
+def test_logits_are_enlarged_between_cell_centres() -> None:
+    """Two cells of -1 and 3 over 8 pixels: linear from centre 1.5 to centre 5.5, zero at 2.5."""
+    row = mask_from_logits(np.array([[-1.0, 3.0]], np.float32), 1, 8)
+    assert row.dtype == np.bool_
+    assert row.tolist() == [[False, False, False, True, True, True, True, True]]
+
+
+def test_aligned_logits_are_enlarged_between_corners() -> None:
+    """Corners of -1 and 3 on pixels 0 and 8 of 9: zero at pixel 2."""
+    logits = np.array([[-1.0, 3.0], [-1.0, 3.0]], np.float32)
+    mask_HW = mask_from_logits(logits, 9, 9, aligned_to_px=9)
+    assert mask_HW[4].tolist() == [False] * 3 + [True] * 6
+
+
+def test_the_threshold_is_a_probability() -> None:
+    logits = np.full((4, 4), np.log(0.7 / 0.3), np.float32)
+    assert mask_from_logits(logits, 20, 30, threshold=0.69).all()
+    assert not mask_from_logits(logits, 20, 30, threshold=0.71).any()
+
+
+def test_logits_at_image_size_are_cut_where_they_are() -> None:
+    logits = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    np.testing.assert_array_equal(mask_from_logits(logits, 32, 32), logits > 0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(16, 16), (480, 640), (31, 97), (1, 1), (100, 40_000)]
+)
+def test_masks_have_the_size_of_the_photograph(height: int, width: int) -> None:
+    logits = np.full((8, 8), 2.0, np.float32)
+    for aligned in (None, 32):
+        mask_HW = mask_from_logits(logits, height, width, aligned_to_px=aligned)
+        assert mask_HW.shape == (height, width)
+        assert mask_HW.all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (301, 203)])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_masks_agree_with_torch(height: int, width: int, aligned: bool) -> None:
+    torch = pytest.importorskip("torch")
+    enlarge = torch.nn.functional.interpolate
+    logits = np.random.default_rng(3).normal(size=(8, 8)).astype(np.float32)
+    tensor = torch.from_numpy(logits)[None, None]
+    if aligned:
+        tensor = enlarge(tensor, (32, 32), mode="bilinear", align_corners=True)
+    logits_HW = enlarge(tensor, (height, width), mode="bilinear", align_corners=False)[0, 0].numpy()
+    mask_HW = mask_from_logits(logits, height, width, aligned_to_px=32 if aligned else None)
+    # Where they differ the logit is 0 but for rounding. OpenCV before 5 places samples on a grid of
+    # 1/32 cell, which at a slope of a few logits a cell is a tenth.
+    assert np.abs(logits_HW[mask_HW != (logits_HW > 0)]).max(initial=0.0) < (
+        0.1 if aligned else 1e-5
+    )
+    assert 0.2 < mask_HW.mean() < 0.8
+
+
+# Probabilities
+
+
+def test_softmax_is_exact_on_known_values() -> None:
+    logits = np.log(np.array([[0.2, 0.3, 0.5], [0.98, 0.01, 0.01]], np.float32)) + 7
+    np.testing.assert_allclose(softmax(logits), [[0.2, 0.3, 0.5], [0.98, 0.01, 0.01]], rtol=1e-5)
+    assert softmax(logits).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_softmax_survives_large_logits(dtype: type[np.floating[Any]]) -> None:
+    given = softmax(np.array([60000.0, -60000.0, 59990.0], dtype))
+    assert np.isfinite(given).all()
+    assert given.sum() == pytest.approx(1.0, abs=1e-3)
+    assert given.argmax() == 0
+
+
+@pytest.mark.parametrize("image", [None, [[[0, 0, 0]]], Image.new("RGB", (32, 32))])
+def test_what_is_no_array_is_refused_with_the_remedy(image: object) -> None:
+    with pytest.raises(InputError, match=r"expected a NumPy array or a path, got .*np\.asarray"):
+        check_rgb(image)  # type: ignore[arg-type]
+
+
+def test_class_probabilities_are_a_softmax_or_a_sigmoid_of_each() -> None:
+    logits_K = np.array([-800.0, 0.0, 2.0, 800.0], np.float32)
+    np.testing.assert_array_equal(class_probabilities(logits_K, True), softmax(logits_K))
+    expected = [0.0, 0.5, 1 / (1 + np.exp(-2.0)), 1.0]
+    np.testing.assert_allclose(class_probabilities(logits_K, False), expected, atol=1e-6)

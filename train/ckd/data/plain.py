@@ -1,0 +1,73 @@
+"""A data set of one's own: ``images/``, and beside it ``masks/`` or ``labels.csv`` or both.
+
+    images/lesion7.jpg
+    masks/lesion7.png         or lesion7_segmentation.png
+    labels.csv                image,label[,split][,group]
+
+Without a ``split`` column a tenth of the groups goes into val and another tenth into test.
+"""
+
+from pathlib import Path
+
+from ckd.data.listing import Listing, Pool, image_files, made_split, mask_files
+from ckd.data.samples import Split, SplitBy
+from ckd.data.tables import read_table
+
+_SPLIT_WORDS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def is_plain(root: Path) -> bool:
+    """Whether the folder has the plain layout."""
+    return (root / "images").is_dir() and (
+        (root / "masks").is_dir() or (root / "labels.csv").is_file()
+    )
+
+
+def list_plain(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
+    """The samples of one split; classes are those of the whole table, in alphabetical order.
+
+    Images that the table does not list are training images where the table has splits.
+    """
+    masks_folder, table = root / "masks", root / "labels.csv"
+    rows = read_table(table, ("label",)) if table.is_file() else {}
+    labels = tuple(sorted({row.cells["label"] for row in rows.values()} - {""}))
+    index = {label: number for number, label in enumerate(labels)}
+    groups = {image_id: row.cells.get("group", "") for image_id, row in rows.items()}
+    if split_by == "image":
+        groups = {}
+    pool = Pool(
+        images=image_files(root / "images"),
+        masks=mask_files(masks_folder, suffix_required=False) if masks_folder.is_dir() else {},
+        classes={image_id: index.get(row.cells["label"]) for image_id, row in rows.items()},
+        groups={image_id: group for image_id, group in groups.items() if group},
+    )
+
+    told: dict[str, Split] = {}
+    for image_id, row in rows.items():
+        if "split" in row.cells:
+            word = row.cells["split"].lower()
+            if word not in _SPLIT_WORDS:
+                raise row.error(f"split is {row.cells['split']!r}, expected train, val or test")
+            told[image_id] = _SPLIT_WORDS[word]
+
+    def belongs(image_id: str) -> bool:
+        if told:
+            return told.get(image_id, "train") == split
+        return made_split(pool.split_key(image_id), ("val", "test")) == split
+
+    listing = pool.listing(root.resolve().name, split, labels, belongs)
+    return Listing(
+        listing.set,
+        not told and split != "train",
+        listing.without_truth,
+        listing.rows_without_image,
+        listing.masks_without_image,
+    )

@@ -1,0 +1,98 @@
+"""What a check of a data set found, for people and for programs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ckd.data.samples import Split
+
+Severity = Literal["error", "warning"]
+
+#: File names shown with a finding.
+MAX_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class DataFinding:
+    """One thing that is wrong, how often, and what to do about it."""
+
+    code: str  # a stable name for programs, such as "unreadable-image"
+    severity: Severity  # an error spoils a training or its scores, a warning may be meant so
+    sentence: str
+    count: int
+    examples: tuple[str, ...]  # file names or ids, at most `MAX_EXAMPLES`
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCounts:
+    """What one split offers to training."""
+
+    split: Split
+    made_up: bool  # cut from the training images, as the data set has no such split
+    images: int
+    with_mask: int
+    with_label: int
+    classes: Mapping[str, int] = field(default_factory=dict)  # images by label
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """The result of `ckd.data.check.check_dataset`."""
+
+    root: str
+    name: str
+    splits: tuple[SplitCounts, ...]
+    findings: tuple[DataFinding, ...]  # errors first
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether anything was found that spoils a training or its scores."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report in types that JSON knows."""
+        return {**asdict(self), "has_errors": self.has_errors}
+
+    def to_text(self) -> str:
+        """The report as paragraphs for a terminal."""
+        lines = [f"{self.name}, {self.root}", "", *self._table(), ""]
+        for finding in self.findings:
+            shown = ", ".join(finding.examples)
+            more = finding.count - len(finding.examples)
+            lines.append(f"{finding.severity}: {finding.sentence}")
+            if shown:
+                lines.append(f"    {shown}" + (f" and {more} more" if more > 0 else ""))
+            lines.append(f"    {finding.remedy}")
+        errors = sum(finding.severity == "error" for finding in self.findings)
+        warnings = len(self.findings) - errors
+        lines.append(
+            f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+            if self.findings
+            else "nothing wrong was found"
+        )
+        return "\n".join(lines) + "\n"
+
+    def _table(self) -> list[str]:
+        labels = tuple(dict.fromkeys(label for split in self.splits for label in split.classes))
+        rows = [("split", "images", "with mask", "with label", *labels)]
+        for split in self.splits:
+            counts = (split.images, split.with_mask, split.with_label)
+            classes = (_share(split.classes.get(label, 0), split.with_label) for label in labels)
+            name = f"{split.split} (made up)" if split.made_up else split.split
+            rows.append((name, *map(str, counts), *classes))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  "
+            + row[0].ljust(widths[0])
+            + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+            for row in rows
+        ]
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({count / total:.0%})" if total else "0"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,73 @@
+"""Reads every image and mask of a data set once and notes what matters about each."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ckd.contract.errors import InputError
+from ckd.data.masks import read_grey_mask
+from ckd.data.samples import MASK_THRESHOLD, Sample, Split
+from ckd.picture.decode import read_rgb
+
+MaskState = Literal["good", "unreadable", "mis-sized", "empty", "full", "faint", "grey"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What reading one sample's files showed."""
+
+    split: Split
+    sample: Sample
+    pixels_sha256: str | None  # of the decoded image; None where it cannot be read
+    mask: MaskState | None  # None where there is none
+
+
+def scan_samples(
+    samples: Sequence[tuple[Split, Sample]], progress: Callable[[int, int], None] | None = None
+) -> list[Scan]:
+    """Read all files in a thread pool; ``progress`` hears how many samples of how many are done."""
+    scans: list[Scan] = []
+    pool = ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1))
+    try:
+        for scan in pool.map(lambda pair: _scan(*pair), samples):
+            scans.append(scan)
+            if progress is not None:
+                progress(len(scans), len(samples))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole archive
+    return scans
+
+
+def _scan(split: Split, sample: Sample) -> Scan:
+    try:
+        image_HWC = read_rgb(sample.image)
+    except InputError:
+        image_hw, digest = None, None
+    else:
+        image_hw = image_HWC.shape[:2]
+        # The size belongs to the digest: two blank images of one area are not the same image.
+        digest = hashlib.sha256(repr(image_hw).encode() + image_HWC.tobytes()).hexdigest()
+    mask = None if sample.mask is None else _mask_state(sample.mask, image_hw)
+    return Scan(split, sample, digest, mask)
+
+
+def _mask_state(path: Path, image_hw: tuple[int, ...] | None) -> MaskState:
+    try:
+        mask_HW = read_grey_mask(path)
+    except InputError:
+        return "unreadable"
+    if image_hw is not None and mask_HW.shape != image_hw:
+        return "mis-sized"
+    lowest, highest = int(mask_HW.min()), int(mask_HW.max())
+    if highest == 0:
+        return "empty"
+    if highest <= MASK_THRESHOLD:
+        return "faint"
+    if lowest > MASK_THRESHOLD:
+        return "full"
+    two_valued = bool(((mask_HW == lowest) | (mask_HW == highest)).all())
+    return "good" if two_valued else "grey"

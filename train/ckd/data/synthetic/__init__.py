@@ -1,0 +1,1 @@
+"""Dermoscopy that was made up, for tests, demonstrations and speed."""

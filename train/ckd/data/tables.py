@@ -1,0 +1,112 @@
+"""The CSV files that come with data sets: read whole, checked, errors that name the line.
+
+A table that cannot be understood is refused rather than half used: a label read wrongly is worse
+than a training that does not start.
+"""
+
+import csv
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckd.contract.errors import InputError
+from ckd.picture.decode import IMAGE_SUFFIXES
+
+#: Names under which tables keep the image's id.
+ID_COLUMNS = ("image", "image_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table; ``cells`` by column name in lower case, without outer blanks."""
+
+    table: Path
+    line: int
+    cells: dict[str, str]
+
+    def flag(self, column: str) -> bool:
+        """A cell that holds 0 or 1, in any spelling of these numbers.
+
+        Raises:
+            InputError: anything else, a probability for instance.
+        """
+        text = self.cells[column]
+        try:
+            value = float(text)
+        except ValueError:
+            raise self.error(f"column {column!r} holds {text!r}, expected 0.0 or 1.0") from None
+        if value not in (0.0, 1.0):
+            raise self.error(f"column {column!r} holds {text!r}, expected 0.0 or 1.0")
+        return value == 1.0
+
+    def error(self, what: str) -> InputError:
+        """An `InputError` about this line, to be raised."""
+        return InputError(f"{self.table}, line {self.line}: {what}; correct this line of the table")
+
+
+def find_table(root: Path, name: str) -> Path | None:
+    """``root/name``, or that file inside a folder of the same name, as some archives unpack."""
+    candidates = (root / name, root / Path(name).stem / name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_table(
+    path: Path, required: Collection[str], header: Sequence[str] | None = None
+) -> dict[str, Row]:
+    """Rows of a CSV file by image id, in the file's order.
+
+    Args:
+        path: a comma-separated UTF-8 file.
+        required: columns besides the id that must be there, in lower case.
+        header: names of the columns where the file has no line of its own for them.
+
+    Raises:
+        InputError: not text, a column missing, a line with too few or too many cells, an empty or
+            repeated id.
+    """
+    lines = _lines(path)
+    if header is None:
+        if not lines:
+            raise InputError(f"{path}: the table is empty; copy the file again")
+        header = [name.strip().lower() for name in lines.pop(0)[1]]
+    id_column = next((name for name in ID_COLUMNS if name in header), None)
+    missing = sorted(set(required) - set(header))
+    if id_column is None:
+        missing.insert(0, ID_COLUMNS[0])
+    if id_column is None or missing:
+        raise InputError(
+            f"{path}, line 1: no column {', '.join(map(repr, missing))} among "
+            f"{', '.join(map(repr, header))}; name the columns in the first line, "
+            "separated by commas"
+        )
+
+    rows: dict[str, Row] = {}
+    for line, cells in lines:
+        row = Row(path, line, dict(zip(header, (cell.strip() for cell in cells), strict=False)))
+        if len(cells) != len(header):
+            raise row.error(f"{len(cells)} cells, expected {len(header)}")
+        image_id = without_image_suffix(row.cells[id_column])
+        if not image_id:
+            raise row.error("the image's name is empty")
+        if image_id in rows:
+            raise row.error(f"{image_id} is already on line {rows[image_id].line}")
+        rows[image_id] = row
+    return rows
+
+
+def without_image_suffix(name: str) -> str:
+    """``lesion.jpg`` and ``lesion`` name the same image; ``mole.v2`` keeps its dot."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines that are not blank, with their numbers; a byte order mark is dropped."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save the table as CSV (UTF-8)") from error
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; correct this line") from error

@@ -1,0 +1,187 @@
+"""The folder that an evaluation leaves behind, for people to look at and programs to read.
+
+    scores.json             official scores with 95 % bootstrap intervals over the images
+    per_image.csv           what was answered for each image, and how good its masks are
+    roc.png                 and precision_recall.png, where labels are known
+    jaccard.png             how the masks' scores spread, where masks are known
+    worst_cases.png         the photographs that went worst
+    explanations.png        what spoke for the predicted labels, where labels are known
+    tsne.png                how the classifier's features lie, where 20 images have labels
+
+Suffixes: H rows, W columns, C channels in RGB order.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ckd.contract.labels import label_of
+from ckd.data.masks import read_mask
+from ckd.data.samples import Sample
+from ckd.finding.explanation import draw_heat
+from ckd.finding.logits import mask_from_logits
+from ckd.finding.overlay import FINE_RGB, draw_border
+from ckd.picture.decode import read_rgb
+from ckd.scores.images import ImageScore, diagnosed
+from ckd.train.evaluation import plots
+from ckd.train.evaluation.summary import Evaluation
+from ckd.train.evaluation.views import Answers
+from ckd.train.systems.graph import System
+
+TRUTH_RGB = (255, 64, 208)  # beside the overlay's green, for the colour-blind too
+_NUM_WORST = 12
+_TILE_PX = 320  # longer side
+_MASK_COLUMNS = ("jaccard", "dice", "sensitivity", "specificity", "accuracy")
+_FILES = (
+    "scores.json", "per_image.csv", "roc.png", "precision_recall.png", "jaccard.png",
+    "worst_cases.png", "explanations.png", "tsne.png",
+)  # fmt: skip
+
+
+def write_folder(
+    evaluation: Evaluation,
+    pictures: Mapping[str, NDArray[np.uint8]],
+    figures: Mapping[str, Figure],
+    out: Path,
+) -> None:
+    """Write the folder described above; an earlier one is replaced as a whole.
+
+    Args:
+        evaluation: what was found.
+        pictures: of the `worst` images, by id, as `outlined` draws them.
+        figures: further ones, by file name.
+        out: created if missing.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        (out / name).unlink(missing_ok=True)  # not every set of images gives every figure
+    _write_per_image(evaluation, out / "per_image.csv")
+    _draw_curves(evaluation, out)
+    if pictures:
+        tiles = {
+            heading: [plots.Tile(pictures[s.id], caption(s, evaluation)) for s in scores]
+            for heading, scores in worst(evaluation.images).items()
+        }
+        colours = {"truth": TRUTH_RGB, "predicted": FINE_RGB}
+        sheet = plots.contact_sheet(tiles, colours, evaluation.title)
+        plots.save(sheet, out / "worst_cases.png", dpi=120)
+    for name, figure in figures.items():
+        plots.save(figure, out / name, dpi=120)
+    # Last, so that a folder that has it is complete.
+    (out / "scores.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n")
+
+
+def worst(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
+    """The images with the worst masks and those with the worst probabilities, by heading."""
+    masks = [(s.fine.jaccard, s) for s in images if s.fine is not None]
+    labels = [(certainty, s) for s in images if (certainty := probability_of_truth(s)) is not None]
+    return {
+        heading: [score for _, score in sorted(ranked, key=lambda pair: pair[0])[:_NUM_WORST]]
+        for heading, ranked in {
+            "Least overlap of fine mask and truth": masks,
+            "Least probability of the true label": labels,
+        }.items()
+        if ranked
+    }
+
+
+def probability_of_truth(score: ImageScore) -> float | None:
+    """What the true label was given; an image of none of the labels, what the likeliest left."""
+    if score.label is None or score.probabilities is None:
+        return None
+    if score.label == len(score.probabilities):
+        return 1.0 - max(score.probabilities)
+    return score.probabilities[score.label]
+
+
+def outlined(
+    system: System,
+    sample: Sample,
+    answer: Answers,
+    heat_hw: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
+    """The photograph, small, with the borders of the true and the fine mask.
+
+    With ``heat_hw``, under a map as `ckd.finding.explanation.draw_heat` draws it.
+    """
+    image_HWC = read_rgb(sample.image)
+    scale = _TILE_PX / max(image_HWC.shape)
+    size = (max(1, round(image_HWC.shape[1] * scale)), max(1, round(image_HWC.shape[0] * scale)))
+    small_HWC = np.asarray(cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if heat_hw is not None:
+        small_HWC = draw_heat(small_HWC, heat_hw)
+    if sample.mask is not None:
+        truth = cv2.resize(
+            read_mask(sample.mask).astype(np.float32), size, interpolation=cv2.INTER_AREA
+        )
+        draw_border(small_HWC, np.asarray(truth >= 0.5), TRUTH_RGB, 3)
+    if system.outputs.mask_logits in answer:
+        fine_HW = mask_from_logits(
+            answer[system.outputs.mask_logits][0],
+            size[1],
+            size[0],
+            threshold=system.mask_threshold,
+        )
+        draw_border(small_HWC, fine_HW, FINE_RGB, 2)
+    return small_HWC
+
+
+def _write_per_image(evaluation: Evaluation, path: Path) -> None:
+    labels = evaluation.labels
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["id", "label", *labels, "top", *_MASK_COLUMNS, "coarse_jaccard", "views"])
+        for score in evaluation.images:
+            probabilities = score.probabilities or ()
+            masks = [getattr(score.fine, name, None) for name in _MASK_COLUMNS]
+            masks.append(getattr(score.coarse, "jaccard", None))
+            row = [score.id, "" if score.label is None else label_of(labels, score.label)]
+            row += [f"{p:.6f}" for p in probabilities] or [""] * len(labels)
+            row.append(label_of(labels, said(score, evaluation)) if probabilities else "")
+            row += ["" if value is None else f"{value:.6f}" for value in masks]
+            table.writerow([*row, evaluation.views])
+
+
+def _draw_curves(evaluation: Evaluation, out: Path) -> None:
+    """The figures over all images; one that would be empty is not written."""
+    scores, title = evaluation.classification, evaluation.title
+    if scores is not None and not all(math.isnan(s.auc) for s in scores.per_label.values()):
+        shown = (*diagnosed(evaluation.images), evaluation.labels, scores.tasks, title)
+        plots.save(plots.roc_figure(*shown), out / "roc.png")
+        plots.save(plots.precision_recall_figure(*shown), out / "precision_recall.png")
+    jaccards = {
+        "fine": [s.fine.jaccard for s in evaluation.images if s.fine is not None],
+        "coarse": [s.coarse.jaccard for s in evaluation.images if s.coarse is not None],
+    }
+    if jaccards := {name: values for name, values in jaccards.items() if values}:
+        plots.save(plots.jaccard_figure(jaccards, title), out / "jaccard.png")
+
+
+def said(score: ImageScore, evaluation: Evaluation) -> int:
+    """Index of the likeliest label; past the last where all may be wrong and none is likely."""
+    assert score.probabilities is not None
+    top = int(np.argmax(score.probabilities))
+    none = not evaluation.exclusive and score.probabilities[top] <= 0.5
+    return len(evaluation.labels) if none else top
+
+
+def caption(score: ImageScore, evaluation: Evaluation) -> tuple[str, ...]:
+    """Id, mask score, and what the label is and was taken for."""
+    labels = evaluation.labels
+    lines = [score.id if len(score.id) <= 30 else f"...{score.id[-27:]}"]
+    if score.fine is not None:
+        lines.append(f"Jaccard {score.fine.jaccard:.3f}")
+    if score.probabilities is not None:
+        top = label_of(labels, said(score, evaluation))
+        lines.append(f"predicted {top} {max(score.probabilities):.3f}")
+        if score.label is not None:
+            true = label_of(labels, score.label)
+            lines.append(f"true {true} {probability_of_truth(score):.3f}")
+    return tuple(lines)

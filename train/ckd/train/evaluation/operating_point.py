@@ -1,0 +1,109 @@
+"""Where to cut probabilities to masks: chosen on training images, kept with the run.
+
+The losses weigh lesion and skin equally however small the lesion is, which makes masks generous:
+the best cut lies above one half. The published protocol cuts at 0.5; a run without
+`operating_point.json` does too. It is chosen for the fine masks and serves the coarse ones too.
+A teacher has one of its own, or its scores could not be compared with its student's.
+
+Suffixes: T thresholds, N images.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ckd.console.progress import say
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.errors import InputError
+from ckd.data.masks import read_mask
+from ckd.data.samples import SampleSet
+from ckd.finding.logits import enlarge_logits, logit
+from ckd.train.evaluation.views import answers
+from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.systems import rewrite
+from ckd.train.systems.graph import System
+
+OPERATING_POINT = "operating_point.json"
+TEACHER_OPERATING_POINT = "operating_point_teacher.json"
+#: Probabilities that are tried.
+GRID_T = tuple(round(0.30 + 0.02 * step, 2) for step in range(26))
+
+
+def subjects(system: System) -> dict[str, System]:
+    """By file of a run folder what a threshold is chosen for: the system, and a teacher in it."""
+    teacher = rewrite.teacher(system) if rewrite.has_teacher(system) else None
+    if teacher is None or teacher.outputs.mask_logits is None:
+        return {OPERATING_POINT: system}
+    return {TEACHER_OPERATING_POINT: teacher, OPERATING_POINT: system}
+
+
+@torch.no_grad()
+def choose_mask_threshold(
+    system: System,
+    samples: SampleSet,
+    path: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> float:
+    """The threshold with the best mean Jaccard index, written to ``path`` and returned.
+
+    Args:
+        system: trained; its ``mask_threshold`` is set.
+        samples: those it was trained on, so that the validation images stay unseen.
+        path: file to write.
+        progress: told (done, total).
+
+    Raises:
+        InputError: the system makes no masks, or the samples have none.
+    """
+    name, known = system.outputs.mask_logits, samples.with_masks().samples
+    if name is None or not known:
+        raise InputError("an operating point needs a system that makes masks and images with masks")
+    system.eval()
+    jaccard_NT = np.zeros((len(known), len(GRID_T)))
+    for number, (sample, answer) in enumerate(answers(system, known, "1", Augmentation())):
+        assert sample.mask is not None
+        truth_HW = read_mask(sample.mask)
+        logits_HW = enlarge_logits(answer[name][0], *truth_HW.shape)
+        for column, threshold in enumerate(GRID_T):
+            mask_HW = logits_HW > logit(threshold)
+            jaccard_NT[number, column] = confusion_from_masks(mask_HW, truth_HW).jaccard
+        if progress is not None:
+            progress(number + 1, len(known))
+    means_T = jaccard_NT.mean(axis=0)
+    chosen = GRID_T[int(means_T.argmax())]
+    record = {
+        "mask_threshold": chosen,
+        "weights": system.digest(),
+        "chosen_on": f"{samples.name} {samples.split}, {len(known)} images",
+        "jaccard": dict(zip(map(str, GRID_T), means_T.round(4).tolist(), strict=True)),
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    system.mask_threshold = chosen
+    say(f"mask threshold {chosen} ({path.name}), chosen on {record['chosen_on']}")
+    return chosen
+
+
+def load_mask_threshold(path: Path, system: System) -> float:
+    """The threshold in a file that `choose_mask_threshold` wrote, 0.5 if none was chosen.
+
+    Raises:
+        InputError: a damaged file, or one that was written for other weights than the system's.
+    """
+    if not path.exists():
+        return 0.5
+    try:
+        record = json.loads(path.read_text())
+        threshold = float(record["mask_threshold"])
+        weights = record["weights"]
+        if not 0.0 < threshold < 1.0:
+            raise ValueError(f"{threshold} is no probability to cut at")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); remove it and repeat `ckd-train fit`, which chooses anew"
+        ) from error
+    if weights != system.digest():
+        raise InputError(f"{path}: chosen for other weights; remove it and repeat `ckd-train fit`")
+    return threshold

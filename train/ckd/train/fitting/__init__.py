@@ -1,0 +1,1 @@
+"""Training itself: stages, the run folder, and what happens around the epochs."""

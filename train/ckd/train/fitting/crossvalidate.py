@@ -1,0 +1,188 @@
+"""Train and score a recipe on each fold of the training images, to choose settings by.
+
+The validation and test images stay out of it. A folder holds:
+
+    fold<k>/                the run that was trained on everything but fold k
+    fold<k>/evaluation/     its scores on fold k (`ckd.train.evaluation.evaluate`)
+    summary.json            the folds finished so far, their mean and standard deviation
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ckd.contract.errors import UsageError
+from ckd.data.folds import split_fold
+from ckd.data.layouts import read_split
+from ckd.data.samples import SampleSet
+from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.evaluation.summary import Views
+from ckd.train.feeding.dataset import drop_unreadable
+from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.machine import device_for
+from ckd.train.fitting.run_folder import identity, load_data
+from ckd.train.networks.pretrained import Weights
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.text import load_recipe
+
+_VIEWS: Views = "1"
+
+#: Called with the number of folds done and of those asked for.
+Progress = Callable[[int, int], None]
+
+
+def crossvalidate(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    options: FitOptions,
+    *,
+    folds: int,
+    only: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train and score each fold, and return what `summary.json` holds.
+
+    Finished folds are not repeated and an unfinished one goes on from its last epoch, so the call
+    may be interrupted and made again; with ``only`` the folds can be shared out among machines.
+    Where a stage keeps its best epoch (``select="best"``), fold k chose it: its scores are
+    flattered by that, and the summary names such stages.
+
+    Args:
+        recipe: to judge.
+        data: of which the training images are used.
+        out: created if missing.
+        options: ``fold`` is set here; all stages are trained, in one process.
+        folds: to cut the training images into, at least 2.
+        only: numbers of the folds to work on now, from 0; all by default.
+        progress: told after each fold.
+
+    Raises:
+        InputError: the data set lacks what a stage needs.
+        UsageError: numbers that do not fit, or ``out`` holds folds of other settings or data.
+    """
+    wanted = _wanted(options, folds, only)
+    train_set, _ = drop_unreadable(read_split(data, "train", recipe.split_by))
+    try:
+        held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
+    except ValueError as error:  # scikit-learn's: more folds than images of any class
+        raise UsageError(f"{data} cannot be cut into {folds} folds ({error})") from error
+
+    def is_finished(k: int) -> bool:
+        return _is_finished(out / f"fold{k}", recipe, options.weights, held_out[k])
+
+    # All are looked at before hours are spent: folds of other settings cannot be summarised.
+    repeated = wanted if options.fresh else []
+    finished = [k for k in range(folds) if k not in repeated and is_finished(k)]
+    for done, k in enumerate(wanted, 1):
+        if k not in finished:
+            folder = out / f"fold{k}"
+            system = fit(recipe, data, folder, replace(options, fold=(k, folds)))
+            system.to(device_for(options.accelerator))
+            evaluate(recipe, system, held_out[k], folder / "evaluation", views=_VIEWS)
+        if progress is not None:
+            progress(done, len(wanted))
+    # Asked anew: other machines may have finished theirs meanwhile.
+    scores = {k: _figures(out / f"fold{k}") for k in range(folds) if is_finished(k)}
+    summary = {
+        "recipe": recipe.name,
+        "dataset": train_set.name,
+        "num_images": len(train_set),
+        "views": _VIEWS,
+        "folds": folds,
+        "chosen_on_held_out": [s.name for s in recipe.stages if s.select == "best"],
+        "per_fold": [{"fold": k, **figures} for k, figures in scores.items()],
+        **_mean_and_std(list(scores.values())),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / "summary.json.partial"
+    partial.write_text(json.dumps(summary, indent=2) + "\n")
+    partial.replace(out / "summary.json")
+    return summary
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What `crossvalidate` returned as a table, for a terminal: a row for each fold."""
+    names = list(summary["mean"])
+    rows = [(f"fold {fold['fold']}", fold) for fold in summary["per_fold"]]
+    rows += [("mean", summary["mean"]), ("std", summary["std"])]
+    width = max([8, *map(len, names)]) + 2
+    lines = [
+        f"{summary['recipe']} on {summary['dataset']}, {summary['num_images']} images, "
+        f"{len(summary['per_fold'])} of {summary['folds']} folds finished",
+        " " * 8 + "".join(f"{name:>{width}}" for name in names),
+    ]
+    for title, row in rows:
+        values = (row.get(name) for name in names)
+        cells = ("-" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"{title:<8}" + "".join(f"{cell:>{width}}" for cell in cells))
+    if chosen := summary["chosen_on_held_out"]:
+        lines.append(f"flattered: the held-out fold chose the epoch of {', '.join(chosen)}")
+    return "\n".join(lines)
+
+
+def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list[int]:
+    if folds < 2:
+        raise UsageError(f"{folds} folds leave nothing to train on; give at least 2")
+    wanted = sorted(set(range(folds) if only is None else only))
+    if unknown := [k for k in wanted if k not in range(folds)]:
+        raise UsageError(f"no fold {unknown[0]}; {folds} folds are numbered 0 to {folds - 1}")
+    if options.stage != "all":
+        raise UsageError(f"cross-validation trains all stages, not only {options.stage}")
+    if options.devices != 1:
+        raise UsageError(
+            f"cross-validation runs in one process, not on {options.devices} devices; "
+            "share the folds out with --only instead"
+        )
+    return wanted
+
+
+def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: SampleSet) -> bool:
+    """Whether the fold was trained and scored as asked.
+
+    Raises:
+        UsageError: it was, but by other settings or on other images.
+    """
+    evaluation = folder / "evaluation"
+    if not (evaluation / "scores.json").exists():
+        return False  # `fit` compares the settings of what it goes on with
+    with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    differs = {
+        "settings": load_recipe(folder / "recipe.json") != recipe,
+        "starting weights": load_data(folder)["weights"] != identity(weights),
+        "images": ids != [sample.id for sample in held_out.samples],
+    }
+    if other := [what for what, it_does in differs.items() if it_does]:
+        raise UsageError(
+            f"{folder} holds a fold of other {other[0]}; name another folder with --out, "
+            "or start over with --fresh"
+        )
+    return True
+
+
+def _figures(folder: Path) -> dict[str, float | None]:
+    """What is compared between recipes; None where a fold's images do not define it."""
+    scores = json.loads((folder / "evaluation" / "scores.json").read_text())
+    figures: dict[str, float | None] = {"num_images": scores["num_images"]}
+    for kind, masks in scores["segmentation"].items():
+        figures[f"{kind}_jaccard"] = masks and masks["jaccard"]
+    labels = scores["classification"]
+    for task in labels["tasks"] if labels else ():
+        figures[f"auc_{task}"] = labels["per_label"][task]["auc"]
+    figures["mean_auc"] = labels and labels["mean_auc"]
+    return figures
+
+
+def _mean_and_std(per_fold: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+    """Over the folds that define a figure; the deviation is that of a sample (n - 1)."""
+    names = dict.fromkeys(name for fold in per_fold for name in fold if name != "num_images")
+    known = {name: [v for f in per_fold if (v := f.get(name)) is not None] for name in names}
+    return {
+        "mean": {name: fmean(v) if v else None for name, v in known.items()},
+        "std": {name: stdev(v) if len(v) > 1 else None for name, v in known.items()},
+    }

@@ -1,0 +1,176 @@
+"""A training run as typed data. Defaults are CKDNet's; a recipe changes what it must.
+
+Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed copy, which is
+validated like the original and saved beside the results.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from ckd.contract.errors import UsageError
+from ckd.data.samples import SplitBy
+from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.losses import Loss
+from ckd.train.settings import STRICT, Fraction
+from ckd.train.systems import Architecture
+
+_MONITORS = {
+    "mask": ("jaccard", "pixel_accuracy"),
+    "label": ("mean_auc", "accuracy", "balanced_accuracy", "label_loss"),
+}
+#: What scores a stage that trains both: the mean of the two headline figures.
+_JOINT_MONITOR = "jaccard_and_auc"
+#: Figures of validation that are better when they are lower.
+LOWER_IS_BETTER = ("label_loss",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How the learning rate moves.
+
+    plateau: times ``factor`` after ``patience`` epochs without improvement, not below ``floor``.
+    ``cumulative`` counts bad epochs without forgetting them at an improvement, as CKDNet's
+    classifier does; ``reload_best`` goes back to the best weights at each step, as its fine
+    segmentation does. cosine: linear warm-up over ``warmup`` of all steps, then a half cosine
+    down to ``floor``. poly: times (1 - step / steps) ** ``exponent``. step: times ``factor`` at
+    each of ``milestones``, which are shares of all steps.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["constant", "plateau", "cosine", "poly", "step"] = "plateau"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: PositiveInt = 20
+    cumulative: bool = False
+    reload_best: bool = False
+    floor: NonNegativeFloat = 1e-8
+    warmup: Fraction = 0.05
+    exponent: PositiveFloat = 0.96
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One or several networks' training: everything upstream of ``nodes`` is frozen.
+
+    ``batch_size`` is that of one process; several multiply it. Gradients of ``accumulate`` batches
+    are *summed*, as in the authors' code. ``select`` keeps the epoch that is best on the validation
+    images by ``monitor`` ("jaccard_and_auc" is the mean of Jaccard and mean AUC), or the last one;
+    ``stop_after`` ends the stage after that many epochs without improvement. ``sgd`` has a momentum
+    of 0.9.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: str
+    nodes: tuple[str, ...]
+    losses: Annotated[tuple[Loss, ...], Field(min_length=1)]
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    accumulate: PositiveInt = 1
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: PositiveFloat = 1e-4
+    encoder_lr: NonNegativeFloat = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4  # L2 as in Adam, not decoupled
+    clip_norm: PositiveFloat | None = 10.0
+    schedule: Schedule = field(default_factory=Schedule)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    ema_decay: Fraction | None = None
+    select: Literal["best", "last"] = "best"
+    stop_after: PositiveInt | None = None
+    monitor: Literal[
+        "jaccard", "pixel_accuracy", "mean_auc", "accuracy", "balanced_accuracy", "label_loss",
+        "jaccard_and_auc",
+    ] = "jaccard"  # fmt: skip
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a training image must come with: "mask", "label", both or neither."""
+        return frozenset(loss.needs for loss in self.losses if loss.needs is not None)
+
+    def tensors(self) -> tuple[str, ...]:
+        """The system's tensors that the losses are computed from."""
+        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.tensors()))
+
+    def __post_init__(self) -> None:
+        if self.schedule.kind == "plateau" and self.select == "last":
+            raise ValueError(
+                f"stage {self.name}: a plateau schedule goes by validation scores, and with "
+                "select='last' there are none; choose another schedule or select='best'"
+            )
+        if self.schedule.reload_best and self.ema_decay is not None:
+            raise ValueError(
+                f"stage {self.name}: reload_best goes back to weights that were never averaged; "
+                "use it without ema_decay"
+            )
+        if self.stop_after is not None and self.select == "last":
+            raise ValueError(
+                f"stage {self.name}: stop_after goes by validation scores, and with select='last' "
+                "there are none"
+            )
+        known = [monitor for need in sorted(self.needs) for monitor in _MONITORS[need]]
+        if set(_MONITORS) <= self.needs:
+            known.append(_JOINT_MONITOR)
+        if self.monitor not in known and (known or self.select == "best"):
+            raise ValueError(
+                f"stage {self.name}: monitor {self.monitor!r} does not score what is trained; "
+                f"expected {' or '.join(known) or 'select=last, as its losses need no truth'}"
+            )
+        names = [loss.name for loss in self.losses]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"stage {self.name}: two losses are named {max(names, key=names.count)}"
+            )
+        several_views = self.augmentation.turned_views or self.augmentation.crop_scales
+        if several_views and "mask" in self.needs:
+            raise ValueError(
+                f"stage {self.name}: crop_scales and turned_views make views without masks, which "
+                "its losses need"
+            )
+        if self.augmentation.turned_views and self.augmentation.crop_scales:
+            raise ValueError(f"stage {self.name}: choose crop_scales or turned_views, not both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole training run: system, stages in order, and what they share."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: str
+    system: Architecture
+    image_size: Annotated[int, Field(ge=32, multiple_of=32)]  # the encoders halve it five times
+    stages: tuple[Stage, ...]
+    tasks: tuple[str, ...] = ("MEL", "SBK")  # of the mean AUC; all labels where one is missing
+    seed: NonNegativeInt = 6666
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.operating_point`
+    split_by: SplitBy = "lesion"  # where the data set has no split of its own, see `read_split`
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages are named {max(names, key=names.count)}")
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; `UsageError` lists the names there are."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        known = ", ".join(stage.name for stage in self.stages)
+        raise UsageError(f"recipe {self.name} has no stage {name!r}; expected all, {known}")
+
+    def save(self, path: Path) -> None:
+        """Write every setting as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")

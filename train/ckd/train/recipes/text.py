@@ -1,0 +1,90 @@
+"""Recipes from text: saved as JSON, and changed by `--set`; both are checked like the original."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ckd.contract.errors import UsageError
+from ckd.train.recipes.recipe import Recipe
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read what `Recipe.save` wrote; `UsageError` says what in the file is wrong."""
+    try:
+        tree = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not JSON ({error})") from error
+    return _validated(tree, str(path))
+
+
+def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """A copy with ``a.b.c=value`` settings applied; stages and losses go by their name.
+
+    Raises:
+        UsageError: an unknown setting (with the nearest known one) or a value that does not fit.
+    """
+    tree: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set {override}: expected NAME=VALUE")
+        *parents, leaf = path.split(".")
+        branch: Any = tree
+        for key in [*parents, leaf][:-1]:
+            branch = _child(branch, key, override)
+        if isinstance(branch, list) or leaf not in branch:
+            raise UsageError(_unknown(override, leaf, _keys(branch)))
+        try:
+            branch[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            branch[leaf] = text
+    return _validated(tree, "--set")
+
+
+def _child(branch: Any, key: str, override: str) -> Any:
+    if isinstance(branch, list):
+        for child in branch:
+            if child["name"] == key:
+                return child
+    elif isinstance(branch.get(key), dict) or key in ("stages", "losses"):
+        return branch[key]
+    raise UsageError(_unknown(override, key, _keys(branch)))
+
+
+def _keys(branch: Any) -> list[str]:
+    return [item["name"] for item in branch] if isinstance(branch, list) else list(branch)
+
+
+def _unknown(override: str, key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    return f"--set {override}: unknown setting {key!r}; {hint}"
+
+
+def _validated(tree: Any, where: str) -> Recipe:
+    try:
+        return TypeAdapter(Recipe).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(_address(tree, first["loc"]))
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        raise UsageError(f"{where}: {place}: {first['msg']}{got}") from error
+
+
+def _address(tree: Any, place: Sequence[int | str]) -> list[str]:
+    """A setting's place as `--set` takes it: stages and losses by their name, if they have one."""
+    parts, branch = [], tree
+    for number, key in enumerate(place, 1):
+        try:
+            branch = branch[key]
+        except (KeyError, IndexError, TypeError):
+            if number < len(place):
+                continue  # which of several kinds it was read as
+        named = isinstance(key, int) and isinstance(branch, dict)
+        parts.append(str(branch.get("name", key) if named else key))
+    return parts
