@@ -8,6 +8,9 @@ from typing import Any
 #: Told how much of a piece of work is done: (done, total).
 Progress = Callable[[int, int], None]
 
+#: Begins a piece of work of the name given; what it returns is told how much of it is done.
+Bars = Callable[[str], Progress]
+
 _bars: list[Any] = []  # those shown, to be taken down however the command ends
 
 
@@ -29,6 +32,11 @@ def progress_bar(unit: str) -> Progress:
             bar.stop()
 
     return tell
+
+
+def no_bars(name: str) -> Progress:
+    """`Bars` that show nothing."""
+    return lambda done, total: None
 
 
 def take_down_bars() -> None:
