@@ -119,8 +119,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         from ckd.runtime.backends.tensorrt import backend as trt_backend
 
         monkeypatch.setattr(trt_backend, "TensorRtBackend", Gpu)
+        monkeypatch.setattr(selection, "why_no_gpu", why)
         for name, content in (
-            ("cuda.bindings", {"why_unusable": why, "open_cuda": open_cuda}),
+            ("cuda.bindings", {"open_cuda": open_cuda}),
             ("backends.onnxruntime_cuda", {"OnnxRuntimeCudaBackend": GpuOfOnnxRuntime}),
         ):
             module = ModuleType(f"ckd.runtime.{name}")

@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 
 from ckd.contract.errors import EnvironmentUnusable
-from ckd.runtime.cuda.bindings import open_cuda, why_unusable
+from ckd.runtime.cuda.bindings import open_cuda
+from ckd.runtime.cuda.presence import why_no_gpu
 
 MODULE = "cuda.bindings.driver"
 
@@ -24,7 +25,7 @@ def has_driver() -> bool:
 @pytest.mark.skipif(has_driver(), reason="this machine has an NVIDIA driver")
 def test_this_machine_without_a_driver_says_so() -> None:
     pytest.importorskip(MODULE)
-    why = why_unusable()
+    why = why_no_gpu()
     assert why is not None
     assert why.startswith("no NVIDIA driver here (libcuda does not load)")
     assert "--gpus all" in why
@@ -37,7 +38,7 @@ def test_without_cuda_bindings_it_is_said_how_to_install_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, MODULE, None)
-    why = why_unusable()
+    why = why_no_gpu()
     assert why is not None
     assert why.startswith("cuda-bindings is not installed")
     assert "pip install '.[cuda]'" in why
@@ -61,7 +62,7 @@ def test_whatever_the_driver_says_is_one_clear_answer(
 ) -> None:
     answers = {"cuInit": (0,), "cuDriverGetVersion": (0, 13000), "cuDeviceGetCount": (0, 1)}
     monkeypatch.setitem(sys.modules, MODULE, module({**answers, **driver}))
-    why = why_unusable()
+    why = why_no_gpu()
     assert why is not None
     with pytest.raises(Exception, match=expected) as raised:
         open_cuda()
@@ -71,7 +72,7 @@ def test_whatever_the_driver_says_is_one_clear_answer(
 def test_a_minor_version_behind_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"cuInit": (0,), "cuDriverGetVersion": (0, 13000), "cuDeviceGetCount": (0, 1)}
     monkeypatch.setitem(sys.modules, MODULE, module(answers))
-    assert why_unusable() is None
+    assert why_no_gpu() is None
 
 
 def module(answers: Mapping[str, object]) -> ModuleType:
