@@ -25,7 +25,7 @@ from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, OnnxRuntimeCudaEngine
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.cuda.api import Cuda
-from ckd.runtime.engine import DeviceBuffer
+from ckd.runtime.engine import BuiltEngine, DeviceBuffer, EngineBuilder
 
 
 class Streams:
@@ -149,7 +149,10 @@ def test_all_sessions_share_one_stream_and_compute_in_fp32(
 def test_an_engine_reads_and_writes_device_memory_by_address(
     build: GpuBuild, streams: Streams, bundle: Bundle
 ) -> None:
-    engine, buffers = load(backend_on(streams), bundle)
+    backend = backend_on(streams)
+    engine, buffers = load(backend, bundle)
+    assert not isinstance(backend, EngineBuilder)
+    assert not isinstance(engine, BuiltEngine)
     engine.bind(buffers)
     (session,) = build.sessions
     device, index, element, shape, address = session.binding.outputs["coarse_logits"]

@@ -21,12 +21,20 @@ def network_image(image_HWC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint
     pass by up to 29 of 255 (18 in noise).
     """
     height, width = image_HWC.shape[:2]
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 4 * side_px:
+    for _ in range(num_halvings(height, width, side_px)):
         height, width = height // 2, width // 2
         image_HWC = _area(image_HWC, height, width)
     if (height, width) == (side_px, side_px):
         return image_HWC
     return _area(image_HWC, side_px, side_px)
+
+
+def num_halvings(height: int, width: int, side_px: int) -> int:
+    """How often `network_image` halves: while both sides are even and at least 4 * ``side_px``."""
+    halvings = 0
+    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 4 * side_px:
+        height, width, halvings = height // 2, width // 2, halvings + 1
+    return halvings
 
 
 def _area(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ckd.contract.errors import EngineError, EnvironmentUnusable, InputError
 from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX
+from ckd.picture.resize import num_halvings
 from ckd.runtime.cuda.bindings import CudaBindings
 from ckd.runtime.cuda.errors import checked
 
@@ -87,14 +88,6 @@ class Resizer:
 _LOADING = "cannot load the kernel that resizes images"
 _UINT, _ADDRESS = ctypes.c_uint, ctypes.c_void_p
 _PARAMETERS = _ADDRESS, _UINT, _UINT, _UINT, _ADDRESS, _UINT  # of `resize_area`
-
-
-def num_halvings(height: int, width: int, side_px: int) -> int:
-    """How often `ckd.picture.resize.network_image` halves an image before the last step."""
-    halvings = 0
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 4 * side_px:
-        height, width, halvings = height // 2, width // 2, halvings + 1
-    return halvings
 
 
 def source() -> str:
