@@ -105,7 +105,7 @@ class Context:
             self.checked((error,), f"release {what} on")
 
     def checked(self, result: tuple[Any, ...], doing: str) -> Any:
-        """What a call of the driver gave behind its error code: nothing, one value or a tuple.
+        """The result of a call of the driver after its error code: None, one value or a tuple.
 
         Raises:
             EngineError: the call failed; the message names the device.

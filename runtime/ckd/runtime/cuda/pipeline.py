@@ -1,16 +1,16 @@
-"""Streams of frames: while one is computed, the next is copied in and the last one out.
+"""Streams of frames: while one is computed, the next is copied in and the previous one out.
 
-Two slots take turns. Each has page-locked memory, a place where its image lands on the device, a
-block where its answers are gathered, and a stream for its copies, which run on the copy engines
-beside the computation. The engines have one set of buffers, so frames are computed one after
-another, on the chain's streams:
+Two slots take turns. Each has page-locked memory, device memory for its image, a block where its
+outputs are gathered, and a stream for its copies, which the copy engines do during the computation.
+The engines have one set of buffers, so frames are computed one after another, on the chain's
+streams:
 
     slot 0's copies   in 0 ┐       ┌ out 0   in 2 ┐       ┌ out 2
     chain                  └ 0 ────┴ 1 ───┬───────┴ 2 ────┘
     slot 1's copies          in 1 ┘       └ out 1   in 3
 
-No copy has to ask whether the slot's memory is free: the host gives a slot its next image only
-after it has waited for its last answers, and those come after everything else in the slot.
+No copy has to wait until the slot's memory is free: the host gives a slot its next image only after
+it has waited for the slot's previous outputs, whose copy is the last work of the slot.
 """
 
 import contextlib
@@ -40,15 +40,15 @@ def overlapped(
     outputs: Sequence[CudaBuffer],
     images: Iterable[NDArray[np.uint8]],
 ) -> Iterator[Outputs]:
-    """The answers to images [1, S, S, 3], in order, each while the next is under way.
+    """The outputs for images [1, S, S, 3], in order, each while the next is under way.
 
-    For throughput: answers come one image late, because the next image is taken first. They are
-    page-locked memory, valid until the next ones are asked for. What it holds on the device is
-    released at the end, or when the iterator is closed or collected.
+    This is for throughput: outputs come one image late, because the next image is taken first. They
+    are page-locked memory, valid until the next ones are asked for. Memory and streams are released
+    at the end, or when the iterator is closed or deleted.
 
     Raises:
-        EngineError: memory is exhausted, or an engine failed. Answers to the images before come
-            first; the same holds for what ``images`` raises.
+        EngineError: memory is exhausted, or an engine failed. It is raised after the outputs for
+            the images before; so is an exception of ``images``.
     """
     with Held(cuda) as held:
         slots = [_Slot(cuda, chain, image, outputs, held) for _ in range(_NUM_SLOTS)]
@@ -70,7 +70,7 @@ def overlapped(
 
 
 class _Slot:
-    """What one frame needs that another must not touch while it is under way."""
+    """The memory and streams of one frame, which no other may use while it is under way."""
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class _Slot:
         held.callback(self._compute.close)
 
     def submit(self, image_1HW3: NDArray[np.uint8]) -> None:
-        """Put everything of a frame into the streams; waits for nothing."""
+        """Put all work of a frame into the streams; does not wait for it."""
         self._chain.check_open()
-        # Page-locked memory is unmapped when its context goes, so first ask whether it is there.
+        # A destroyed context unmaps page-locked memory, so check the context before writing to it.
         self._cuda.synchronize(self._copies)
         self._frame.stage(image_1HW3)
         self._frame.send(self._landed, self._copies)
@@ -104,12 +104,12 @@ class _Slot:
         self._frame.fetch(self._copies)
 
     def collect(self) -> Outputs:
-        """Wait for the frame."""
+        """Wait for the frame; gives its outputs."""
         self._cuda.synchronize(self._copies)
         return self._frame.answers
 
     def drain(self) -> None:
-        """Wait until nothing is under way, whatever became of it."""
+        """Wait until no work is under way, whether or not it failed."""
         with contextlib.suppress(EngineError):
             self._cuda.synchronize(self._copies)
 
