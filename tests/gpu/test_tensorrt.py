@@ -14,6 +14,7 @@ from ckd.runtime.certificate import certificates
 from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.cuda.runner import CudaRunner
+from ckd.runtime.engine import BuiltEngine
 from ckd.runtime.engine_cache import EngineCache
 
 WHY_NOT = why_no_gpu() if has_tensorrt() else "TensorRT is not installed"
@@ -38,10 +39,13 @@ def cascade(
 
 
 def test_engines_that_were_built_have_passed(cascade: Cascade) -> None:
-    (made,) = certificates(Bundle(embedded_bundle()))
-    assert made.passed
-    assert made.precision == cascade.precision
-    assert made.engines == {name: vars(e)["sha256"] for name, e in cascade.chain.engines.items()}
+    (certificate,) = certificates(Bundle(embedded_bundle()))
+    assert certificate.passed
+    assert certificate.precision == cascade.precision
+    for name, engine in cascade.chain.engines.items():
+        assert isinstance(engine, BuiltEngine)
+        assert certificate.engines[name] == engine.sha256
+    assert set(certificate.engines) == set(cascade.chain.engines)
     assert len(EngineCache().entries()) == len(cascade.chain.engines)
 
 

@@ -251,11 +251,11 @@ def test_a_cascade_on_one_stream_answers_in_whatever_order_work_is_done(
     with cascade, Cascade(bundle, OnnxRuntimeBackend(1), "fp32") as on_cpu:
         for image in np.random.default_rng(seed).integers(0, 256, (3, 32, 32, 3), np.uint8):
             meter.start()
-            found, expected = cascade.predict(image), on_cpu.predict(image)
-            assert found.probabilities == pytest.approx(expected.probabilities)
-            assert found.mask_HW is not None
+            finding, expected = cascade.predict(image), on_cpu.predict(image)
+            assert finding.probabilities == pytest.approx(expected.probabilities)
+            assert finding.mask_HW is not None
             assert expected.mask_HW is not None
-            np.testing.assert_array_equal(found.mask_HW, expected.mask_HW)
+            np.testing.assert_array_equal(finding.mask_HW, expected.mask_HW)
             copies = meter.copies()
             assert (copies.num_in, copies.bytes_in, copies.num_out) == (1, 32 * 32 * 3, 1)
             assert meter.stop() > 0.0

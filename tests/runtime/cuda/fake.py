@@ -96,6 +96,11 @@ class RecordingCuda(Cuda):
         self._end("CUDA_ERROR_CONTEXT_IS_DESTROYED")
 
     @property
+    def streams(self) -> list[int]:
+        """Those that were created and not destroyed, oldest first."""
+        return [handle for handle in self._streams if handle != _DEFAULT_STREAM]
+
+    @property
     def num_under_way(self) -> int:
         """How many copies, kernels and events are in streams and not done."""
         return self._device.num_pending
@@ -112,7 +117,7 @@ class RecordingCuda(Cuda):
         for allocation in self._memory.written_after_release():
             leaks.append(f"released {allocation.kind} memory was written")
         leaks.extend(self._misused)
-        leaks.extend("a stream" for handle in self._streams if handle != _DEFAULT_STREAM)
+        leaks.extend("a stream" for _ in self.streams)
         leaks.extend("an event" for _ in self._events)
         leaks.extend("a graph" for _ in self._graphs)
         return leaks

@@ -14,7 +14,6 @@ from tests.runtime.cuda.rig import CKDNET, GRAPHS, SIDE, Rig, images, no_lap
 from ckd.contract.errors import EngineError, InputError
 from ckd.contract.wiring import IMAGE
 from ckd.runtime.cuda.arrays import DeviceImage
-from ckd.runtime.cuda.streams import EngineStreams
 
 NUM_BYTES = SIDE * SIDE * 3
 
@@ -58,10 +57,10 @@ def test_answers_are_right_when_engines_are_started_one_by_one(seed: int) -> Non
 
 def test_without_its_events_answers_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seeds above are enough to see it."""
-    monkeypatch.setattr(EngineStreams, "_wait", lambda self, stream, names: None)
     wrong = 0
     for seed in SEEDS:
         rig = Rig(RecordingCuda(seed))
+        monkeypatch.setattr(rig.cuda, "wait", lambda stream, event: None)
         runner = rig.runner()
         try:
             rig.check(runner.run(images(1)[0], no_lap), images(1)[0])
@@ -76,9 +75,9 @@ def test_images_on_the_device_give_the_same_answers_there(seed: int) -> None:
     runner = rig.runner()
     theirs = rig.cuda.create_stream()
     for image in images(4):
-        given = on_device(rig.cuda, image, theirs)
+        source = on_device(rig.cuda, image, theirs)
         before = rig.cuda.copies.copy()
-        answers = runner.run_device(given)
+        answers = runner.run_device(source)
         crossed = rig.cuda.copies - before
         assert crossed["host to device"] <= 1  # that of `on_device`
         assert crossed["device to host"] == 0
@@ -125,12 +124,12 @@ def test_a_larger_image_on_the_device_is_resized_there(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By cutting it off; the real kernel has tests of its own."""
-    made: list[str] = []
+    events: list[str] = []
 
     class Cutter:
         def __init__(self, cuda: RecordingCuda, side_px: int) -> None:
             assert side_px == SIDE
-            made.append("made")
+            events.append("made")
             self._cuda = cuda
 
         def __call__(self, source: int, height: int, width: int, to: int, stream: int) -> None:
@@ -138,7 +137,7 @@ def test_a_larger_image_on_the_device_is_resized_there(
             self._cuda.copy(to, source, NUM_BYTES, stream)
 
         def close(self) -> None:
-            made.append("closed")
+            events.append("closed")
 
     monkeypatch.setattr("ckd.runtime.cuda.resize.Resizer", Cutter)
     rig = Rig(RecordingCuda(seed))
@@ -147,13 +146,13 @@ def test_a_larger_image_on_the_device_is_resized_there(
         answers = runner.run_device(on_device(rig.cuda, image, 0))  # which needs no resizing
         rig.check({name: buffer.read() for name, buffer in answers.items()}, image)
         taller = np.pad(255 - image[0], ((0, 2), (0, 0), (0, 0)))
-        given = on_device(rig.cuda, taller, 0)
-        answers = runner.run_device(dataclasses.replace(given, height=SIDE + 2))
+        source = on_device(rig.cuda, taller, 0)
+        answers = runner.run_device(dataclasses.replace(source, height=SIDE + 2))
         rig.check({name: buffer.read() for name, buffer in answers.items()}, 255 - image)
-    assert made == ["made"]
+    assert events == ["made"]
     runner.close()
     runner.close()
-    assert made == ["made", "closed"]
+    assert events == ["made", "closed"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -211,9 +210,9 @@ def test_the_first_frame_costs_no_more_copies_than_others() -> None:
 def test_every_step_is_told_when_it_is_over() -> None:
     rig = Rig(RecordingCuda(eagerness=0.0))
     runner = rig.runner()
-    told: list[tuple[str, int]] = []
-    runner.run(images(1)[0], lambda step: told.append((step, rig.engines["seg_decoder"].num_run)))
-    assert told == [("preprocess", 0), ("networks", 1)]
+    laps: list[tuple[str, int]] = []
+    runner.run(images(1)[0], lambda step: laps.append((step, rig.engines["seg_decoder"].num_run)))
+    assert laps == [("preprocess", 0), ("networks", 1)]
 
 
 def test_answers_are_views_of_one_block_that_the_next_run_overwrites() -> None:
@@ -336,11 +335,11 @@ def test_a_frame_that_is_refused_half_way_is_over_when_all_is_released(
 def test_a_device_image_that_was_refused_is_read_no_more(seed: int) -> None:
     rig = Rig(RecordingCuda(seed))
     runner = rig.runner()
-    given = on_device(rig.cuda, images(1)[0], 0)
+    source = on_device(rig.cuda, images(1)[0], 0)
     rig.engines["cls"].refuses_from = 0
     with pytest.raises(EngineError, match="refuses"):
-        runner.run_device(given)
-    rig.cuda.free(given.address)
+        runner.run_device(source)
+    rig.cuda.free(source.address)
     assert not any("under way" in leak for leak in rig.cuda.leaks())
 
 
@@ -381,10 +380,10 @@ def test_a_context_that_the_application_destroyed_is_one_error(frames: int) -> N
     for image in images(frames):
         runner.run(image, no_lap)
     rig.cuda.destroy_context()
-    told: list[str] = []
+    laps: list[str] = []
     with pytest.raises(EngineError, match="CONTEXT_IS_DESTROYED"):
-        runner.run(images(1)[0], told.append)
-    assert told == []  # its page-locked memory was not touched: that is gone too
+        runner.run(images(1)[0], laps.append)
+    assert laps == []  # its page-locked memory was not touched: that is gone too
     runner.close()
     rig.close()
     assert rig.cuda.leaks() == []
