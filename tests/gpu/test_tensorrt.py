@@ -63,6 +63,22 @@ def test_a_frame_becomes_one_graph(cascade: Cascade) -> None:
     assert runner.is_captured
 
 
+def test_steps_give_what_a_frame_gives(cascade: Cascade) -> None:
+    cascade.warmup(3)  # frames are replayed by now
+    side = cascade.spec.image_size
+    image = np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
+    expected = cascade.chain.run_all(image)
+    cascade.warmup(1)  # other content in every buffer
+    names = []
+    for name in cascade.chain.steps(image):
+        names.append(name)
+        for output in cascade.spec.node(name).outputs:
+            tensor = cascade.chain.buffers[output].read()
+            largest = max(float(np.abs(expected[output]).max()), 1e-3)
+            np.testing.assert_allclose(tensor, expected[output], rtol=0, atol=5e-3 * largest)
+    assert names == [node.name for node in cascade.spec.nodes]
+
+
 def test_a_warm_cascade_allocates_nothing(cascade: Cascade, cuda: Cuda) -> None:
     cascade.warmup(5)
     free_bytes = cuda.free_bytes()

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.runtime.cuda.fake import SEEDS, RecordingCuda
 from tests.runtime.fake_onnxruntime import CPU, CUDA, GpuBuild
+from typing_extensions import override
 
 from ckd.benchmarks.gpu.meter import Meter
 from ckd.contract.bundle import Bundle
@@ -47,22 +48,25 @@ class Streams:
         self.alive.remove(stream)
 
 
-class Buffer:
-    """Host memory that plays the device's."""
+class Buffer(DeviceBuffer):
+    """Host memory that stands in for the device's."""
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
         self.array: NDArray[Any] = np.zeros(spec.shape, spec.dtype)
         self.address = self.array.ctypes.data
 
+    @override
     def write(self, array: NDArray[Any]) -> None:
         self.array[...] = array
 
+    @override
     def read(self) -> NDArray[Any]:
         return self.array
 
+    @override
     def close(self) -> None:
-        """The test's own memory."""
+        """Nothing: the memory is the test's."""
 
 
 @pytest.fixture

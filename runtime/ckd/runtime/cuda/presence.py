@@ -4,7 +4,6 @@ import importlib
 from typing import Any
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
-from ckd.runtime.cuda.errors import checked, describe
 
 
 def why_no_gpu() -> str | None:
@@ -37,6 +36,8 @@ def num_devices(driver: Any) -> int:
     Raises:
         EnvironmentUnusable: there is no device, or the driver is missing or too old.
     """
+    from ckd.runtime.cuda.errors import checked, describe  # not needed where nobody asks for a GPU
+
     try:
         (failed,) = driver.cuInit(0)
     except RuntimeError as error:  # cuda-bindings cannot load libcuda
