@@ -10,6 +10,7 @@ from tests.runtime.cuda.fake_engine import FakeEngine, Function, Tensors
 
 from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
 from ckd.contract.wiring import IMAGE
+from ckd.runtime.cuda.arrays import DeviceImage
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.runner import CudaRunner
 from ckd.runtime.engine import Outputs
@@ -101,6 +102,14 @@ def tensors_of(spec: CascadeSpec, image: NDArray[np.uint8]) -> Tensors:
 def images(count: int) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(7)
     return [rng.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8) for _ in range(count)]
+
+
+def on_device(cuda: RecordingCuda, image: NDArray[np.uint8], stream: int) -> DeviceImage:
+    """An image that is still on its way in a stream of somebody else."""
+    pinned, address = cuda.allocate_pinned(image.nbytes), cuda.allocate(image.nbytes)
+    cuda.host_array(pinned, image.shape, "uint8")[...] = image
+    cuda.copy(address, pinned, image.nbytes, stream)
+    return DeviceImage(address, SIDE, SIDE, None, stream, cuda.index)
 
 
 class Rig:

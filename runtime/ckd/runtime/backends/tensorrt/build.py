@@ -32,7 +32,7 @@ from ckd.runtime.engine import first_line
 OPTIONS: Final = "strongly typed, no TF32, memory of the application's"
 
 
-class Progress:
+class BuildProgress:
     """Sums TensorRT's nested phases up to one share of the whole, which never falls.
 
     Args:
@@ -143,7 +143,7 @@ def _monitor(trt: Any, tell: Callable[[float], object]) -> Any:
     """An object that TensorRT reports its progress to; None if this TensorRT cannot report it."""
     if not hasattr(trt, "IProgressMonitor"):
         return None
-    progress = Progress(tell)
+    progress = BuildProgress(tell)
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
