@@ -2,11 +2,10 @@
 
 Two slots take turns. Each has page-locked memory, device memory for its image, a block where its
 outputs are gathered, and a stream for its copies, which the copy engines do during the computation.
-The engines have one set of buffers, so frames are computed one after another, on the chain's
-streams:
+The engines have one set of buffers, so frames are computed one after another, on their streams:
 
     slot 0's copies   in 0 ┐       ┌ out 0   in 2 ┐       ┌ out 2
-    chain                  └ 0 ────┴ 1 ───┬───────┴ 2 ────┘
+    engines                └ 0 ────┴ 1 ───┬───────┴ 2 ────┘
     slot 1's copies          in 1 ┘       └ out 1   in 3
 
 No copy has to wait until the slot's memory is free: the host gives a slot its next image only after
@@ -35,7 +34,7 @@ _NUM_SLOTS: Final = 2
 
 def overlapped(
     cuda: Cuda,
-    chain: EngineStreams,
+    engines: EngineStreams,
     image: CudaBuffer,
     outputs: Sequence[CudaBuffer],
     images: Iterable[NDArray[np.uint8]],
@@ -51,8 +50,8 @@ def overlapped(
             the images before; so is an exception of ``images``.
     """
     with Held(cuda) as held:
-        slots = [_Slot(cuda, chain, image, outputs, held) for _ in range(_NUM_SLOTS)]
-        held.callback(_drain, chain, slots)
+        slots = [_Slot(cuda, engines, image, outputs, held) for _ in range(_NUM_SLOTS)]
+        held.callback(_drain, engines, slots)
         source, turns = iter(images), itertools.cycle(slots)
         under_way: _Slot | None = None
         end: Exception | None = None
@@ -75,31 +74,31 @@ class _Slot:
     def __init__(
         self,
         cuda: Cuda,
-        chain: EngineStreams,
+        engines: EngineStreams,
         image: CudaBuffer,
         outputs: Sequence[CudaBuffer],
         held: Held,
     ) -> None:
-        self._cuda, self._chain, self._image = cuda, chain, image
+        self._cuda, self._engines, self._image = cuda, engines, image
         self._frame = FrameMemory(cuda, image.spec, outputs)
         held.callback(self._frame.close)
         self._landed = held.device(image.spec.num_bytes)
         self._copies = held.stream()
         self._arrival, self._computed = held.event(), held.event()
-        self._compute = Replay(cuda, chain, self._enqueue_compute)
+        self._compute = Replay(cuda, engines, self._enqueue_compute)
         held.callback(self._compute.close)
 
     def submit(self, image_1HW3: NDArray[np.uint8]) -> None:
         """Put all work of a frame into the streams; does not wait for it."""
-        self._chain.check_open()
+        self._engines.check_open()
         # A destroyed context unmaps page-locked memory, so check the context before writing to it.
         self._cuda.synchronize(self._copies)
         self._frame.stage(image_1HW3)
         self._frame.send(self._landed, self._copies)
         self._cuda.record(self._arrival, self._copies)
-        self._cuda.wait(self._chain.stream, self._arrival)
+        self._cuda.wait(self._engines.stream, self._arrival)
         self._compute.enqueue()
-        self._cuda.record(self._computed, self._chain.stream)
+        self._cuda.record(self._computed, self._engines.stream)
         self._cuda.wait(self._copies, self._computed)
         self._frame.fetch(self._copies)
 
@@ -114,13 +113,13 @@ class _Slot:
             self._cuda.synchronize(self._copies)
 
     def _enqueue_compute(self) -> None:
-        stream = self._chain.stream
+        stream = self._engines.stream
         self._cuda.copy(self._image.address, self._landed, self._image.spec.num_bytes, stream)
-        self._chain.enqueue()
+        self._engines.enqueue()
         self._frame.gather(stream)
 
 
-def _drain(chain: EngineStreams, slots: Sequence[_Slot]) -> None:
-    chain.drain()
+def _drain(engines: EngineStreams, slots: Sequence[_Slot]) -> None:
+    engines.drain()
     for slot in slots:
         slot.drain()

@@ -16,24 +16,24 @@ class Replay:
 
     Args:
         cuda: the device.
-        chain: all of the work starts from its first stream and joins it again.
+        engines: all of the work starts from its first stream and joins it again.
         work: puts the work into the streams.
     """
 
-    def __init__(self, cuda: Cuda, chain: EngineStreams, work: Callable[[], None]) -> None:
-        self._cuda, self._chain, self._work = cuda, chain, work
+    def __init__(self, cuda: Cuda, engines: EngineStreams, work: Callable[[], None]) -> None:
+        self._cuda, self._engines, self._work = cuda, engines, work
         self._graph = 0
 
     def enqueue(self) -> None:
-        """Put the work into the chain's stream: in pieces, or as a graph once that is possible.
+        """Put the work into the engines' stream: in pieces, or as a graph once that is possible.
 
         Raises:
-            EngineError: something was refused; earlier pieces may be under way: drain the chain.
+            EngineError: something was refused; earlier pieces may be under way: drain the engines.
         """
-        if not self._graph and self._chain.can_be_captured:
+        if not self._graph and self._engines.can_be_captured:
             self._capture()
         if self._graph:
-            self._cuda.launch(self._graph, self._chain.stream)
+            self._cuda.launch(self._graph, self._engines.stream)
         else:
             self._work()
 
@@ -48,7 +48,7 @@ class Replay:
 
     def _capture(self) -> None:
         """Record the work; if that fails, no work was done, and it stays in pieces."""
-        stream = self._chain.stream
+        stream = self._engines.stream
         try:
             try:
                 self._cuda.begin_capture(stream)
@@ -60,4 +60,4 @@ class Replay:
                     self._cuda.destroy_graph(self._cuda.end_capture(stream))
                 raise
         except EngineError as error:
-            self._chain.give_up_capture(error)
+            self._engines.give_up_capture(error)

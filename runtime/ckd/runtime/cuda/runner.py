@@ -60,16 +60,16 @@ class CudaRunner(DeviceRunner):
         self._resize: Resize | None = None
         self._held = held = Held(cuda)
         try:
-            self._chain = EngineStreams(cuda, spec, engines, one_stream=one_stream)
-            held.callback(self._chain.close)
+            self._engines = EngineStreams(cuda, spec, engines, one_stream=one_stream)
+            held.callback(self._engines.close)
             self._frame = FrameMemory(cuda, self._image.spec, [*self._outputs.values()])
             held.callback(self._frame.close)
             self._ready = held.event()
-            self._whole_frame = Replay(cuda, self._chain, self._enqueue_frame)
+            self._whole_frame = Replay(cuda, self._engines, self._enqueue_frame)
             held.callback(self._whole_frame.close)
-            self._engines_only = Replay(cuda, self._chain, self._chain.enqueue)
+            self._engines_only = Replay(cuda, self._engines, self._engines.enqueue)
             held.callback(self._engines_only.close)
-            held.callback(self._chain.drain)
+            held.callback(self._engines.drain)
         except BaseException:
             held.close()
             raise
@@ -90,10 +90,10 @@ class CudaRunner(DeviceRunner):
     def steps(self, image: NDArray[np.uint8]) -> Iterator[str]:
         self._stage(image)
         try:
-            self._frame.send(self._image.address, self._chain.stream)
-            yield from self._chain.steps()
+            self._frame.send(self._image.address, self._engines.stream)
+            yield from self._engines.steps()
         except BaseException:
-            self._chain.drain()
+            self._engines.drain()
             raise
 
     @override
@@ -117,7 +117,7 @@ class CudaRunner(DeviceRunner):
 
     @override
     def run_from_device(self, image: object) -> Outputs:
-        enqueue, stream = self._from_device(image), self._chain.stream
+        enqueue, stream = self._from_device(image), self._engines.stream
 
         def enqueue_all() -> None:
             enqueue()
@@ -134,7 +134,7 @@ class CudaRunner(DeviceRunner):
 
     def _from_device(self, image: object) -> Callable[[], None]:
         """A function that puts bringing a device image, and the engines, into the streams."""
-        self._chain.check_open()
+        self._engines.check_open()
         source = image if isinstance(image, DeviceImage) else device_image(image)
         index = source.device_index
         if index is None:  # PyCUDA's and Numba's arrays do not say; a wrong one ends the context
@@ -150,7 +150,7 @@ class CudaRunner(DeviceRunner):
     @override
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Outputs]:
         outputs = [*self._outputs.values()]
-        return overlapped(self._cuda, self._chain, self._image, outputs, images)
+        return overlapped(self._cuda, self._engines, self._image, outputs, images)
 
     @override
     def close(self) -> None:
@@ -158,15 +158,15 @@ class CudaRunner(DeviceRunner):
 
     def _stage(self, image: NDArray[np.uint8]) -> None:
         """Write the image to page-locked memory, once no earlier work reads it."""
-        self._chain.check_open()
+        self._engines.check_open()
         # A destroyed context unmaps page-locked memory, so check the context before writing to it.
-        self._cuda.synchronize(self._chain.stream)
+        self._cuda.synchronize(self._engines.stream)
         self._frame.stage(image)
 
     def _enqueue_frame(self) -> None:
-        stream = self._chain.stream
+        stream = self._engines.stream
         self._frame.send(self._image.address, stream)
-        self._chain.enqueue()
+        self._engines.enqueue()
         self._frame.gather(stream)
         self._frame.fetch(stream)
 
@@ -175,7 +175,7 @@ class CudaRunner(DeviceRunner):
 
         The graph has the engines only, because every image may have another address.
         """
-        stream = self._chain.stream
+        stream = self._engines.stream
         self._cuda.record(self._ready, image.stream)
         self._cuda.wait(stream, self._ready)
         bring(image.address, image.height, image.width, self._image.address, stream)
@@ -200,9 +200,9 @@ class CudaRunner(DeviceRunner):
         """Put work into the streams and wait for it; none is left under way, even on errors."""
         try:
             enqueue()
-            self._cuda.synchronize(self._chain.stream)
+            self._cuda.synchronize(self._engines.stream)
         except BaseException:
-            self._chain.drain()
+            self._engines.drain()
             raise
 
     def _has_network_size(self, image: DeviceImage) -> bool:
