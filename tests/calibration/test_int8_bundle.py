@@ -17,9 +17,9 @@ pytest.importorskip("onnxruntime")
 from onnxruntime.quantization.calibrate import TensorsData
 
 from ckd.calibration import cli, quantize
+from ckd.calibration.activations import Feeds, Method, measure_activations
 from ckd.calibration.images import CalibrationImages, calibration_images
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
-from ckd.calibration.quantize import Method
 from ckd.calibration.upstream import Upstream
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import InputError, UsageError
@@ -88,15 +88,14 @@ def test_every_network_is_calibrated_on_what_the_ones_before_make_of_the_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: dict[str, np.ndarray] = {}
-    kept = quantize._measure
 
     def spy(model: "ModelProto", feeds, method):  # type: ignore[no-untyped-def]
         listed = list(feeds)
         for name, values in listed[0].items():
             seen.setdefault(name, values)
-        return kept(model, listed, method)
+        return measure_activations(model, listed, method)
 
-    monkeypatch.setattr(quantize, "_measure", spy)
+    monkeypatch.setattr(quantize, "measure_activations", spy)
     monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "bundle"
     quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=MINMAX)
@@ -124,7 +123,7 @@ def test_known_ranges_are_not_measured_again(
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(quantize, "_measure", refuse)
+    monkeypatch.setattr(quantize, "measure_activations", refuse)
     quantise_bundle(source, usable.paths, tmp_path / "two", setting=MINMAX)
     assert Bundle(tmp_path / "one").files == Bundle(tmp_path / "two").files
     fewer = dict(list(usable.paths.items())[:50])
@@ -260,15 +259,12 @@ def test_other_images_networks_or_methods_have_other_ranges(
     model = onnx.load(tiny_bundle / "seg_encoder.fp32.onnx")
     feed = {"image": np.full((1, 32, 32, 3), 9, np.uint8)}
     measured: list[str] = []
-    kept = quantize._measure
 
-    def measure(
-        model: "ModelProto", feeds: Iterable[quantize.Feeds], method: Method
-    ) -> TensorsData:
+    def measure(model: "ModelProto", feeds: Iterable[Feeds], method: Method) -> TensorsData:
         measured.append(method)
-        return kept(model, feeds, method)
+        return measure_activations(model, feeds, method)
 
-    monkeypatch.setattr(quantize, "_measure", measure)
+    monkeypatch.setattr(quantize, "measure_activations", measure)
 
     def quantise(method: Method, digest: str) -> None:
         quantize.quantise(
