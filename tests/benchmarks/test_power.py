@@ -183,7 +183,7 @@ def test_the_latency_report_tells_power_and_energy(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ckd.benchmarks import latency as module
-    from ckd.benchmarks.contenders import ChainSetting
+    from ckd.benchmarks.contenders import CascadeSetting
     from ckd.benchmarks.report import Memory
 
     board(tmp_path)
@@ -195,7 +195,7 @@ def test_the_latency_report_tells_power_and_energy(
         lambda step, rails: measure_power(step, rails, seconds=0.1, idle_seconds=0.0),
     )
     report = module.latency(
-        tiny_bundle, setting=ChainSetting(threads=1), warmup=0, runs=2, rails=rails
+        tiny_bundle, setting=CascadeSetting(threads=1), warmup=0, runs=2, rails=rails
     )
     assert report.power is not None
     assert report.power.busy.frames > 0

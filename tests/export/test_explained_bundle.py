@@ -17,7 +17,7 @@ pytest.importorskip("onnxscript")
 import onnxruntime as ort
 from PIL import Image
 
-from ckd.benchmarks.contenders import open_contender
+from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.subjects import export_fused
 from ckd.calibration import int8_bundle
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
@@ -147,8 +147,8 @@ def test_peers_of_benchmarks_give_the_maps_too(
     spec = Bundle(explained_bundle).spec
     fused = export_fused(tmp_path, tmp_path, explained_bundle, folds=False)
     with ExitStack() as stack:
-        theirs = open_contender("fused", fused, spec, 1, stack)(image_SS3)
-        pytorch = open_contender("pytorch", tmp_path, spec, 1, stack)(image_SS3)
+        theirs = open_peer("fused", fused, spec, 1, stack)(image_SS3)
+        pytorch = open_peer("pytorch", tmp_path, spec, 1, stack)(image_SS3)
     for name in spec.outputs.names():
         np.testing.assert_allclose(theirs[name], pytorch[name], rtol=1e-3, atol=1e-3)
     plain = replace(spec.outputs, class_map=None)

@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, UsageError
 
+if TYPE_CHECKING:  # the processes whose memory is measured import this file, and need no console
+    from ckd.console import Progress
+
 #: Every call's time is kept, and nobody waits for more.
 MOST_RUNS: Final = 1_000_000
 
 Name = TypeVar("Name", bound=str)
-
-#: Told after every call: how many are done, of how many.
-Progress = Callable[[int, int], None]
 
 #: Pause before each call of a comparison. Threads of a pool go on spinning for a while when their
 #: work is done (libgomp for some 10 ms) and would take the cores from the next contender.
@@ -88,7 +88,7 @@ def interleaved(
     warmup: int,
     runs: int,
     rest_s: float = REST_S,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> dict[Name, NDArray[np.float64]]:
     """Time several steps that take turns: A B C A B C ..., so that drift hits all alike.
 
