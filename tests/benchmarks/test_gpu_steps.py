@@ -57,7 +57,7 @@ def test_torch_compile_itself_runs_the_networks(
     for name, values in plain.logits().items():
         np.testing.assert_allclose(step.logits()[name], values, atol=1e-5)
     assert step.caveat == ""  # on a CPU nobody expects CUDA graphs
-    monkeypatch.setattr(step, "_device", "cuda:0")
+    monkeypatch.setattr(step, "device", "cuda:0")
     assert step.caveat == ", no CUDA graphs"  # and torch has counted that there are none
     step.close()
 

@@ -17,7 +17,7 @@ def test_in_a_pipe_no_cell_is_cut_or_broken(
     monkeypatch.setenv("COLUMNS", columns)
     path = "/a/folder/of a long name/" + "x" * 300
     print_table(("name", "MB", "path"), [("one", "2.5", path), ("two", "12.5", "[b]y[/b]")], ["MB"])
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
     assert lines == ["name    MB  path", f"one    2.5  {path}", "two   12.5  [b]y[/b]"]
 
 

@@ -25,8 +25,8 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
 from ckd.contract.hashes import write_hashes
 from ckd.data.synthetic.write import dermoscopy
-from ckd.export.bundle import verify_bundle
 from ckd.export.parity import parity_images
+from ckd.export.verify import verify_bundle
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, pack_cases

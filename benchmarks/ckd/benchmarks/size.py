@@ -1,7 +1,7 @@
-"""What a bundle weighs: parameters, multiply-accumulates of an image, bytes.
+"""The size of a bundle: parameters, multiply-accumulates of an image, bytes.
 
-Counted in the bundle's own ONNX files, after all folds, so that it is what a device really holds
-and computes. Needs the extra [export].
+They are counted in the bundle's own ONNX files, after all folds, so they are what a device really
+holds and computes. Needs the extra [export].
 """
 
 import math
@@ -17,7 +17,7 @@ _PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Of the FP32 files of one bundle.
+    """Counts of the FP32 files of one bundle.
 
     Attributes:
         parameters: numbers stored in the networks; batch norms are folded into convolutions.

@@ -1,7 +1,7 @@
 """Ways to take images through a whole system, each as one callable for one turn.
 
-What all of them do in a turn: copy uint8 images at network size from the host's memory to the
-device, run all networks, copy the logits back, and return when they are there.
+In a turn each of them copies uint8 images at network size from the host's memory to the device,
+runs all networks, copies the logits back, and returns when the copies are done.
 
 Suffixes: B batch, S side of the network's input; RGB.
 """
@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ckd.benchmarks.gpu.device import DeviceClock, HostClock, clock_for
 from ckd.benchmarks.gpu.meter import Copies, Meter
@@ -41,34 +42,34 @@ class Step(Protocol):
 
     @property
     def caveat(self) -> str:
-        """To be added to its name; empty where it runs as the name says. Known after two calls."""
+        """Text to add to its name; empty if it runs as the name says. Known after two calls."""
 
     def __call__(self) -> None:
         """One turn."""
 
     def logits(self) -> Logits:
-        """Every result of the last call, by name; of the last image where the batch is run one
-        by one.
+        """Every output of the last call, by name; if the batch is run one by one, of the last
+        image.
         """
 
     def copies(self) -> Copies:
-        """What crossed the bus in the last call."""
+        """The copies of the last call."""
 
     def allocations(self) -> int | None:
-        """Of memory, so far; None where nobody counts."""
+        """Number of memory allocations so far; None if they are not counted."""
 
     def close(self) -> None:
-        """Release what it holds."""
+        """Release its memory and engines."""
 
 
-class OnnxStep:
+class OnnxStep(Step):
     """One ONNX graph of the whole system in plain ONNX Runtime: `session.run` and nothing else.
 
     The graph takes one image, so a batch is run one by one.
 
     Args:
-        graph: makes the file, once it is known that it can be used.
-        images_BSS3: what it is given.
+        graph: makes the file; called once it is known that the device can be used.
+        images_BSS3: the input of every turn.
         device: as torch names it.
 
     Raises:
@@ -104,41 +105,41 @@ class OnnxStep:
         self._logits: Logits = {}
         self.device_ms: list[float] = []
 
+    @override
     def __call__(self) -> None:
-        """One turn."""
         self._clock.start()
         for image_SS3 in self._images:
             values = self._session.run(self._names, {IMAGE: image_SS3[None]})
         self._logits = dict(zip(self._names, values, strict=True))
         self.device_ms.append(self._clock.stop())
 
+    @override
     def logits(self) -> Logits:
-        """See `Step`."""
         return self._logits
 
+    @override
     def copies(self) -> Copies:
-        """See `Step`; by construction."""
         values = self._logits.values()
         one = Copies(1, self._images[0].nbytes, len(values), sum(v.nbytes for v in values))
         return one * len(self._images)
 
+    @override
     def allocations(self) -> int | None:
-        """See `Step`: it has a pool."""
         return None
 
+    @override
     def close(self) -> None:
-        """See `Step`."""
         self._session = None
 
 
-class CkdStep:
+class CkdStep(Step):
     """Our cascade, from an image at network size: what `Cascade.predict` does between resize and
     masks. Its engines take one image, so a batch is run one by one.
 
     Args:
         cascade: closed with the step.
-        images_BSS3: what it is given.
-        meter: of the device that it runs on; closed as well.
+        images_BSS3: the input of every turn.
+        meter: of the device that it runs on; closed with the step.
         in_line: wait for each network before the next one begins.
     """
 
@@ -153,7 +154,7 @@ class CkdStep:
         in_line: bool = False,
     ) -> None:
         self._cascade, self._images, self._meter = cascade, images_BSS3, meter
-        self._runner = cascade.chain.runner  # what `predict` calls
+        self._runner = cascade.chain.runner  # the one that `predict` calls
         self._release = ExitStack()
         if meter is not None:
             self._release.callback(meter.close)
@@ -168,8 +169,8 @@ class CkdStep:
         self._logits: Logits = {}
         self.device_ms: list[float] = []
 
+    @override
     def __call__(self) -> None:
-        """One turn."""
         taken_ms = 0.0
         for image_SS3 in self._images:
             self._clock.start()
@@ -177,21 +178,21 @@ class CkdStep:
             taken_ms += self._clock.stop()
         self.device_ms.append(taken_ms)
 
+    @override
     def logits(self) -> Logits:
-        """See `Step`."""
         return {name: np.array(values, np.float32) for name, values in self._logits.items()}
 
+    @override
     def copies(self) -> Copies:
-        """See `Step`; counted on the way to the device."""
         one = Copies(0, 0, 0, 0) if self._meter is None else self._meter.copies()
         return one * len(self._images)
 
+    @override
     def allocations(self) -> int | None:
-        """See `Step`."""
         return None if self._meter is None else self._meter.num_allocations
 
+    @override
     def close(self) -> None:
-        """See `Step`."""
         self._release.close()
 
 
@@ -204,13 +205,13 @@ def open_ckd(
     *,
     in_line: bool = False,
 ) -> CkdStep:
-    """A cascade on a device, with a `Meter` in between where it is a GPU.
+    """Load a cascade on a device; on a GPU, a `Meter` stands in between.
 
     Args:
-        bundle: makes the bundle, once it is known that the backend can be used.
+        bundle: makes the bundle; called once it is known that the backend can be used.
         backend: "onnxruntime" or "tensorrt".
-        precision: of the backend's.
-        images_BSS3: what it is given.
+        precision: one of the backend's.
+        images_BSS3: the input of every turn.
         device: as torch names it.
         in_line: see `CkdStep`.
 
@@ -224,7 +225,7 @@ def open_ckd(
 
     meter = Meter(open_cuda(device))
     try:
-        on_device = _on_cuda(backend, cast(Cuda, meter))
+        on_device = _on_cuda(backend, meter)
         cascade = Cascade(Bundle(bundle()), on_device, precision)
         return CkdStep(cascade, images_BSS3, meter, in_line=in_line)
     except BaseException:
@@ -233,7 +234,9 @@ def open_ckd(
 
 
 def one_after_another(spec: CascadeSpec) -> CascadeSpec:
-    """The same networks, each of which also depends on the one before: none may run beside it."""
+    """The same networks, each of which also depends on the one before, so that none run side by
+    side.
+    """
     nodes = [spec.nodes[0]]
     for node in spec.nodes[1:]:
         before = nodes[-1].outputs[0]
