@@ -102,10 +102,10 @@ def report(bundle: Path, fused: Path, monkeypatch: pytest.MonkeyPatch) -> Latenc
 
 
 def test_every_contender_is_measured_in_both_scopes(report: LatencyReport) -> None:
-    found = {contender.kind: contender for contender in report.contenders}
+    contenders = {contender.kind: contender for contender in report.contenders}
 
-    assert list(found) == ["chain", "jpeg", "fused", "pytorch"]
-    for kind, contender in found.items():
+    assert list(contenders) == ["chain", "jpeg", "fused", "pytorch"]
+    for kind, contender in contenders.items():
         assert (contender.frame.runs, contender.frame.warmup) == (3, 1)
         assert contender.frame_speedup is not None
         if kind == "jpeg":
@@ -116,7 +116,7 @@ def test_every_contender_is_measured_in_both_scopes(report: LatencyReport) -> No
         assert contender.networks.min_ms < contender.frame.min_ms  # a part of it
         # float32 everywhere: only the order of sums differs.
         assert contender.logit_error == pytest.approx(0.0, abs=1e-5)
-    assert found["pytorch"].frame_speedup == Ratio(1.0, 1.0, 1.0)
+    assert contenders["pytorch"].frame_speedup == Ratio(1.0, 1.0, 1.0)
     assert report.fused_ratio is not None
 
 

@@ -295,11 +295,11 @@ def test_images_that_cannot_serve_are_left_out_and_named(
     shutil.copy(folder / "000.png", folder / "copy.png")
     (folder / "cut.png").write_bytes((folder / "000.png").read_bytes()[:200])
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = calibration_images(folder, cascade, limit=200)
-        why = {path.name: reason for path, reason in found.unusable.items()}
+        chosen = calibration_images(folder, cascade, limit=200)
+        why = {path.name: reason for path, reason in chosen.unusable.items()}
         assert "same content as 000.png" in why["copy.png"]
         assert "cut.png" in why["cut.png"]
-        assert len(found.paths) == 60
+        assert len(chosen.paths) == 60
         with pytest.raises(InputError, match="40 usable images, expected at least 50"):
             calibration_images(lesions, cascade, limit=40)
         for seed in range(40):
@@ -323,9 +323,9 @@ def test_images_without_a_lesion_are_left_out(
             return finding
 
         monkeypatch.setattr(cascade, "predict", blind)
-        found = calibration_images(lesions, cascade, limit=200)
-    assert set(found.unusable.values()) == {"no lesion is outlined in it"}
-    assert len(found.unusable) == 5
+        chosen = calibration_images(lesions, cascade, limit=200)
+    assert set(chosen.unusable.values()) == {"no lesion is outlined in it"}
+    assert len(chosen.unusable) == 5
 
 
 def test_even_images_are_left_out(lesions: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -333,8 +333,8 @@ def test_even_images_are_left_out(lesions: Path, tiny_bundle: Path, tmp_path: Pa
     for level in range(3):
         Image.new("RGB", (64, 64), (level, 9, 9)).save(folder / f"even{level}.png")
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = calibration_images(folder, cascade, limit=200)
-    assert {path.name: why for path, why in found.unusable.items()} == {
+        chosen = calibration_images(folder, cascade, limit=200)
+    assert {path.name: why for path, why in chosen.unusable.items()} == {
         f"even{level}.png": "it is one even colour" for level in range(3)
     }
 

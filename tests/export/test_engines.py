@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.cuda.fake import RecordingCuda
 
 from ckd import console
 from ckd.contract.bundle import Bundle, Content
@@ -145,12 +146,10 @@ def test_what_was_built_ahead_is_taken_over_where_there_is_a_gpu(
 ) -> None:
     engine(tiny_bundle)
     monkeypatch.setattr(tensorrt_kept, "build_engine", lambda *_: pytest.fail("was built"))
-    monkeypatch.setattr(tensorrt_kept, "_machine", lambda *_: {"gpu": "A GPU"})
     bundle = Bundle(tiny_bundle)
     node = bundle.spec.nodes[0]
     specs = {name: bundle.spec.tensor(name, "fp32") for name in bundle.spec.shapes}
-    cuda: Any = object()  # asked for nothing
-    kept = KeptEngines(import_tensorrt(), cuda)
+    kept = KeptEngines(import_tensorrt(), RecordingCuda())
     taken = kept.fetch(node, bundle.content(node.files["fp32"]), specs, "fp32")
     assert taken.seconds is None
     assert len(EngineCache().entries()) == 5

@@ -86,8 +86,8 @@ def test_findings_carry_the_maps_that_pytorch_computes(
     with torch.no_grad():
         expected = rewrite.explained(system)(torch.from_numpy(small))["class_map"].numpy()
     with Cascade.load(explained_bundle, "onnxruntime", "cpu", precision) as cascade:
-        found = [cascade.predict(image) for image in images]
-    got = np.array([[f.class_maps[label] for label in system.labels] for f in found])
+        findings = [cascade.predict(image) for image in images]
+    got = np.array([[f.class_maps[label] for label in system.labels] for f in findings])
     assert got.dtype == np.float32
     tolerance = {"fp32": 1e-4, "fp16": 2e-2}[precision]  # float16 keeps 11 bits
     np.testing.assert_allclose(got, expected, atol=tolerance * np.abs(expected).max())

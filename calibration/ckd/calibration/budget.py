@@ -57,7 +57,7 @@ def search(
     check_new(out)
     exclusive = source.spec.outputs.exclusive
     samples = numbered_as(source.spec.labels, samples, exclusive=exclusive)
-    _check_judges(samples, source.spec)
+    check_judges(samples, source.spec)
     check_apart(images, samples)
     bench = Bench(source, images, samples, budget, setting, bars)
     accepted: dict[str, Trial] = {}
@@ -105,7 +105,7 @@ def _share(trial: Trial, budget: Budget) -> float:
     return max(cost.largest_share(budget) for cost in trial.costs.values())
 
 
-def _check_judges(samples: SampleSet, spec: CascadeSpec) -> None:
+def check_judges(samples: SampleSet, spec: CascadeSpec) -> None:
     """Check that every loss can be measured: a limit on one that cannot would always be kept."""
     outputs = spec.outputs
     if (outputs.mask_logits or outputs.coarse_logits) and not len(samples.with_masks()):
