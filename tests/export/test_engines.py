@@ -229,6 +229,20 @@ def test_engines_of_openvino_are_listed_as_such(engine: Engine) -> None:
     assert (one["builder"], one["precision"], one["device"]) == ("openvino 2026.1", "f32", "a CPU")
 
 
+def test_in_a_pipe_no_engine_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "10")
+    key = {"network": "cls", "openvino": "2026.1", "device": "a CPU " * 40}
+    EngineCache().fetch({**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
+    command = [sys.executable, "-m", "ckd.export.cli", "engine", "--list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    head, row, total = done.stdout.splitlines()
+    assert head.split() == ["network", "precision", "MB", "last", "used", "built", "by", "for"]
+    assert row.split()[:3] == ["cls", "f32", "0.0"]
+    assert row.endswith(key["device"].rstrip())
+    assert total.startswith("1 engines, 0.0 MB in ")
+
+
 # Requests that cannot be met
 
 
