@@ -11,9 +11,10 @@ import torch
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.fake_onnxruntime import GpuBuild
 
+from ckd.benchmarks.gpu.cascade_step import one_after_another, open_ckd
 from ckd.benchmarks.gpu.meter import Copies, Meter
 from ckd.benchmarks.gpu.pytorch import TorchStep, full_precision, idle_compilers_after, torch_system
-from ckd.benchmarks.gpu.steps import OnnxStep, one_after_another, open_ckd
+from ckd.benchmarks.gpu.steps import OnnxStep
 from ckd.benchmarks.gpu.subject import Subject
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError

@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.benchmarks.gpu.cascade_step import open_ckd
 from ckd.benchmarks.gpu.deadline import Deadline
 from ckd.benchmarks.gpu.pytorch import TorchStep, idle_compilers_after, torch_system
-from ckd.benchmarks.gpu.steps import Logits, OnnxStep, Step, open_ckd
+from ckd.benchmarks.gpu.steps import Logits, OnnxStep, Step
 from ckd.benchmarks.gpu.subject import Subject
 from ckd.benchmarks.same_networks import logit_error
 from ckd.contract.errors import UsageError
