@@ -180,8 +180,8 @@ def test_what_was_measured_is_kept_when_a_later_race_fails(
         measure_gpu(
             ["ckdnet-tiny"], work, tmp_path, settings=REHEARSAL, deadline=Deadline(600.0)
         )  # fmt: skip
-    (found,) = tmp_path.glob("gpu-*/gpu.json")
-    assert len(json.loads(found.read_text())["races"]) == 1
+    (file,) = tmp_path.glob("gpu-*/gpu.json")
+    assert len(json.loads(file.read_text())["races"]) == 1
 
 
 def test_a_recipe_leaves_time_for_those_after_it(
