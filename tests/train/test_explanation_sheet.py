@@ -23,9 +23,9 @@ from ckd.data.samples import SampleSet
 from ckd.data.synthetic.write import write_isic2017
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation import plots
-from ckd.train.evaluation.embedding import MIN_IMAGES, embedded, embedding_figure
+from ckd.train.evaluation.embedding import MIN_IMAGES, embedding_figure, tsne
 from ckd.train.evaluation.evaluate import evaluate
-from ckd.train.evaluation.explanation_sheet import chosen, explanation_sheet
+from ckd.train.evaluation.explanation_sheet import explanation_sheet, images_to_explain
 from ckd.train.evaluation.summary import Evaluation
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.recipes.ckdnet import ckdnet_tiny
@@ -162,16 +162,16 @@ def test_the_most_wrong_come_first_and_every_label_has_its_turn() -> None:
         )
     ]
     images.append(ImageScore("unknown", probabilities=(1.0, 0.0, 0.0)))
-    wrong, right = chosen(evaluation(images)).values()
+    wrong, right = images_to_explain(evaluation(images)).values()
     assert [score.id for score in wrong] == [f"missed{n}" for n in (7, 6, 5, 4, 3, 2)]
     assert [score.id for score in right] == ["mel0", "nev0", "mel1", "nev1", "mel2", "nev2"]
     only_right = [score for score in images if "missed" not in score.id]
-    (heading,) = chosen(evaluation(only_right))
+    (heading,) = images_to_explain(evaluation(only_right))
     assert heading.startswith("Right")
-    assert chosen(evaluation(images[-1:])) == {}
+    assert images_to_explain(evaluation(images[-1:])) == {}
     # Where labels do not exclude each other, none of them may be right.
     none = ImageScore("none", probabilities=(0.2, 0.3, 0.1), label=3)
-    ((heading, scores),) = chosen(evaluation([none], exclusive=False)).items()
+    ((heading, scores),) = images_to_explain(evaluation([none], exclusive=False)).items()
     assert (heading[:5], scores) == ("Right", [none])
 
 
@@ -205,8 +205,8 @@ def groups(count: int, num_features: int = 12) -> tuple[np.ndarray, list[ImageSc
 
 def test_groups_stay_groups_and_the_same_comes_out_again() -> None:
     features_NC, images = groups(45)
-    places_N2 = embedded(features_NC)
-    np.testing.assert_array_equal(embedded(features_NC), places_N2)
+    places_N2 = tsne(features_NC)
+    np.testing.assert_array_equal(tsne(features_NC), places_N2)
     labels_N = np.array([score.label for score in images])
     distances_NN = np.linalg.norm(places_N2[:, None] - places_N2[None], axis=2)
     np.fill_diagonal(distances_NN, np.inf)

@@ -17,7 +17,7 @@ from ckd.train.evaluation.operating_point import (
     load_mask_threshold,
 )
 from ckd.train.evaluation.scoring import score_image
-from ckd.train.evaluation.views import answers
+from ckd.train.evaluation.views import image_logits
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.systems.graph import System
 
@@ -33,7 +33,7 @@ def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path
         load_mask_threshold(tmp_path / OPERATING_POINT, system) == chosen == system.mask_threshold
     )
     settings = recipe.stages[0].augmentation
-    given = [answer for _, answer in answers(system, samples.samples, "1", settings)]
+    given = [answer for _, answer in image_logits(system, samples.samples, "1", settings)]
     name = system.outputs.mask_logits
     assert name is not None
     means = []

@@ -17,7 +17,7 @@ from ckd.contract.spec import OutputSpec
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.folds import count_macs
-from ckd.train.evaluation.scoring import judged_outputs, score_batch
+from ckd.train.evaluation.scoring import score_batch, scored_outputs
 from ckd.train.feeding.augment import augment
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
@@ -107,7 +107,7 @@ def test_images_of_a_size_that_a_network_does_not_take_are_refused(student: str)
 
 def test_a_stage_is_judged_by_the_logits_that_it_trains() -> None:
     recipe, results = ssdkd(), OutputSpec("logits")
-    judged = [judged_outputs(stage, results) for stage in recipe.stages]
+    judged = [scored_outputs(stage, results) for stage in recipe.stages]
     assert [j.class_logits for j in judged] == ["teacher_logits", None, "logits"]
     assert judged[2] == results
     assert judged[1].names() == ()
@@ -118,7 +118,7 @@ def test_the_teachers_logits_are_scored_as_the_teachers(data: Path) -> None:
     samples = read_split(data, "val").samples
     good = torch.eye(3)[[s.label or 0 for s in samples]]
     tensors = {"teacher_logits": 9 * good, "logits": -9 * good}
-    judged = judged_outputs(ssdkd().stage("teacher"), system.outputs)
+    judged = scored_outputs(ssdkd().stage("teacher"), system.outputs)
     by_teacher = score_batch(system, tensors, samples, judged)
     by_student = score_batch(system, tensors, samples)
     for sample, teacher, student in zip(samples, by_teacher, by_student, strict=True):
