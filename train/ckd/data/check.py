@@ -1,21 +1,22 @@
-"""Looks through a data set for what would spoil a training or flatter its scores.
+"""Checks a data set for problems that would spoil a training or raise its scores wrongly.
 
-Everything is looked at before anything is reported: whoever mends the data sees all of it at once.
+The whole data set is read before anything is reported, so that all problems can be mended at once.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
+from ckd.console.progress import Progress
 from ckd.contract.errors import InputError
 from ckd.data.layouts import list_split, splits_of
 from ckd.data.listing import Listing
-from ckd.data.report import MAX_EXAMPLES, DataFinding, DataReport, Severity, SplitCounts
+from ckd.data.report import MAX_EXAMPLES, DataProblem, DataReport, Severity, SplitCounts
 from ckd.data.scan import MaskState, Scan, scan_samples
 
-__all__ = ["DataFinding", "DataReport", "check_dataset"]
+__all__ = ["DataProblem", "DataReport", "check_dataset"]
 
-# By mask state: severity, what is said of the masks, what to do.
+# By state of the mask: severity, predicate of the message, remedy.
 _MASKS: dict[MaskState, tuple[Severity, str, str]] = {
     "unreadable": ("error", "cannot be read", "Copy or export these files again."),
     "mis-sized": (
@@ -46,35 +47,35 @@ _MASKS: dict[MaskState, tuple[Severity, str, str]] = {
 }
 
 
-def check_dataset(root: Path, progress: Callable[[int, int], None] | None = None) -> DataReport:
+def check_dataset(root: Path, progress: Progress | None = None) -> DataReport:
     """Read every table, image and mask under ``root`` and report what is wrong.
 
     Args:
         root: a data folder of any layout that `ckd.data.layouts` knows.
-        progress: called with the number of samples read so far and of all, to draw a bar.
+        progress: called with the number of samples read so far and of all.
 
     Raises:
-        InputError: the folder has no known layout. Everything else is a finding.
+        InputError: the folder has no known layout. All other problems are reported.
     """
     listings: list[Listing] = []
-    findings: list[DataFinding] = []
+    problems: list[DataProblem] = []
     refused: list[str] = []
     for split in splits_of(root):
         try:
             listings.append(list_split(root, split))
         except InputError as error:
             refused.append(str(error))
-    # One bad table may spoil several splits: it is said once.
+    # A bad table may spoil several splits; it is reported once.
     for message in dict.fromkeys(refused):
         remedy = "Nothing of the splits concerned was checked; mend this and check again."
-        findings.append(DataFinding("unusable-table", "error", message, 1, (), remedy))
+        problems.append(DataProblem("unusable-table", "error", message, 1, (), remedy))
 
-    findings += _of_listings(root, listings)
+    problems += _of_listings(root, listings)
     pairs = [(listing.set.split, s) for listing in listings for s in listing.set.samples]
-    findings += _of_files(root, scan_samples(pairs, progress))
-    findings.sort(key=lambda finding: finding.severity != "error")
+    problems += _of_files(root, scan_samples(pairs, progress))
+    problems.sort(key=lambda problem: problem.severity != "error")
     name = listings[0].set.name if listings else root.name
-    return DataReport(str(root), name, tuple(map(_counts, listings)), tuple(findings))
+    return DataReport(str(root), name, tuple(map(_counts, listings)), tuple(problems))
 
 
 def _counts(listing: Listing) -> SplitCounts:
@@ -89,21 +90,21 @@ def _counts(listing: Listing) -> SplitCounts:
     )
 
 
-def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
-    """What is seen from names and tables alone."""
-    every = [(listing, sample) for listing in listings for sample in listing.set.samples]
+def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataProblem]:
+    """Problems that file names and tables show."""
+    pairs = [(listing, sample) for listing in listings for sample in listing.set.samples]
     splits_of_group: dict[str, set[str]] = defaultdict(set)
-    for listing, sample in every:
+    for listing, sample in pairs:
         if sample.group is not None:
             splits_of_group[sample.group].add(listing.set.split)
-    masks, labels = any(s.mask for _, s in every), any(s.label is not None for _, s in every)
+    masks, labels = any(s.mask for _, s in pairs), any(s.label is not None for _, s in pairs)
     absent = [
         f"{label} ({listing.set.split})"
         for listing in listings
         for label, count in zip(listing.set.labels, listing.set.class_counts(), strict=True)
         if labels and listing.set.samples and count == 0
     ]
-    yield from _found(
+    yield from _problem(
         "empty-split",
         "error",
         [listing.set.split for listing in listings if not listing.set.samples],
@@ -111,7 +112,7 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
         "Assign images to it by the 'split' column of labels.csv, or complete the download.",
         "split is|splits are",
     )
-    yield from _found(
+    yield from _problem(
         "straddling-group",
         "error",
         [group for group, splits in splits_of_group.items() if len(splits) > 1],
@@ -119,7 +120,7 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
         "Put all images of a lesion or patient into one split.",
         "lesion or patient has images|lesions or patients have images",
     )
-    yield from _found(
+    yield from _problem(
         "no-truth",
         "warning",
         [_short(root, path) for listing in listings for path in listing.without_truth],
@@ -127,24 +128,24 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
         "Add a mask or a line in the table, or remove the image.",
         "image has|images have",
     )
-    # In a data set for diagnosis alone no image has a mask: nothing to report.
-    yield from _found(
+    # In a data set for diagnosis no image has a mask; this is not reported.
+    yield from _problem(
         "no-mask",
         "warning",
-        [_short(root, s.image) for _, s in every if masks and s.mask is None],
+        [_short(root, s.image) for _, s in pairs if masks and s.mask is None],
         "{} no mask; segmentation is trained and scored without them",
         "Outline the lesion, or leave it so if that is meant.",
         "image has|images have",
     )
-    yield from _found(
+    yield from _problem(
         "no-label",
         "warning",
-        [_short(root, s.image) for _, s in every if labels and s.label is None],
+        [_short(root, s.image) for _, s in pairs if labels and s.label is None],
         "{} no diagnosis; classification is trained and scored without them",
         "Add a line to the table, or leave it so if that is meant.",
         "image has|images have",
     )
-    yield from _found(
+    yield from _problem(
         "row-without-image",
         "warning",
         [row for listing in listings for row in listing.rows_without_image],
@@ -152,7 +153,7 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
         "Complete the images, or remove the lines.",
         "line of the table names|lines of the table name",
     )
-    yield from _found(
+    yield from _problem(
         "mask-without-image",
         "warning",
         [_short(root, path) for listing in listings for path in listing.masks_without_image],
@@ -160,7 +161,7 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
         "A mask is named as its image: lesion7.jpg and lesion7.png or lesion7_segmentation.png.",
         "mask belongs|masks belong",
     )
-    yield from _found(
+    yield from _problem(
         "absent-class",
         "warning",
         absent,
@@ -170,9 +171,9 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataFinding]:
     )
 
 
-def _of_files(root: Path, scans: list[Scan]) -> Iterable[DataFinding]:
-    """What is seen only by reading images and masks."""
-    yield from _found(
+def _of_files(root: Path, scans: list[Scan]) -> Iterable[DataProblem]:
+    """Problems that only reading the images and masks shows."""
+    yield from _problem(
         "unreadable-image",
         "error",
         [_short(root, scan.sample.image) for scan in scans if scan.pixels_sha256 is None],
@@ -180,9 +181,11 @@ def _of_files(root: Path, scans: list[Scan]) -> Iterable[DataFinding]:
         "Copy these files again from where they came, or remove them and their lines.",
         "image cannot|images cannot",
     )
-    for state, (severity, what, remedy) in _MASKS.items():
+    for state, (severity, predicate, remedy) in _MASKS.items():
         names = [_short(root, s.sample.mask) for s in scans if s.sample.mask and s.mask == state]
-        yield from _found(f"{state}-mask", severity, names, "{} " + what, remedy, "mask|masks")
+        yield from _problem(
+            f"{state}-mask", severity, names, "{} " + predicate, remedy, "mask|masks"
+        )
 
     same_pixels: dict[str, list[Scan]] = defaultdict(list)
     for scan in scans:
@@ -194,7 +197,7 @@ def _of_files(root: Path, scans: list[Scan]) -> Iterable[DataFinding]:
         if len(twins) > 1:
             equal = " = ".join(_short(root, twin.sample.image) for twin in twins)
             (across if len({twin.split for twin in twins}) > 1 else within).append(equal)
-    yield from _found(
+    yield from _problem(
         "duplicate-across-splits",
         "error",
         across,
@@ -202,7 +205,7 @@ def _of_files(root: Path, scans: list[Scan]) -> Iterable[DataFinding]:
         "Keep each in one split only.",
         "image lies|images lie",
     )
-    yield from _found(
+    yield from _problem(
         "duplicate-within-split",
         "warning",
         within,
@@ -212,15 +215,15 @@ def _of_files(root: Path, scans: list[Scan]) -> Iterable[DataFinding]:
     )
 
 
-def _found(
+def _problem(
     code: str, severity: Severity, names: list[str], sentence: str, remedy: str, nouns: str
-) -> Iterable[DataFinding]:
-    """The finding, or nothing where there are no names; ``nouns`` are one's and many's."""
+) -> Iterable[DataProblem]:
+    """The problem, unless ``names`` is empty; ``nouns`` has the words for one and for many."""
     if names:
         one, many = nouns.split("|")
         subject = f"{len(names)} {one if len(names) == 1 else many}"
         examples = tuple(sorted(names)[:MAX_EXAMPLES])
-        yield DataFinding(code, severity, sentence.format(subject), len(names), examples, remedy)
+        yield DataProblem(code, severity, sentence.format(subject), len(names), examples, remedy)
 
 
 def _short(root: Path, path: Path) -> str:

@@ -1,1 +1,1 @@
-"""How right the answers are, as the official ISIC scorer counts."""
+"""Scores of answers, as the official ISIC scorer computes them."""

@@ -1,1 +1,1 @@
-"""Dermoscopy that was made up, for tests, demonstrations and speed."""
+"""Generated dermoscopy, for tests, demonstrations and benchmarks."""
