@@ -73,7 +73,7 @@ def val(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
 
 
 def test_a_classifier_alone_is_explained_and_embedded(
-    system: System, val: SampleSet, tmp_path: Path
+    system: System, val: SampleSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = evaluate(RECIPE, system, val, tmp_path, views="1")
     expected = {"scores.json", "per_image.csv", "roc.png", "precision_recall.png"}
@@ -89,6 +89,7 @@ def test_a_classifier_alone_is_explained_and_embedded(
     assert len(system(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))["logits"][0]) == 3
     assert json.loads((tmp_path / "scores.json").read_text())["weights"] == system.digest()
     # Of fewer images there is no t-SNE, nor one left behind.
+    monkeypatch.setattr(plots, "save", lambda figure, path, dpi=0: path.touch())
     few = replace(val, samples=val.samples[: MIN_IMAGES - 1])
     evaluate(RECIPE, system, few, tmp_path, views="1")
     assert not (tmp_path / "tsne.png").exists()
@@ -123,8 +124,8 @@ def test_a_system_without_a_class_head_has_neither(val: SampleSet, tmp_path: Pat
             return image_BCHW.mean(dim=1, keepdim=True)
 
     node = Node("net", Masks(), (IMAGE,), ("mask_logits",))
-    results = OutputSpec(mask_logits="mask_logits")
-    system = System("toy", (node,), LABELS, (), 32, results).eval()
+    outputs = OutputSpec(mask_logits="mask_logits")
+    system = System("toy", (node,), LABELS, (), 32, outputs).eval()
     # Where weights lie tells the device; this one has none of its own.
     system.register_parameter("anchor", torch.nn.Parameter(torch.zeros(1)))
     evaluate(RECIPE, system, val, tmp_path, views="1")
@@ -178,9 +179,9 @@ def test_the_most_wrong_come_first_and_every_label_has_its_turn() -> None:
 def test_a_long_title_leaves_the_legend_room() -> None:
     score = ImageScore("mel", probabilities=(0.9, 0.05, 0.05), label=0)
     dataset = "generated (isic2017 layout), split by image"
-    found = replace(evaluation([score]), recipe="ckdnet-mobile-distilled", dataset=dataset)
+    titled = replace(evaluation([score]), recipe="ckdnet-mobile-distilled", dataset=dataset)
     picture = np.zeros((8, 8, 3), np.uint8)
-    sheet = explanation_sheet(found, {"mel": picture}, {"mel": (picture, picture)})
+    sheet = explanation_sheet(titled, {"mel": picture}, {"mel": (picture, picture)})
     sheet.draw_without_rendering()
     head = sheet.subfigs[0]
     (title,), (legend,) = head.texts, head.legends
@@ -219,7 +220,7 @@ def test_the_figure_shows_labelled_images_only_and_crosses_wrong_answers() -> No
     figure = embedding_figure(evaluation(images), list(features_NC))
     assert figure is not None
     (axes,) = figure.axes
-    drawn = [len(np.asarray(found.get_offsets())) for found in axes.collections]
+    drawn = [len(np.asarray(points.get_offsets())) for points in axes.collections]
     assert sum(drawn) == MIN_IMAGES + 3
     legend = axes.get_legend()
     assert legend is not None
@@ -240,4 +241,4 @@ def test_each_label_of_isic2019_has_a_colour_of_its_own() -> None:
     assert figure is not None
     # Two of each label: right answers, of which all are, and wrong ones.
     right = figure.axes[0].collections[:-1:2]
-    assert len({tuple(np.asarray(found.get_facecolor())[0, :3]) for found in right}) == 8
+    assert len({tuple(np.asarray(points.get_facecolor())[0, :3]) for points in right}) == 8

@@ -21,8 +21,6 @@ from ckd.contract.errors import UsageError
 from ckd.train.losses.term import ClassCounts, TeacherTerm
 from ckd.train.settings import STRICT
 
-#: Triplets of rows per chunk of `angle_loss`.
-_CHUNK = 1 << 20
 _EPSILON = 1e-12
 
 
@@ -36,18 +34,23 @@ def distance_loss(student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
     return F.smooth_l1_loss(_by_mean(student_NN), _by_mean(teacher_NN))
 
 
-def angle_loss(student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
+def angle_loss(student_NC: Tensor, teacher_NC: Tensor, max_triplets: int = 1 << 20) -> Tensor:
     """Smooth L1 of the cosines of all angles between three rows, mean over all N^3 triplets.
 
     Park et al. 2019, Eqs. 6 and 7: the cosine at row i between the directions to j and to k; 0 if
     row j or row k equals row i. The cosines are computed from scalar products of the rows, which
     takes N^3 steps where differences would take N^3 C, and for a chunk of rows i at a time, so that
     memory does not grow with N^3. (SSD-KD's code holds [N, N, C] and [N, N, N] at once.)
+
+    Args:
+        student_NC: features of the student.
+        teacher_NC: features of the teacher.
+        max_triplets: triplets of rows in a chunk, if a single row i has no more.
     """
     student, teacher = _Angles(student_NC.double()), _Angles(teacher_NC.double())
     num = len(student_NC)
     total = student_NC.new_zeros((), dtype=torch.float64)
-    step = max(_CHUNK // max(num * num, 1), 1)
+    step = max(max_triplets // max(num * num, 1), 1)
     for start in range(0, num, step):
         rows = slice(start, start + step)
         total = total + checkpoint(
