@@ -117,10 +117,10 @@ def test_seven_classes_widen_the_last_layer_alone() -> None:
 
 def test_every_part_has_its_published_shape_at_224(published: Published) -> None:
     mode, system = published
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     handles = [
         system.networks.get_submodule(part).register_forward_hook(
-            lambda _, __, made, part=part: found.update({part: tuple(made.shape)})
+            lambda _, __, made, part=part: shapes.update({part: tuple(made.shape)})
         )
         for part in SHAPES
     ]
@@ -129,7 +129,7 @@ def test_every_part_has_its_published_shape_at_224(published: Published) -> None
     for handle in handles:
         handle.remove()
 
-    assert found == {part: (2, *shape) for part, shape in SHAPES.items()}
+    assert shapes == {part: (2, *shape) for part, shape in SHAPES.items()}
     widths, sides = (256, 512, 1024, 2048), (56, 28, 14, 7)
     for level, (width, side) in enumerate(zip(widths, sides, strict=True), start=1):
         assert tensors[f"gate{level}"].shape == (2, width, side, side)

@@ -6,7 +6,6 @@ look of dermoscopy, not its statistics: an accuracy measured on it says nothing 
 The module needs no PyTorch, so that tests of a device can use it.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ckd.data.samples import Split
 from ckd.data.synthetic import scene
 from ckd.data.synthetic.fields import Rng, ramp
 from ckd.data.synthetic.lesion import RED_C, Lesion, keratosis, melanoma, nevus
+from ckd.finding.files import write_json
 from ckd.picture.decode import MIN_SIDE_PX
 
 _LESIONS: dict[str, Callable[[Rng, int], Lesion]] = {
@@ -103,7 +103,7 @@ def write_isic2017(
     root.mkdir(parents=True, exist_ok=True)
     record = {"command": "ckd-train data generate", "ckd": ckd_version(), "seed": seed}
     record |= {"side_px": side_px, **{f"num_{split}": count for split, count in counts.items()}}
-    (root / GENERATED).write_text(json.dumps(record, indent=2) + "\n")
+    write_json(root / GENERATED, record)
     number = 0
     for split, count in counts.items():
         if count == 0:

@@ -12,7 +12,6 @@ Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from ckd.contract.labels import label_of
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
 from ckd.finding.explanation import draw_heat
+from ckd.finding.files import write_json
 from ckd.finding.logits import mask_from_logits
 from ckd.finding.overlay import FINE_RGB, draw_border
 from ckd.picture.decode import read_rgb
@@ -75,7 +75,7 @@ def write_folder(
     for name, figure in figures.items():
         plots.save(figure, out / name, dpi=120)
     # This file is written last, so a folder that has it is complete.
-    (out / "scores.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n")
+    write_json(out / "scores.json", evaluation.as_dict())
 
 
 def worst_images(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:

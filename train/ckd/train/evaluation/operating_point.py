@@ -20,6 +20,7 @@ from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
 from ckd.data.masks import read_mask
 from ckd.data.samples import SampleSet
+from ckd.finding.files import write_json
 from ckd.finding.logits import enlarge_logits, logit
 from ckd.train.evaluation.views import image_logits
 from ckd.train.feeding.augmentation import Augmentation
@@ -83,7 +84,7 @@ def choose_mask_threshold(
         "chosen_on": f"{samples.name} {samples.split}, {len(masked)} images",
         "jaccard": dict(zip(map(str, GRID_T), means_T.round(4).tolist(), strict=True)),
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(path, record)
     system.mask_threshold = chosen
     say(f"mask threshold {chosen} ({path.name}), chosen on {record['chosen_on']}")
     return chosen

@@ -3,7 +3,7 @@
 Suffixes: B batch, C channels, H rows, W columns, T = H*W.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -117,6 +117,18 @@ def enlarged(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
     if tuple(x_BCHW.shape[2:]) == tuple(size_HW):
         return x_BCHW
     return F.interpolate(x_BCHW, tuple(size_HW), mode="bilinear", align_corners=False)
+
+
+def initialise(parts: nn.Module, draw: Callable[..., Tensor]) -> None:
+    """Draw the kernels of all convolutions by a function of `torch.nn.init`, and set biases to 0.
+
+    ``draw`` is `kaiming_normal_` or `kaiming_uniform_`; it is told that a ReLU follows.
+    """
+    for module in parts.modules():
+        if isinstance(module, nn.Conv2d):
+            draw(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 class ChannelGate(nn.Sequential):

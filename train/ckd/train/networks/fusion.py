@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, enlarged
+from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, enlarged, initialise
 from ckd.train.networks.encoder import Encoder
-from ckd.train.networks.unet import UNetDecoder, Widths, kaiming_normal
+from ckd.train.networks.unet import UNetDecoder, Widths
 
 
 class FusionEncoder(nn.Module):
@@ -87,7 +87,7 @@ class Fusion(nn.Module):
         self.levels = nn.ModuleList(FusionModule(width) for width in widths)
         self.decode = UNetDecoder(widths)
         self.out = nn.Conv2d(widths[0], 1, 1)
-        kaiming_normal(self)
+        initialise(self, nn.init.kaiming_normal_)
         self.classify = ClassHead(widths, num_classes)
 
     def forward(self, *halves: Tensor) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import DoubleConv, ScSE
+from ckd.train.networks.blocks import DoubleConv, ScSE, initialise
 from ckd.train.networks.encoder import Encoder
 
 
@@ -36,7 +36,8 @@ class SegEncoder(nn.Module):
             nn.Conv2d(channels, width, 3, padding=1)
             for channels, width in zip(encoder.channels[1:], self.widths, strict=True)
         )
-        _initialise(self.entangle)
+        # As in the authors' code, all kernels outside the encoder are Kaiming-uniform.
+        initialise(self.entangle, nn.init.kaiming_uniform_)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """g0 [B, C0, H/2, W/2] and W_g g_l + b, before the classifier's term, BN and ReLU."""
@@ -124,7 +125,7 @@ class SegDecoder(nn.Module):
         sizes = [(e4, e3, d1), (d1, e2, d2), (d2, e1, d3), (d3, c0, d4), (d4, 0, d5)]
         self.blocks = nn.ModuleList(AttentionBlock(*size, scse, dropout) for size in sizes)
         self.out = nn.Conv2d(d5, 1, 1)
-        _initialise(self)
+        initialise(self, nn.init.kaiming_uniform_)
         # W_S is a slice of the authors' joined kernel; its fan-in includes the photograph's maps.
         with torch.no_grad():
             for part, channels in zip(self.knowledge, encoder.encoder.channels[1:], strict=True):
@@ -141,12 +142,3 @@ class SegDecoder(nn.Module):
         for block, skip in zip(self.blocks, (h3, h2, h1, g0, None), strict=True):
             y = block(y, skip)
         return torch.as_tensor(self.out(y))
-
-
-def _initialise(parts: nn.Module) -> None:
-    """Kaiming-uniform kernels and zero biases, as the authors use outside the encoder."""
-    for module in parts.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

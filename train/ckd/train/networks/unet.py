@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import DoubleConv, enlarged
+from ckd.train.networks.blocks import DoubleConv, enlarged, initialise
 from ckd.train.networks.encoder import Encoder
 
 #: Channels of the five levels.
@@ -27,7 +27,7 @@ def unet_encoder(widths: Widths) -> Encoder:
     ]
     encoder = Encoder(nn.Sequential(DoubleConv(3, widths[0])), stages, widths, stride=1)
     encoder.fresh += [encoder.stem, encoder.stages]
-    kaiming_normal(encoder)
+    initialise(encoder, nn.init.kaiming_normal_)
     return encoder
 
 
@@ -50,12 +50,3 @@ class UNetDecoder(nn.Module):
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             y = block(torch.cat([enlarged(y, skip.shape[2:]), skip], dim=1))
         return y
-
-
-def kaiming_normal(parts: nn.Module) -> None:
-    """Initialise all convolutions with Kaiming-normal kernels and zero biases."""
-    for module in parts.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
