@@ -1,1 +1,1 @@
-"""Data sets: official layouts, checks, and generated dermoscopy. Nothing here needs PyTorch."""
+"""Data sets: official layouts, checks, augmentation, and generated dermoscopy."""

@@ -1,1 +1,1 @@
-"""Scores of answers, as the official ISIC scorer computes them."""
+"""How right the answers are, as the official ISIC scorer counts."""

@@ -1,1 +1,1 @@
-"""Generated dermoscopy, for tests, demonstrations and benchmarks."""
+"""Dermoscopy that was made up, for tests, demonstrations and speed."""

@@ -1,1 +1,1 @@
-"""Evaluating a trained system: scores, figures, and explanations of its answers."""
+"""What a trained system is worth: scores, pictures, and what speaks for its answers."""

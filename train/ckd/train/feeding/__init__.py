@@ -1,1 +1,1 @@
-"""Input of a training loop: batches of randomly changed images."""
+"""What a training loop is fed: images of a set, changed at random, batch by batch."""

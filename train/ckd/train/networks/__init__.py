@@ -1,1 +1,1 @@
-"""The sub-networks, one file for each; `ckd.train.systems` joins them to graphs."""
+"""The sub-networks, one file each; `ckd.train.systems` joins them into graphs."""
