@@ -13,7 +13,7 @@ from ckd.finding.logits import class_probabilities, mask_from_logits
 
 
 class AnswerSource(Protocol):
-    """What answers come from: a system in training, or the spec of a cascade that is deployed."""
+    """How to read logits: implemented by a system in training and by `CascadeSpec`."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -55,16 +55,16 @@ def answers_from_logits(
     Args:
         source: names the logits, the labels and the mask threshold.
         logits: by tensor name, batch axis of one included.
-        height: of the photograph.
-        width: of the photograph.
-        outputs: the answers to give, where they are not those of ``source.outputs``.
+        height: of the photograph in pixels.
+        width: of the photograph in pixels.
+        outputs: which tensors to take for the outputs, if not ``source.outputs``.
     """
     outputs, side = outputs or source.outputs, source.image_size
 
     def mask(name: str | None, aligned_to_px: int | None) -> NDArray[np.bool_] | None:
         if name is None:
             return None
-        logits_hw = np.asarray(logits[name][0, 0], dtype=np.float32)  # OpenCV resizes no float16
+        logits_hw = np.asarray(logits[name][0, 0], np.float32)  # OpenCV cannot resize float16
         return mask_from_logits(
             logits_hw,
             height,
@@ -79,7 +79,7 @@ def answers_from_logits(
         probabilities = dict(zip(source.labels, values.tolist(), strict=True))
     class_maps: dict[str, NDArray[np.float32]] = {}
     if outputs.class_map is not None:
-        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy to keep
+        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy
         class_maps = dict(zip(source.labels, maps_Khw, strict=True))
     return Answers(
         mask_HW=mask(outputs.mask_logits, None),
