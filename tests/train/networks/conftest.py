@@ -29,7 +29,7 @@ def _seed() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """These sums are too short to share."""
+    """One thread is faster than several for sums as short as these."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
