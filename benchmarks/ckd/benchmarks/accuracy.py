@@ -54,7 +54,6 @@ def accuracy(cascade: Cascade, samples: SampleSet, progress: Progress | None = N
         answer(cascade.predict, numbered, progress),
         weights=cascade.bundle_id,
         tasks=spec.tasks,
-        mask_threshold=spec.thresholds.get("mask", 0.5),
     )
     return Accuracy(
         bundle=cascade.bundle_id,

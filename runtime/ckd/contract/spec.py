@@ -195,6 +195,11 @@ class CascadeSpec:
         """Side of the square network input in pixels."""
         return self.shapes[IMAGE][1]
 
+    @property
+    def mask_threshold(self) -> float:
+        """Probability above which a pixel is lesion."""
+        return self.thresholds.get("mask", 0.5)
+
     def node(self, name: str) -> NodeSpec:
         """The node of that name.
 

@@ -2,14 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.spec import CascadeSpec
+from ckd.contract.spec import OutputSpec
 from ckd.finding.logits import class_probabilities, mask_from_logits
+
+
+class AnswerSource(Protocol):
+    """How to read logits: implemented by a system in training and by `CascadeSpec`."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the class logits."""
+
+    @property
+    def outputs(self) -> OutputSpec:
+        """Which tensors hold the logits."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square network input in pixels."""
+
+    @property
+    def mask_threshold(self) -> float:
+        """Probability above which a pixel is lesion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,35 +43,44 @@ class Answers:
 
 
 def answers_from_logits(
-    spec: CascadeSpec, logits: Mapping[str, NDArray[Any]], height: int, width: int
+    source: AnswerSource,
+    logits: Mapping[str, NDArray[Any]],
+    height: int,
+    width: int,
+    *,
+    outputs: OutputSpec | None = None,
 ) -> Answers:
     """Masks in pixels of the photograph, probabilities, and class maps as they are.
 
     Args:
-        spec: names the logits, the labels and the mask threshold.
+        source: names the logits, the labels and the mask threshold.
         logits: by tensor name, batch axis of one included.
-        height: of the photograph.
-        width: of the photograph.
+        height: of the photograph in pixels.
+        width: of the photograph in pixels.
+        outputs: which tensors to take for the outputs, if not ``source.outputs``.
     """
-    outputs, side = spec.outputs, spec.image_size
+    outputs, side = outputs or source.outputs, source.image_size
 
     def mask(name: str | None, aligned_to_px: int | None) -> NDArray[np.bool_] | None:
         if name is None:
             return None
-        logits_hw = np.asarray(logits[name][0, 0], dtype=np.float32)  # OpenCV resizes no float16
-        threshold = spec.thresholds.get("mask", 0.5)
+        logits_hw = np.asarray(logits[name][0, 0], np.float32)  # OpenCV cannot resize float16
         return mask_from_logits(
-            logits_hw, height, width, threshold=threshold, aligned_to_px=aligned_to_px
+            logits_hw,
+            height,
+            width,
+            threshold=source.mask_threshold,
+            aligned_to_px=aligned_to_px,
         )
 
     probabilities: dict[str, float] = {}
     if outputs.class_logits is not None:
         values = class_probabilities(logits[outputs.class_logits][0], outputs.exclusive)
-        probabilities = dict(zip(spec.labels, values.tolist(), strict=True))
+        probabilities = dict(zip(source.labels, values.tolist(), strict=True))
     class_maps: dict[str, NDArray[np.float32]] = {}
     if outputs.class_map is not None:
-        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy to keep
-        class_maps = dict(zip(spec.labels, maps_Khw, strict=True))
+        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy
+        class_maps = dict(zip(source.labels, maps_Khw, strict=True))
     return Answers(
         mask_HW=mask(outputs.mask_logits, None),
         coarse_mask_HW=mask(outputs.coarse_logits, side if outputs.coarse_align_corners else None),

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from ckd.contract.errors import GateFailed, InputError
 from ckd.data.samples import SampleSet
 from ckd.scores.images import ImageScore, binary_label_loss, label_loss, label_scores, mask_scores
-from ckd.train.evaluation.scoring import PlainImages, judged_outputs, score_batch
+from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.fitting.schedules import learning_rate_factor
 from ckd.train.losses.classification import class_weights, positive_weights
@@ -49,7 +49,7 @@ class StageModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.recipe, self.stage, self.system = recipe, stage, system
-        self.judged = judged_outputs(stage, system.outputs)
+        self.judged = scored_outputs(stage, system.outputs)
         self.train_set = train_set
         self.val_set = val_set if self.judged.names() else None
         self.num_workers = num_workers

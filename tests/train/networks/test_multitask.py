@@ -4,8 +4,8 @@ Suffixes: B batch, C channels, H rows, W columns, K labels.
 """
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
@@ -26,16 +26,10 @@ from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 from ckd.train.systems.multitask import MultiTask
 
+if TYPE_CHECKING:
+    from tests.train.networks.conftest import Publish
+
 TASKS = ("MEL", "SBK")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads cost more than they bring at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -139,10 +133,10 @@ def test_the_recipe_trains_all_of_it_on_both_truths() -> None:
 def own_features(network: tv.GoogLeNet, image_BCHW: Tensor) -> list[Tensor]:
     """What torchvision's own forward pass computes at the five taps."""
     taps = ("conv1", "conv3", "inception3b", "inception4e", "inception5b")
-    found: dict[str, Tensor] = {}
+    maps: dict[str, Tensor] = {}
     handles = [
         network.get_submodule(name).register_forward_hook(
-            lambda _, __, made, name=name: found.update({name: made})
+            lambda _, __, made, name=name: maps.update({name: made})
         )
         for name in taps
     ]
@@ -150,7 +144,7 @@ def own_features(network: tv.GoogLeNet, image_BCHW: Tensor) -> list[Tensor]:
         network.eval()(image_BCHW)
     for handle in handles:
         handle.remove()
-    return [found[name] for name in taps]
+    return [maps[name] for name in taps]
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +162,10 @@ def test_maps_are_those_of_torchvisions_own_forward_pass(
     side_px: int,
     source: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    published_weights: "Publish",
 ) -> None:
     state = pretrained.state_dict()
-    monkeypatch.setattr(
-        "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: dict(state)
-    )
+    published_weights(state)
     torch.save(state, tmp_path / "googlenet-1378be20.pth")  # its auxiliary heads are left out
     encoder = build_encoder("googlenet", "imagenet" if source == "imagenet" else tmp_path).eval()
     assert num_parameters(encoder) == 5_599_904

@@ -4,10 +4,9 @@ Suffixes: B batch, C channels, H rows, W columns.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import torch
@@ -36,39 +35,15 @@ from ckd.train.systems.clnet import ClNet
 from ckd.train.systems.graph import System, tensor_shapes
 from ckd.train.systems.rewrite import CLASS_MAP
 
+if TYPE_CHECKING:
+    from tests.train.networks.conftest import Publish, Randomise
+
 WIDTHS = (64, 128, 256, 512, 1024)
 TINY = (4, 6, 8, 10, 12)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These sums are too short to share."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def num_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def randomised(module: Any) -> Any:
-    """In evaluation mode, with batch normalisations that do something."""
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            assert part.running_mean is not None
-            assert part.running_var is not None
-            part.running_mean.normal_(0, 0.2)
-            part.running_var.uniform_(0.5, 2.0)
-            nn.init.uniform_(part.weight, 0.5, 1.5)
-            nn.init.normal_(part.bias, 0, 0.2)
-    return module.eval()
 
 
 # The design, in shapes alone -----------------------------------------------------------------
@@ -148,7 +123,9 @@ def pair() -> tuple[FusionEncoder, FusionEncoder]:
 
 
 @pytest.mark.parametrize(("cls_px", "seg_px"), [(5, 7), (7, 14), (8, 8), (12, 9)])
-def test_a_fusion_module_is_that_of_the_design(cls_px: int, seg_px: int) -> None:
+def test_a_fusion_module_is_that_of_the_design(
+    cls_px: int, seg_px: int, randomised: "Randomise"
+) -> None:
     """Enlarge the smaller, join, conv 1x1 BN ReLU, SE, two conv 3x3 BN ReLU: in doubles."""
     of_cls, of_seg = pair()
     level = randomised(FusionModule(32)).double()
@@ -187,8 +164,9 @@ def test_both_halves_start_as_slices_of_one_kernel() -> None:
         assert spread / unit == pytest.approx(1.0, abs=0.05)
 
 
-def small(**changes: Any) -> System:
-    shape = ClNet(cls_backbone="resnet18", seg_backbone="resnet18", widths=TINY, **changes)
+@pytest.fixture
+def tiny(randomised: "Randomise") -> System:
+    shape = ClNet(cls_backbone="resnet18", seg_backbone="resnet18", widths=TINY)
     built: System = randomised(shape.build(ISIC2017, ("MEL", "SBK"), 64, None))
     return built.requires_grad_(False)
 
@@ -206,19 +184,17 @@ def image_BHWC() -> Tensor:
     return torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
 
 
-def test_the_classifier_weighs_the_means_of_all_levels(image_BHWC: Tensor) -> None:
-    system = small()
-    tensors, maps = fused_maps(system, image_BHWC)
-    fc = system.networks.get_submodule("fusion.classify.fc")
+def test_the_classifier_weighs_the_means_of_all_levels(tiny: System, image_BHWC: Tensor) -> None:
+    tensors, maps = fused_maps(tiny, image_BHWC)
+    fc = tiny.networks.get_submodule("fusion.classify.fc")
     assert fc.get_parameter("weight").shape == (3, sum(TINY))
     expected = fc(torch.cat([fm.mean(dim=(2, 3)) for fm in maps], dim=1))
     torch.testing.assert_close(tensors["logits"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_decoder_enlarges_and_joins_level_by_level(image_BHWC: Tensor) -> None:
-    system = small()
-    tensors, maps = fused_maps(system, image_BHWC)
-    decode, out = (system.networks.get_submodule(f"fusion.{name}") for name in ("decode", "out"))
+def test_the_decoder_enlarges_and_joins_level_by_level(tiny: System, image_BHWC: Tensor) -> None:
+    tensors, maps = fused_maps(tiny, image_BHWC)
+    decode, out = (tiny.networks.get_submodule(f"fusion.{name}") for name in ("decode", "out"))
     assert isinstance(decode, UNetDecoder)
     y = maps[4]
     for block, fm in zip(decode.blocks, reversed(maps[:4]), strict=True):
@@ -228,15 +204,14 @@ def test_the_decoder_enlarges_and_joins_level_by_level(image_BHWC: Tensor) -> No
     torch.testing.assert_close(tensors["mask_logits"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_class_maps_are_of_the_largest_fused_map(image_BHWC: Tensor) -> None:
-    plain = small()
-    explained = rewrite.explained(plain)
+def test_class_maps_are_of_the_largest_fused_map(tiny: System, image_BHWC: Tensor) -> None:
+    explained = rewrite.explained(tiny)
     tensors = explained(image_BHWC)
-    assert torch.equal(tensors["logits"], plain(image_BHWC)["logits"])
-    assert torch.equal(tensors["mask_logits"], plain(image_BHWC)["mask_logits"])
+    assert torch.equal(tensors["logits"], tiny(image_BHWC)["logits"])
+    assert torch.equal(tensors["mask_logits"], tiny(image_BHWC)["mask_logits"])
     assert tensors[CLASS_MAP].shape == (2, 3, 32, 32)
     # Enlarging by whole factors leaves a mean as it is, so that the map adds up to the logits.
-    bias = plain.networks.get_submodule("fusion.classify.fc").get_parameter("bias")
+    bias = tiny.networks.get_submodule("fusion.classify.fc").get_parameter("bias")
     means = tensors[CLASS_MAP].mean(dim=(2, 3))
     torch.testing.assert_close(means + bias, tensors["logits"], rtol=1e-4, atol=1e-5)
 
@@ -255,12 +230,13 @@ def test_the_plain_encoder_is_new_and_learns_as_what_is_new_does() -> None:
 
 
 @pytest.fixture(scope="module")
-def inception() -> tv.Inception3:
+def inception(randomised: "Randomise") -> tv.Inception3:
     """As torchvision hands it out with its weights, but for their values."""
     torch.manual_seed(0)
-    made = tv.inception_v3(weights=None, aux_logits=True, init_weights=False, transform_input=True)
-    made = randomised(made)
-    return made.requires_grad_(False)
+    network: tv.Inception3 = randomised(
+        tv.inception_v3(weights=None, aux_logits=True, init_weights=False, transform_input=True)
+    )
+    return network.requires_grad_(False)
 
 
 def test_inception_is_cut_where_the_design_says() -> None:
@@ -275,20 +251,18 @@ def test_inception_is_cut_where_the_design_says() -> None:
     assert get_args(AnyBackbone) == (*get_args(Backbone), "inception_v3")
 
 
-@pytest.mark.parametrize("given", ["file", "imagenet"])
+@pytest.mark.parametrize("source", ["file", "imagenet"])
 def test_pretrained_inception_sees_the_pixels_it_was_trained_on(
-    given: str, inception: tv.Inception3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, inception: tv.Inception3, tmp_path: Path, published_weights: "Publish"
 ) -> None:
     """torchvision turns ImageNet's normalisation into 2 p - 1; so must the encoder."""
     state = inception.state_dict()
     assert any(name.startswith("AuxLogits.") for name in state)
-    if given == "file":
+    if source == "file":
         torch.save(state, tmp_path / "inception_v3_google-0cc3c7bd.pth")
     else:
-        monkeypatch.setattr(
-            "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: state
-        )
-    weights: Any = tmp_path if given == "file" else "imagenet"
+        published_weights(state)
+    weights: Any = tmp_path if source == "file" else "imagenet"
     encoder = build_encoder("inception_v3", weights).eval()
 
     seen: list[Tensor] = []
@@ -341,13 +315,13 @@ def test_the_learning_rate_falls_as_the_paper_says() -> None:
     assert rate(1000) == 0.0
 
 
-def test_a_joint_stage_is_judged_by_both_of_its_answers() -> None:
+def test_a_joint_stage_is_judged_by_both_of_its_answers(tiny: System) -> None:
     recipe = clnet()
     assert recipe.stages[0].monitor == "jaccard_and_auc"
     with_overrides(recipe, ["stages.joint.monitor=jaccard"])
 
     samples = SampleSet("none", "train", ISIC2017, ())
-    module = StageModule(recipe, recipe.stages[0], small(), samples, None)
+    module = StageModule(recipe, recipe.stages[0], tiny, samples, None)
     scores = [
         ImageScore("a", Confusion(3, 1, 5, 0), None, (0.9, 0.05, 0.05), 0),
         ImageScore("b", Confusion(1, 1, 5, 0), None, (0.2, 0.7, 0.1), 1),

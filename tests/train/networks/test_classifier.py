@@ -1,6 +1,7 @@
 """Classifiers made of torchvision's networks: where they are cut, what they start from."""
 
 import copy
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,9 +38,9 @@ IMAGE = (2, 3, 96, 96)
 )
 def test_the_map_is_what_comes_before_the_pooling(backbone: str, channels: int, side: int) -> None:
     with torch.device("meta"):
-        logits, found = Classifier(backbone, 5).eval()(torch.zeros(IMAGE))
+        logits, map_BChw = Classifier(backbone, 5).eval()(torch.zeros(IMAGE))
     assert logits.shape == (2, 5)
-    assert found.shape == (2, channels, side, side)
+    assert map_BChw.shape == (2, channels, side, side)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +56,8 @@ def test_parameters_of_the_papers_networks(backbone: str, parameters: int) -> No
 def last_map(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
     assert isinstance(network, tv.ResNet)
     x = network.maxpool(network.relu(network.bn1(network.conv1(image))))
-    found: torch.Tensor = network.layer4(network.layer3(network.layer2(network.layer1(x))))
-    return found
+    map_BChw: torch.Tensor = network.layer4(network.layer3(network.layer2(network.layer1(x))))
+    return map_BChw
 
 
 def test_it_runs_what_torchvision_runs_in_both_modes() -> None:
@@ -105,10 +106,13 @@ def test_a_copy_is_independent() -> None:
     }
 
 
-def test_no_hooks_are_left() -> None:
+def test_nothing_is_kept_of_an_image() -> None:
     classifier = Classifier("mobilenet_v3_small", 3).eval()
-    classifier(torch.rand(IMAGE))
-    assert not [m for m in classifier.modules() if m._forward_hooks or m._forward_pre_hooks]
+    with torch.no_grad():
+        logits, map_BChw = classifier(torch.rand(IMAGE))
+    kept = [weakref.ref(tensor) for tensor in (logits, map_BChw)]
+    del logits, map_BChw
+    assert [tensor() for tensor in kept] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -117,9 +121,9 @@ def test_no_hooks_are_left() -> None:
 def test_transformers_have_maps_at_the_size_that_they_take(backbone: str, channels: int) -> None:
     side = 14 if backbone == "vit_b_16" else 7
     with torch.device("meta"):
-        logits, found = Classifier(backbone, 5).eval()(torch.zeros(2, 3, 224, 224))
+        logits, map_BChw = Classifier(backbone, 5).eval()(torch.zeros(2, 3, 224, 224))
     assert logits.shape == (2, 5)
-    assert found.shape == (2, channels, side, side)
+    assert map_BChw.shape == (2, channels, side, side)
 
 
 def test_tokens_lie_where_their_patches_do() -> None:
@@ -130,9 +134,9 @@ def test_tokens_lie_where_their_patches_do() -> None:
     assert isinstance(node, torch.fx.Node)
     assert str(node.args[0]) == "encoder"
     assert callable(node.target)
-    found = node.target(tokens_BTC)
-    assert found[0, 0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]  # 0 is the class token
-    assert torch.equal(found[:, 1], -found[:, 0])
+    map_BChw = node.target(tokens_BTC)
+    assert map_BChw[0, 0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]  # 0 is the class token
+    assert torch.equal(map_BChw[:, 1], -map_BChw[:, 0])
 
 
 def test_an_unknown_name_names_those_near() -> None:
