@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ckd.runtime import cascade as cascade_module
 from ckd.runtime import certificate as certificate_module
 from ckd.runtime.acceptance import CASES
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeEngine
+from ckd.runtime.cache import Store
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.certificate import certificates, certify, prune_certificates
 from ckd.runtime.engine import DeviceBuffer
@@ -100,15 +102,29 @@ def load(
 
 
 def written() -> list[dict[str, Any]]:
-    """What lies in the cache folder, as JSON and nothing that JSON does not know."""
+    """The certificates in the cache folder, as JSON without constants that only Python knows."""
 
     def refuse(number: str) -> None:
         raise ValueError(number)
 
-    return [
+    records = (
         json.loads(path.read_text(), parse_constant=refuse)
         for path in sorted(EngineCache().folder.glob("*.certificate.json"))
-    ]
+    )
+    return [{**record["key"], **record["value"]} for record in records]
+
+
+KEY = ("bundle", "bundle_sha256", "precision", "machine", "engines")
+
+
+def sealed(fields: Mapping[str, Any]) -> str:
+    """The text of a whole record, with a matching SHA-256, that holds such a certificate."""
+    key = {name: fields[name] for name in KEY if name in fields}
+    value = {name: fields[name] for name in fields if name not in KEY}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        store.write(key, value)
+        return store.path(key).read_text()
 
 
 def never(*_: object) -> None:
@@ -244,11 +260,13 @@ def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> Non
         lambda tree: "",
         lambda tree: "{",
         lambda tree: "[]",
-        lambda tree: json.dumps({**tree, "unknown": 1}),
-        lambda tree: json.dumps({name: tree[name] for name in tree if name != "engines"}),
-        lambda tree: json.dumps({**tree, "engines": {}}),
-        lambda tree: json.dumps({**tree, "num_failed": 1}),
-        lambda tree: json.dumps({**tree, "num_cases": 0}),
+        json.dumps,
+        lambda tree: sealed(tree).replace('"num_failed": 0', '"num_failed": 1'),
+        lambda tree: sealed({**tree, "unknown": 1}),
+        lambda tree: sealed({name: tree[name] for name in tree if name != "engines"}),
+        lambda tree: sealed({**tree, "engines": {}}),
+        lambda tree: sealed({**tree, "num_failed": 1}),
+        lambda tree: sealed({**tree, "num_cases": 0}),
         lambda tree: "[" * 100_000,
     ],
 )
@@ -281,7 +299,9 @@ def test_a_foreign_certificate_is_none(
 ) -> None:
     (made,) = load(BuiltHere())
     foreign = EngineCache().folder / "foreign.certificate.json"
-    foreign.write_text(json.dumps({**made, name: value}))
+    foreign.write_text(sealed(made))
+    assert len(certificates(Bundle(tiny_bundle))) == 2
+    foreign.write_text(sealed({**made, name: value}))
     assert len(certificates(Bundle(tiny_bundle))) == 1
     prune_certificates()
     assert not foreign.exists()
@@ -292,7 +312,7 @@ def test_a_failed_certificate_cannot_be_called_a_passed_one(load: Load) -> None:
     with pytest.raises(GateFailed):
         load(wrong)
     (path,) = EngineCache().folder.iterdir()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "passed": True}))
+    path.write_text(sealed({**written()[0], "passed": True}))
     with pytest.raises(GateFailed):
         load(wrong)
 
@@ -327,13 +347,13 @@ def test_where_it_cannot_be_kept_it_is_proved_every_time(
 def test_those_of_a_bundle_are_found_the_newest_first(load: Load, tiny_bundle: Path) -> None:
     load(BuiltHere())
     load(BuiltHere(build="2"))
-    for path in EngineCache().folder.iterdir():
-        tree = json.loads(path.read_text())
-        older = tree["engines"]["cls"].endswith("2")
-        path.write_text(json.dumps({**tree, "made": "2026-01-01" if older else "2026-02-01"}))
+    files = sorted(EngineCache().folder.iterdir())
+    for path, made in zip(files, written(), strict=True):
+        older = made["engines"]["cls"].endswith("2")
+        path.write_text(sealed({**made, "made": "2026-01-01" if older else "2026-02-01"}))
     assert [one.made for one in certificates(Bundle(tiny_bundle))] == ["2026-02-01", "2026-01-01"]
-    for path in EngineCache().folder.iterdir():
-        path.write_text(json.dumps({**json.loads(path.read_text()), "bundle_sha256": "other"}))
+    for path, made in zip(files, written(), strict=True):
+        path.write_text(sealed({**made, "bundle_sha256": "other"}))
     assert certificates(Bundle(tiny_bundle)) == []
 
 
@@ -341,10 +361,8 @@ def test_they_go_with_their_engines(load: Load, tiny_bundle: Path) -> None:
     (made,) = load(BuiltHere())
     cache = EngineCache()
     for name, sha256 in made["engines"].items():
-        path = cache.path({"network": name})
         cache.fetch({"network": name}, lambda name=name: name.encode())  # type: ignore[misc]
-        record = json.loads(path.with_suffix(".json").read_text())
-        path.with_suffix(".json").write_text(json.dumps({**record, "sha256": sha256}))
+        Store(cache.folder).write({"network": name}, {"size": len(name), "sha256": sha256})
     prune_certificates()
     assert len(written()) == 1
     cache.drop({"network": "cls"})
