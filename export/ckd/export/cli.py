@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 from collections.abc import Callable
 from datetime import date
 from importlib.metadata import version
@@ -184,8 +183,6 @@ def engine(
 
 def main() -> None:
     """Entry point of `ckd-export`."""
-    # Stopped by whatever, it ends the builder that it started and takes its files along.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 
