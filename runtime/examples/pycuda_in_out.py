@@ -41,10 +41,10 @@ def own_context(is_primary: bool = False) -> Iterator[None]:
 def analyse(cascade: Cascade, image_HWC: GPUArray) -> tuple[GPUArray, GPUArray]:
     """Mask logits [1, 1, S, S] at network size and class logits [1, K], both on the device.
 
-    They are the cascade's own memory, which its next run overwrites and its end releases.
+    They are the cascade's own memory, which its next run overwrites and `close` releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    return as_gpuarray(found["mask_logits"]), as_gpuarray(found["logits"])
+    outputs = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    return as_gpuarray(outputs["mask_logits"]), as_gpuarray(outputs["logits"])
 
 
 def as_gpuarray(buffer: Any) -> GPUArray:

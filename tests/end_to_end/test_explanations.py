@@ -79,9 +79,9 @@ def test_every_image_gets_its_explanation_and_the_json_names_it(
     with Cascade.load(explained_bundle, "onnxruntime") as cascade:
         for record in records:
             image_HWC = read_rgb(Path(record["image"]))
-            found = cascade.predict(image_HWC)
+            finding = cascade.predict(image_HWC)
             drawn_HWC = picture(tmp_path / record["explanation"])
-            np.testing.assert_array_equal(drawn_HWC, draw_explanation(image_HWC, found))
+            np.testing.assert_array_equal(drawn_HWC, draw_explanation(image_HWC, finding))
             assert "class_maps" not in record
 
 

@@ -1,6 +1,6 @@
-"""`ckd-run`: analyse images, videos and cameras; look at bundles and at this machine.
+"""`ckd-run`: analyse images, videos and cameras; show facts about bundles and this machine.
 
-Results go to stdout, everything else to stderr.
+Findings go to stdout, all other lines to stderr.
 """
 
 import json
@@ -151,7 +151,7 @@ def camera_command(
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     save = partial(save_snapshot, out)
 
-    def on_result(frame: Frame, finding: Finding) -> None:
+    def on_finding(frame: Frame, finding: Finding) -> None:
         if as_json:  # the source as typed may hold a password, its name does not
             print_finding(f"{frames.name}#{frame.index}", finding, as_json=True)
 
@@ -166,7 +166,7 @@ def camera_command(
         cascade.warmup()
         report = run_live(
             frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
-            on_result=on_result, max_frames=max_frames, duration_s=duration_s,
+            on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
     console.say(f"{report.summary}. {NOTICE}")
 

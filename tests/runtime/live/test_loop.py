@@ -77,7 +77,7 @@ def test_a_file_is_analysed_to_its_end_and_every_result_handed_on(clip: Path) ->
     view, seen = SpyView(), []
     with open_source(str(clip)) as source:
         report = run_live(
-            source, analyse, draw, views=[view], on_result=lambda f, _: seen.append(f.index)
+            source, analyse, draw, views=[view], on_finding=lambda f, _: seen.append(f.index)
         )
     assert report.stopped_by == "source ended"
     assert seen == [shown.frame.index for shown in view.results] == list(range(12))
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_the_loop_and_keeps_the_report() -> None:
     def press(one: Frame, finding: Finding) -> None:
         raise KeyboardInterrupt
 
-    report = run_live(StillSource(5), analyse, draw, on_result=press)
+    report = run_live(StillSource(5), analyse, draw, on_finding=press)
     assert (report.stopped_by, report.statistics.num_analysed) == ("interrupted", 1)
 
 

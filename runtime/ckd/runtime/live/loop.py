@@ -47,7 +47,7 @@ def run_live(
     *,
     views: Sequence[View] = (),
     recorder: Recorder | None = None,
-    on_result: Callable[[Frame, Finding], None] | None = None,
+    on_finding: Callable[[Frame, Finding], None] | None = None,
     max_frames: int | None = None,
     duration_s: float | None = None,
 ) -> LiveReport:
@@ -63,7 +63,7 @@ def run_live(
         draw: gives the overlay of an image and its finding, uint8 RGB HWC.
         views: told of every finding, and several times a second of the source's state.
         recorder: gets every overlay.
-        on_result: called with every frame and its finding.
+        on_finding: called with every frame and its finding.
         max_frames: number of frames after which the loop ends.
         duration_s: time after which the loop ends.
 
@@ -85,8 +85,8 @@ def run_live(
             if frame is not None:
                 finding = analyse(frame.image_HWC)
                 meter.count(frame)
-                if on_result is not None:
-                    on_result(frame, finding)
+                if on_finding is not None:
+                    on_finding(frame, finding)
                 if views or recorder is not None:
                     shown = Shown(frame, finding, draw(frame.image_HWC, finding))
             if shown is not None and recorder is not None:

@@ -63,6 +63,6 @@ class View(Protocol):
         """
 
 
-def result_json(shown: Shown) -> dict[str, Any]:
+def finding_json(shown: Shown) -> dict[str, Any]:
     """A finding as all commands print it as JSON, with the number of its frame."""
     return {"frame": shown.frame.index, **shown.finding.as_dict()}
