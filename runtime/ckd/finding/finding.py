@@ -16,7 +16,8 @@ from ckd.contract.labels import lesion_name
 #: Stands in every finding that is printed or written.
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
-#: The warning if the mask is empty, because the classifier answers for any image, even a blank one.
+#: The warning if the mask is empty. The classifier gives probabilities for any image, even a blank
+#: one.
 NO_LESION = "No lesion was outlined, so the diagnosis means nothing."
 
 

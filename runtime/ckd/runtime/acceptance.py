@@ -1,7 +1,7 @@
-"""Acceptance cases: images with the answers that a bundle's networks gave when it was made.
+"""Acceptance cases: images with the outputs that a bundle's networks gave when it was made.
 
 Another backend, or an engine that was built on this device, is accepted only if it repeats the
-recorded answers within the recorded tolerances.
+recorded outputs within the recorded tolerances.
 
 Suffixes: N cases, K labels, S network side in pixels.
 """
@@ -24,15 +24,15 @@ from ckd.finding.answers import answers_from_logits
 from ckd.runtime.chain import Chain
 
 CASES: Final = "acceptance/cases.npz"
-#: An INT8 network is compared with its own answers of the time when it was made. How far these
-#: differ from float32 is measured on real images, see `ckd.calibration`.
+#: An INT8 network is compared with the outputs that it gave when it was made. How far these differ
+#: from those in float32 is measured on real images, see `ckd.calibration`.
 CASES_INT8: Final = "acceptance/cases.int8.npz"
 TOLERANCES: Final = "acceptance/tolerances.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an answer may differ from the recorded one.
+    """How far outputs may differ from the recorded ones.
 
     Attributes:
         mask_jaccard: smallest Jaccard index of the two masks at network size.
@@ -74,10 +74,10 @@ class CaseResult:
         return asdict(self)
 
 
-def pack_cases(images_NSS3: NDArray[np.uint8], answers: Mapping[str, NDArray[np.float32]]) -> bytes:
+def pack_cases(images_NSS3: NDArray[np.uint8], outputs: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The content of `CASES`: images at network size, and all outputs in float16."""
     packed = io.BytesIO()
-    half = {name: values.astype(np.float16) for name, values in answers.items()}
+    half = {name: values.astype(np.float16) for name, values in outputs.items()}
     np.savez_compressed(packed, images=images_NSS3, **half)  # type: ignore[arg-type]
     return packed.getvalue()
 

@@ -1,8 +1,8 @@
 """The cache folder, and records in it of what was measured or built on this machine.
 
-A record answers one question. Its key holds all facts that the answer depends on; the digest of
-the key is the file's name. So a record that was made under other facts is never read by mistake,
-and processes that write at the same time cannot overwrite each other's answers.
+A record has a value, and a key with all facts that the value depends on; the digest of the key is
+the name of the file. So a record that was made under other facts is never read by mistake, and
+processes that write at the same time overwrite each other's records only of the same key.
 """
 
 import hashlib

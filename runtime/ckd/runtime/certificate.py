@@ -41,7 +41,7 @@ class Certificate:
         machine: GPU, driver and TensorRT, as the backend names them.
         engines: SHA-256 of the engine of every network.
         num_cases: acceptance cases that were run.
-        num_failed: cases whose answers differ too much from the recorded ones.
+        num_failed: cases whose outputs differ too much from the recorded ones.
         tensor_errors: of each output, the largest difference from the recorded tensor, in standard
             deviations of that; None where an output was not finite.
         edge_errors: likewise of every tensor between the networks, compared with what ONNX Runtime

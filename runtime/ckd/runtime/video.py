@@ -24,7 +24,7 @@ Draw = Callable[[NDArray[np.uint8], Finding], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class VideoReport:
-    """What was made of a video file."""
+    """How much of a video file was analysed, how long it took, and where the overlay is."""
 
     num_frames: int
     elapsed_s: float
