@@ -17,12 +17,12 @@ from ckd.runtime import Cascade
 def analyse(cascade: Cascade, image_HWC: cupy.ndarray) -> tuple[cupy.ndarray, cupy.ndarray]:
     """Mask logits [S, S] at network size and class logits [K], both on the device.
 
-    They are copies, because `run_device` gives the cascade's own memory, which its next run
-    overwrites and `close` releases.
+    They are copies: what `run_device` gives is the cascade's own memory, which its next run
+    overwrites and its end releases.
     """
-    outputs = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    mask = cupy.asarray(outputs["mask_logits"])  # by __cuda_array_interface__
-    classes = cupy.asarray(outputs["logits"])
+    logits = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    mask = cupy.asarray(logits["mask_logits"])  # by __cuda_array_interface__
+    classes = cupy.asarray(logits["logits"])
     return mask[0, 0].copy(), classes[0].copy()
 
 

@@ -41,10 +41,10 @@ def own_context(is_primary: bool = False) -> Iterator[None]:
 def analyse(cascade: Cascade, image_HWC: GPUArray) -> tuple[GPUArray, GPUArray]:
     """Mask logits [1, 1, S, S] at network size and class logits [1, K], both on the device.
 
-    They are the cascade's own memory, which its next run overwrites and `close` releases.
+    They are the cascade's own memory, which its next run overwrites and its end releases.
     """
-    outputs = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    return as_gpuarray(outputs["mask_logits"]), as_gpuarray(outputs["logits"])
+    logits = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    return as_gpuarray(logits["mask_logits"]), as_gpuarray(logits["logits"])
 
 
 def as_gpuarray(buffer: Any) -> GPUArray:

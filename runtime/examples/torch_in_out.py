@@ -18,12 +18,12 @@ from ckd.runtime import Cascade
 def analyse(cascade: Cascade, image_HWC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mask logits [S, S] at network size and class logits [K], both on the device.
 
-    They are copies, because `run_device` gives the cascade's own memory, which its next run
-    overwrites and `close` releases.
+    They are copies: what `run_device` gives is the cascade's own memory, which its next run
+    overwrites and its end releases.
     """
-    outputs = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    mask = from_dlpack(outputs["mask_logits"])
-    classes = from_dlpack(outputs["logits"])
+    logits = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    mask = from_dlpack(logits["mask_logits"])
+    classes = from_dlpack(logits["logits"])
     return mask[0, 0].clone(), classes[0].clone()
 
 

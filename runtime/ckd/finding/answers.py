@@ -25,20 +25,20 @@ class Answers:
 def answers_from_logits(
     spec: CascadeSpec, logits: Mapping[str, NDArray[Any]], height: int, width: int
 ) -> Answers:
-    """Masks in pixels of the photograph, probabilities, and class maps at their own size.
+    """Masks in pixels of the photograph, probabilities, and class maps as they are.
 
     Args:
         spec: names the logits, the labels and the mask threshold.
         logits: by tensor name, batch axis of one included.
-        height: of the photograph in pixels.
-        width: of the photograph in pixels.
+        height: of the photograph.
+        width: of the photograph.
     """
     outputs, side = spec.outputs, spec.image_size
 
     def mask(name: str | None, aligned_to_px: int | None) -> NDArray[np.bool_] | None:
         if name is None:
             return None
-        logits_hw = np.asarray(logits[name][0, 0], np.float32)  # OpenCV cannot resize float16
+        logits_hw = np.asarray(logits[name][0, 0], dtype=np.float32)  # OpenCV resizes no float16
         threshold = spec.thresholds.get("mask", 0.5)
         return mask_from_logits(
             logits_hw, height, width, threshold=threshold, aligned_to_px=aligned_to_px
@@ -50,7 +50,7 @@ def answers_from_logits(
         probabilities = dict(zip(spec.labels, values.tolist(), strict=True))
     class_maps: dict[str, NDArray[np.float32]] = {}
     if outputs.class_map is not None:
-        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy
+        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy to keep
         class_maps = dict(zip(spec.labels, maps_Khw, strict=True))
     return Answers(
         mask_HW=mask(outputs.mask_logits, None),
