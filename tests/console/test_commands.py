@@ -22,7 +22,7 @@ def sigterm_as_before() -> Iterator[None]:
 def test_bars_are_taken_down_before_an_error_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: list[str] = []
+    printed: list[str] = []
 
     class Bar:
         def __init__(self, **settings: Any) -> None:
@@ -35,7 +35,7 @@ def test_bars_are_taken_down_before_an_error_is_printed(
             pass
 
         def stop(self) -> None:
-            told.append(capsys.readouterr().err)
+            printed.append(capsys.readouterr().err)
 
     monkeypatch.setattr("rich.progress.Progress", Bar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -47,7 +47,7 @@ def test_bars_are_taken_down_before_an_error_is_printed(
     with pytest.raises(SystemExit) as ended:
         console.run(command)
     assert ended.value.code == 1
-    assert told == [""]
+    assert printed == [""]
     assert capsys.readouterr().err == "error: a.jpg: unreadable\n"
 
 

@@ -351,11 +351,11 @@ def test_no_damage_to_the_list_raises_anything_else(bundle_copy: Path) -> None:
 
 def test_a_bundle_zipped_with_its_folder_is_refused(bundle_copy: Path) -> None:
     """`hashes.json` lies at the top; one level down it is another tree."""
-    made = shutil.make_archive(
+    archive = shutil.make_archive(
         str(bundle_copy.parent / "nested"), "zip", bundle_copy.parent, bundle_copy.name
     )
     with pytest.raises(BundleError, match=r"hashes\.json is missing"):
-        Bundle(Path(made))
+        Bundle(Path(archive))
 
 
 def test_the_wiring_is_read_from_checked_bytes(bundle_copy: Path) -> None:

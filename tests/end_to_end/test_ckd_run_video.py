@@ -122,8 +122,8 @@ def test_an_interrupted_video_keeps_the_part_that_is_done(
     assert process.returncode == 130
     assert "Traceback" not in err, err
     part = Path("runs/video/clip_overlay.part.mp4")
-    told = [f"not finished: the overlay up to here is in {part}", "interrupted"]
-    assert err.splitlines()[-2:] == told
+    last_lines = [f"not finished: the overlay up to here is in {part}", "interrupted"]
+    assert err.splitlines()[-2:] == last_lines
     assert 9 <= num_frames(tmp_path / part) < 3000
     assert not (tmp_path / "runs/video/clip_overlay.mp4").exists()
 

@@ -52,8 +52,8 @@ def chained(bundle: Bundle, small_SSC: NDArray[np.uint8]) -> dict[str, NDArray[A
         session = onnxruntime.InferenceSession(
             bundle.read(node.files["fp32"]), providers=["CPUExecutionProvider"]
         )
-        made = session.run(list(node.outputs), {name: tensors[name] for name in node.inputs})
-        tensors.update(zip(node.outputs, made, strict=True))
+        outputs = session.run(list(node.outputs), {name: tensors[name] for name in node.inputs})
+        tensors.update(zip(node.outputs, outputs, strict=True))
     return tensors
 
 

@@ -117,8 +117,8 @@ def test_a_system_may_give_one_kind_of_answer(
     bundle_copy: Path, kept: str, fine: bool, coarse: bool, probabilities: bool
 ) -> None:
     def keep_one(tree: dict[str, Any]) -> None:
-        others = {"class_logits", "mask_logits", "coarse_logits"} - {kept}
-        tree["outputs"].update(dict.fromkeys(others))
+        dropped = {"class_logits", "mask_logits", "coarse_logits"} - {kept}
+        tree["outputs"].update(dict.fromkeys(dropped))
 
     with Cascade.load(edit_spec(bundle_copy, keep_one)) as cascade:
         finding = cascade.predict(photo(0))
@@ -182,21 +182,21 @@ def test_a_stream_is_analysed_as_it_is_asked_for(cascade: Cascade) -> None:
 def test_two_cascades_run_in_two_threads(tiny_bundle: Path) -> None:
     with Cascade.load(tiny_bundle, num_threads=1) as cascade:
         expected = [cascade.predict(photo(seed)) for seed in range(4)]
-    given: dict[int, list[Finding]] = {}
+    by_thread: dict[int, list[Finding]] = {}
 
     def work(number: int) -> None:
         with Cascade.load(tiny_bundle, num_threads=1) as cascade:
-            given[number] = [cascade.predict(photo(seed)) for seed in [*range(4)] * 20]
+            by_thread[number] = [cascade.predict(photo(seed)) for seed in [*range(4)] * 20]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(given) == [0, 1]
-    for findings in given.values():
-        for finding, wanted in zip(findings, expected * 20, strict=True):
-            assert_equal(finding, wanted)
+    assert sorted(by_thread) == [0, 1]
+    for findings in by_thread.values():
+        for finding, alone in zip(findings, expected * 20, strict=True):
+            assert_equal(finding, alone)
 
 
 def test_the_number_of_threads_does_not_change_the_answer(tiny_bundle: Path) -> None:

@@ -135,17 +135,21 @@ Load = Callable[..., list[dict[str, Any]]]
 
 
 def test_engines_that_answer_as_recorded_get_a_certificate(load: Load, tiny_bundle: Path) -> None:
-    (made,) = load(backend := BuiltHere())
-    assert made["passed"] is True
-    assert made["machine"] == MACHINE
-    assert made["engines"] == {engine.plain.name: engine.sha256 for engine in backend.loaded}
-    assert made["bundle_sha256"] == Bundle(tiny_bundle).digest()
-    assert made["precision"] == "fp32"
-    assert (made["num_cases"], made["num_failed"], made["decision_flips"]) == (4, 0, 0)
-    assert set(made["tensor_errors"]) == {"logits", "mask_logits", "coarse_logits"}
-    assert all(0 <= error < 0.01 for error in made["tensor_errors"].values())
-    assert 0.99 < made["mask_jaccard"] <= made["mask_dice"] <= 1
-    assert 0 <= made["probability_shift"] < 0.005
+    (certificate,) = load(backend := BuiltHere())
+    assert certificate["passed"] is True
+    assert certificate["machine"] == MACHINE
+    assert certificate["engines"] == {engine.plain.name: engine.sha256 for engine in backend.loaded}
+    assert certificate["bundle_sha256"] == Bundle(tiny_bundle).digest()
+    assert certificate["precision"] == "fp32"
+    assert (certificate["num_cases"], certificate["num_failed"], certificate["decision_flips"]) == (
+        4,
+        0,
+        0,
+    )
+    assert set(certificate["tensor_errors"]) == {"logits", "mask_logits", "coarse_logits"}
+    assert all(0 <= error < 0.01 for error in certificate["tensor_errors"].values())
+    assert 0.99 < certificate["mask_jaccard"] <= certificate["mask_dice"] <= 1
+    assert 0 <= certificate["probability_shift"] < 0.005
 
 
 def test_with_a_certificate_no_case_is_run(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,10 +198,10 @@ def test_one_wrong_answer_is_refused_and_recorded(
     assert f"{answer} " in said
     assert said.endswith("`--device cpu`")
     assert "\n" not in said
-    (made,) = written()
-    assert (made["passed"], made["num_failed"]) == (False, 4)
-    assert made["tensor_errors"][answer] > 1
-    assert all(made["tensor_errors"][name] < 0.01 for name in untouched)
+    (certificate,) = written()
+    assert (certificate["passed"], certificate["num_failed"]) == (False, 4)
+    assert certificate["tensor_errors"][answer] > 1
+    assert all(certificate["tensor_errors"][name] < 0.01 for name in untouched)
     for engine in backend.loaded:
         with pytest.raises(EngineError, match="is closed"):
             engine.enqueue()
@@ -222,8 +226,8 @@ def test_refused_engines_leave_the_cpu_usable(
 def test_an_answer_that_is_no_number_is_refused(load: Load) -> None:
     with pytest.raises(GateFailed, match="mask_logits no numbers"):
         load(BuiltHere({"mask_logits": lambda values: values * np.float32("nan")}))
-    (made,) = written()
-    assert made["tensor_errors"]["mask_logits"] is None
+    (certificate,) = written()
+    assert certificate["tensor_errors"]["mask_logits"] is None
     with pytest.raises(GateFailed, match="logits no numbers"):
         load(BuiltHere({"logits": lambda values: values * np.float32("nan")}, build="2"))
 
@@ -234,24 +238,24 @@ def test_engines_that_failed_once_are_not_tried_until_they_pass(load: Load) -> N
     with pytest.raises(GateFailed):
         load(BuiltHere())  # the same engines, which answer well now and then
     prune_certificates()  # as `ckd-export engine --prune` does, with the engines
-    (made,) = load(BuiltHere())
-    assert made["passed"] is True
+    (certificate,) = load(BuiltHere())
+    assert certificate["passed"] is True
 
 
 def test_tensors_between_the_networks_are_compared_with_the_cpu(load: Load) -> None:
-    (made,) = load(BuiltHere({"gate1": lambda values: values + np.float32(1e-4)}))
-    assert {"gate1", "mean4", "h2"} <= set(made["edge_errors"])
-    assert not {"logits", "mask_logits", "coarse_logits"} & set(made["edge_errors"])
-    assert made["edge_errors"]["gate1"] > 1e-5  # where it began
-    assert made["edge_errors"]["h2"] < 1e-5  # which does not depend on it
+    (certificate,) = load(BuiltHere({"gate1": lambda values: values + np.float32(1e-4)}))
+    assert {"gate1", "mean4", "h2"} <= set(certificate["edge_errors"])
+    assert not {"logits", "mask_logits", "coarse_logits"} & set(certificate["edge_errors"])
+    assert certificate["edge_errors"]["gate1"] > 1e-5  # where it began
+    assert certificate["edge_errors"]["h2"] < 1e-5  # which does not depend on it
 
 
 def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> None:
     with pytest.raises(GateFailed, match="decisions changed"):
         load(BuiltHere({"logits": lambda values: values[:, ::-1] * 5}))
-    (made,) = written()
-    assert made["decision_flips"] > 0
-    assert 0 < made["probability_shift"] <= 1
+    (certificate,) = written()
+    assert certificate["decision_flips"] > 0
+    assert 0 < certificate["probability_shift"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -273,11 +277,11 @@ def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> Non
 def test_a_damaged_certificate_is_none(
     load: Load, monkeypatch: pytest.MonkeyPatch, damage: Callable[[dict[str, Any]], str]
 ) -> None:
-    (made,) = load(BuiltHere())
+    (certificate,) = load(BuiltHere())
     (path,) = EngineCache().folder.iterdir()
-    path.write_text(damage(made))
+    path.write_text(damage(certificate))
     (again,) = load(BuiltHere())
-    assert {**again, "made": ""} == {**made, "made": ""}
+    assert {**again, "made": ""} == {**certificate, "made": ""}
 
 
 @pytest.mark.parametrize(
@@ -297,11 +301,11 @@ def test_a_damaged_certificate_is_none(
 def test_a_foreign_certificate_is_none(
     load: Load, tiny_bundle: Path, name: str, value: object
 ) -> None:
-    (made,) = load(BuiltHere())
+    (certificate,) = load(BuiltHere())
     foreign = EngineCache().folder / "foreign.certificate.json"
-    foreign.write_text(sealed(made))
+    foreign.write_text(sealed(certificate))
     assert len(certificates(Bundle(tiny_bundle))) == 2
-    foreign.write_text(sealed({**made, name: value}))
+    foreign.write_text(sealed({**certificate, name: value}))
     assert len(certificates(Bundle(tiny_bundle))) == 1
     prune_certificates()
     assert not foreign.exists()
@@ -348,19 +352,19 @@ def test_those_of_a_bundle_are_found_the_newest_first(load: Load, tiny_bundle: P
     load(BuiltHere())
     load(BuiltHere(build="2"))
     files = sorted(EngineCache().folder.iterdir())
-    for path, made in zip(files, written(), strict=True):
-        older = made["engines"]["cls"].endswith("2")
-        path.write_text(sealed({**made, "made": "2026-01-01" if older else "2026-02-01"}))
+    for path, certificate in zip(files, written(), strict=True):
+        older = certificate["engines"]["cls"].endswith("2")
+        path.write_text(sealed({**certificate, "made": "2026-01-01" if older else "2026-02-01"}))
     assert [one.made for one in certificates(Bundle(tiny_bundle))] == ["2026-02-01", "2026-01-01"]
-    for path, made in zip(files, written(), strict=True):
-        path.write_text(sealed({**made, "bundle_sha256": "other"}))
+    for path, certificate in zip(files, written(), strict=True):
+        path.write_text(sealed({**certificate, "bundle_sha256": "other"}))
     assert certificates(Bundle(tiny_bundle)) == []
 
 
 def test_they_go_with_their_engines(load: Load, tiny_bundle: Path) -> None:
-    (made,) = load(BuiltHere())
+    (certificate,) = load(BuiltHere())
     cache = EngineCache()
-    for name, sha256 in made["engines"].items():
+    for name, sha256 in certificate["engines"].items():
         cache.fetch({"network": name}, lambda name=name: name.encode())  # type: ignore[misc]
         Store(cache.folder).write({"network": name}, {"size": len(name), "sha256": sha256})
     prune_certificates()

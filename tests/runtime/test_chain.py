@@ -38,11 +38,11 @@ def test_every_tensor_equals_plain_chaining(cascade: Cascade, tiny_bundle: Path)
     for seed in range(3):
         small_SSC = network_image(photo(seed), SIDE)
         expected = chained(bundle, small_SSC)
-        given = cascade.chain.run_all(small_SSC)
-        assert set(given) == set(expected) == set(bundle.spec.shapes)
+        tensors = cascade.chain.run_all(small_SSC)
+        assert set(tensors) == set(expected) == set(bundle.spec.shapes)
         for name, tensor in expected.items():
             # The same kernels; only the number of threads may change the order of sums.
-            np.testing.assert_allclose(given[name], tensor, rtol=1e-5, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(tensors[name], tensor, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_every_edge_matters(cascade: Cascade) -> None:
