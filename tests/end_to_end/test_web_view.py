@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import cv2
@@ -105,9 +104,9 @@ def browse(url: str, folder: Path, *flags: str) -> str:
 
 
 def text_of(dom: str, name: str) -> str:
-    element = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
-    assert element is not None, f"no element {name}"
-    return element[1]
+    found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
+    assert found is not None, f"no element {name}"
+    return found[1]
 
 
 def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_path: Path) -> None:
@@ -149,9 +148,7 @@ def test_the_page_shows_the_picture(lesion_video: Path, tmp_path: Path) -> None:
         assert is_colour.sum() > least, name
 
 
-def test_the_keys_freeze_and_save(
-    lesion_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_keys_freeze_and_save(lesion_video: Path, tmp_path: Path) -> None:
     saved: list[Shown] = []
 
     def remember(shown: Shown) -> Path:
@@ -165,11 +162,9 @@ def test_the_keys_freeze_and_save(
         until("top", "nevus", () => { press(" ");
           until("freeze", "Continue", () => press("s")); });
     """
-    page = (files("ckd.runtime.live") / "page.html").read_bytes()
-    pressed = page.replace(b"</body>", f"<script>{press}</script></body>".encode())
-    (tmp_path / "page.html").write_bytes(pressed)
-    monkeypatch.setattr("ckd.runtime.live.web_server.files", lambda package: tmp_path)
     with live_view(lesion_video, remember) as view:
+        page = view._server.page
+        view._server.page = page.replace(b"</body>", f"<script>{press}</script></body>".encode())
         dom = browse(view.url, tmp_path, "--dump-dom", "--virtual-time-budget=2000")
     assert len(saved) == 1
     assert text_of(dom, "note") == "Saved kept.png"
