@@ -428,7 +428,7 @@ def test_a_terminated_race_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) ->
     """So that its temporary folders go: `gpu.sh` ends it so when the time is up."""
     ended: list[Any] = []
     monkeypatch.setattr(
-        "ckd.benchmarks.cli.console.run", lambda _: ended.append(signal.getsignal(signal.SIGTERM))
+        "ckd.benchmarks.cli.cli", lambda: ended.append(signal.getsignal(signal.SIGTERM))
     )
     before = signal.getsignal(signal.SIGTERM)
     try:

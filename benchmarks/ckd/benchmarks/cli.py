@@ -1,6 +1,5 @@
 """`ckd-bench`: how fast a cascade is on this machine."""
 
-import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -120,8 +119,6 @@ cli.command("gpu")(gpu_command)
 
 def main() -> None:
     """Entry point of `ckd-bench`."""
-    # The program `timeout` sends SIGTERM; networks in a temporary folder must not be left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 

@@ -1,7 +1,6 @@
 """`ckd-export`: from a training run to a bundle, and proof that the bundle is whole."""
 
 import json
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -158,8 +157,6 @@ def engine(
 
 def main() -> None:
     """Entry point of `ckd-export`."""
-    # On SIGTERM too, the builder process that was started must end and its files be removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 

@@ -1,4 +1,4 @@
-"""From the logits of a cascade to what it says of a photograph."""
+"""From the logits of a cascade to masks, probabilities and figures of quality."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class AnswerSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a system says of an image; None, or nothing, where it gives no such answer."""
+    """What a cascade says of an image; None or empty where it has no such output."""
 
     mask_HW: NDArray[np.bool_] | None
     coarse_mask_HW: NDArray[np.bool_] | None
@@ -90,13 +90,18 @@ def answers_from_logits(
 
 
 def quality_of(answers: Answers, image_size: int) -> dict[str, float]:
-    """What speaks for or against the answers, by name; ``image_size`` is the networks'."""
+    """Figures that say how far to trust the answers, by name; see `Finding.quality`.
+
+    Args:
+        answers: to judge.
+        image_size: side of the network input in pixels.
+    """
     quality: dict[str, float] = {}
     fine, coarse = answers.mask_HW, answers.coarse_mask_HW
     if fine is not None:
         quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
     if fine is not None and coarse is not None and fine.any():
-        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+        # Pixels on a coarse grid are enough for a rough figure between 0 and 1.
         step = max(1, min(fine.shape) // image_size)
         overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
         quality["mask_agreement"] = overlap.jaccard
