@@ -5,7 +5,7 @@ offers, and what each stage rests on. It is decided without training anything an
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +74,11 @@ class Facts:
     stages: Sequence[Stage] | None = None
     fresh: bool = False
     reused: Path | None = None
-    offers: Mapping[str, Offer] | None = None
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+
+    def state(self, stage: Stage) -> StageState:
+        """The state of a stage on disk."""
+        return self.states.get(stage.name, StageState())
 
 
 def fresh_stages(recipe: Recipe, asked: Sequence[Stage], fresh: bool) -> Sequence[Stage]:
@@ -98,38 +102,47 @@ def plan(recipe: Recipe, facts: Facts, ground: Ground) -> list[StagePlan]:
             would now, or nothing of the run to reuse is of use.
     """
     asked = recipe.stages if facts.stages is None else facts.stages
-    first = recipe.stages.index(asked[0])
     fresh = fresh_stages(recipe, asked, facts.fresh)
+    _check_upstream(recipe, facts, asked[0])
     steps: list[StagePlan] = []
     sources: list[StageFolder] = []  # of the weights that exist before anything is trained
     untrained: str | None = None  # the first stage whose weights do not exist yet
-    for number, stage in enumerate(recipe.stages):
+    for stage in recipe.stages:
+        state = StageState() if stage in fresh else facts.state(stage)
         folder = StageFolder(facts.run / stage.name)
-        state = StageState() if stage in fresh else facts.states.get(stage.name, StageState())
-        if number < first and not state.is_done:
-            raise UsageError(
-                f"stage {asked[0].name} needs {stage.name}, which is not trained in {facts.run}; "
-                f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
-            )
         if stage not in asked:
             step = _left_alone(stage, state)
         else:
             known = ground(stage, sources) if untrained is None else None
             if known is not None and state.rests_on not in (None, known):
                 raise other_ground(folder)
-            offer = (facts.offers or {}).get(stage.name)
+            offer = facts.offers.get(stage.name)
             step = _asked_for(stage, state, known, offer, untrained, again=stage in fresh)
-            if number == 0 and step.obstacle is not None:  # all other stages rest on this one
-                raise UsageError(
-                    f"{facts.reused}: nothing of it can be reused: of {stage.name} "
-                    f"{step.obstacle}; leave out --reuse, or name another run"
-                )
         steps.append(step)
         if step.action in ("keep", "reuse"):
             sources.append(step.source or folder)
         elif untrained is None:
             untrained = stage.name
+    _check_use(steps[0], facts)
     return steps
+
+
+def _check_upstream(recipe: Recipe, facts: Facts, first: Stage) -> None:
+    for stage in recipe.stages[: recipe.stages.index(first)]:
+        if not facts.state(stage).is_done:
+            raise UsageError(
+                f"stage {first.name} needs {stage.name}, which is not trained in {facts.run}; "
+                f"run `ckd-train fit --stage {stage.name}` or `--stage all` first"
+            )
+
+
+def _check_use(first: StagePlan, facts: Facts) -> None:
+    """All other stages rest on the first one: if that is not reused, none is."""
+    if first.obstacle is not None:
+        raise UsageError(
+            f"{facts.reused}: nothing of it can be reused: of {first.stage.name} "
+            f"{first.obstacle}; leave out --reuse, or name another run"
+        )
 
 
 def _left_alone(stage: Stage, state: StageState) -> StagePlan:

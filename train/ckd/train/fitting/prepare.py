@@ -105,9 +105,9 @@ def prepare(
         stages=asked,
         fresh=fresh,
         reused=options.reuse,
-        offers=offers(options.reuse, recipe, description, system, options.weights)
-        if options.reuse is not None
-        else None,
+        offers={}
+        if options.reuse is None
+        else offers(options.reuse, recipe, description, system, options.weights),
     )
     return training, plan(recipe, facts, training.ground_on)
 
