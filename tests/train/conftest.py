@@ -48,8 +48,8 @@ def _one_thread() -> Iterator[None]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> "TrainingRuns":
     """Trains, and gives the runs that several files look at (`tests/train/training_runs.py`)."""
     module = _module("training_runs")
-    made: TrainingRuns = module.TrainingRuns(module.session_folder(tmp_path_factory))
-    return made
+    shared: TrainingRuns = module.TrainingRuns(module.session_folder(tmp_path_factory))
+    return shared
 
 
 @pytest.fixture

@@ -138,8 +138,10 @@ def test_a_lower_loss_is_what_keeps_stops_and_slows(runs: "TrainingRuns", tmp_pa
 def test_the_optimiser_is_sgd_with_momentum(runs: "TrainingRuns") -> None:
     torch.manual_seed(0)
     system = SMALL.system.build(ISIC2017, (), 64, None)
-    made = StageModule(SMALL, SMALL.stage("student"), system, read_split(runs.data, "train"), None)
-    optimizer = made.configure_optimizers()
+    module = StageModule(
+        SMALL, SMALL.stage("student"), system, read_split(runs.data, "train"), None
+    )
+    optimizer = module.configure_optimizers()
     assert type(optimizer) is torch.optim.SGD
     for group in optimizer.param_groups:
         assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-3, 0.9, 1e-3)

@@ -46,10 +46,10 @@ def module(runs: "TrainingRuns") -> Callable[[str], StageModule]:
 def test_only_the_stages_nodes_are_trained(
     runs: "TrainingRuns", module: Callable[[str], StageModule], stage: str
 ) -> None:
-    made = module(stage)
-    made.train()
+    stage_module = module(stage)
+    stage_module.train()
     nodes = runs.recipe.stage(stage).nodes
-    for name, network in made.system.networks.items():
+    for name, network in stage_module.system.networks.items():
         assert {p.requires_grad for p in network.parameters()} == {name in nodes}
         assert {m.training for m in network.modules()} == {name in nodes}
 
@@ -69,23 +69,27 @@ def test_a_fresh_stem_bn_learns_at_the_rate_of_the_new_layers(runs: "TrainingRun
 def test_encoders_have_a_learning_rate_of_their_own(
     runs: "TrainingRuns", module: Callable[[str], StageModule], stage: str, encoders: str
 ) -> None:
-    made = module(stage)
-    made.stage = replace(
-        made.stage,
+    stage_module = module(stage)
+    stage_module.stage = replace(
+        stage_module.stage,
         lr=3e-3,
         encoder_lr=5e-4,
         schedule=runs.recipe.stage("cls").schedule,
         ema_decay=None,
         select="best",
     )
-    optimizer = made.configure_optimizers()
+    optimizer = stage_module.configure_optimizers()
     assert type(optimizer) is torch.optim.Adam  # whose weight decay is L2
     first, second = optimizer.param_groups
     assert (first["lr"], second["lr"]) == (5e-4, 3e-3)
-    assert first["weight_decay"] == second["weight_decay"] == made.stage.weight_decay
-    encoder = made.system.networks.get_submodule(f"{encoders}.encoder")
+    assert first["weight_decay"] == second["weight_decay"] == stage_module.stage.weight_decay
+    encoder = stage_module.system.networks.get_submodule(f"{encoders}.encoder")
     assert [id(p) for p in first["params"]] == [id(p) for p in encoder.parameters()]
-    trained = {id(p) for n in made.stage.nodes for p in made.system.networks[n].parameters()}
+    trained = {
+        id(p)
+        for n in stage_module.stage.nodes
+        for p in stage_module.system.networks[n].parameters()
+    }
     grouped = [id(p) for group in (first, second) for p in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == trained
@@ -93,11 +97,11 @@ def test_encoders_have_a_learning_rate_of_their_own(
 
 @pytest.mark.parametrize("what", ["encoder.stem.0.1.running_mean", "decode.3.bias"])
 def test_a_change_upstream_does_not_pass(module: Callable[[str], StageModule], what: str) -> None:
-    made = module("cls")
-    made.check_frozen()
-    made.system.networks["rootseg"].state_dict()[what].add_(1e-6)
+    stage_module = module("cls")
+    stage_module.check_frozen()
+    stage_module.system.networks["rootseg"].state_dict()[what].add_(1e-6)
     with pytest.raises(GateFailed, match="frozen network was changed"):
-        made.check_frozen()
+        stage_module.check_frozen()
 
 
 class Fixed(nn.Module):
@@ -123,14 +127,16 @@ def test_coarse_logits_are_enlarged_corner_to_corner_for_the_loss(
         name="net", nodes=("net",), losses=(MaskLoss(output="coarse", pixel_weight=0.5),),
         epochs=1, batch_size=2, accumulate=accumulate,
     )  # fmt: skip
-    made = StageModule(runs.recipe, stage, system, SampleSet("s", "train", ("A",), ()), None)
-    made.log = lambda *_, **__: None  # type: ignore[method-assign]
+    stage_module = StageModule(
+        runs.recipe, stage, system, SampleSet("s", "train", ("A",), ()), None
+    )
+    stage_module.log = lambda *_, **__: None  # type: ignore[method-assign]
     mask = (torch.rand(2, 1, 32, 32) > 0.5).float()
     batch = {"image": torch.zeros(2, 32, 32, 3, dtype=torch.uint8), "mask": mask,
              "index": torch.tensor([0, 1])}  # fmt: skip
     enlarged = F.interpolate(fixed.logits, (32, 32), mode="bilinear", align_corners=True)
     expected = accumulate * (soft_dice(enlarged, mask) + 0.5 * binary_focal(enlarged, mask))
-    got = made.training_step(batch, 0)
+    got = stage_module.training_step(batch, 0)
     # The same sums; only the enlargement's products may be rounded otherwise.
     assert got.item() == pytest.approx(expected.item(), rel=1e-6)
 

@@ -32,9 +32,9 @@ def test_a_finished_run_is_left_as_it_is(
     runs.fit(runs.finished, watch=watch)
     assert not watch.steps
     assert runs.contents(runs.finished) == before
-    told = capsys.readouterr().err
+    lines = capsys.readouterr().err
     for stage in ("rootseg", "cls", "seg"):
-        assert f"{stage}: already trained" in told
+        assert f"{stage}: already trained" in lines
 
 
 @pytest.mark.slow
@@ -72,8 +72,8 @@ def test_damaged_files_of_a_run_are_named(runs: "TrainingRuns", copied: Path) ->
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cls/weights.pt: damaged.*remove it"):
         load_run(copied)
-    told = json.loads((copied / "data.json").read_text())
-    for damaged in ("3", json.dumps({**told, "labels": 3}), "{"):
+    description = json.loads((copied / "data.json").read_text())
+    for damaged in ("3", json.dumps({**description, "labels": 3}), "{"):
         (copied / "data.json").write_text(damaged)
         with pytest.raises(InputError, match=r"data.json: cannot be read"):
             load_run(copied)
