@@ -18,7 +18,6 @@ command to go on where a study was interrupted.
 
 import json
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Annotated, Any, Final
 
 import typer
@@ -28,9 +27,11 @@ from ckd.benchmarks.markdown import table
 from ckd.contract.errors import UsageError
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
+from ckd.scores.metrics import mean_and_deviation
 from ckd.train.evaluation.evaluate import evaluate
-from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.fit import fit
 from ckd.train.fitting.machine import device_for
+from ckd.train.fitting.options import FitOptions
 from ckd.train.fitting.run_folder import load_run
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.recipe import Recipe
@@ -130,7 +131,8 @@ def _summary(scores: dict[str, list[Scores]], samples: SampleSet) -> str:
         if len(known) < len(values):
             return "undefined"
         each = ", ".join(f"{value:.3f}" for value in known)
-        return f"{fmean(known):.3f} ± {stdev(known):.3f} ({each})" if len(known) > 1 else each
+        mean, deviation = mean_and_deviation(known)
+        return each if deviation is None else f"{mean:.3f} ± {deviation:.3f} ({each})"
 
     rows = [
         (way, *(cell([run[name] for run in runs]) for name in _FIGURES))

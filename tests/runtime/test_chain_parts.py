@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.cuda.fake_engine import FakeCudaBackend, Function, Tensors
-from tests.runtime.cuda.rig import CHAIN, GRAPHS, function_of, images, manifest_of
+from tests.runtime.cuda.rig import CHAIN, GRAPHS, function_of, images, spec_of
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
@@ -161,7 +161,7 @@ def check(chain: Chain, image: NDArray[np.uint8], negated: str = "") -> None:
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_outputs_are_in_their_buffers_after_each_step(backend: Watching, graph: str) -> None:
-    spec = manifest_of(GRAPHS[graph])
+    spec = spec_of(GRAPHS[graph])
     with loaded(backend, spec) as chain:
         for image in (ONE, TWO):
             expected, steps = tensors_of(spec, image), []
@@ -176,7 +176,7 @@ def test_outputs_are_in_their_buffers_after_each_step(backend: Watching, graph: 
 
 
 def test_a_prefix_runs_only_the_engines_before(backend: Watching) -> None:
-    with loaded(backend, manifest_of(CHAIN)) as chain:
+    with loaded(backend, spec_of(CHAIN)) as chain:
         steps = chain.steps(ONE)
         assert backend.ran == []
         assert [next(steps), next(steps)] == ["first", "second"]
@@ -187,7 +187,7 @@ def test_a_prefix_runs_only_the_engines_before(backend: Watching) -> None:
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_what_a_node_reads_is_what_the_nodes_before_it_wrote(backend: Watching, graph: str) -> None:
-    spec = manifest_of(GRAPHS[graph])
+    spec = spec_of(GRAPHS[graph])
     expected = tensors_of(spec, TWO)
     with loaded(backend, spec) as chain:
         chain.run(ONE)
@@ -204,7 +204,7 @@ def test_what_a_node_reads_is_what_the_nodes_before_it_wrote(backend: Watching, 
 
 
 def test_networks_are_loaded_one_by_one_each_after_what_it_reads(backend: Watching) -> None:
-    spec = manifest_of(CHAIN)
+    spec = spec_of(CHAIN)
     expected = tensors_of(spec, ONE)
     with Chain(spec, backend, "fp32") as chain:
         for node in spec.nodes:  # as calibration does, which decides on a network by its inputs
@@ -218,7 +218,7 @@ def test_networks_are_loaded_one_by_one_each_after_what_it_reads(backend: Watchi
 
 
 def test_a_network_that_is_added_makes_another_runner(backend: Watching) -> None:
-    spec = manifest_of(CHAIN)
+    spec = spec_of(CHAIN)
     with loaded(backend, spec, 2) as chain:
         chain.inputs_of("third", ONE)
         first, num_runners = chain.runner, backend.num_runners
@@ -230,7 +230,7 @@ def test_a_network_that_is_added_makes_another_runner(backend: Watching) -> None
 
 
 def test_a_network_that_cannot_be_bound_is_closed_and_not_kept(backend: Watching) -> None:
-    spec = manifest_of(CHAIN)
+    spec = spec_of(CHAIN)
     with loaded(backend, spec, 2) as chain:
         with pytest.raises(EngineError, match="cannot be bound"):
             chain.load("third", UNBINDABLE)
@@ -247,7 +247,7 @@ def test_a_network_that_cannot_be_bound_is_closed_and_not_kept(backend: Watching
 def test_another_network_runs_for_a_while_and_then_the_own_again(
     backend: Watching, node: str
 ) -> None:
-    with loaded(backend, manifest_of(CHAIN)) as chain:
+    with loaded(backend, spec_of(CHAIN)) as chain:
         check(chain, ONE)
         runners = [chain.runner]
         with chain.replaced(node, OTHER):
@@ -268,7 +268,7 @@ def fail_after(chain: Chain) -> None:
 
 
 def test_the_own_network_is_back_also_after_an_error(backend: Watching) -> None:
-    with loaded(backend, manifest_of(CHAIN)) as chain:
+    with loaded(backend, spec_of(CHAIN)) as chain:
         with pytest.raises(ZeroDivisionError), chain.replaced("second", OTHER):
             fail_after(chain)
         assert backend.closed == ["other second"]
@@ -278,7 +278,7 @@ def test_the_own_network_is_back_also_after_an_error(backend: Watching) -> None:
 def test_a_replacement_that_cannot_be_bound_is_closed_and_changes_nothing(
     backend: Watching,
 ) -> None:
-    with loaded(backend, manifest_of(CHAIN)) as chain:
+    with loaded(backend, spec_of(CHAIN)) as chain:
         check(chain, ONE)
         runner = chain.runner
         with (

@@ -27,8 +27,9 @@ from ckd.train.evaluation import plots
 from ckd.train.evaluation.evaluate import evaluate
 from ckd.train.evaluation.learning_curves import learning_curves
 from ckd.train.fitting import crossvalidate as cv
-from ckd.train.fitting.fit import FitOptions
-from ckd.train.fitting.run_folder import open_run
+from ckd.train.fitting.identity import describe
+from ckd.train.fitting.options import FitOptions
+from ckd.train.fitting.run_folder import RunFolder
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems.graph import System
@@ -290,7 +291,7 @@ def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions
         assert options.fold is not None
         train_set, _ = split_fold(read_split(data, "train"), *options.fold, seed=recipe.seed)
         fresh = recipe.stages if options.fresh else ()
-        open_run(out, recipe, train_set, options.weights, fresh)
+        RunFolder(out).open(recipe, describe(train_set, options.weights), fresh)
         return system
 
     monkeypatch.setattr(cv, "fit", fit)

@@ -1,8 +1,9 @@
 """Stages taken over from another run: when they may be, and what is said when not."""
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -10,25 +11,15 @@ import torch
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.data.synthetic.write import write_isic2017
-from ckd.train.fitting.fit import FitOptions, fit
-from ckd.train.fitting.reuse import Reuse
-from ckd.train.fitting.run_folder import load_run
+from ckd.train.fitting.reuse import offers
+from ckd.train.fitting.run_folder import RunFolder, load_run
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd, ssdkd_kd
 from ckd.train.recipes.text import with_overrides
 
-pytestmark = [
-    pytest.mark.filterwarnings(warning)
-    for warning in (
-        # Lightning's hints, true of these runs and meant.
-        "ignore:Checkpoint directory .* exists and is not empty",
-        "ignore:The number of training batches .* is smaller than the logging interval",
-        r"ignore:Found \d+ module\(s\) in eval mode at the start of training",
-        "ignore:Total length of `list` across ranks is zero",
-        "ignore:`isinstance.treespec, LeafSpec.` is deprecated",
-    )
-]
+if TYPE_CHECKING:
+    from tests.train.training_runs import TrainingRuns
 
 DATA = {"labels": list(ISIC2017), "digest": "d", "weights": "none"}
 GROUND = "upstream\nimages\n"
@@ -38,8 +29,8 @@ def pretended(run: Path, recipe: Recipe, **data: str) -> Path:
     """A run folder whose stages are finished, as far as its files tell."""
     run.mkdir(exist_ok=True)
     recipe.save(run / "recipe.json")
-    told = {"name": "n", "num_train": 1, "class_counts": [], **DATA, **data}
-    (run / "data.json").write_text(json.dumps(told))
+    description = {"name": "n", "num_train": 1, "class_counts": [], **DATA, **data}
+    (run / "data.json").write_text(json.dumps(description))
     for stage in recipe.stages:
         (run / stage.name).mkdir(exist_ok=True)
         torch.save({}, run / stage.name / "weights.pt")
@@ -48,11 +39,15 @@ def pretended(run: Path, recipe: Recipe, **data: str) -> Path:
 
 
 def obstacles(run: Path, recipe: Recipe, out: Path) -> dict[str, str | None]:
-    """Of every stage of ``recipe``, why it cannot be taken from the run."""
+    """Of every stage of ``recipe``, why it cannot be taken from the run; the others are taken."""
     torch.manual_seed(recipe.seed)
     system = recipe.system.build(ISIC2017, recipe.tasks, recipe.image_size, None)
-    reuse = Reuse(run, recipe, DATA, system, None)
-    return {stage.name: reuse.take(stage, out / stage.name, GROUND) for stage in recipe.stages}
+    offered = offers(run, recipe, DATA, system, None)
+    reasons = {name: offer.obstacle(GROUND) for name, offer in offered.items()}
+    for stage in recipe.stages:
+        if reasons[stage.name] is None:
+            RunFolder(out).stage(stage).take_from(offered[stage.name].source)
+    return reasons
 
 
 @pytest.mark.parametrize(
@@ -72,8 +67,8 @@ def test_a_stage_is_taken_if_nothing_shaped_it_otherwise(
 ) -> None:
     recipe = ckdnet_tiny()
     run = pretended(tmp_path / "run", recipe)
-    found = obstacles(run, with_overrides(recipe, settings), tmp_path / "out")
-    for (stage, obstacle), start in zip(found.items(), expected, strict=True):
+    reasons = obstacles(run, with_overrides(recipe, settings), tmp_path / "out")
+    for (stage, obstacle), start in zip(reasons.items(), expected, strict=True):
         assert (obstacle is None) == (start is None)
         assert (obstacle or "").startswith(start or "")
         taken = tmp_path / "out" / stage
@@ -89,25 +84,25 @@ def test_a_stage_is_taken_if_nothing_shaped_it_otherwise(
 )
 def test_other_data_or_starting_weights(tmp_path: Path, data: dict[str, str], message: str) -> None:
     run = pretended(tmp_path / "run", ckdnet_tiny(), **data)
-    found = obstacles(run, ckdnet_tiny(), tmp_path / "out")
-    assert all(obstacle is not None and message in obstacle for obstacle in found.values())
+    reasons = obstacles(run, ckdnet_tiny(), tmp_path / "out")
+    assert all(obstacle is not None and message in obstacle for obstacle in reasons.values())
 
 
 def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: Path) -> None:
     run = pretended(tmp_path / "run", ckdnet_tiny())
     (run / "cls" / "weights.pt").unlink()
-    for told in (b"\xff others", None):
-        if told is None:
+    for rests_on in (b"\xff others", None):
+        if rests_on is None:
             (run / "seg" / "rests_on.txt").unlink()
         else:
-            (run / "seg" / "rests_on.txt").write_bytes(told)
-        found = obstacles(run, ckdnet_tiny(), tmp_path / f"out{told!r:.4}")
-        assert "rests on other weights" in str(found["seg"])
-    assert found["rootseg"] is None
-    assert found["cls"] == "it is not finished there"
+            (run / "seg" / "rests_on.txt").write_bytes(rests_on)
+        reasons = obstacles(run, ckdnet_tiny(), tmp_path / f"out{rests_on!r:.4}")
+        assert "rests on other weights" in str(reasons["seg"])
+    assert reasons["rootseg"] is None
+    assert reasons["cls"] == "it is not finished there"
     (run / "cls" / "weights.pt").write_text("no weights")
-    found = obstacles(run, ckdnet_tiny(), tmp_path / "damaged")
-    assert "cls/weights.pt is damaged" in str(found["cls"])
+    reasons = obstacles(run, ckdnet_tiny(), tmp_path / "damaged")
+    assert "cls/weights.pt is damaged" in str(reasons["cls"])
     assert not (tmp_path / "damaged" / "cls").exists()
 
 
@@ -117,56 +112,58 @@ _SMALL = [
     "image_size=64", "system.teacher=mnasnet0_5", "system.student=mnasnet0_5",
     "stages.teacher.epochs=1", "stages.student.epochs=1", "stages.student.batch_size=4",
 ]  # fmt: skip
-OPTIONS = FitOptions(weights=None, accelerator="cpu")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_isic2017(root, num_train=4, num_val=4, side_px=64)
-    return root
+def data(runs: "TrainingRuns") -> Path:
+    def make(folder: Path) -> None:
+        write_isic2017(folder, num_train=4, num_val=4, side_px=64)
+
+    return runs.shared("four_images", make)
 
 
 @pytest.fixture(scope="module")
-def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "kd"
-    fit(with_overrides(ssdkd_kd(), _SMALL), data, run, OPTIONS)
-    return run
+def finished(runs: "TrainingRuns", data: Path) -> Path:
+    recipe = with_overrides(ssdkd_kd(), _SMALL)
+    return runs.shared("kd", lambda out: runs.fit(out, recipe, data=data))
 
 
 def test_a_teacher_is_trained_once_for_students_of_other_seeds(
-    data: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: "TrainingRuns",
+    data: Path,
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = [*_SMALL, "stages.teacher_head.epochs=1", "seed=3"]
     recipe = with_overrides(ssdkd(), settings)
     out = tmp_path / "run"
-    reusing = FitOptions(weights=None, accelerator="cpu", reuse=finished)
-    system = fit(recipe, data, out, reusing)
-    said = capsys.readouterr().err
-    assert f"teacher: taken from {finished / 'teacher'}" in said
-    assert "teacher_head: trained anew; there is no stage teacher_head there" in said
-    assert "student: trained anew; seed differs (2021 there, 3 here)" in said
+    reusing = replace(runs.options, reuse=finished)
+    system = runs.fit(out, recipe, reusing, data=data)
+    lines = capsys.readouterr().err
+    assert f"teacher: taken from {finished / 'teacher'}" in lines
+    assert "teacher_head: trained anew; there is no stage teacher_head there" in lines
+    assert "student: trained anew; seed differs (2021 there, 3 here)" in lines
     weights = [(run / "teacher" / "weights.pt").read_bytes() for run in (finished, out)]
     assert weights[0] == weights[1]
     assert load_run(out)[1].digest() == system.digest()
-    fit(recipe, data, out, reusing)  # may be repeated, as any training
+    runs.fit(out, recipe, reusing, data=data)  # may be repeated, as any training
     assert "taken from" not in capsys.readouterr().err
 
 
 def test_a_run_of_which_nothing_can_be_used_is_an_error(
-    data: Path, finished: Path, tmp_path: Path
+    runs: "TrainingRuns", data: Path, finished: Path, tmp_path: Path
 ) -> None:
     recipe = with_overrides(ssdkd_kd(), [*_SMALL, "stages.teacher.epochs=2"])
-    reusing = FitOptions(weights=None, accelerator="cpu", reuse=finished)
+    reusing = replace(runs.options, reuse=finished)
     with pytest.raises(UsageError, match=r"of teacher epochs differs \(1 there, 2 here\); leave"):
-        fit(recipe, data, tmp_path / "run", reusing)
+        runs.fit(tmp_path / "run", recipe, reusing, data=data)
     assert not (tmp_path / "run").exists()  # or it would refuse the corrected command
 
 
-def test_a_folder_that_is_no_run_is_refused(data: Path, tmp_path: Path) -> None:
-    shutil.copytree(data, tmp_path / "data")
-    with pytest.raises(InputError, match=r"data: not a run folder .* --reuse"):
-        fit(
-            with_overrides(ssdkd_kd(), _SMALL), data, tmp_path / "run",
-            FitOptions(weights=None, accelerator="cpu", reuse=tmp_path / "data"),
-        )  # fmt: skip
+def test_a_folder_that_is_no_run_is_refused(
+    runs: "TrainingRuns", data: Path, tmp_path: Path
+) -> None:
+    reusing = replace(runs.options, reuse=data)
+    with pytest.raises(InputError, match=r"four_images: not a run folder .* --reuse"):
+        runs.fit(tmp_path / "run", with_overrides(ssdkd_kd(), _SMALL), reusing, data=data)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ckd.console import no_bars
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017, ISIC2019
 from ckd.contract.spec import OutputSpec
@@ -25,7 +26,7 @@ from ckd.train.feeding.augment import augment
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.fitting.module import StageModule
-from ckd.train.fitting.stage_data import no_bars, read_data
+from ckd.train.fitting.stage_data import read_data
 from ckd.train.recipes.catalogue import RECIPES
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd

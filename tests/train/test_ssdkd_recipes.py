@@ -2,23 +2,21 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
-from ckd.data.synthetic.write import write_isic2017
 from ckd.scores.images import ImageScore, label_loss
-from ckd.train.fitting import fit as fit_module
 from ckd.train.fitting.callbacks import BestEpoch
-from ckd.train.fitting.fit import FitOptions, fit
 from ckd.train.fitting.module import StageModule
 from ckd.train.fitting.schedules import Plateau, learning_rate_factor
 from ckd.train.losses import Contrast, Relation, SoftLabels
@@ -26,6 +24,9 @@ from ckd.train.recipes.catalogue import RECIPES
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd
 from ckd.train.recipes.text import with_overrides
+
+if TYPE_CHECKING:
+    from tests.train.training_runs import TrainingRuns
 
 RELATIONS = {"distances": 25.0, "angles": 50.0}
 
@@ -62,10 +63,10 @@ def test_weights_and_temperatures_are_those_published(
         (contrast,) = (loss for loss in losses if isinstance(loss, Contrast))
         assert (contrast.temperature, contrast.share_of_wrong) == (0.5, 0.75)
     compared = {x.name: (x.of, x.student, x.teacher) for x in losses if isinstance(x, Relation)}
-    for name, found in compared.items():
+    for name, tensors in compared.items():
         # Gram matrices need equal channels, which the connector makes.
         student = "hint" if name == "gram" else "student_map"
-        assert found == (name, student, "teacher_map")
+        assert tensors == (name, student, "teacher_map")
 
 
 @pytest.mark.parametrize("method", [name for name in RECIPES if name.startswith("ssdkd")])
@@ -108,41 +109,39 @@ SMALL = with_overrides(
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_isic2017(root, num_train=4, num_val=4, side_px=64)
-    return root
-
-
 class Seen(BaseException):
-    """The trainer would begin here."""
+    """Ends the training before its first epoch."""
 
 
-def test_a_lower_loss_is_what_keeps_stops_and_slows(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[Callback] = []
+class Look(pl.Callback):
+    """Notes the trainer's callbacks."""
 
-    def trainer(**settings: Any) -> None:
-        found.extend(settings["callbacks"])
+    def __init__(self) -> None:
+        self.callbacks: list[pl.Callback] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.callbacks = [c for c in vars(trainer)["callbacks"] if isinstance(c, pl.Callback)]
         raise Seen
 
-    monkeypatch.setattr(fit_module, "_trainer", trainer)
+
+def test_a_lower_loss_is_what_keeps_stops_and_slows(runs: "TrainingRuns", tmp_path: Path) -> None:
+    look = Look()
     with pytest.raises(Seen):
-        fit(SMALL, data, tmp_path / "run", FitOptions(weights=None, accelerator="cpu"))
-    (stop,) = (c for c in found if isinstance(c, EarlyStopping))
-    (best,) = (c for c in found if isinstance(c, BestEpoch))
-    (plateau,) = (c for c in found if isinstance(c, Plateau))
+        runs.fit(tmp_path / "run", SMALL, callbacks=[look])
+    (stop,) = (c for c in look.callbacks if isinstance(c, EarlyStopping))
+    (best,) = (c for c in look.callbacks if isinstance(c, BestEpoch))
+    (plateau,) = (c for c in look.callbacks if isinstance(c, Plateau))
     assert stop.monitor == best.monitor == plateau.monitor == "val/label_loss"
     assert (stop.mode, best.mode, stop.patience) == ("min", "min", 15)
 
 
-def test_the_optimiser_is_sgd_with_momentum(data: Path) -> None:
+def test_the_optimiser_is_sgd_with_momentum(runs: "TrainingRuns") -> None:
     torch.manual_seed(0)
     system = SMALL.system.build(ISIC2017, (), 64, None)
-    made = StageModule(SMALL, SMALL.stage("student"), system, read_split(data, "train"), None)
-    optimizer = made.configure_optimizers()
+    module = StageModule(
+        SMALL, SMALL.stage("student"), system, read_split(runs.data, "train"), None
+    )
+    optimizer = module.configure_optimizers()
     assert type(optimizer) is torch.optim.SGD
     for group in optimizer.param_groups:
         assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-3, 0.9, 1e-3)

@@ -327,11 +327,11 @@ def test_a_joint_stage_is_judged_by_both_of_its_answers(tiny: System) -> None:
         ImageScore("b", Confusion(1, 1, 5, 0), None, (0.2, 0.7, 0.1), 1),
         ImageScore("c", Confusion(2, 0, 5, 0), None, (0.3, 0.1, 0.6), 2),
     ]
-    figures = module._figures(scores)
+    figures = module.figures(scores)
     assert figures["jaccard"] == pytest.approx(0.75)
     assert figures["mean_auc"] == 1.0
     assert figures["jaccard_and_auc"] == pytest.approx(0.875)
-    assert "jaccard_and_auc" not in module._figures([replace(s, label=None) for s in scores])
+    assert "jaccard_and_auc" not in module.figures([replace(s, label=None) for s in scores])
 
     only_mask = 'stages.joint.losses=[{"kind":"mask","output":"mask_logits"}]'
     with pytest.raises(UsageError, match=r"'jaccard_and_auc' does not score.*expected jaccard or"):

@@ -10,7 +10,7 @@ Suffixes: N samples, K classes.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -158,6 +158,14 @@ def bootstrap_interval(
         return math.nan, math.nan
     low, high = np.quantile(draws, [(1.0 - level) / 2, (1.0 + level) / 2])
     return float(low), float(high)
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of a sample (n - 1), of repeated trainings for instance.
+
+    The mean is None if there are no values, the deviation if there are fewer than two.
+    """
+    return (fmean(values) if values else None, stdev(values) if len(values) > 1 else None)
 
 
 def _label_scores(probabilities_N: Reals, positive_N: Bools) -> LabelScores:

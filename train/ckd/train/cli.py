@@ -60,14 +60,18 @@ def fit_command(
     devices: Devices = 1,
     workers: Workers = None,
     accelerator: Accelerator = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done with each stage, and stop.")
+    ] = False,
 ) -> None:
     """Train a recipe, or go on where an interrupted run stopped: repeat the same command.
 
     With --stage, --fresh starts that stage and those after it over, and keeps the earlier ones.
     """
-    from ckd.console.progress import is_first_process
+    from ckd.console.tables import print_table
     from ckd.train.evaluation.learning_curves import learning_curves
-    from ckd.train.fitting.fit import FitOptions, fit
+    from ckd.train.fitting.fit import fit, planned
+    from ckd.train.fitting.options import FitOptions
     from ckd.train.recipes.catalogue import find_recipe
     from ckd.train.recipes.text import with_overrides
 
@@ -82,8 +86,13 @@ def fit_command(
         devices=devices,
         num_workers=workers,
     )
+    if dry_run:
+        steps = planned(chosen, data, run, options, console.progress_bar)
+        rows = [(step.stage.name, step.action, step.reason) for step in steps]
+        print_table(("stage", "action", "reason"), rows)
+        return
     fit(chosen, data, run, options, console.progress_bar)
-    if is_first_process():
+    if console.is_first_process():
         learning_curves(run)
         print(run)
 
@@ -113,8 +122,8 @@ def evaluate_command(
     from ckd.train.fitting.run_folder import load_run
 
     recipe, system = load_run(run, teacher=teacher)
-    found = read_split(data, split, recipe.split_by)
-    samples, problems = drop_unreadable(found, console.progress_bar("files"))
+    listed = read_split(data, split, recipe.split_by)
+    samples, problems = drop_unreadable(listed, console.progress_bar("files"))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     system.to(device_for(accelerator))
@@ -148,7 +157,7 @@ def crossvalidate_command(
 ) -> None:
     """Train and score on folds inside the training images; the val split stays untouched."""
     from ckd.train.fitting.crossvalidate import crossvalidate, summary_text
-    from ckd.train.fitting.fit import FitOptions
+    from ckd.train.fitting.options import FitOptions
     from ckd.train.recipes.catalogue import find_recipe
     from ckd.train.recipes.text import with_overrides
 

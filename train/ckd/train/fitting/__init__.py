@@ -1,1 +1,1 @@
-"""Training itself: stages, the run folder, and what happens around the epochs."""
+"""Training: the plan of a run, its folder, and one stage after the other."""

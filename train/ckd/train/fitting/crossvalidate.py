@@ -1,6 +1,6 @@
-"""Train and score a recipe on each fold of the training images, to choose settings by.
+"""Train and score a recipe on each fold of the training images, so that settings can be compared.
 
-The validation and test images stay out of it. A folder holds:
+The validation and test images are not used. A folder holds:
 
     fold<k>/                the run that was trained on everything but fold k
     fold<k>/evaluation/     its scores on fold k (`ckd.train.evaluation.evaluate`)
@@ -9,30 +9,30 @@ The validation and test images stay out of it. A folder holds:
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
+from ckd.console import Progress
 from ckd.contract.errors import UsageError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
+from ckd.scores.metrics import mean_and_deviation
 from ckd.train.evaluation.evaluate import evaluate
 from ckd.train.evaluation.summary import Views
 from ckd.train.feeding.dataset import drop_unreadable
-from ckd.train.fitting.fit import FitOptions, fit
+from ckd.train.fitting.fit import fit
+from ckd.train.fitting.identity import identity
 from ckd.train.fitting.machine import device_for
-from ckd.train.fitting.run_folder import identity, load_data
+from ckd.train.fitting.options import FitOptions
+from ckd.train.fitting.run_folder import load_data
 from ckd.train.networks.pretrained import Weights
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.text import load_recipe
 
 _VIEWS: Views = "1"
-
-#: Called with the number of folds done and of those asked for.
-Progress = Callable[[int, int], None]
 
 
 def crossvalidate(
@@ -48,24 +48,24 @@ def crossvalidate(
     """Train and score each fold, and return what `summary.json` holds.
 
     Finished folds are not repeated and an unfinished one goes on from its last epoch, so the call
-    may be interrupted and made again; with ``only`` the folds can be shared out among machines.
-    Where a stage keeps its best epoch (``select="best"``), fold k chose it: its scores are
-    flattered by that, and the summary names such stages.
+    may be interrupted and repeated; with ``only`` the folds can be shared out among machines.
+    Where a stage keeps its best epoch (``select="best"``), fold k chose that epoch, which makes the
+    fold's scores too good; the summary names such stages.
 
     Args:
         recipe: to judge.
-        data: of which the training images are used.
-        out: created if missing.
+        data: folder of the data set, of which the training images are used.
+        out: folder of the folds, created if missing.
         options: ``fold`` is set here; all stages are trained, in one process.
         folds: to cut the training images into, at least 2.
         only: numbers of the folds to work on now, from 0; all by default.
-        progress: told after each fold.
+        progress: called after each fold.
 
     Raises:
         InputError: the data set lacks what a stage needs.
         UsageError: numbers that do not fit, or ``out`` holds folds of other settings or data.
     """
-    wanted = _wanted(options, folds, only)
+    numbers = _numbers(options, folds, only)
     train_set, _ = drop_unreadable(read_split(data, "train", recipe.split_by))
     try:
         held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
@@ -75,18 +75,18 @@ def crossvalidate(
     def is_finished(k: int) -> bool:
         return _is_finished(out / f"fold{k}", recipe, options.weights, held_out[k])
 
-    # All are looked at before hours are spent: folds of other settings cannot be summarised.
-    repeated = wanted if options.fresh else []
+    # All folds are checked before hours are spent: those of other settings cannot be summarised.
+    repeated = numbers if options.fresh else []
     finished = [k for k in range(folds) if k not in repeated and is_finished(k)]
-    for done, k in enumerate(wanted, 1):
+    for done, k in enumerate(numbers, 1):
         if k not in finished:
             folder = out / f"fold{k}"
             system = fit(recipe, data, folder, replace(options, fold=(k, folds)))
             system.to(device_for(options.accelerator))
             evaluate(recipe, system, held_out[k], folder / "evaluation", views=_VIEWS)
         if progress is not None:
-            progress(done, len(wanted))
-    # Asked anew: other machines may have finished theirs meanwhile.
+            progress(done, len(numbers))
+    # Checked again: other machines may have finished theirs meanwhile.
     scores = {k: _figures(out / f"fold{k}") for k in range(folds) if is_finished(k)}
     summary = {
         "recipe": recipe.name,
@@ -125,11 +125,11 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list[int]:
+def _numbers(options: FitOptions, folds: int, only: Sequence[int] | None) -> list[int]:
     if folds < 2:
         raise UsageError(f"{folds} folds leave nothing to train on; give at least 2")
-    wanted = sorted(set(range(folds) if only is None else only))
-    if unknown := [k for k in wanted if k not in range(folds)]:
+    numbers = sorted(set(range(folds) if only is None else only))
+    if unknown := [k for k in numbers if k not in range(folds)]:
         raise UsageError(f"no fold {unknown[0]}; {folds} folds are numbered 0 to {folds - 1}")
     if options.stage != "all":
         raise UsageError(f"cross-validation trains all stages, not only {options.stage}")
@@ -138,18 +138,18 @@ def _wanted(options: FitOptions, folds: int, only: Sequence[int] | None) -> list
             f"cross-validation runs in one process, not on {options.devices} devices; "
             "share the folds out with --only instead"
         )
-    return wanted
+    return numbers
 
 
 def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: SampleSet) -> bool:
     """Whether the fold was trained and scored as asked.
 
     Raises:
-        UsageError: it was, but by other settings or on other images.
+        UsageError: it was, but with other settings or on other images.
     """
     evaluation = folder / "evaluation"
     if not (evaluation / "scores.json").exists():
-        return False  # `fit` compares the settings of what it goes on with
+        return False  # `fit` compares the settings of an unfinished fold
     with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     differs = {
@@ -157,16 +157,16 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
         "starting weights": load_data(folder)["weights"] != identity(weights),
         "images": ids != [sample.id for sample in held_out.samples],
     }
-    if other := [what for what, it_does in differs.items() if it_does]:
+    if names := [name for name, is_other in differs.items() if is_other]:
         raise UsageError(
-            f"{folder} holds a fold of other {other[0]}; name another folder with --out, "
+            f"{folder} holds a fold of other {names[0]}; name another folder with --out, "
             "or start over with --fresh"
         )
     return True
 
 
 def _figures(folder: Path) -> dict[str, float | None]:
-    """What is compared between recipes; None where a fold's images do not define it."""
+    """Figures that recipes are compared by; None where a fold's images do not define one."""
     scores = json.loads((folder / "evaluation" / "scores.json").read_text())
     figures: dict[str, float | None] = {"num_images": scores["num_images"]}
     for kind, masks in scores["segmentation"].items():
@@ -179,10 +179,13 @@ def _figures(folder: Path) -> dict[str, float | None]:
 
 
 def _mean_and_std(per_fold: Sequence[dict[str, float | None]]) -> dict[str, Any]:
-    """Over the folds that define a figure; the deviation is that of a sample (n - 1)."""
+    """Of each figure, over the folds that define it."""
     names = dict.fromkeys(name for fold in per_fold for name in fold if name != "num_images")
-    known = {name: [v for f in per_fold if (v := f.get(name)) is not None] for name in names}
+    figures = {
+        name: mean_and_deviation([v for fold in per_fold if (v := fold.get(name)) is not None])
+        for name in names
+    }
     return {
-        "mean": {name: fmean(v) if v else None for name, v in known.items()},
-        "std": {name: stdev(v) if len(v) > 1 else None for name, v in known.items()},
+        "mean": {name: mean for name, (mean, _) in figures.items()},
+        "std": {name: deviation for name, (_, deviation) in figures.items()},
     }

@@ -1,4 +1,4 @@
-"""What a training runs on."""
+"""The processor that a training runs on."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Accelerator = Literal["auto", "cpu", "gpu"]
 
 
 def device_for(accelerator: Accelerator, devices: int = 1) -> str:
-    """PyTorch's name of the processor; `EnvironmentUnusable` if GPUs are asked for in vain."""
+    """PyTorch's name of the processor; `EnvironmentUnusable` if there are too few GPUs."""
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "gpu" and num_gpus == 0:
         raise EnvironmentUnusable(

@@ -1,9 +1,10 @@
-"""One stage of training as a Lightning module: what is trained, on what loss, judged by what.
+"""One stage of training as a Lightning module: its losses, batches, optimiser and validation.
 
-Everything upstream of the stage's nodes is frozen: no gradient, evaluation mode, and a digest of
-its weights and running statistics is compared at the end.
+All networks but the stage's own are frozen: they get no gradient and stay in evaluation mode, and a
+digest of their weights and running statistics is compared at the end.
 """
 
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,11 +15,11 @@ from torch.utils.data import DataLoader
 
 from ckd.contract.errors import GateFailed, InputError
 from ckd.data.samples import SampleSet
-from ckd.scores.images import ImageScore, binary_label_loss, label_loss, label_scores, mask_scores
+from ckd.scores.images import ImageScore
 from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
+from ckd.train.fitting.figures import Figures, stage_figures
 from ckd.train.fitting.schedules import learning_rate_factor
-from ckd.train.losses.classification import class_weights, positive_weights
 from ckd.train.losses.term import ClassCounts
 from ckd.train.networks.pretrained import Pretrained
 from ckd.train.recipes.recipe import Recipe, Stage
@@ -33,9 +34,12 @@ class StageModule(pl.LightningModule):
         stage: to train.
         system: all networks; changed in place.
         train_set: samples with what the stage's target needs.
-        val_set: to score after every epoch, or None to train blind; so is a stage that trains
-            nothing that could be scored, such as a self-supervised head.
+        val_set: to score after every epoch, or None to train blind. A stage that trains nothing
+            that could be scored, such as a self-supervised head, is trained blind in any case.
         num_workers: processes that load images.
+
+    Attributes:
+        figures: gives what is logged of the validation images' scores; may be replaced.
     """
 
     def __init__(
@@ -54,6 +58,13 @@ class StageModule(pl.LightningModule):
         self.val_set = val_set if self.judged.names() else None
         self.num_workers = num_workers
         self.classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
+        self.figures: Figures = partial(
+            stage_figures,
+            system=system,
+            judged=self.judged,
+            tasks=recipe.tasks,
+            classes=self.classes,
+        )
         for name, network in system.networks.items():
             network.requires_grad_(name in stage.nodes)
         self.frozen_digest = system.digest(self._frozen_names())
@@ -72,18 +83,18 @@ class StageModule(pl.LightningModule):
             raise GateFailed(f"stage {self.stage.name}: a frozen network was changed")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The class names go with the weights: without their order logits mean nothing."""
+        """Keep the class names with the weights: their order says what the logits mean."""
         checkpoint["labels"] = list(self.system.labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise `InputError` if the weights are of other class names, or of these in another order.
 
-        Older checkpoints hold none; their run folder's `data.json` does.
+        Older checkpoints hold no class names; their run folder's `data.json` does.
         """
         ours = list(self.system.labels)
-        if (found := checkpoint.get("labels", ours)) != ours:
+        if (labels := checkpoint.get("labels", ours)) != ours:
             raise InputError(
-                f"stage {self.stage.name}: the checkpoint is of {', '.join(found)}, expected "
+                f"stage {self.stage.name}: the checkpoint is of {', '.join(labels)}, expected "
                 f"{', '.join(ours)}; train anew with --fresh"
             )
 
@@ -108,17 +119,18 @@ class StageModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set modes, and seed dropout by epoch and process so that a resumed run repeats itself."""
-        self.train()  # Lightning keeps whatever mode it finds
+        self.train()  # Lightning does not change the mode
         torch.manual_seed(
             (self.recipe.seed * 1_000_003 + self.current_epoch) * 1_009 + self.global_rank
         )
 
-    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """Score this process's share of the validation images."""
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> dict[str, Tensor]:
+        """Score this process's share of the validation images, and give callbacks the tensors."""
         assert self.val_set is not None
         tensors = self.system(batch["image"], self.judged.names())
         samples = [self.val_set.samples[int(i)] for i in batch["index"]]
         self._scores += score_batch(self.system, tensors, samples, self.judged)
+        return dict(tensors)
 
     def on_validation_epoch_end(self) -> None:
         """Gather all processes' scores, so that every process logs the same figures."""
@@ -127,13 +139,13 @@ class StageModule(pl.LightningModule):
             shares: list[list[ImageScore]] = [[] for _ in range(dist.get_world_size())]
             dist.all_gather_object(shares, scores)
             scores = [score for share in shares for score in share]
-        for name, value in self._figures(scores).items():
+        for name, value in self.figures(scores).items():
             self.log(
                 f"val/{name}", value, prog_bar=name == self.stage.monitor, rank_zero_only=False
             )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """This epoch's batches; Lightning asks anew every epoch."""
+        """This epoch's batches; Lightning calls this before every epoch."""
         stage = self.stage
         views = TrainingViews(
             self.train_set, stage.augmentation, self.recipe.image_size, self.recipe.seed,
@@ -154,7 +166,7 @@ class StageModule(pl.LightningModule):
         return DataLoader(images, batch_size=16, sampler=mine)
 
     def configure_optimizers(self) -> Any:
-        """Two groups (encoders, the rest), and the schedule where it goes by steps."""
+        """Two parameter groups (encoders, the rest), and the schedule if it goes by steps."""
         stage = self.stage
         trained = [self.system.networks[name] for name in stage.nodes]
         encoder = [
@@ -185,28 +197,6 @@ class StageModule(pl.LightningModule):
             f"train/{name}", loss, on_epoch=True, on_step=False, prog_bar=name == "loss",
             batch_size=len(batch["image"]), sync_dist=True,
         )  # fmt: skip
-
-    def _figures(self, scores: list[ImageScore]) -> dict[str, float]:
-        figures: dict[str, float] = {}
-        outputs = self.judged
-        masks = mask_scores(scores, "coarse" if outputs.mask_logits is None else "fine")
-        if masks is not None:
-            figures["jaccard"] = masks.jaccard
-            figures["dice"] = masks.dice
-            figures["pixel_accuracy"] = masks.accuracy
-        labels = label_scores(self.system, scores, self.recipe.tasks)
-        if labels is not None:
-            figures["mean_auc"] = labels.mean_auc
-            figures["accuracy"] = labels.accuracy
-            figures["balanced_accuracy"] = labels.balanced_accuracy
-            figures["label_loss"] = (
-                label_loss(scores, class_weights(self.classes.per_label))
-                if outputs.exclusive
-                else binary_label_loss(scores, positive_weights(self.classes))
-            )
-        if masks is not None and labels is not None:
-            figures["jaccard_and_auc"] = (masks.jaccard + labels.mean_auc) / 2
-        return figures
 
     def _frozen_names(self) -> set[str]:
         return set(self.system.networks) - set(self.stage.nodes)

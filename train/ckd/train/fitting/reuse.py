@@ -1,137 +1,130 @@
 """Finished stages of another run, so that what several runs share is trained once.
 
-A teacher that several students learn from, or CKDNet's coarse network under several classifiers.
+Examples are a teacher that several students learn from, and CKDNet's coarse network under several
+classifiers.
 """
 
-import shutil
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ckd.console.progress import is_first_process, say
-from ckd.contract.errors import InputError
-from ckd.train.fitting.run_folder import load_data
+from ckd.train.fitting.run_folder import RunFolder, load_data, recipe_of
+from ckd.train.fitting.stage_folder import StageFolder
 from ckd.train.networks.pretrained import Weights
 from ckd.train.recipes.recipe import Recipe, Stage
-from ckd.train.recipes.text import load_recipe
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import deployed
 
-#: What of a stage's folder is taken over.
-_KEPT = ("weights.pt", "rests_on.txt", "logs")
-_SHARED = ("image_size", "precision", "tasks")  # what recipes say of all their stages
+_SHARED = ("image_size", "precision", "tasks")  # settings that apply to all stages of a recipe
 _DATA = {"labels": "labels", "digest": "training images", "weights": "starting weights"}
 
 
-class Reuse:
-    """A run whose stages may stand for those of ``recipe``.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A stage of another run, and what speaks against taking it.
 
-    A stage may if nothing differs of what shaped its weights: its settings, the images, the
+    Attributes:
+        source: its folder.
+        difference: in what it was trained otherwise, None if in nothing.
+        is_done: whether it is finished.
+        rests_on: text that says what it was trained on top of.
+        damage: why its weights cannot be read, None if they can or were not looked at.
+    """
+
+    source: StageFolder
+    difference: str | None = None
+    is_done: bool = True
+    rests_on: str | None = None
+    damage: str | None = None
+
+    def flaw(self) -> str | None:
+        """Why the stage cannot be taken whatever it shall rest on, None if nothing is wrong."""
+        return self.difference or (None if self.is_done else "it is not finished there")
+
+    def obstacle(self, ground: str) -> str | None:
+        """Why the stage cannot be taken, None if it can.
+
+        Args:
+            ground: text that says what it shall rest on (`ckd.train.fitting.identity.ground_of`).
+        """
+        if (flaw := self.flaw()) is not None:
+            return flaw
+        if self.rests_on != ground:
+            return "it rests on other weights, or was chosen by other validation images"
+        return self.damage
+
+
+def offers(
+    run: Path, recipe: Recipe, description: Mapping[str, Any], system: System, weights: Weights
+) -> dict[str, Offer]:
+    """By stage of ``recipe``, the stage of the same name in the run.
+
+    A stage may be taken if nothing differs that shaped its weights: its settings, the images, the
     starting weights, the networks that it runs and how they start, the trained networks that it
-    rests on, and the seed. Students of several seeds may share a teacher though: the seed may
-    differ where a stage trains nothing that is deployed.
+    rests on, and the seed. The seed may differ where a stage trains nothing that is deployed, so
+    that students of several seeds can share a teacher.
 
     Args:
         run: folder of the other run, which need not be finished.
         recipe: to be trained.
-        data: what `describe` in `run_folder` says of the images and the starting weights.
+        description: of images and starting weights (`ckd.train.fitting.identity.describe`).
         system: of the recipe, as built from its seed and ``weights``, not yet trained.
         weights: that the encoders start from.
 
     Raises:
         InputError: ``run`` is no run folder, or damaged.
     """
+    other, data = recipe_of(run, "name one with --reuse"), load_data(run)
+    general = [_differs(name, other, recipe) for name in _SHARED]
+    general += [
+        f"the {what} are others" for key, what in _DATA.items() if data.get(key) != description[key]
+    ]
+    their_networks = dict[str, str]()
+    if not any(general):
+        # From the same seed, so that equal networks have equal weights.
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(recipe.seed)
+            built = other.system.build(system.labels, other.tasks, other.image_size, weights)
+        their_networks = _likeness(built)
+    our_networks = _likeness(system)
+    seed = _differs("seed", other, recipe)
+    deployed_names = set(deployed(system).networks)
 
-    def __init__(
-        self, run: Path, recipe: Recipe, data: Mapping[str, Any], system: System, weights: Weights
-    ) -> None:
-        if not (run / "recipe.json").is_file():
-            raise InputError(f"{run}: not a run folder (no recipe.json); name one with --reuse")
-        self.run = run
-        other, there = load_recipe(run / "recipe.json"), load_data(run)
-        general = [_differs(name, other, recipe) for name in _SHARED]
-        general += [
-            f"the {what} are others" for key, what in _DATA.items() if there.get(key) != data[key]
+    def offer(stage: Stage) -> Offer:
+        names = {node.name for node in system.needed(stage.tensors())} | set(stage.nodes)
+        reasons = [
+            *general,
+            seed if deployed_names & set(stage.nodes) else None,
+            *_stage_differs(next((s for s in other.stages if s.name == stage.name), None), stage),
+            *(
+                f"the network {name} is another"
+                for name in names
+                if their_networks.get(name) != our_networks[name]
+            ),
         ]
-        networks = dict[str, str]()
-        if not any(general):
-            # From the same seed, so that equal networks have equal weights.
-            with torch.random.fork_rng(devices=()):
-                torch.manual_seed(recipe.seed)
-                built = other.system.build(system.labels, other.tasks, other.image_size, weights)
-            networks = _likeness(built)
-        here = _likeness(system)
-        seed = _differs("seed", other, recipe)
-        answering = set(deployed(system).networks)
-        self._obstacles: dict[str, str | None] = {}
-        for stage in recipe.stages:
-            trained = next((s for s in other.stages if s.name == stage.name), None)
-            nodes = {node.name for node in system.needed(stage.tensors())} | set(stage.nodes)
-            reasons = [
-                *general,
-                seed if answering & set(stage.nodes) else None,
-                *_stage_differs(trained, stage),
-                *(f"the network {n} is another" for n in nodes if networks.get(n) != here[n]),
-            ]
-            self._obstacles[stage.name] = next((reason for reason in reasons if reason), None)
+        difference = next((reason for reason in reasons if reason), None)
+        source = RunFolder(run).stage(stage)
+        damage = source.damage() if difference is None and source.is_done else None
+        return Offer(source, difference, source.is_done, source.rests_on, damage)
 
-    def obstacle(self, stage: Stage, ground: str) -> str | None:
-        """Why the stage cannot be taken, None if it can; arguments are those of `take`."""
-        source = self.run / stage.name
-        if found := self._obstacles[stage.name]:
-            return found
-        if not (source / "weights.pt").exists():
-            return "it is not finished there"
-        rests_on = source / "rests_on.txt"
-        if not rests_on.exists() or rests_on.read_bytes() != ground.encode():
-            return "it rests on other weights, or was chosen by other validation images"
-        try:
-            torch.load(source / "weights.pt", map_location="cpu", weights_only=True)
-        except Exception:  # PyTorch's reader raises whatever the bytes lead to
-            return f"{source / 'weights.pt'} is damaged"
+    return {stage.name: offer(stage) for stage in recipe.stages}
+
+
+def _stage_differs(theirs: Stage | None, ours: Stage) -> list[str | None]:
+    if theirs is None:
+        return [f"there is no stage {ours.name} there"]
+    return [_differs(setting.name, theirs, ours) for setting in fields(Stage)]
+
+
+def _differs(name: str, theirs: Recipe | Stage, ours: Recipe | Stage) -> str | None:
+    their_value, our_value = getattr(theirs, name), getattr(ours, name)
+    if their_value == our_value:
         return None
-
-    def take(self, stage: Stage, folder: Path, ground: str) -> str | None:
-        """Copy the finished stage into ``folder``, or say why it cannot be.
-
-        Args:
-            stage: of the recipe.
-            folder: of the stage, not there yet.
-            ground: what it rests on, see `ckd.train.fitting.run_folder.ground_of`.
-        """
-        source = self.run / stage.name
-        if obstacle := self.obstacle(stage, ground):
-            return obstacle
-        if is_first_process():
-            partial = folder.with_name(f"{folder.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for name in _KEPT:
-                if (source / name).is_dir():
-                    shutil.copytree(source / name, partial / name)
-                elif (source / name).exists():
-                    shutil.copy2(source / name, partial / name)
-            (partial / "reused_from.txt").write_text(f"{source.resolve()}\n")
-            partial.replace(folder)  # whole, or not there
-        say(f"{stage.name}: taken from {source}")
-        return None
-
-
-def _stage_differs(there: Stage | None, here: Stage) -> list[str | None]:
-    if there is None:
-        return [f"there is no stage {here.name} there"]
-    return [_differs(setting.name, there, here) for setting in fields(Stage)]
-
-
-def _differs(name: str, there: Recipe | Stage, here: Recipe | Stage) -> str | None:
-    theirs, ours = getattr(there, name), getattr(here, name)
-    if theirs == ours:
-        return None
-    values = f" ({theirs} there, {ours} here)"
+    values = f" ({their_value} there, {our_value} here)"
     return f"{name} differs{values if len(values) < 60 else ''}"
 
 
@@ -145,7 +138,7 @@ def _likeness(system: System) -> dict[str, str]:
 
 
 def _settings(network: nn.Module) -> str:
-    """What modules are told beside their weights, such as a rate of dropout, a kernel's stride."""
+    """Settings of modules beside their weights, such as a rate of dropout or a kernel's stride."""
     lines = []
     for name, module in network.named_modules():
         plain = {

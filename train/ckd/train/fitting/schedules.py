@@ -12,7 +12,7 @@ from ckd.train.recipes.recipe import LOWER_IS_BETTER, Schedule
 
 
 def learning_rate_factor(schedule: Schedule, step: int, total: int, lr: float) -> float:
-    """Factor on the learning rate at ``step`` of ``total`` for the kinds that go by steps."""
+    """Factor on the learning rate ``lr`` at ``step`` of ``total``, for kinds that go by steps."""
     if schedule.kind == "poly":
         return float(max(1.0 - step / max(1, total), 0.0) ** schedule.exponent)
     if schedule.kind == "step":
@@ -26,11 +26,11 @@ def learning_rate_factor(schedule: Schedule, step: int, total: int, lr: float) -
 
 
 class Plateau(pl.Callback):
-    """Lower the learning rate when validation stops improving, as CKDNet's two later stages do.
+    """Lowers the learning rate when validation stops improving, as CKDNet's two later stages do.
 
-    Its classifier's counter of bad epochs is not reset by an improvement (``cumulative``); its fine
-    segmentation goes back to the best weights, with the optimiser as it was at the first bad epoch
-    (``reload_best``). `torch.optim.lr_scheduler.ReduceLROnPlateau` can do neither.
+    In CKDNet's classifier an improvement does not reset the counter of bad epochs (``cumulative``);
+    its fine segmentation goes back to the best weights, with the optimiser as it was at the first
+    bad epoch (``reload_best``). `torch.optim.lr_scheduler.ReduceLROnPlateau` can do neither.
     """
 
     def __init__(self, schedule: Schedule, monitor: str, nodes: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class Plateau(pl.Callback):
         self.optimizer_before: dict[str, Any] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count this epoch as good or bad, and act when there were too many bad ones."""
+        """Count this epoch as good or bad, and lower the rate after too many bad ones."""
         if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
             return
         score = float(trainer.callback_metrics[self.monitor])
@@ -63,17 +63,17 @@ class Plateau(pl.Callback):
             self._step(pl_module, optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on as if never interrupted."""
+        """State from which a resumed run goes on as if never interrupted."""
         keys = ("best", "num_bad", "best_weights", "optimizer_before")
         return {key: getattr(self, key) for key in keys}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where `state_dict` left off."""
+        """Go on from `state_dict`."""
         for key, value in state_dict.items():
             setattr(self, key, value)
 
     def _trained_state(self, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Of the networks that learn only: the frozen ones are large and never change."""
+        """State of the trained networks only: the frozen ones are large and do not change."""
         state = pl_module.state_dict()
         return {k: v.clone() for k, v in state.items() if k.startswith(self.prefixes)}
 

@@ -1,9 +1,9 @@
 """Which images a recipe's stages are trained and watched on, and whether they are enough."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ckd.console.progress import say
+from ckd.console import Bars, say
 from ckd.contract.errors import InputError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
@@ -11,22 +11,14 @@ from ckd.data.samples import SampleSet, Split
 from ckd.train.feeding.dataset import drop_unreadable
 from ckd.train.recipes.recipe import Recipe, Stage
 
-#: Begins a progress bar of the name given; what it returns is told (done, total).
-Bars = Callable[[str], Callable[[int, int], None]]
-
-
-def no_bars(what: str) -> Callable[[int, int], None]:
-    """`Bars` that show nothing."""
-    return lambda done, total: None
-
 
 def read_data(
-    recipe: Recipe, wanted: Sequence[Stage], data: Path, fold: tuple[int, int] | None, bars: Bars
+    recipe: Recipe, stages: Sequence[Stage], data: Path, fold: tuple[int, int] | None, bars: Bars
 ) -> tuple[SampleSet, SampleSet | None]:
-    """Training images, and those to watch the training on, if any stage does.
+    """Training images of ``stages``, and those to watch the training on, if any stage does.
 
-    All are read once; what cannot be is left out, and said. Inside a ``fold`` both are training
-    images.
+    All are read once; images that cannot be read are left out and named on stderr. Inside a
+    ``fold`` both are training images.
 
     Raises:
         InputError: there are no images with what a stage needs.
@@ -35,9 +27,9 @@ def read_data(
     val_set = None
     if fold is not None:
         train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
-    elif any(stage.select == "best" for stage in wanted):
+    elif any(stage.select == "best" for stage in stages):
         val_set = _readable(data, "val", recipe, bars)
-    for stage in wanted:
+    for stage in stages:
         for samples in (train_set, val_set if stage.select == "best" else None):
             if samples is not None and not len(for_stage(samples, stage)):
                 raise InputError(
@@ -51,28 +43,30 @@ def read_data(
 def check_shares(
     stages: Sequence[Stage], train_set: SampleSet, val_set: SampleSet | None, devices: int
 ) -> None:
-    """Every process needs two training images (batch normalisation) and one to score.
+    """Make sure that each process gets two training images and one to score.
+
+    Batch normalisation needs the two.
 
     Raises:
-        InputError: they are too few.
+        InputError: the images are too few.
     """
     for stage in stages:
         num_train = len(for_stage(train_set, stage))
-        # A stage that keeps its last epoch does without; in a fold all stages are scored.
+        # A stage that keeps its last epoch is not validated; in a fold all stages are scored.
         scored = val_set is not None and (stage.select == "best" or val_set.split == "train")
         num_val = len(for_stage(val_set, stage)) if val_set is not None and scored else None
         if num_train < 2 * devices or (num_val is not None and num_val < devices):
-            found = f"{num_train} training" + (f" and {num_val} validation" if scored else "")
+            counts = f"{num_train} training" + (f" and {num_val} validation" if scored else "")
             raise InputError(
-                f"stage {stage.name}: {found} images are too few for {devices} "
+                f"stage {stage.name}: {counts} images are too few for {devices} "
                 f"process{'es' if devices > 1 else ''}; expected 2 training images and, where it "
                 "is validated, 1 validation image for each"
             )
 
 
 def _readable(data: Path, split: Split, recipe: Recipe, bars: Bars) -> SampleSet:
-    found = read_split(data, split, recipe.split_by)
-    samples, problems = drop_unreadable(found, bars(f"{split} files"))
+    listed = read_split(data, split, recipe.split_by)
+    samples, problems = drop_unreadable(listed, bars(f"{split} files"))
     for problem in problems:
         say(f"left out: {problem}")
     return samples

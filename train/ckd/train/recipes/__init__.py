@@ -1,1 +1,1 @@
-"""Recipes: functions that return a full training run and say what it should give."""
+"""Recipes: functions that return a full training run; their docstrings say what it reaches."""

@@ -1,4 +1,4 @@
-"""Recipes: functions that return a full training run and say what it should give.
+"""All recipes by name.
 
 A user's own recipe is a JSON file as saved in every run folder; `--recipe FILE` takes it.
 """
@@ -39,7 +39,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def find_recipe(name_or_file: str) -> Recipe:
-    """A recipe by name, or from a JSON file; `UsageError` lists the names there are."""
+    """A recipe by name, or from a JSON file; `UsageError` lists the known names."""
     if name_or_file in RECIPES:
         return RECIPES[name_or_file]()
     path = Path(name_or_file)

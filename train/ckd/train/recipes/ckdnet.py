@@ -12,12 +12,13 @@ def ckdnet_r101() -> Recipe:
     """CKDNet as published: three ResNet101, 224 px, 260 M parameters, 70 GMAC.
 
     The authors report on ISIC 2017 test (600 images): Jaccard 0.800 with 6-view, mean AUC 0.932
-    with 5-view averaging (0.886 from a single view), after 23 min + 21 h + 5.5 h on a P100. Not
-    yet repeated here. Where paper and code differ this follows the code, and for the classifier's
-    encoder the log of the published run (learning rate 1e-5). Departures: masks are cut at half
-    coverage and crops keep the photograph's axes (``mask_rule``, ``official_crop_axes`` go back),
-    crops are not turned by a further 10 degrees, and validation scores are means over images at
-    their own size, not over batches at the network's.
+    with 5-view averaging (0.886 from a single view), after 23 min + 21 h + 5.5 h on a P100. This
+    has not been repeated here. Where paper and code differ this recipe follows the code, and for
+    the classifier's encoder the log of the published run (learning rate 1e-5). It departs from them
+    in four points: masks are cut at half coverage and crops keep the photograph's axes (set
+    ``mask_rule`` and ``official_crop_axes`` for the authors' way), crops are not turned by a
+    further 10 degrees, and validation scores are means over images at their own size, not over
+    batches at the network's size.
     """
     segment = Augmentation()
     classify = Augmentation(
@@ -73,9 +74,9 @@ def ckdnet_r101() -> Recipe:
 def ckdnet_mobile() -> Recipe:
     """CKDNet on MobileNetV2 at 192 px, 7.1 M parameters, 1.1 GMAC: the embedded bundle's recipe.
 
-    Trains in about an hour and a half on two CPU cores. Regularised for other cameras: strong
-    colour and geometry augmentation, averaged weights, a fixed number of epochs instead of the
-    best epoch on a small validation set. What it reached is in the embedded bundle's model card.
+    It trains in about an hour and a half on two CPU cores. It is regularised for other cameras:
+    strong colour and geometry augmentation, averaged weights, a fixed number of epochs instead of
+    the best epoch on a small validation set. Its scores are in the embedded bundle's model card.
     """
     schedule = Schedule(kind="cosine", floor=1e-6)
     segment = Augmentation(colour="strong", shift=(0.08, 0.08), border="reflect")
@@ -128,7 +129,7 @@ def ckdnet_mobile() -> Recipe:
                 nodes=("seg_encoder", "seg_decoder"),
                 losses=(MaskLoss(output="mask_logits"),),
                 epochs=10,
-                # Reflected lesions had taught it to look for lesions along the edges.
+                # With reflected borders it learnt to look for lesions along the edges.
                 augmentation=replace(segment, border="black"),
             ),
         ),
@@ -136,7 +137,10 @@ def ckdnet_mobile() -> Recipe:
 
 
 def ckdnet_tiny() -> Recipe:
-    """A smoke run on generated images: 64 px, MobileNetV2, seconds on a laptop. Not for release."""
+    """A smoke test on generated images, not for release: 64 px, MobileNetV2.
+
+    It takes seconds on a laptop.
+    """
     schedule = Schedule(kind="cosine")
     mobile = ckdnet_mobile()
     stages = tuple(

@@ -7,15 +7,18 @@ from ckd.train.systems.clnet import ClNet
 
 
 def clnet() -> Recipe:
-    """CLNet, design by us after the paper: ResNet50 and ResUNet, 90.5 M parameters, 21 GMAC.
+    """CLNet, designed by us after the paper: ResNet50 and ResUNet, 90.5 M parameters, 21 GMAC.
 
-    What it reaches is no reproduction: the authors published no code, and the paper says nothing of
-    levels, widths, batch size, loss weights or how an epoch is chosen. From the paper: optimiser,
-    schedule, 200 epochs, flips alone, and the kinds of losses. By us: batches of 16, losses of
-    equal weight, ImageNet weights for both encoders, the epoch with the best mean of Jaccard and
-    mean AUC. The authors report a mean AUC of 0.897 with ResNet50 and the plain U-Net on ISIC 2017
-    test, 0.885 with Inception V3 and the plain U-Net. Not trained here yet. The latter (82.5 M
-    parameters, 65 GMAC) is --set system.cls_backbone=inception_v3 --set system.seg_backbone=unet.
+    Its scores are no reproduction: the authors published no code, and the paper does not give
+    levels, widths, batch size, loss weights or how an epoch is chosen. The optimiser, the schedule,
+    200 epochs, flips as the only augmentation and the kinds of losses are from the paper. Batches
+    of 16, losses of equal weight, ImageNet weights for both encoders and the epoch with the best
+    mean of Jaccard and mean AUC are our choices.
+
+    The authors report on ISIC 2017 test a mean AUC of 0.897 with ResNet50 and the plain U-Net, and
+    0.885 with Inception V3 and the plain U-Net. It has not been trained here yet. The latter
+    (82.5 M parameters, 65 GMAC) is --set system.cls_backbone=inception_v3
+    --set system.seg_backbone=unet.
     """
     return Recipe(
         name="clnet",

@@ -20,18 +20,19 @@ from ckd.train.systems.rewrite import TEACHER
 
 
 def ckdnet_mobile_distilled() -> Recipe:
-    """The shapes of ckdnet-mobile, taught by a CKDNet of twice its widths (9.2 M, 2.5 GMAC).
+    """ckdnet-mobile, taught by a CKDNet of twice its widths (9.2 M parameters, 2.5 GMAC).
 
-    The teacher's three networks are trained like the student's. Then each of the student's learns
-    from the truth and from the teacher's: masks and where to look (gates), diagnoses, how images
-    relate to each other and where to look (means), fine masks. The weights of these terms are
-    guesses that keep each of the size of the loss of the truth. Trained once, on ISIC 2017, it
-    outlined as well as ckdnet-mobile and diagnosed no better; figures in benchmarks/results.
+    The teacher's three networks are trained like the student's. Then each network of the student
+    learns from the truth and from its counterpart in the teacher: the coarse network from masks and
+    attention (gates), the classifier from diagnoses, relations between images and attention
+    (means), the fine network from fine masks. The weights of these terms are guesses that make each
+    term about as large as the loss of the truth. Trained once, on ISIC 2017, it outlined as well as
+    ckdnet-mobile and diagnosed no better; the figures are in benchmarks/results.
     """
     mobile = ckdnet_mobile()
     student = mobile.system
     assert isinstance(student, CkdNet)
-    # Twice the widths on the same encoders; a GPU can train one on ResNet101.
+    # Twice the widths on the same encoders. A GPU can train a teacher on ResNet101.
     wide = replace(
         student,
         rootseg_width=96,

@@ -1,4 +1,4 @@
-"""A training run as typed data. Defaults are CKDNet's; a recipe changes what it must.
+"""A training run as typed data. The defaults are those of CKDNet.
 
 Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed copy, which is
 validated like the original and saved beside the results.
@@ -29,22 +29,26 @@ _MONITORS = {
     "mask": ("jaccard", "pixel_accuracy"),
     "label": ("mean_auc", "accuracy", "balanced_accuracy", "label_loss"),
 }
-#: What scores a stage that trains both: the mean of the two headline figures.
+#: Figure for stages that train both masks and labels: mean of Jaccard and mean AUC.
 _JOINT_MONITOR = "jaccard_and_auc"
-#: Figures of validation that are better when they are lower.
+#: Figures of validation for which lower is better.
 LOWER_IS_BETTER = ("label_loss",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How the learning rate moves.
+    """How the learning rate changes over time.
 
-    plateau: times ``factor`` after ``patience`` epochs without improvement, not below ``floor``.
-    ``cumulative`` counts bad epochs without forgetting them at an improvement, as CKDNet's
-    classifier does; ``reload_best`` goes back to the best weights at each step, as its fine
-    segmentation does. cosine: linear warm-up over ``warmup`` of all steps, then a half cosine
-    down to ``floor``. poly: times (1 - step / steps) ** ``exponent``. step: times ``factor`` at
-    each of ``milestones``, which are shares of all steps.
+    Attributes:
+        kind: "constant"; "plateau": the rate is multiplied by ``factor`` after ``patience`` epochs
+            without improvement, but not below ``floor``; "cosine": it rises linearly over the share
+            ``warmup`` of all steps, then falls along a half cosine to ``floor``; "poly": it is
+            multiplied by (1 - step / steps) ** ``exponent``; "step": it is multiplied by ``factor``
+            at each of ``milestones``, which are shares of all steps.
+        cumulative: an improvement does not reset the count of epochs without one, as in CKDNet's
+            classifier.
+        reload_best: each lowering of the rate also goes back to the best weights, as in CKDNet's
+            fine segmentation.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -62,13 +66,19 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One or several networks' training: everything upstream of ``nodes`` is frozen.
+    """Training of one or several networks, while all networks upstream of them are frozen.
 
-    ``batch_size`` is that of one process; several multiply it. Gradients of ``accumulate`` batches
-    are *summed*, as in the authors' code. ``select`` keeps the epoch that is best on the validation
-    images by ``monitor`` ("jaccard_and_auc" is the mean of Jaccard and mean AUC), or the last one;
-    ``stop_after`` ends the stage after that many epochs without improvement. ``sgd`` has a momentum
-    of 0.9.
+    Attributes:
+        nodes: names of the networks that are trained.
+        batch_size: of one process; several processes multiply it.
+        accumulate: number of batches whose gradients are *summed* for a step, as in the authors'
+            code.
+        optimizer: "sgd" has a momentum of 0.9.
+        select: keep the epoch that is best on the validation images by ``monitor``, or the last
+            one.
+        stop_after: end the stage after this many epochs without improvement.
+        monitor: figure of the validation images; "jaccard_and_auc" is the mean of Jaccard and mean
+            AUC.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -144,7 +154,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A whole training run: system, stages in order, and what they share."""
+    """A whole training run: the system, its stages in order, and settings that they share."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -152,7 +162,10 @@ class Recipe:
     system: Architecture
     image_size: Annotated[int, Field(ge=32, multiple_of=32)]  # the encoders halve it five times
     stages: tuple[Stage, ...]
-    tasks: tuple[str, ...] = ("MEL", "SBK")  # of the mean AUC; all labels where one is missing
+    tasks: tuple[str, ...] = (
+        "MEL",
+        "SBK",
+    )  # labels of the mean AUC; all labels where one of these is missing
     seed: NonNegativeInt = 6666
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.operating_point`
@@ -164,7 +177,7 @@ class Recipe:
             raise ValueError(f"two stages are named {max(names, key=names.count)}")
 
     def stage(self, name: str) -> Stage:
-        """The stage of that name; `UsageError` lists the names there are."""
+        """The stage of that name; `UsageError` lists the known names."""
         for stage in self.stages:
             if stage.name == name:
                 return stage

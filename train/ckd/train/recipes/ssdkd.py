@@ -1,14 +1,15 @@
 """Recipes of SSD-KD, and of the methods that its paper compares it with.
 
-All train one student; those with a teacher train the teacher alike, so that `ckd-train fit --reuse`
-takes it from one run to the next. Weights and schedules are those of the authors' code. The paper
-reports "as high as 85 %" accuracy of MobileNetV2 on a tenth of ISIC 2019's training images, split
-by image (``split_by="image"``), so that views of one lesion lie on both sides; not repeated here.
-Departures: SSD-KD blurs views and drops squares out of them, zooms and recolours a quarter and
-turns a fifth upside down; here every view is zoomed and recoloured a little and half are turned
-upside down. The teacher's head is trained for all of its epochs (nothing but its own loss could
-stop it early). That the authors lower the student's rate by the best loss so far and the teacher's
-by each epoch's makes no difference.
+All train the same student. Those with a teacher train it in the same way, so that `ckd-train fit
+--reuse` can take it from one run to the next. Weights and schedules are those of the authors' code.
+The paper reports "as high as 85 %" accuracy of MobileNetV2 on a tenth of ISIC 2019's training
+images, split by image (``split_by="image"``), so that views of one lesion lie on both sides. This
+has not been repeated here. The recipes depart from the authors' code in two points. SSD-KD blurs
+views and drops squares out of them, zooms and recolours a quarter and turns a fifth upside down;
+here every view is zoomed and recoloured a little and half are turned upside down. The teacher's
+head is trained for all of its epochs, because only its own loss could stop it early. The authors
+lower the student's rate by the best loss so far and the teacher's by the loss of each epoch; both
+give the same rates.
 """
 
 from dataclasses import replace
@@ -37,16 +38,17 @@ _AUGMENTATION = Augmentation(
 )
 _TURNED = replace(_AUGMENTATION, turned_views=True)
 _BATCH = 128
-#: torch's ReduceLROnPlateau(patience=10) lets ten bad epochs pass and acts on the next.
+#: PyTorch's ReduceLROnPlateau(patience=10) lets ten bad epochs pass and acts on the next one.
 _PLATEAU = Schedule(kind="plateau", factor=0.1, patience=11, floor=1e-6)
 
 
 def ssdkd() -> Recipe:
     """SSD-KD as published: ResNet50 teaches MobileNetV2 (2.2 M parameters, 0.3 GMAC) at 224 px.
 
-    Teacher, its self-supervised head, then the student: 0.1 cross-entropy + 0.9 soft labels of the
-    upright views + 2.7 of the turned ones + 10 self-supervision + 25 distances + 50 angles
-    + 1000 Gram. Published: "as high as 85 %" accuracy on ISIC 2019. Not yet repeated here.
+    It trains the teacher, its self-supervised head, then the student by 0.1 cross-entropy + 0.9
+    soft labels of the upright views + 2.7 of the turned ones + 10 self-supervision + 25 distances
+    + 50 angles + 1000 Gram. The paper reports "as high as 85 %" accuracy on ISIC 2019, which has
+    not been repeated here.
     """
     head = Stage(
         name="teacher_head",
@@ -89,9 +91,9 @@ def ssdkd_kd() -> Recipe:
 
 
 def ssdkd_fitnet() -> Recipe:
-    """FitNet (Romero et al. 2015): the student's last map after a 1x1 convolution is the teacher's.
+    """FitNet (Romero et al. 2015): the student's last map, convolved 1x1, imitates the teacher's.
 
-    In one stage with 0.01 cross-entropy, as in SSD-KD's code; the paper has two stages.
+    It trains in one stage with 0.01 cross-entropy, as in SSD-KD's code; the paper has two stages.
     """
     student = _student(
         LabelLoss(output="logits", weight=0.01),

@@ -1,4 +1,4 @@
-"""Recipes from text: saved as JSON, and changed by `--set`; both are checked like the original."""
+"""Recipes as text: read from JSON and changed by `--set`, with the checks of the original."""
 
 import difflib
 import json
@@ -14,7 +14,7 @@ from ckd.train.recipes.recipe import Recipe
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read what `Recipe.save` wrote; `UsageError` says what in the file is wrong."""
+    """Read a file that `Recipe.save` wrote; `UsageError` says what is wrong in it."""
     try:
         tree = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -77,14 +77,14 @@ def _validated(tree: Any, where: str) -> Recipe:
 
 
 def _address(tree: Any, place: Sequence[int | str]) -> list[str]:
-    """A setting's place as `--set` takes it: stages and losses by their name, if they have one."""
+    """Address of a setting as `--set` takes it: stages and losses go by name if they have one."""
     parts, branch = [], tree
     for number, key in enumerate(place, 1):
         try:
             branch = branch[key]
         except (KeyError, IndexError, TypeError):
             if number < len(place):
-                continue  # which of several kinds it was read as
+                continue  # a union's member, which the text does not name
         named = isinstance(key, int) and isinstance(branch, dict)
         parts.append(str(branch.get("name", key) if named else key))
     return parts

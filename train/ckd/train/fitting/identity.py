@@ -1,0 +1,56 @@
+"""Digests by which a run recognises its images, its starting weights and what a stage rests on."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ckd.contract.errors import UsageError
+from ckd.data.samples import SampleSet
+from ckd.train.networks.pretrained import Weights
+
+
+def describe(train_set: SampleSet, weights: Weights) -> dict[str, Any]:
+    """What `data.json` of a run says of the training images and the starting weights."""
+    return {
+        "name": train_set.name,
+        "labels": list(train_set.labels),
+        "num_train": len(train_set),
+        "class_counts": list(train_set.class_counts()),
+        "digest": digest(train_set),
+        "weights": identity(weights),
+    }
+
+
+def identity(weights: Weights) -> str:
+    """Identity of starting weights; files are identified by their content, wherever they lie."""
+    if not isinstance(weights, Path):
+        return weights or "none"
+    try:
+        files = sorted(weights.glob("*.pth")) if weights.is_dir() else [weights]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return f"sha256 {' '.join(digests)}"
+    except OSError as error:
+        raise UsageError(f"{weights}: cannot be read ({error.strerror})") from error
+
+
+def ground_of(upstream: str, val_digest: str | None) -> str:
+    """What a stage rests on, as text for a file.
+
+    Args:
+        upstream: digest of all networks that earlier stages trained.
+        val_digest: of the images that choose its best epoch, None if it keeps its last one.
+    """
+    return f"{upstream}\n{val_digest if val_digest is not None else 'last epoch'}\n"
+
+
+def digest(samples: SampleSet) -> str:
+    """Identity of a data set: names, labels, sizes of image files, and content of masks.
+
+    Images go by their size because reading all of them takes long.
+    """
+    sha = hashlib.sha256()
+    for sample in samples.samples:
+        sha.update(f"{sample.id} {sample.label} {sample.image.stat().st_size}\n".encode())
+        if sample.mask is not None:
+            sha.update(hashlib.sha256(sample.mask.read_bytes()).digest())
+    return sha.hexdigest()

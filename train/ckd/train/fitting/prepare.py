@@ -1,0 +1,128 @@
+"""Everything that a training needs, and its plan: read and built before the run folder is touched.
+
+`prepare` raises what speaks against the training, so that no hours are lost and no half-made folder
+is left. It writes nothing.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from ckd.console import Bars, is_first_process
+from ckd.contract.errors import UsageError
+from ckd.data.samples import SampleSet, numbered_as
+from ckd.train.fitting.identity import describe, digest, ground_of
+from ckd.train.fitting.machine import device_for
+from ckd.train.fitting.options import FitOptions
+from ckd.train.fitting.plan import Facts, StagePlan, fresh_stages, plan
+from ckd.train.fitting.reuse import offers
+from ckd.train.fitting.run_folder import RunFolder
+from ckd.train.fitting.stage_data import check_shares, read_data
+from ckd.train.fitting.stage_folder import StageFolder
+from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.systems.graph import System
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that can begin.
+
+    Attributes:
+        recipe: to be trained.
+        run: folder of the run.
+        system: all networks; the stages' weights are loaded into it one by one.
+        train_set: training images, their labels numbered as the system's are.
+        val_set: images to watch the training on, or None.
+        description: what `data.json` says of images and starting weights.
+        fresh: stages to start over.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    system: System
+    train_set: SampleSet
+    val_set: SampleSet | None
+    description: dict[str, Any]
+    fresh: Sequence[Stage]
+
+    def ground(self, stage: Stage) -> str:
+        """What the stage rests on, given the weights that the system has now."""
+        before = self.recipe.stages[: self.recipe.stages.index(stage)]
+        upstream = self.system.digest({node for earlier in before for node in earlier.nodes})
+        return ground_of(upstream, self._val_digest if stage.select == "best" else None)
+
+    def ground_on(self, stage: Stage, sources: Sequence[StageFolder]) -> str:
+        """What the stage rests on, once the weights in ``sources`` are loaded."""
+        for source in sources:
+            source.load_into(self.system)
+        return self.ground(stage)
+
+    @cached_property
+    def _val_digest(self) -> str | None:
+        return None if self.val_set is None else digest(self.val_set)
+
+
+def prepare(
+    recipe: Recipe, data: Path, out: Path, options: FitOptions, bars: Bars
+) -> tuple[Training, list[StagePlan]]:
+    """Read the images, build the system, and plan what is done with each stage.
+
+    Errors are those of `ckd.train.fitting.fit.fit`.
+    """
+    device_for(options.accelerator, options.devices)
+    asked = options.stages(recipe)
+    train_set, val_set = read_data(recipe, asked, data, options.fold, bars)
+    check_shares(asked, train_set, val_set, options.devices)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
+    _check_nodes(recipe, system)
+    run, description = RunFolder(out), describe(train_set, options.weights)
+    # Other processes start after the first has emptied the folder.
+    fresh = options.fresh and is_first_process()
+    starting_over = fresh_stages(recipe, asked, fresh)
+    if is_first_process():
+        run.check(recipe, description, starting_over)
+    exclusive = system.outputs.exclusive
+    training = Training(
+        recipe,
+        run,
+        system,
+        numbered_as(system.labels, train_set, exclusive=exclusive),
+        None if val_set is None else numbered_as(system.labels, val_set, exclusive=exclusive),
+        description,
+        starting_over,
+    )
+    facts = Facts(
+        run=out,
+        states={stage.name: run.stage(stage).state() for stage in recipe.stages},
+        stages=asked,
+        fresh=fresh,
+        reused=options.reuse,
+        offers={}
+        if options.reuse is None
+        else offers(options.reuse, recipe, description, system, options.weights),
+    )
+    return training, plan(recipe, facts, training.ground_on)
+
+
+def _check_nodes(recipe: Recipe, system: System) -> None:
+    for stage in recipe.stages:
+        if unknown := set(stage.nodes) - set(system.networks):
+            raise UsageError(
+                f"stage {stage.name}: {system.name} has no node {min(unknown)!r}; expected "
+                f"{', '.join(system.networks)}"
+            )
+        system.needed(stage.tensors())
+    trained = {name for stage in recipe.stages for name in stage.nodes}
+    if forgotten := set(system.networks) - trained:
+        raise UsageError(
+            f"recipe {recipe.name}: no stage trains {', '.join(sorted(forgotten))}; "
+            "its weights would be lost"
+        )

@@ -1,0 +1,165 @@
+"""The folder of one stage in a run: what state the stage is in, and how that state changes.
+
+rests_on.txt    digest of the networks trained before, and of the images that choose the best epoch
+last.ckpt       network, class names, optimiser and schedule after the last finished epoch
+best.ckpt       the epoch that scored best, for stages that select it
+logs/           CSV and TensorBoard curves, one folder for each time the stage was started
+weights.pt      the stage's networks; a stage with this file is done
+reused_from.txt the folder that the stage was copied from, if it comes from another run
+
+No other module knows these names.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ckd.console import is_first_process
+from ckd.contract.errors import InputError, UsageError
+from ckd.train.systems.graph import System
+
+#: Names of the two checkpoints, without the suffix that Lightning appends.
+LAST, BEST = "last", "best"
+#: Name of the folder of curves.
+LOGS = "logs"
+_WEIGHTS, _RESTS_ON = "weights.pt", "rests_on.txt"
+#: Files and folders that are copied when a stage is taken from another run.
+_COPIED = (_WEIGHTS, _RESTS_ON, LOGS)
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """State of a stage on disk.
+
+    Attributes:
+        is_done: its weights are there.
+        rests_on: text that says what it rests on, None if it was never begun.
+        has_checkpoint: an epoch of it was finished.
+    """
+
+    is_done: bool = False
+    rests_on: str | None = None
+    has_checkpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageFolder:
+    """A stage's folder, which need not exist yet."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.path.name
+
+    @property
+    def weights(self) -> Path:
+        """File of the finished networks."""
+        return self.path / _WEIGHTS
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stage is finished."""
+        return self.weights.exists()
+
+    @property
+    def rests_on(self) -> str | None:
+        """What the stage was begun on (see `ckd.train.fitting.identity.ground_of`), or None."""
+        path = self.path / _RESTS_ON
+        return path.read_bytes().decode(errors="replace") if path.exists() else None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, None if no epoch was finished."""
+        path = self.path / f"{LAST}.ckpt"
+        return path if path.exists() else None
+
+    def state(self) -> StageState:
+        """The state that the stage is in now."""
+        return StageState(self.is_done, self.rests_on, self.checkpoint is not None)
+
+    def begin(self, ground: str) -> None:
+        """Write what the stage rests on, or make sure that this has not changed since.
+
+        Raises:
+            UsageError: the stage was trained, or begun, on something else.
+        """
+        before = self.rests_on
+        if before is not None:
+            if before != ground:
+                raise other_ground(self)
+        elif is_first_process():
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / _RESTS_ON).write_text(ground)
+
+    def take_from(self, other: "StageFolder") -> None:
+        """Copy a finished stage of another run here; a crash leaves the whole copy or none."""
+        if not is_first_process():
+            return
+        partial = self.path.with_name(f"{self.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name in _COPIED:
+            if (other.path / name).is_dir():
+                shutil.copytree(other.path / name, partial / name)
+            elif (other.path / name).exists():
+                shutil.copy2(other.path / name, partial / name)
+        (partial / "reused_from.txt").write_text(f"{other.path.resolve()}\n")
+        partial.replace(self.path)
+
+    def finish(self, nodes: Sequence[str], best: Path | None) -> None:
+        """Keep the weights of the best epoch or, without one, of the last: the stage is done then.
+
+        Args:
+            nodes: names of the networks that the stage trained.
+            best: checkpoint of the best epoch, None to keep the last epoch.
+        """
+        checkpoint = best or self.path / f"{LAST}.ckpt"
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        networks = {
+            name: {
+                key.removeprefix(f"system.networks.{name}."): value
+                for key, value in state.items()
+                if key.startswith(f"system.networks.{name}.")
+            }
+            for name in nodes
+        }
+        partial = self.weights.with_name(f"{_WEIGHTS}.partial")
+        torch.save(networks, partial)
+        partial.replace(self.weights)
+
+    def load_into(self, system: System) -> None:
+        """Put the finished networks into a system; `InputError` if the file is damaged."""
+        try:
+            states = torch.load(self.weights, map_location="cpu", weights_only=True)
+            for name, state in states.items():
+                system.networks[name].load_state_dict(state)
+        except Exception as error:  # PyTorch's reader raises whatever the bytes lead to
+            raise InputError(
+                f"{self.weights}: damaged, or of other networks; remove it and repeat "
+                f"`ckd-train fit`, which takes stage {self.name} from its last epoch"
+            ) from error
+
+    def damage(self) -> str | None:
+        """Why the finished networks cannot be read, None if they can."""
+        try:
+            torch.load(self.weights, map_location="cpu", weights_only=True)
+        except Exception:  # PyTorch's reader raises whatever the bytes lead to
+            return f"{self.weights} is damaged"
+        return None
+
+    def remove(self) -> None:
+        """Remove the folder, so that the stage is started over."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def other_ground(folder: StageFolder) -> UsageError:
+    """The error of a stage that was begun on something else than it would rest on now."""
+    return UsageError(
+        f"{folder.path}: trained on top of other weights, or chosen by other validation images, "
+        f"than there are now; start it over with --stage {folder.name} --fresh"
+    )
