@@ -22,6 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 import ckd
 
 PAGES = Path(__file__).parent / "api"
+_plain: dict[str, list[str]] = {}  # docstrings of properties, by name
 _CODE = re.compile(r"(``.+?``|:[\w:]+:`[^`]+`|`[^`]+`)")
 
 
@@ -62,7 +63,9 @@ def _entry(package: ModuleType, name: str) -> list[str]:
         return [f".. autofunction:: {path}"]
     if inspect.ismodule(value):
         return [f"- :py:mod:`{value.__name__}`"]
-    return [f".. py:data:: {path}", "", *_comment_on(package, name)]
+    shown = isinstance(value, str | int | float | tuple) and len(repr(value)) <= 80
+    options = [f"   :value: {value!r}"] if shown else []
+    return [f".. py:data:: {path}", *options, "", *_comment_on(package, name)]
 
 
 def _home(value: object, name: str, package: ModuleType) -> ModuleType:
@@ -113,10 +116,17 @@ def write_pages(app: Sphinx) -> None:
             path.write_text(text)
 
 
+def keep(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Before napoleon, which takes what stands before a colon for the type of a property."""
+    if what == "property" and not any(line.strip() == "Raises:" for line in lines):
+        _plain[name] = list(lines)
+
+
 def escape(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Keep reStructuredText from reading `|x|` as a substitution, and `X`s as unfinished code."""
+    lines[:] = _plain.pop(name, lines)
     for number, line in enumerate(lines):
         parts = _CODE.split(line)  # every second one is code
         parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
@@ -126,13 +136,18 @@ def escape(
         lines[number] = "".join(parts)
 
 
+def sign(app: Sphinx, what: str, name: str, obj: object, *rest: object) -> tuple[str, str] | None:
+    """A protocol is never called, so it is shown without arguments."""
+    return ("", "") if what == "class" and getattr(obj, "_is_protocol", False) else None
+
+
 class ApiPackages(SphinxDirective):
     """The list of the packages' pages, as a `toctree`."""
 
     def run(self) -> list[nodes.Node]:
         """Give the tree of pages to Sphinx."""
         text = ["```{toctree}", ":maxdepth: 1", ""]
-        text += [f"api/{path.stem}" for path in sorted(PAGES.glob("*.rst"))]
+        text += [f"api/{name}" for name in sorted(path.stem for path in PAGES.glob("*.rst"))]
         return self.parse_text_to_nodes("\n".join([*text, "```"]))
 
 
@@ -140,5 +155,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("api-packages", ApiPackages)
     app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", keep, priority=400)
     app.connect("autodoc-process-docstring", escape, priority=600)  # after napoleon
+    app.connect("autodoc-process-signature", sign)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

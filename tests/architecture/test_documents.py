@@ -1,6 +1,7 @@
-"""What the documents name exists: files that links lead to, commands, requirements, sdist."""
+"""What the documents name exists: files, commands, Python names, requirements."""
 
 import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,13 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md"))
+PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("[!.]*/*.md"))
 DOCUMENTS = [*PAGES, *sorted(ROOT.glob("runtime/ckd/runtime/bundles/*/model_card.md"))]
 PACKAGES = {
     "run": "runtime", "train": "train", "export": "export", "calibrate": "calibration",
     "bench": "benchmarks",
 }  # fmt: skip
 COMMAND = re.compile(r"\bckd-(run|train|export|calibrate|bench) ([a-z-]+(?: [a-z-]+)?)")
+#: As in `ckd.runtime.cascade.Cascade.load`.
+NAME = re.compile(r"`(ckd(?:\.\w+)+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(#[^)]*)?\)")
 
 
@@ -48,6 +51,12 @@ def test_every_command_named_exists(document: Path) -> None:
         assert group in names, f"{document.name}: ckd-{tool} {group}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_python_name_exists(document: Path) -> None:
+    for name in NAME.findall(document.read_text()):
+        pkgutil.resolve_name(name)
+
+
 def test_a_jetson_is_told_to_install_what_the_project_needs() -> None:
     """Without versions pip would be content with the system's packages, which are older."""
     pyproject = (ROOT / "pyproject.toml").read_text()
@@ -69,5 +78,7 @@ def test_the_sdist_holds_the_documents(tmp_path: Path) -> None:
     (sdist,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    sources = [*PAGES, *sorted(ROOT.glob("docs/*.py")), *sorted(ROOT.glob("docs/*.svg"))]
+    folders = {ROOT: "*.md", ROOT / "docs": "*.[mp][dy]", ROOT / "docs" / "walks": "*.svg"}
+    sources = [path for folder, names in folders.items() for path in folder.glob(names)]
+    assert len(sources) > 20
     assert {str(path.relative_to(ROOT)) for path in sources} <= packed

@@ -1,4 +1,4 @@
-"""Run a cascade on a device: load a bundle, analyse images, without torch.
+"""Run a cascade on a device: load a bundle, analyse images, without torch::
 
 from ckd.runtime import Cascade
 
