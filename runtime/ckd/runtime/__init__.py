@@ -1,4 +1,6 @@
-"""Run a cascade on a device: load a bundle, analyse images, without torch::
+"""Run a cascade on a device: load a bundle, analyse images, without torch.
+
+For example::
 
 from ckd.runtime import Cascade
 
