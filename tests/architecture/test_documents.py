@@ -78,7 +78,12 @@ def test_the_sdist_holds_the_documents(tmp_path: Path) -> None:
     (sdist,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    folders = {ROOT: "*.md", ROOT / "docs": "*.[mp][dy]", ROOT / "docs" / "walks": "*.svg"}
+    folders = {
+        ROOT: "*.md",
+        ROOT / "docs": "*.[mp][dy]",
+        ROOT / "docs" / "walks": "*.svg",
+        ROOT / "docs" / "static": "*",
+    }
     sources = [path for folder, names in folders.items() for path in folder.glob(names)]
     assert len(sources) > 20
     assert {str(path.relative_to(ROOT)) for path in sources} <= packed

@@ -2,11 +2,11 @@
 
 For example::
 
-from ckd.runtime import Cascade
+    from ckd.runtime import Cascade
 
-with Cascade.load() as cascade:
-    finding = cascade.predict("photo.jpg")
-    print(finding.top, finding.lesion_area_px)
+    with Cascade.load() as cascade:
+        finding = cascade.predict("photo.jpg")
+        print(finding.top, finding.lesion_area_px)
 """
 
 from ckd.contract.errors import CkdError
