@@ -26,7 +26,6 @@ html_show_sphinx = False
 html_copy_source = False
 
 myst_heading_anchors = 3
-smartquotes = False  # they make a dash of the hyphens of --strict
 default_role = "code"  # docstrings mark code with single backticks
 napoleon_numpy_docstring = False
 autodoc_typehints = "description"
