@@ -53,6 +53,8 @@ def test_every_command_named_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_python_name_exists(document: Path) -> None:
+    if document.name == "CHANGELOG.md":
+        return  # it also names what was there before
     for name in NAME.findall(document.read_text()):
         pkgutil.resolve_name(name)
 
