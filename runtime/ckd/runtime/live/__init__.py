@@ -7,12 +7,29 @@ Recorder        the drawn frames as a video file
 save_snapshot   what the save button does
 """
 
-from ckd.runtime.live.loop import LiveReport, run_live
-from ckd.runtime.live.record import Recorder
-from ckd.runtime.live.snapshot import save_snapshot
-from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
-from ckd.runtime.live.web import WebView
-from ckd.runtime.live.window import WindowView
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.runtime.live.loop import LiveReport, run_live
+    from ckd.runtime.live.record import Recorder
+    from ckd.runtime.live.snapshot import save_snapshot
+    from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
+    from ckd.runtime.live.web import WebView
+    from ckd.runtime.live.window import WindowView
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.runtime.live.loop": "LiveReport run_live",
+            "ckd.runtime.live.record": "Recorder",
+            "ckd.runtime.live.snapshot": "save_snapshot",
+            "ckd.runtime.live.view": "LiveStatistics Saver Shown Status View",
+            "ckd.runtime.live.web": "WebView",
+            "ckd.runtime.live.window": "WindowView",
+        },
+    )
 
 __all__ = [
     "LiveReport",
