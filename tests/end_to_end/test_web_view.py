@@ -1,7 +1,6 @@
 """The live page in a real browser, with a real video behind it."""
 
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -14,15 +13,15 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from services import needs_program
 
 from ckd.finding.finding import Finding
 from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
 from ckd.runtime.sources import open_source
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
-BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, none was found")
+pytestmark = pytest.mark.system
 
 HEIGHT, WIDTH = 480, 640
 SKIN_RGB, CONTOUR_RGB = (222, 178, 160), (0, 220, 200)
@@ -89,10 +88,15 @@ def live_view(
 
 def browse(url: str, folder: Path, *flags: str) -> str:
     """Load the page, let its clock run for a second, and return what the browser prints."""
-    assert BROWSER is not None
     quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     quiet += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
-    command = [BROWSER, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={folder / 'user'}"]
+    command = [
+        needs_program(*BROWSERS),
+        "--headless",
+        "--no-sandbox",
+        *quiet,
+        f"--user-data-dir={folder / 'user'}",
+    ]
     done = subprocess.run(
         [*command, "--virtual-time-budget=1000", "--window-size=1280,800", *flags, url],
         capture_output=True,
@@ -104,9 +108,9 @@ def browse(url: str, folder: Path, *flags: str) -> str:
 
 
 def text_of(dom: str, name: str) -> str:
-    found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
-    assert found is not None, f"no element {name}"
-    return found[1]
+    element = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
+    assert element is not None, f"no element {name}"
+    return element[1]
 
 
 def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from services import needs_program
 from typer.main import get_command
 
 from ckd.contract.errors import (
@@ -23,33 +23,32 @@ UNIT = Path(__file__).parents[2] / "runtime" / "systemd" / "ckd-camera.service"
 
 def settings() -> dict[str, list[str]]:
     """Every setting of the unit with all values that it is given."""
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for line in UNIT.read_text().splitlines():
         if line and line[0] not in "#[":
             name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
-    return found
+            values.setdefault(name, []).append(value)
+    return values
 
 
 def systemd_analyze(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Of a copy whose program and user exist here."""
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed")
+    program = needs_program("systemd-analyze")
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^User=.*", "User=daemon", text, flags=re.MULTILINE)
     copy = tmp_path / UNIT.name
     copy.write_text(text)
-    return subprocess.run(
-        ["systemd-analyze", *arguments, str(copy)], capture_output=True, text=True
-    )
+    return subprocess.run([program, *arguments, str(copy)], capture_output=True, text=True)
 
 
+@pytest.mark.system
 def test_systemd_has_nothing_to_say_against_it(tmp_path: Path) -> None:
     done = systemd_analyze(tmp_path, "verify", "--man=no")
     about_this = [line for line in done.stderr.splitlines() if UNIT.name in line]
     assert (done.returncode, about_this) == (0, [])
 
 
+@pytest.mark.system
 def test_it_may_do_little(tmp_path: Path) -> None:
     done = systemd_analyze(tmp_path, "security", "--offline=true", "--no-pager", "--threshold=30")
     if "unrecognized option" in done.stderr:
@@ -67,17 +66,17 @@ def test_its_command_is_one_that_there_is() -> None:
 
 
 def test_every_variable_of_its_command_has_a_default() -> None:
-    found = settings()
-    defined = {word.partition("=")[0] for line in found["Environment"] for word in line.split()}
-    used = set(re.findall(r"\$\{(\w+)\}", found["ExecStart"][0]))
+    unit = settings()
+    defined = {word.partition("=")[0] for line in unit["Environment"] for word in line.split()}
+    used = set(re.findall(r"\$\{(\w+)\}", unit["ExecStart"][0]))
     assert used == {"CKD_SOURCE", "CKD_HOST", "CKD_PORT"}
     assert used <= defined
 
 
 def test_it_does_not_start_again_what_cannot_succeed() -> None:
-    found = settings()
-    assert found["Restart"] == ["on-failure"]
-    final = {int(code) for code in found["RestartPreventExitStatus"][0].split()}
+    unit = settings()
+    assert unit["Restart"] == ["on-failure"]
+    final = {int(code) for code in unit["RestartPreventExitStatus"][0].split()}
     errors = (UsageError, EnvironmentUnusable, GateFailed, BundleError)
     assert final == {error.exit_code for error in errors}
     assert SourceUnavailable.exit_code not in final
