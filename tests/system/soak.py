@@ -41,7 +41,10 @@ def soak(minutes: float, folder: Path) -> Counts:
         process.wait(timeout=60)
     finally:
         process.kill()
+        process.wait()
         listener.join()
+        process.stdout.close()
+        process.stderr.close()
         camera.switch_off()
     assert process.returncode == 0, "".join(messages)
     report = re.search(r"^duration: (\d+) frames analysed, (\d+) dropped", messages[-1])
