@@ -74,17 +74,17 @@ def explained_bundle(make_tiny_system: "Callable[[], System]", make_once: MakeOn
     """What `ckd-export bundle RUN --explain --precision fp32,fp16` makes of the tiny system, but at
     64 px, where the maps have more places than one. Read only."""
     from ckd.export import cli
+    from ckd.train.fitting import run_folder
     from ckd.train.recipes.ckdnet import ckdnet_tiny
 
     system = make_tiny_system()
     system.image_size = 64
+    data = {"name": "none", "num_train": 0, "digest": "", "labels": [], "class_counts": []}
 
     def export(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "ckd.train.fitting.run_folder.load_run", lambda run: (ckdnet_tiny(), system)
-            )
-            patch.setattr(cli, "_provenance", lambda *arguments: {"data": "none"})
+            patch.setattr(run_folder, "load_run", lambda run: (ckdnet_tiny(), system))
+            patch.setattr(run_folder, "load_data", lambda run: data)
             cli.bundle(folder, folder / "tiny", name="tiny", explain=True, precision="fp32,fp16")
 
     return make_once("explained", export) / "tiny"
