@@ -37,6 +37,7 @@ class Clients:
         self.end_s = end_s
         self.counts: Counter[str] = Counter()
         self.failures: list[BaseException] = []
+        self._counting = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     def start(self, number: int, client: "Callable[[Clients], None]") -> None:
@@ -45,6 +46,11 @@ class Clients:
             thread = threading.Thread(target=self._guarded, args=(client,))
             thread.start()
             self._threads.append(thread)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Count right answers, from any thread."""
+        with self._counting:
+            self.counts[what] += number
 
     @property
     def ongoing(self) -> bool:
@@ -130,7 +136,7 @@ def watch(clients: Clients, port: int) -> None:
                 *pictures, buffer = buffer.split(boundary)
                 for jpeg in filter(None, pictures):
                     check_picture(jpeg)
-                    clients.counts["pictures"] += 1
+                    clients.count("pictures")
 
 
 def check_picture(jpeg: bytes) -> None:
@@ -155,7 +161,7 @@ def poll(clients: Clients, port: int) -> None:
             assert counts[0] >= before[0], (before, counts)
             assert counts[1] >= before[1], (before, counts)
             before = counts
-            clients.counts["states"] += 1
+            clients.count("states")
             time.sleep(0.02)
 
 
@@ -171,7 +177,7 @@ def save(clients: Clients, port: int, folder: Path) -> None:
             assert image is not None, name
             assert image.shape == (HEIGHT, WIDTH, 3)
         assert json.loads((folder / f"{stem}.json").read_text())["image"] == f"{stem}.png"
-        clients.counts["saved"] += 1
+        clients.count("saved")
         time.sleep(0.5)
 
 
@@ -192,7 +198,7 @@ def analyse(clients: Clients, images: Path, number: int) -> None:
             del answer["timings_ms"]
         first = first or answers
         assert answers == first
-        clients.counts["images"] += len(answers)
+        clients.count("images", len(answers))
 
 
 def _wait_for_a_result(port: int) -> None:
