@@ -9,7 +9,7 @@ RECORD ?=
 PIP = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST = .venv/bin/python -m pytest
 # Of everything that a quick edit can break, what is tested in seconds.
-QUICK = $(addprefix tests/,architecture/test_exports.py contract picture finding console data scores)
+QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_services.py contract picture finding console data scores)
 
 .PHONY: demo check test system lint soak load fuzz clean
 
