@@ -121,6 +121,7 @@ def test_every_exported_name_can_be_imported_from_its_package(package: str) -> N
     if package.startswith(("ckd.train", "ckd.export", "ckd.benchmarks")):
         pytest.importorskip("torch")
     loaded = importlib.import_module(package)
+    assert {*exports()[package]} <= {*dir(loaded)}
     for name in exports()[package]:
         assert not isinstance(getattr(loaded, name), ModuleType), name
 
