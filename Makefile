@@ -1,23 +1,42 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything lands in .venv*/ and runs/.
+# Three tiers of tests: `make check` for every edit (under a minute), `make test` for every commit
+# (minutes), `make system` for what needs browsers, other Pythons, or time.
 
 PYTHON ?= python3
 IMAGE ?=
+MINUTES ?= 30
+RECORD ?=
 PIP = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PYTEST = .venv/bin/python -m pytest
+# Of everything that a quick edit can break, what is tested in seconds.
+QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_services.py contract picture finding console data scores)
 
-.PHONY: demo test lint clean
+.PHONY: demo check test system lint soak load fuzz clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
 		.venv-run/bin/ckd-train data generate runs/demo-images --num-train 3 --num-val 1 --side-px 512
 	.venv-run/bin/ckd-run image $(or $(IMAGE),runs/demo-images/ISIC-2017_Training_Data) --out runs/demo
 
-test: lint ## Lint, types, import rules and every test
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+check: lint ## Lint, types, import rules and the quickest tests
+	$(PYTEST) -q -m "not slow and not system" $(QUICK)
+
+test: lint ## Lint, types, import rules, documentation and every test that needs no service
+	$(PYTEST) -n 2 --dist worksteal --durations 10
+
+system: .venv/installed ## Tests with browsers and other Pythons; soak, load and fuzz
+	$(PYTEST) -m system --durations 10
+
+# The same as in `make system`, for MINUTES, with the counts in the file RECORD if it is named.
+soak load fuzz: .venv/installed
+	PYTHONPATH=tests/support .venv/bin/python tests/system/$@.py --minutes $(MINUTES) \
+		$(if $(RECORD),--record $(RECORD))
 
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 # What a device needs, and nothing else: no torch.
 .venv-run/installed: pyproject.toml constraints.txt

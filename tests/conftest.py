@@ -9,17 +9,41 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from ckd.train.systems.graph import System
 
 _HERE = Path(__file__).parent
 
+#: Gives the folder of that name, which the second argument has filled or fills now.
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What `ckd` remembers of this machine is neither used nor changed by tests."""
     os.environ["CKD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Makes folders that all processes of a test session share; each is read only once made."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made_once"
+    root.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, ready = root / name, root / f"{name}.ready"
+        with FileLock(root / f"{name}.lock"):
+            if not ready.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                ready.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +70,7 @@ def make_tiny_system() -> "Callable[[], System]":
 
 
 @pytest.fixture(scope="session")
-def explained_bundle(
-    make_tiny_system: "Callable[[], System]", tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def explained_bundle(make_tiny_system: "Callable[[], System]", make_once: MakeOnce) -> Path:
     """What `ckd-export bundle RUN --explain --precision fp32,fp16` makes of the tiny system, but at
     64 px, where the maps have more places than one. Read only."""
     from ckd.export.bundle import write_bundle
@@ -56,15 +78,17 @@ def explained_bundle(
 
     system = make_tiny_system()
     system.image_size = 64
-    bundle = tmp_path_factory.mktemp("explained") / "tiny"
-    write_bundle(
-        explained(system),
-        bundle,
-        name="tiny",
-        provenance={"data": "none"},
-        precisions=("fp32", "fp16"),
-    )
-    return bundle
+
+    def export(folder: Path) -> None:
+        write_bundle(
+            explained(system),
+            folder / "tiny",
+            name="tiny",
+            provenance={"data": "none"},
+            precisions=("fp32", "fp16"),
+        )
+
+    return make_once("explained", export) / "tiny"
 
 
 @pytest.fixture(scope="session")

@@ -222,6 +222,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "threshold 0": (lambda t: t["thresholds"].update(mask=0), "mask threshold is 0.0, not between"),
     "threshold 1": (lambda t: t["thresholds"].update(mask=1), "mask threshold is 1.0, not between"),
     "threshold NaN": (lambda t: t["thresholds"].update(mask=float("nan")), "threshold is nan"),
+    "threshold of 400 digits": (lambda t: t["thresholds"].update(mask=10**400), "malformed"),
     "threshold in words": (lambda t: t["thresholds"].update(mask="half"), "malformed"),
     # names that would spoil what is printed, or be taken apart into letters
     "label of letters": (lambda t: t.update(labels="ABC"), "'ABC' is no list of names"),

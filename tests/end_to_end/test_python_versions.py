@@ -13,8 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from services import service_missing
 
 ROOT = Path(__file__).parents[2]
+#: Tests of what is installed on a device.
+DEVICE_TESTS = [
+    f"tests/{name}" for name in ("contract", "picture", "finding", "console", "runtime")
+]
 #: What builds the wheel and runs the tests.
 TOOLS = (
     "hatchling",
@@ -23,7 +28,7 @@ TOOLS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("wanted", ["3.10", "3.12"])
 def test_the_device_side_passes_its_tests_on_python(wanted: str, tmp_path: Path) -> None:
@@ -33,7 +38,7 @@ def test_the_device_side_passes_its_tests_on_python(wanted: str, tmp_path: Path)
     where = run(python, "-c", "import ckd.runtime; print(ckd.runtime.__file__)")
     assert Path(where.stdout.strip()).is_relative_to(python.parents[1])
     done = run(
-        python, "-m", "pytest", "tests/contract", "tests/runtime", "-q", "-p", "no:cacheprovider",
+        python, "-m", "pytest", *DEVICE_TESTS, "-q", "-p", "no:cacheprovider",
         f"--basetemp={tmp_path / 'tests'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
@@ -56,14 +61,14 @@ def environment(wanted: str) -> Path:
     assert made.returncode == 0, made.stderr
     tools = run(python, "-m", "pip", "install", "-q", *TOOLS)
     if tools.returncode:
-        pytest.skip(f"no package registry: {tools.stderr.strip().splitlines()[-1]}")
+        service_missing(f"no package registry: {tools.stderr.strip().splitlines()[-1]}")
     pip(python, "--no-build-isolation", f"{ROOT}[cpu]")
     ready.write_text(key)
     return python
 
 
 def interpreter(wanted: str) -> Path:
-    """A Python of that version; skips the test if there is none."""
+    """A Python of that version; without one the test is skipped."""
     candidates = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"))
     if on_path := shutil.which(f"python{wanted}"):
         candidates.append(Path(on_path))
@@ -72,7 +77,7 @@ def interpreter(wanted: str) -> Path:
         # Shims of version managers are found but may not run.
         if run(candidate, "-c", says).stdout.strip() == wanted:
             return candidate
-    pytest.skip(f"no Python {wanted} with venv on this machine")
+    service_missing(f"no Python {wanted} with venv on this machine")
 
 
 def pip(python: Path, *arguments: str) -> None:

@@ -1,28 +1,27 @@
 """The live page in a real browser, with a real video behind it."""
 
 import re
-import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from services import needs_program
 
 from ckd.finding.finding import Finding
 from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
 from ckd.runtime.sources import open_source
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
-BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, none was found")
+pytestmark = pytest.mark.system
 
 HEIGHT, WIDTH = 480, 640
 SKIN_RGB, CONTOUR_RGB = (222, 178, 160), (0, 220, 200)
@@ -89,10 +88,15 @@ def live_view(
 
 def browse(url: str, folder: Path, *flags: str) -> str:
     """Load the page, let its clock run for a second, and return what the browser prints."""
-    assert BROWSER is not None
     quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     quiet += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
-    command = [BROWSER, "--headless", "--no-sandbox", *quiet, f"--user-data-dir={folder / 'user'}"]
+    command = [
+        needs_program(*BROWSERS),
+        "--headless",
+        "--no-sandbox",
+        *quiet,
+        f"--user-data-dir={folder / 'user'}",
+    ]
     done = subprocess.run(
         [*command, "--virtual-time-budget=1000", "--window-size=1280,800", *flags, url],
         capture_output=True,
@@ -104,9 +108,9 @@ def browse(url: str, folder: Path, *flags: str) -> str:
 
 
 def text_of(dom: str, name: str) -> str:
-    found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
-    assert found is not None, f"no element {name}"
-    return found[1]
+    element = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
+    assert element is not None, f"no element {name}"
+    return element[1]
 
 
 def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_path: Path) -> None:
@@ -148,23 +152,41 @@ def test_the_page_shows_the_picture(lesion_video: Path, tmp_path: Path) -> None:
         assert is_colour.sum() > least, name
 
 
-def test_the_keys_freeze_and_save(lesion_video: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Adds JavaScript to the page that views serve from now on.
+
+    It can `press(key)`, and `until(id, text, then)` waits for a text in an element.
+    """
+
+    def add(code: str) -> None:
+        helpers = """
+            const press = (key) => dispatchEvent(new KeyboardEvent("keydown", { key }));
+            const until = (id, text, then) => setTimeout(
+              () => el(id).textContent.includes(text) ? then() : until(id, text, then), 20);
+        """
+        page = files("ckd.runtime.live").joinpath("page.html").read_text(encoding="utf-8")
+        page = page.replace("</body>", f"<script>{helpers}{code}</script></body>")
+        (tmp_path / "page.html").write_text(page, encoding="utf-8")
+        monkeypatch.setattr("ckd.runtime.live.web_server.files", lambda package: tmp_path)
+
+    return add
+
+
+def test_the_keys_freeze_and_save(
+    lesion_video: Path, tmp_path: Path, script: Callable[[str], None]
+) -> None:
     saved: list[Shown] = []
 
     def remember(shown: Shown) -> Path:
         saved.append(shown)
         return Path("kept.png")
 
-    press = """
-        const press = (key) => dispatchEvent(new KeyboardEvent("keydown", { key }));
-        const until = (id, text, then) => setTimeout(
-          () => el(id).textContent.includes(text) ? then() : until(id, text, then), 20);
+    script("""
         until("top", "nevus", () => { press(" ");
           until("freeze", "Continue", () => press("s")); });
-    """
+    """)
     with live_view(lesion_video, remember) as view:
-        page = view._server.page
-        view._server.page = page.replace(b"</body>", f"<script>{press}</script></body>".encode())
         dom = browse(view.url, tmp_path, "--dump-dom", "--virtual-time-budget=2000")
     assert len(saved) == 1
     assert text_of(dom, "note") == "Saved kept.png"
@@ -198,14 +220,21 @@ def test_a_lost_camera_is_plain_to_see(lesion_video: Path, tmp_path: Path) -> No
     assert re.search(r'id="save"[^>]*hidden', dom)  # there is nowhere to save to
 
 
-def test_a_program_that_has_gone_is_plain_to_see(lesion_video: Path, tmp_path: Path) -> None:
+def test_a_program_that_has_gone_is_plain_to_see(
+    lesion_video: Path, tmp_path: Path, script: Callable[[str], None]
+) -> None:
     """The page must not go on showing the last result as if it were live."""
-    with live_view(lesion_video) as view:
-        closer = threading.Timer(1.5, view.close)
-        closer.start()
-        started_s = time.monotonic()
+    closers: list[threading.Timer] = []
+
+    def leave(shown: Shown) -> Path:
+        closers.append(threading.Timer(0.5, view.close))
+        closers[-1].start()
+        return Path("kept.png")
+
+    script('until("top", "nevus", () => press("s"));')
+    with live_view(lesion_video, leave) as view:
         dom = browse(view.url, tmp_path, "--dump-dom", "--virtual-time-budget=30000")
-        closer.join()
-    assert time.monotonic() - started_s > 1.5
+    (closer,) = closers
+    closer.join()
     assert text_of(dom, "state") == "Program not running"
     assert re.search(r'id="result" class="old-result"', dom)

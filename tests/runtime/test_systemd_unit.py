@@ -2,11 +2,11 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from services import needs_program
 from typer.main import get_command
 
 from ckd.contract.errors import (
@@ -33,23 +33,22 @@ def settings() -> dict[str, list[str]]:
 
 def systemd_analyze(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Of a copy whose program and user exist here."""
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed")
+    program = needs_program("systemd-analyze")
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^User=.*", "User=daemon", text, flags=re.MULTILINE)
     copy = tmp_path / UNIT.name
     copy.write_text(text)
-    return subprocess.run(
-        ["systemd-analyze", *arguments, str(copy)], capture_output=True, text=True
-    )
+    return subprocess.run([program, *arguments, str(copy)], capture_output=True, text=True)
 
 
+@pytest.mark.system
 def test_systemd_has_nothing_to_say_against_it(tmp_path: Path) -> None:
     done = systemd_analyze(tmp_path, "verify", "--man=no")
     about_this = [line for line in done.stderr.splitlines() if UNIT.name in line]
     assert (done.returncode, about_this) == (0, [])
 
 
+@pytest.mark.system
 def test_it_may_do_little(tmp_path: Path) -> None:
     done = systemd_analyze(tmp_path, "security", "--offline=true", "--no-pager", "--threshold=30")
     if "unrecognized option" in done.stderr:

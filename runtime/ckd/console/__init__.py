@@ -1,15 +1,50 @@
 """What all command lines share; nothing else imports typer or rich."""
 
-from ckd.console.commands import app, make_folder, run
-from ckd.console.progress import Bars, Progress, is_first_process, no_bars, progress_bar, say
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.console.commands import app, make_folder, run
+    from ckd.console.options import (
+        MOST_THREADS,
+        BackendName,
+        BundlePath,
+        DeviceName,
+        Json,
+        PrecisionName,
+        Threads,
+    )
+    from ckd.console.progress import Bars, Progress, is_first_process, no_bars, progress_bar, say
+    from ckd.console.tables import print_table
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.console.commands": "app make_folder run",
+            "ckd.console.options": (
+                "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads"
+            ),
+            "ckd.console.progress": "Bars Progress is_first_process no_bars progress_bar say",
+            "ckd.console.tables": "print_table",
+        },
+    )
 
 __all__ = [
+    "MOST_THREADS",
+    "BackendName",
     "Bars",
+    "BundlePath",
+    "DeviceName",
+    "Json",
+    "PrecisionName",
     "Progress",
+    "Threads",
     "app",
     "is_first_process",
     "make_folder",
     "no_bars",
+    "print_table",
     "progress_bar",
     "run",
     "say",

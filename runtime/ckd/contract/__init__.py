@@ -1,1 +1,119 @@
 """What every stage agrees on; NumPy and the standard library, nothing else."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.contract.bundle import CASCADE, Bundle, Content, check_new, move_new
+    from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
+    from ckd.contract.confusion import (
+        Bools,
+        Confusion,
+        Reals,
+        check_scores,
+        confusion_from_masks,
+        confusion_from_scores,
+        require,
+        threshold_jaccard,
+    )
+    from ckd.contract.errors import (
+        BundleError,
+        CkdError,
+        EngineError,
+        EnvironmentUnusable,
+        GateFailed,
+        InputError,
+        Interrupted,
+        SourceUnavailable,
+        UsageError,
+    )
+    from ckd.contract.hashes import HASHES, read_hashes, write_hashes
+    from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
+    from ckd.contract.labels import (
+        ISIC2016,
+        ISIC2017,
+        ISIC2018,
+        ISIC2019,
+        headline_tasks,
+        label_of,
+        lesion_name,
+    )
+    from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
+    from ckd.contract.tensors import DType, TensorSpec
+    from ckd.contract.version import ckd_version
+    from ckd.contract.wiring import IMAGE, check_wiring
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.contract.bundle": "Bundle CASCADE Content check_new move_new",
+            "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
+            "ckd.contract.confusion": (
+                "Bools Confusion Reals check_scores confusion_from_masks "
+                "confusion_from_scores require threshold_jaccard"
+            ),
+            "ckd.contract.errors": (
+                "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
+                "Interrupted SourceUnavailable UsageError"
+            ),
+            "ckd.contract.hashes": "HASHES read_hashes write_hashes",
+            "ckd.contract.imagenet": "IMAGENET_MEAN_C IMAGENET_STD_C",
+            "ckd.contract.labels": (
+                "ISIC2016 ISIC2017 ISIC2018 ISIC2019 headline_tasks label_of lesion_name"
+            ),
+            "ckd.contract.spec": "CascadeSpec NodeSpec OutputSpec",
+            "ckd.contract.tensors": "DType TensorSpec",
+            "ckd.contract.version": "ckd_version",
+            "ckd.contract.wiring": "IMAGE check_wiring",
+        },
+    )
+
+__all__ = [
+    "CASCADE",
+    "HASHES",
+    "IMAGE",
+    "IMAGENET_MEAN_C",
+    "IMAGENET_STD_C",
+    "ISIC2016",
+    "ISIC2017",
+    "ISIC2018",
+    "ISIC2019",
+    "SCHEMA",
+    "Bools",
+    "Bundle",
+    "BundleError",
+    "CascadeSpec",
+    "CkdError",
+    "Confusion",
+    "Content",
+    "DType",
+    "EngineError",
+    "EnvironmentUnusable",
+    "GateFailed",
+    "InputError",
+    "Interrupted",
+    "NodeSpec",
+    "OutputSpec",
+    "Reals",
+    "SourceUnavailable",
+    "TensorSpec",
+    "UsageError",
+    "check_new",
+    "check_scores",
+    "check_wiring",
+    "ckd_version",
+    "confusion_from_masks",
+    "confusion_from_scores",
+    "headline_tasks",
+    "label_of",
+    "lazy_names",
+    "lesion_name",
+    "move_new",
+    "read_hashes",
+    "require",
+    "spec_from_json",
+    "spec_to_json",
+    "threshold_jaccard",
+    "write_hashes",
+]

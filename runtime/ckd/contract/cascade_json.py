@@ -46,6 +46,12 @@ def spec_to_json(spec: CascadeSpec) -> str:
     return json.dumps(tree, indent=2) + "\n"
 
 
+#: What a tree of another form leads to; the overflow, a number of 400 digits.
+_MALFORMED = (
+    TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError,
+)  # fmt: skip
+
+
 def spec_from_json(text: str | bytes) -> CascadeSpec:
     """Read `cascade.json`.
 
@@ -79,7 +85,7 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
         raise BundleError(f"cascade.json: not JSON ({error})") from error
     except KeyError as error:
         raise BundleError(f"cascade.json: {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except _MALFORMED as error:
         raise BundleError(f"cascade.json: malformed ({error})") from error
 
 

@@ -1,1 +1,57 @@
 """From the logits of a cascade to what a person sees."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.finding.answers import Answers, AnswerSource, answers_from_logits, quality_of
+    from ckd.finding.explanation import (
+        FULL_LOG_ODDS,
+        colour_over_skin,
+        draw_explanation,
+        draw_heat,
+        evidence,
+    )
+    from ckd.finding.files import save_finding, write_json, write_png
+    from ckd.finding.finding import NOTICE, Finding
+    from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
+    from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.finding.answers": "AnswerSource Answers answers_from_logits quality_of",
+            "ckd.finding.explanation": (
+                "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
+            ),
+            "ckd.finding.files": "save_finding write_json write_png",
+            "ckd.finding.finding": "Finding NOTICE",
+            "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
+            "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay",
+        },
+    )
+
+__all__ = [
+    "FINE_RGB",
+    "FULL_LOG_ODDS",
+    "NOTICE",
+    "AnswerSource",
+    "Answers",
+    "Finding",
+    "answers_from_logits",
+    "class_probabilities",
+    "colour_over_skin",
+    "draw_border",
+    "draw_explanation",
+    "draw_heat",
+    "draw_overlay",
+    "enlarge_logits",
+    "evidence",
+    "logit",
+    "mask_from_logits",
+    "quality_of",
+    "save_finding",
+    "write_json",
+    "write_png",
+]

@@ -9,8 +9,78 @@ For example::
         print(finding.top, finding.lesion_area_px)
 """
 
-from ckd.contract.errors import CkdError
-from ckd.finding.finding import Finding
-from ckd.runtime.cascade import Cascade
+from typing import TYPE_CHECKING
 
-__all__ = ["Cascade", "CkdError", "Finding"]
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.contract.errors import CkdError
+    from ckd.finding.finding import Finding
+    from ckd.runtime.acceptance import (
+        CASES,
+        CASES_INT8,
+        TOLERANCES,
+        Tolerance,
+        golden_images,
+        pack_cases,
+        run_acceptance,
+    )
+    from ckd.runtime.cache import cache_folder, replace_file
+    from ckd.runtime.cascade import Cascade, embedded_bundle
+    from ckd.runtime.certificate import Certificate, certificates, certify, prune_certificates
+    from ckd.runtime.chain import Chain
+    from ckd.runtime.closing import Closing
+    from ckd.runtime.cpu import cpu_flags, cpu_name, usable_cores
+    from ckd.runtime.engine import Backend, first_line
+    from ckd.runtime.engine_cache import EngineCache, Entry
+    from ckd.runtime.stopwatch import Stopwatch
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.contract.errors": "CkdError",
+            "ckd.finding.finding": "Finding",
+            "ckd.runtime.acceptance": (
+                "CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases run_acceptance"
+            ),
+            "ckd.runtime.cache": "cache_folder replace_file",
+            "ckd.runtime.cascade": "Cascade embedded_bundle",
+            "ckd.runtime.certificate": "Certificate certificates certify prune_certificates",
+            "ckd.runtime.chain": "Chain",
+            "ckd.runtime.closing": "Closing",
+            "ckd.runtime.cpu": "cpu_flags cpu_name usable_cores",
+            "ckd.runtime.engine": "Backend first_line",
+            "ckd.runtime.engine_cache": "EngineCache Entry",
+            "ckd.runtime.stopwatch": "Stopwatch",
+        },
+    )
+
+__all__ = [
+    "CASES",
+    "CASES_INT8",
+    "TOLERANCES",
+    "Backend",
+    "Cascade",
+    "Certificate",
+    "Chain",
+    "CkdError",
+    "Closing",
+    "EngineCache",
+    "Entry",
+    "Finding",
+    "Stopwatch",
+    "Tolerance",
+    "cache_folder",
+    "certificates",
+    "certify",
+    "cpu_flags",
+    "cpu_name",
+    "embedded_bundle",
+    "first_line",
+    "golden_images",
+    "pack_cases",
+    "prune_certificates",
+    "replace_file",
+    "run_acceptance",
+    "usable_cores",
+]

@@ -1,7 +1,6 @@
 """A CUDA driver on host memory, for tests of what talks to cuda-bindings itself."""
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from services import needs_program
 
 import ckd.runtime.cuda
 
@@ -19,9 +19,7 @@ _KERNEL = Path(ckd.runtime.cuda.__path__[0]) / "resize.cu"
 @pytest.fixture(scope="session")
 def build_with_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Compiles `resize.cu` for the host as a shared library, together with other sources."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("needs g++")
+    compiler = needs_program("g++")
 
     def build(name: str, *sources: str) -> Path:
         library = tmp_path_factory.mktemp("library") / name

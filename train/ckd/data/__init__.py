@@ -1,1 +1,36 @@
 """Data sets: official layouts, checks, augmentation, and generated dermoscopy."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.data.check import check_dataset
+    from ckd.data.folds import split_fold
+    from ckd.data.layouts import read_split, read_unseen
+    from ckd.data.masks import read_mask
+    from ckd.data.samples import Sample, SampleSet, Split, SplitBy, numbered_as
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.data.check": "check_dataset",
+            "ckd.data.folds": "split_fold",
+            "ckd.data.layouts": "read_split read_unseen",
+            "ckd.data.masks": "read_mask",
+            "ckd.data.samples": "Sample SampleSet Split SplitBy numbered_as",
+        },
+    )
+
+__all__ = [
+    "Sample",
+    "SampleSet",
+    "Split",
+    "SplitBy",
+    "check_dataset",
+    "numbered_as",
+    "read_mask",
+    "read_split",
+    "read_unseen",
+    "split_fold",
+]

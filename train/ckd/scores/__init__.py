@@ -1,1 +1,57 @@
 """How right the answers are, as the official ISIC scorer counts."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.scores.images import (
+        ImageScore,
+        binary_label_loss,
+        diagnosed,
+        label_loss,
+        label_scores,
+        mask_scores,
+        score_answers,
+        score_finding,
+    )
+    from ckd.scores.metrics import (
+        ClassificationScores,
+        SegmentationScores,
+        bootstrap_interval,
+        mean_and_deviation,
+    )
+    from ckd.scores.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.scores.images": (
+                "ImageScore binary_label_loss diagnosed label_loss label_scores mask_scores "
+                "score_answers score_finding"
+            ),
+            "ckd.scores.metrics": (
+                "ClassificationScores SegmentationScores bootstrap_interval mean_and_deviation"
+            ),
+            "ckd.scores.ranking": "average_precision precision_recall_curve roc_auc roc_curve",
+        },
+    )
+
+__all__ = [
+    "ClassificationScores",
+    "ImageScore",
+    "SegmentationScores",
+    "average_precision",
+    "binary_label_loss",
+    "bootstrap_interval",
+    "diagnosed",
+    "label_loss",
+    "label_scores",
+    "mask_scores",
+    "mean_and_deviation",
+    "precision_recall_curve",
+    "roc_auc",
+    "roc_curve",
+    "score_answers",
+    "score_finding",
+]

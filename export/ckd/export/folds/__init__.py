@@ -21,6 +21,8 @@ from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.systems.graph import System
 
+__all__ = ["count_macs", "folded"]
+
 
 @torch.no_grad()
 def folded(system: System) -> System:

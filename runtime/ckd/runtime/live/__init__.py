@@ -7,12 +7,29 @@ WindowView      a desktop window
 save_snapshot   writes what the save button is pressed for
 """
 
-from ckd.runtime.live.loop import LiveReport, run_live
-from ckd.runtime.live.open_views import ViewKind, open_views
-from ckd.runtime.live.snapshot import save_snapshot
-from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
-from ckd.runtime.live.web import WebView
-from ckd.runtime.live.window import WindowView
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.runtime.live.loop import LiveReport, run_live
+    from ckd.runtime.live.opening import ViewKind, open_views
+    from ckd.runtime.live.snapshot import save_snapshot
+    from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
+    from ckd.runtime.live.web import WebView
+    from ckd.runtime.live.window import WindowView
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.runtime.live.loop": "LiveReport run_live",
+            "ckd.runtime.live.opening": "ViewKind open_views",
+            "ckd.runtime.live.snapshot": "save_snapshot",
+            "ckd.runtime.live.view": "LiveStatistics Saver Shown Status View",
+            "ckd.runtime.live.web": "WebView",
+            "ckd.runtime.live.window": "WindowView",
+        },
+    )
 
 __all__ = [
     "LiveReport",

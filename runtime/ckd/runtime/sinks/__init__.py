@@ -5,8 +5,22 @@ Recorder        drawn frames as a video file
 print_finding   one line on stdout
 """
 
-from ckd.runtime.sinks.files import ResultFolder
-from ckd.runtime.sinks.lines import print_finding
-from ckd.runtime.sinks.recorder import Recorder
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.runtime.sinks.files import ResultFolder
+    from ckd.runtime.sinks.lines import print_finding
+    from ckd.runtime.sinks.recorder import Recorder
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.runtime.sinks.files": "ResultFolder",
+            "ckd.runtime.sinks.lines": "print_finding",
+            "ckd.runtime.sinks.recorder": "Recorder",
+        },
+    )
 
 __all__ = ["Recorder", "ResultFolder", "print_finding"]

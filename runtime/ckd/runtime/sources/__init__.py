@@ -5,10 +5,29 @@ VideoFile     every frame of a file, in order
 LatestFrame   the newest frame of something that does not wait for us
 """
 
-from ckd.runtime.sources.capture import CameraFormat, open_source
-from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
-from ckd.runtime.sources.latest import LatestFrame, Reconnect
-from ckd.runtime.sources.video import VideoFile
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.runtime.sources.capture import CameraFormat, open_source
+    from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
+    from ckd.runtime.sources.images import image_files, images_below
+    from ckd.runtime.sources.latest import LatestFrame, Reconnect
+    from ckd.runtime.sources.opencv import build_feature, open_capture, quiet_opencv
+    from ckd.runtime.sources.video import VideoFile
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.runtime.sources.capture": "CameraFormat open_source",
+            "ckd.runtime.sources.frames": "Frame FrameSource SourceState",
+            "ckd.runtime.sources.images": "image_files images_below",
+            "ckd.runtime.sources.latest": "LatestFrame Reconnect",
+            "ckd.runtime.sources.opencv": "build_feature open_capture quiet_opencv",
+            "ckd.runtime.sources.video": "VideoFile",
+        },
+    )
 
 __all__ = [
     "CameraFormat",
@@ -18,5 +37,10 @@ __all__ = [
     "Reconnect",
     "SourceState",
     "VideoFile",
+    "build_feature",
+    "image_files",
+    "images_below",
+    "open_capture",
     "open_source",
+    "quiet_opencv",
 ]

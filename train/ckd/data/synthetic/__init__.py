@@ -1,1 +1,17 @@
 """Dermoscopy that was made up, for tests, demonstrations and speed."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.data.synthetic.write import dermoscopy, write_isic2017
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.data.synthetic.write": "dermoscopy write_isic2017",
+        },
+    )
+
+__all__ = ["dermoscopy", "write_isic2017"]

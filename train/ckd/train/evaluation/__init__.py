@@ -1,1 +1,45 @@
 """What a trained system is worth: scores, pictures, and what speaks for its answers."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.train.evaluation.embedding import MIN_IMAGES
+    from ckd.train.evaluation.operating_point import (
+        OPERATING_POINT,
+        TEACHER_OPERATING_POINT,
+        choose_mask_threshold,
+        load_mask_threshold,
+        subjects,
+    )
+    from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
+    from ckd.train.evaluation.summary import Evaluation, Views, summarised
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.train.evaluation.embedding": "MIN_IMAGES",
+            "ckd.train.evaluation.operating_point": (
+                "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
+                "load_mask_threshold subjects"
+            ),
+            "ckd.train.evaluation.scoring": "PlainImages score_batch scored_outputs",
+            "ckd.train.evaluation.summary": "Evaluation Views summarised",
+        },
+    )
+
+__all__ = [
+    "MIN_IMAGES",
+    "OPERATING_POINT",
+    "TEACHER_OPERATING_POINT",
+    "Evaluation",
+    "PlainImages",
+    "Views",
+    "choose_mask_threshold",
+    "load_mask_threshold",
+    "score_batch",
+    "scored_outputs",
+    "subjects",
+    "summarised",
+]

@@ -1,1 +1,33 @@
 """Training: the plan of a run, its folder, and one stage after the other."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.train.fitting.crossvalidate import summary_text
+    from ckd.train.fitting.fit import planned
+    from ckd.train.fitting.machine import device_for
+    from ckd.train.fitting.options import FitOptions
+    from ckd.train.fitting.run_folder import load_data, load_run, recipe_of
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.train.fitting.crossvalidate": "summary_text",
+            "ckd.train.fitting.fit": "planned",
+            "ckd.train.fitting.machine": "device_for",
+            "ckd.train.fitting.options": "FitOptions",
+            "ckd.train.fitting.run_folder": "load_data load_run recipe_of",
+        },
+    )
+
+__all__ = [
+    "FitOptions",
+    "device_for",
+    "load_data",
+    "load_run",
+    "planned",
+    "recipe_of",
+    "summary_text",
+]

@@ -5,15 +5,17 @@ from typing import Annotated
 from pydantic import Field
 
 from ckd.train.losses.cascade import AttentionTransfer, SoftMask
-from ckd.train.losses.classification import BinaryLoss, LabelLoss
+from ckd.train.losses.classification import BinaryLoss, LabelLoss, class_weights, positive_weights
 from ckd.train.losses.contrast import Contrast, SourceLoss
 from ckd.train.losses.distillation import Hint, SoftLabels
 from ckd.train.losses.relations import Relation
 from ckd.train.losses.segmentation import MaskLoss
+from ckd.train.losses.term import ClassCounts
 
 __all__ = [
     "AttentionTransfer",
     "BinaryLoss",
+    "ClassCounts",
     "Contrast",
     "Hint",
     "LabelLoss",
@@ -23,6 +25,8 @@ __all__ = [
     "SoftLabels",
     "SoftMask",
     "SourceLoss",
+    "class_weights",
+    "positive_weights",
 ]
 
 #: Any term that a stage can have.

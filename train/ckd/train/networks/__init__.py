@@ -1,1 +1,66 @@
 """The sub-networks, one file each; `ckd.train.systems` joins them into graphs."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.train.networks.blocks import ChannelAttention, ClassHead, ConvBnRelu, ScSE, enlarged
+    from ckd.train.networks.classifier import Classifier
+    from ckd.train.networks.cls import Cls
+    from ckd.train.networks.distillation import ConvReg, EmbeddingHead
+    from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder
+    from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
+    from ckd.train.networks.image_input import ImageInput
+    from ckd.train.networks.multitask import MultiTaskNet
+    from ckd.train.networks.pretrained import Pretrained, Weights
+    from ckd.train.networks.rootseg import PooledBranch, RootSeg
+    from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
+    from ckd.train.networks.unet import unet_encoder
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.train.networks.blocks": "ChannelAttention ClassHead ConvBnRelu ScSE enlarged",
+            "ckd.train.networks.classifier": "Classifier",
+            "ckd.train.networks.cls": "Cls",
+            "ckd.train.networks.distillation": "ConvReg EmbeddingHead",
+            "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder",
+            "ckd.train.networks.fusion": "Fusion FusionEncoder FusionModule",
+            "ckd.train.networks.image_input": "ImageInput",
+            "ckd.train.networks.multitask": "MultiTaskNet",
+            "ckd.train.networks.pretrained": "Pretrained Weights",
+            "ckd.train.networks.rootseg": "PooledBranch RootSeg",
+            "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
+            "ckd.train.networks.unet": "unet_encoder",
+        },
+    )
+
+__all__ = [
+    "AnyBackbone",
+    "AttentionBlock",
+    "Backbone",
+    "ChannelAttention",
+    "ClassHead",
+    "Classifier",
+    "Cls",
+    "ConvBnRelu",
+    "ConvReg",
+    "EmbeddingHead",
+    "EntangleKnowledge",
+    "Fusion",
+    "FusionEncoder",
+    "FusionModule",
+    "ImageInput",
+    "MultiTaskNet",
+    "PooledBranch",
+    "Pretrained",
+    "RootSeg",
+    "ScSE",
+    "SegDecoder",
+    "SegEncoder",
+    "Weights",
+    "build_encoder",
+    "enlarged",
+    "unet_encoder",
+]

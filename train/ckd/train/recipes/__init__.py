@@ -1,1 +1,30 @@
 """Recipes: functions that return a full training run; their docstrings say what it reaches."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.train.recipes.catalogue import RECIPES, find_recipe
+    from ckd.train.recipes.recipe import LOWER_IS_BETTER, Recipe, Schedule, Stage
+    from ckd.train.recipes.text import load_recipe, with_overrides
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.train.recipes.catalogue": "RECIPES find_recipe",
+            "ckd.train.recipes.recipe": "LOWER_IS_BETTER Recipe Schedule Stage",
+            "ckd.train.recipes.text": "load_recipe with_overrides",
+        },
+    )
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "RECIPES",
+    "Recipe",
+    "Schedule",
+    "Stage",
+    "find_recipe",
+    "load_recipe",
+    "with_overrides",
+]

@@ -7,8 +7,39 @@ from pydantic import Field
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.clnet import ClNet
 from ckd.train.systems.distilled import DistilledCkdNet
+from ckd.train.systems.graph import Node, System, tensor_shapes
 from ckd.train.systems.multitask import MultiTask
+from ckd.train.systems.rewrite import (
+    FEATURES,
+    TEACHER,
+    class_head,
+    deployed,
+    explained,
+    has_teacher,
+    merged,
+    teacher,
+)
 from ckd.train.systems.ssdkd import SsdKd
+
+__all__ = [
+    "FEATURES",
+    "TEACHER",
+    "Architecture",
+    "CkdNet",
+    "ClNet",
+    "DistilledCkdNet",
+    "MultiTask",
+    "Node",
+    "SsdKd",
+    "System",
+    "class_head",
+    "deployed",
+    "explained",
+    "has_teacher",
+    "merged",
+    "teacher",
+    "tensor_shapes",
+]
 
 #: What a recipe can train; each builds its `ckd.train.systems.graph.System`.
 Architecture = Annotated[
