@@ -4,15 +4,15 @@
 #
 #     benchmarks/gpu.sh [RESULTS [options of ckd-bench gpu]]
 #
-# RESULTS is where gpu-<device>-<date>/ is written (benchmarks/results by default). Nothing is
-# installed and no network is used; what is missing is said. Environment:
+# gpu-<device>-<date>/ is written into RESULTS (benchmarks/results by default). The script installs
+# nothing and uses no network; it names every package that is missing. Environment:
 #
-#     PYTHON      interpreter that has torch with CUDA and the rest (python3)
-#     PYTHONPATH  packages that were carried along
+#     PYTHON      interpreter that has torch with CUDA and the other packages (python3)
+#     PYTHONPATH  further packages
 #     LIMIT_S     seconds for everything (470)
 #
-# Exit code: 3 without Python, a package or GPU; else that of the race; else that of the tests,
-# which is 5 if none of them ran.
+# Exit code: 3 without Python, a package or a GPU; otherwise that of the race if it failed, and
+# else that of the tests, which is 5 if none of them ran.
 set -uo pipefail
 SECONDS=0
 case ${1:-} in
@@ -45,8 +45,8 @@ if ! command -v "$python" >&2; then
 fi
 "$python" -m ckd.benchmarks.gpu.machine "$@" || exit
 
-# Only files with such tests: others may need packages that this machine lacks. The checkout's
-# pytest settings name plugins, so the ones that matter are repeated here.
+# Only files with tests marked gpu, because others may need packages that this machine lacks. The
+# pytest settings of the checkout name plugins, so the settings that matter are repeated here.
 mapfile -t files < <(grep -rlE --include='test_*.py' 'mark\.gpu' tests)
 echo "== tests marked gpu: ${#files[@]} files" >&2
 log=$(mktemp) && trap 'rm -f -- "$log"' EXIT || exit 1

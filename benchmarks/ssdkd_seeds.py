@@ -66,7 +66,7 @@ _WAYS: Final = {
     "longer": ("ssdkd-alone", _ALONE, 4),
 }
 _FIGURES: Final = ("mean_auc", "accuracy", "balanced_accuracy")
-#: None where the images do not define a figure, such as the AUC of a label that none is of.
+#: None if the images do not define a figure, such as the AUC of a label that no image has.
 Scores = dict[str, float | None]
 
 
@@ -76,7 +76,7 @@ def study(
     weights: Annotated[
         Path | None, typer.Option(help="Folder of starting weights; default: none.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="How many.")] = 3,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 3,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="As in `ckd-train fit`; a teacher's go to the taught only."),
@@ -86,20 +86,20 @@ def study(
     samples = read_split(data, "val")
     if not samples.labels:
         raise UsageError(f"{data} has no diagnoses, which is what is compared")
-    # All at once, so that a wrong setting costs no training.
+    # All recipes first, so that a wrong setting costs no training.
     recipes = {(way, n): _recipe(way, n, settings or []) for n in range(seeds) for way in _WAYS}
-    found: dict[str, list[Scores]] = {way: [] for way in ("teacher", *_WAYS)}
+    scores: dict[str, list[Scores]] = {way: [] for way in ("teacher", *_WAYS)}
     for (way, seed), recipe in recipes.items():
         run = out / f"{way}{seed}"
         reuse = out / "taught0" if way == "taught" and seed > 0 else None
         options = FitOptions(weights=weights, reuse=reuse)
         system = fit(recipe, data, run, options, console.progress_bar)
-        found[way].append(_scores(recipe, system, samples, run / "evaluate"))
+        scores[way].append(_scores(recipe, system, samples, run / "evaluate"))
     recipe, teacher = load_run(out / "taught0", teacher=True)
     folder = out / "taught0" / "evaluate-teacher"
-    found["teacher"].append(_scores(recipe, teacher, samples, folder))
-    (out / "summary.json").write_text(json.dumps(found, indent=2) + "\n")
-    text = _summary(found, samples)
+    scores["teacher"].append(_scores(recipe, teacher, samples, folder))
+    (out / "summary.json").write_text(json.dumps(scores, indent=2) + "\n")
+    text = _summary(scores, samples)
     (out / "summary.md").write_text(text)
     print(text, end="")
 
@@ -123,7 +123,7 @@ def _scores(recipe: Recipe, system: System, samples: SampleSet, folder: Path) ->
     return {name: scores[name] for name in _FIGURES}
 
 
-def _summary(found: dict[str, list[Scores]], samples: SampleSet) -> str:
+def _summary(scores: dict[str, list[Scores]], samples: SampleSet) -> str:
     """Mean and standard deviation (n - 1) over the seeds, and each seed's figure."""
 
     def cell(values: list[float | None]) -> str:
@@ -135,8 +135,8 @@ def _summary(found: dict[str, list[Scores]], samples: SampleSet) -> str:
         return each if deviation is None else f"{mean:.3f} ± {deviation:.3f} ({each})"
 
     rows = [
-        (way, *(cell([scores[name] for scores in runs]) for name in _FIGURES))
-        for way, runs in found.items()
+        (way, *(cell([run[name] for run in runs]) for name in _FIGURES))
+        for way, runs in scores.items()
     ]
     shown = table(("", *(name.replace("_", " ") for name in _FIGURES)), rows)
     return f"{samples.name}, {len(samples)} validation images, single view\n\n{shown}\n"

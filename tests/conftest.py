@@ -51,17 +51,20 @@ def explained_bundle(
 ) -> Path:
     """What `ckd-export bundle RUN --explain --precision fp32,fp16` makes of the tiny system, but at
     64 px, where the maps have more places than one. Read only."""
-    from ckd.export import cli
-    from ckd.train.recipes.ckdnet import ckdnet_tiny
+    from ckd.export.bundle import write_bundle
+    from ckd.train.systems.rewrite import explained
 
-    folder = tmp_path_factory.mktemp("explained")
     system = make_tiny_system()
     system.image_size = 64
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ckd.train.fitting.run_folder.load_run", lambda run: (ckdnet_tiny(), system))
-        patch.setattr(cli, "_provenance", lambda *given: {"data": "none"})
-        cli.bundle(folder, folder / "tiny", name="tiny", explain=True, precision="fp32,fp16")
-    return folder / "tiny"
+    bundle = tmp_path_factory.mktemp("explained") / "tiny"
+    write_bundle(
+        explained(system),
+        bundle,
+        name="tiny",
+        provenance={"data": "none"},
+        precisions=("fp32", "fp16"),
+    )
+    return bundle
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@
 
     python tests/rtx_plan.py network.onnx network.plan
 
-Prints what TensorRT-RTX had to say, as a JSON list of lines; writes no plan if it refused. Each
-build is a process of its own, since a graph can crash it. The runtime is never made: it does need
-a driver.
+Prints the warnings and errors of TensorRT-RTX as a JSON list of lines; writes no plan if it refused
+the file. Each build is a separate process, since a graph can crash it. No runtime object is made,
+because that needs a driver.
 """
 
 import json
@@ -15,7 +15,7 @@ import tensorrt_rtx_bindings as trt
 
 
 class Log(trt.ILogger):  # type: ignore[misc]
-    """Keeps warnings and what is worse."""
+    """Keeps warnings and errors."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
@@ -34,9 +34,9 @@ def build(model: Path, plan: Path) -> list[str]:
     typed_by_the_file = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed_by_the_file)
     if trt.OnnxParser(network, log).parse_from_file(str(model)):
-        made = builder.build_serialized_network(network, builder.create_builder_config())
-        if made is not None:
-            plan.write_bytes(made)
+        serialised = builder.build_serialized_network(network, builder.create_builder_config())
+        if serialised is not None:
+            plan.write_bytes(serialised)
     return log.lines
 
 

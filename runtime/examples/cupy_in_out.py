@@ -20,9 +20,9 @@ def analyse(cascade: Cascade, image_HWC: cupy.ndarray) -> tuple[cupy.ndarray, cu
     They are copies: what `run_device` gives is the cascade's own memory, which its next run
     overwrites and its end releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    mask = cupy.asarray(found["mask_logits"])  # by __cuda_array_interface__
-    classes = cupy.asarray(found["logits"])
+    logits = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    mask = cupy.asarray(logits["mask_logits"])  # by __cuda_array_interface__
+    classes = cupy.asarray(logits["logits"])
     return mask[0, 0].copy(), classes[0].copy()
 
 

@@ -43,8 +43,8 @@ def analyse(cascade: Cascade, image_HWC: GPUArray) -> tuple[GPUArray, GPUArray]:
 
     They are the cascade's own memory, which its next run overwrites and its end releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    return as_gpuarray(found["mask_logits"]), as_gpuarray(found["logits"])
+    logits = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    return as_gpuarray(logits["mask_logits"]), as_gpuarray(logits["logits"])
 
 
 def as_gpuarray(buffer: Any) -> GPUArray:

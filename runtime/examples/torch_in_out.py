@@ -21,9 +21,9 @@ def analyse(cascade: Cascade, image_HWC: torch.Tensor) -> tuple[torch.Tensor, to
     They are copies: what `run_device` gives is the cascade's own memory, which its next run
     overwrites and its end releases.
     """
-    found = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
-    mask = from_dlpack(found["mask_logits"])
-    classes = from_dlpack(found["logits"])
+    logits = cascade.run_device(image_HWC)  # names as in cascade.spec.outputs
+    mask = from_dlpack(logits["mask_logits"])
+    classes = from_dlpack(logits["logits"])
     return mask[0, 0].clone(), classes[0].clone()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ckd.benchmarks.compare import REFERENCE, Comparison, _check_same, compare
+from ckd.benchmarks.compare import REFERENCE, Comparison, check_entrants, compare
 from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
@@ -118,6 +118,6 @@ def test_another_network_is_no_entrant() -> None:
             return {"logits": np.array(self.values)}
 
     same = {REFERENCE: Step(1.0, -2.0), "ckd FP32": Step(1.001, -2.0), "ckd INT8": Step(0.0, -1.0)}
-    _check_same(same)  # type: ignore[arg-type]
+    check_entrants(same)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="ckd FP32: logits differ"):
-        _check_same({**same, "ckd FP32": Step(1.5, -2.0)})  # type: ignore[dict-item]
+        check_entrants({**same, "ckd FP32": Step(1.5, -2.0)})  # type: ignore[dict-item]

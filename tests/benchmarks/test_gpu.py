@@ -180,8 +180,8 @@ def test_what_was_measured_is_kept_when_a_later_race_fails(
         measure_gpu(
             ["ckdnet-tiny"], work, tmp_path, settings=REHEARSAL, deadline=Deadline(600.0)
         )  # fmt: skip
-    (found,) = tmp_path.glob("gpu-*/gpu.json")
-    assert len(json.loads(found.read_text())["races"]) == 1
+    (file,) = tmp_path.glob("gpu-*/gpu.json")
+    assert len(json.loads(file.read_text())["races"]) == 1
 
 
 def test_a_recipe_leaves_time_for_those_after_it(
@@ -428,7 +428,7 @@ def test_a_terminated_race_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) ->
     """So that its temporary folders go: `gpu.sh` ends it so when the time is up."""
     ended: list[Any] = []
     monkeypatch.setattr(
-        "ckd.benchmarks.cli.console.run", lambda _: ended.append(signal.getsignal(signal.SIGTERM))
+        "ckd.benchmarks.cli.cli", lambda: ended.append(signal.getsignal(signal.SIGTERM))
     )
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -59,12 +59,12 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_device_is_described_and_named_for_a_folder(one_gpu: list[Any]) -> None:
     check_device("cuda")
-    found = describe("cuda:0")
-    assert found == Device(
+    device = describe("cuda:0")
+    assert device == Device(
         name="NVIDIA H100 80GB HBM3", compute_capability="9.0", num_multiprocessors=132,
         memory_gb=85.0, cuda="13.0",
     )  # fmt: skip
-    assert found.slug == "nvidia-h100-80gb-hbm3"
+    assert device.slug == "nvidia-h100-80gb-hbm3"
 
 
 def test_device_time_lies_between_two_events_of_one_stream(one_gpu: list[Any]) -> None:
@@ -109,10 +109,10 @@ def test_without_a_gpu_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ceilings_are_measured_for_every_precision() -> None:
-    found = measure_ceilings("cpu", side=64, copy_bytes=1 << 16, runs=2)
-    assert found.copy_gb_per_s > 0
-    assert set(found.tera_macs_per_s) == set(WEIGHT_BYTES)
-    assert all(rate > 0 for rate in found.tera_macs_per_s.values())
+    ceilings = measure_ceilings("cpu", side=64, copy_bytes=1 << 16, runs=2)
+    assert ceilings.copy_gb_per_s > 0
+    assert set(ceilings.tera_macs_per_s) == set(WEIGHT_BYTES)
+    assert all(rate > 0 for rate in ceilings.tera_macs_per_s.values())
 
 
 def test_a_precision_that_torch_cannot_multiply_in_has_no_floor(
@@ -122,9 +122,9 @@ def test_a_precision_that_torch_cannot_multiply_in_has_no_floor(
         raise RuntimeError("not implemented")
 
     monkeypatch.setattr(torch, "_int_mm", refuse)
-    found = measure_ceilings("cpu", side=32, copy_bytes=1 << 10, runs=1)
-    assert set(found.tera_macs_per_s) == {"fp32", "fp16"}
-    assert floor_of(found, "int8", num_weights=1, macs=1, batch=1) is None
+    ceilings = measure_ceilings("cpu", side=32, copy_bytes=1 << 10, runs=1)
+    assert set(ceilings.tera_macs_per_s) == {"fp32", "fp16"}
+    assert floor_of(ceilings, "int8", num_weights=1, macs=1, batch=1) is None
 
 
 def test_the_floor_is_the_longer_of_reading_and_multiplying() -> None:
@@ -149,14 +149,14 @@ def test_everything_that_the_race_imports_is_asked_for() -> None:
     """Names of all packages that a module of `ckd` imports on the way to the race."""
     code = """
 import builtins, sys
-before, found = builtins.__import__, set()
+before, imported = builtins.__import__, set()
 def note(name, globals=None, locals=None, fromlist=(), level=0):
     if level == 0 and str((globals or {}).get("__name__")).startswith("ckd."):
-        found.add(name.partition(".")[0])
+        imported.add(name.partition(".")[0])
     return before(name, globals, locals, fromlist, level)
 builtins.__import__ = note
 import ckd.benchmarks.cli, ckd.benchmarks.gpu.measure
-print(*found - sys.stdlib_module_names - {"ckd"})
+print(*imported - sys.stdlib_module_names - {"ckd"})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())

@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 
+from ckd.benchmarks.gpu.forwarding import ForwardingCuda
 from ckd.benchmarks.gpu.meter import Copies, Meter
 from ckd.runtime.cuda.api import Cuda
 
@@ -13,7 +14,7 @@ STREAM = 7
 class ScriptedCuda:
     """A device on which every call takes a millisecond; addresses count up."""
 
-    index = 2
+    index, is_primary = 2, True
 
     def __init__(self) -> None:
         self.now_ms = 0.0
@@ -136,7 +137,14 @@ def test_time_runs_from_the_first_work_to_the_wait_for_the_last(
 def test_everything_else_is_the_devices_own(meter: Meter, cuda: ScriptedCuda) -> None:
     assert meter.index == 2
     with pytest.raises(AttributeError, match="fly"):
-        meter.fly()
+        meter.fly()  # type: ignore[attr-defined]
     assert len(cuda.alive) == 2
     meter.close()
     assert cuda.alive == []
+
+
+def test_every_call_of_cuda_is_forwarded() -> None:
+    """A call that is not overridden would do nothing, as the protocol has no code."""
+    calls = {name for name, value in vars(Cuda).items() if callable(value) and name[0] != "_"}
+    assert len(calls) > 20
+    assert calls <= vars(ForwardingCuda).keys()

@@ -11,9 +11,10 @@ import torch
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.fake_onnxruntime import GpuBuild
 
+from ckd.benchmarks.gpu.cascade_step import one_after_another, open_ckd
 from ckd.benchmarks.gpu.meter import Copies, Meter
 from ckd.benchmarks.gpu.pytorch import TorchStep, full_precision, idle_compilers_after, torch_system
-from ckd.benchmarks.gpu.steps import OnnxStep, one_after_another, open_ckd
+from ckd.benchmarks.gpu.steps import OnnxStep
 from ckd.benchmarks.gpu.subject import Subject
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
@@ -57,7 +58,7 @@ def test_torch_compile_itself_runs_the_networks(
     for name, values in plain.logits().items():
         np.testing.assert_allclose(step.logits()[name], values, atol=1e-5)
     assert step.caveat == ""  # on a CPU nobody expects CUDA graphs
-    monkeypatch.setattr(step, "_device", "cuda:0")
+    monkeypatch.setattr(step, "device", "cuda:0")
     assert step.caveat == ", no CUDA graphs"  # and torch has counted that there are none
     step.close()
 

@@ -74,7 +74,7 @@ def test_what_runs_too_long_is_stopped() -> None:
 
 
 def test_what_catches_the_stop_is_stopped_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_deadline, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(gpu_deadline, "STOP_INTERVAL_S", 0.1)
     tries = 0
 
     def stubborn() -> None:

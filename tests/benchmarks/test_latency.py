@@ -12,12 +12,13 @@ from tests.runtime.fake_onnxruntime import GpuBuild
 from torch import Tensor, nn
 
 from ckd.benchmarks import latency as module
-from ckd.benchmarks.contenders import SAME_NETWORKS, ChainSetting
+from ckd.benchmarks.contenders import CascadeSetting
 from ckd.benchmarks.latency import latency
 from ckd.benchmarks.latency_files import write_report
 from ckd.benchmarks.measure import Ratio
 from ckd.benchmarks.processes import memory_of, startup
 from ckd.benchmarks.report import LatencyReport, Memory
+from ckd.benchmarks.same_networks import SAME_NETWORKS
 from ckd.contract.errors import UsageError
 from ckd.contract.spec import OutputSpec
 from ckd.contract.wiring import IMAGE
@@ -50,7 +51,7 @@ class Fine(nn.Module):
         return self.head(x.mean((2, 3)) + coarse.mean((2, 3))), x[:, :1]
 
 
-ONE_THREAD = ChainSetting(threads=1)
+ONE_THREAD = CascadeSetting(threads=1)
 
 
 def toy(seed: int = 0) -> System:
@@ -101,10 +102,10 @@ def report(bundle: Path, fused: Path, monkeypatch: pytest.MonkeyPatch) -> Latenc
 
 
 def test_every_contender_is_measured_in_both_scopes(report: LatencyReport) -> None:
-    found = {contender.kind: contender for contender in report.contenders}
+    contenders = {contender.kind: contender for contender in report.contenders}
 
-    assert list(found) == ["chain", "jpeg", "fused", "pytorch"]
-    for kind, contender in found.items():
+    assert list(contenders) == ["chain", "jpeg", "fused", "pytorch"]
+    for kind, contender in contenders.items():
         assert (contender.frame.runs, contender.frame.warmup) == (3, 1)
         assert contender.frame_speedup is not None
         if kind == "jpeg":
@@ -115,7 +116,7 @@ def test_every_contender_is_measured_in_both_scopes(report: LatencyReport) -> No
         assert contender.networks.min_ms < contender.frame.min_ms  # a part of it
         # float32 everywhere: only the order of sums differs.
         assert contender.logit_error == pytest.approx(0.0, abs=1e-5)
-    assert found["pytorch"].frame_speedup == Ratio(1.0, 1.0, 1.0)
+    assert contenders["pytorch"].frame_speedup == Ratio(1.0, 1.0, 1.0)
     assert report.fused_ratio is not None
 
 
@@ -151,14 +152,14 @@ def test_on_a_gpu_all_networks_are_one_step(
     cuda = RecordingCuda()
     monkeypatch.setattr("ckd.runtime.cuda.bindings.open_cuda", lambda device: cuda)
     monkeypatch.setattr(onnxruntime_cuda, "ort", GpuBuild(cuda=cuda))
-    asked: list[ChainSetting] = []
+    asked: list[CascadeSetting] = []
 
-    def memory_of(kind: str, source: Path, bundle: Path, setting: ChainSetting) -> Memory:
+    def memory_of(kind: str, source: Path, bundle: Path, setting: CascadeSetting) -> Memory:
         asked.append(setting)
         return Memory(1.0, 2.0, 0.5)
 
     monkeypatch.setattr(module, "memory_of", memory_of)
-    setting = ChainSetting(threads=1, device="cuda")
+    setting = CascadeSetting(threads=1, device="cuda")
     report = latency(bundle, setting=setting, warmup=0, runs=2)
 
     assert list(report.steps) == ["preprocess", "networks", "postprocess"]

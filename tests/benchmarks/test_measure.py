@@ -41,11 +41,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 
 def test_percentiles_are_those_of_the_samples() -> None:
-    found = latency_from_samples(np.arange(101.0), warmup=7)
+    latency = latency_from_samples(np.arange(101.0), warmup=7)
 
-    assert (found.runs, found.warmup) == (101, 7)
-    assert (found.p50_ms, found.p90_ms, found.p99_ms) == (50.0, 90.0, 99.0)
-    assert (found.min_ms, found.mean_ms) == (0.0, 50.0)
+    assert (latency.runs, latency.warmup) == (101, 7)
+    assert (latency.p50_ms, latency.p90_ms, latency.p99_ms) == (50.0, 90.0, 99.0)
+    assert (latency.min_ms, latency.mean_ms) == (0.0, 50.0)
 
 
 def test_contenders_take_turns_call_by_call(clock: FakeTime) -> None:
@@ -78,10 +78,10 @@ def test_a_single_step_is_measured_without_rest(clock: FakeTime) -> None:
     def step() -> None:
         clock.now_s += 0.002
 
-    found = measure.measure(step, warmup=3, runs=5)
+    latency = measure.measure(step, warmup=3, runs=5)
 
-    assert (found.runs, found.warmup, clock.rests_s) == (5, 3, [])
-    assert found.p50_ms == pytest.approx(2.0)
+    assert (latency.runs, latency.warmup, clock.rests_s) == (5, 3, [])
+    assert latency.p50_ms == pytest.approx(2.0)
 
 
 def test_drift_that_hits_both_leaves_the_ratio_alone() -> None:
@@ -136,19 +136,19 @@ def test_what_others_used_is_what_this_process_did_not() -> None:
     before = Activity(load=0.5, clock_s=100.0, busy_s=1000.0, stolen_s=3.0, own_s=20.0)
     after = Activity(load=1.5, clock_s=110.0, busy_s=1018.0, stolen_s=4.0, own_s=33.0)
 
-    found = conditions(before, after, "ckd-bench latency")
+    during = conditions(before, after, "ckd-bench latency")
 
-    assert (found.load_before, found.load_after, found.duration_s) == (0.5, 1.5, 10.0)
-    assert (found.other_cores, found.stolen_cores) == (0.5, 0.1)
+    assert (during.load_before, during.load_after, during.duration_s) == (0.5, 1.5, 10.0)
+    assert (during.other_cores, during.stolen_cores) == (0.5, 0.1)
 
 
 def test_the_machine_is_described_by_what_it_can_do() -> None:
-    found = machine()
+    described = machine()
 
-    assert found.cpu
-    assert found.cores >= 1
-    assert found.memory_gb > 0
-    assert found.versions.keys() >= {"ckd", "numpy", "onnxruntime"}
+    assert described.cpu
+    assert described.cores >= 1
+    assert described.memory_gb > 0
+    assert described.versions.keys() >= {"ckd", "numpy", "onnxruntime"}
 
 
 def test_a_published_command_names_no_folders() -> None:

@@ -158,13 +158,13 @@ def test_frames_are_counted_while_power_is_measured(tmp_path: Path) -> None:
         frames.append(1)
         time.sleep(0.02)
 
-    found = measure_power(
+    report = measure_power(
         step, find_rails(tmp_path), seconds=0.2, idle_seconds=0.05, interval_s=0.01
     )
-    assert found.idle.total_watts == pytest.approx(5.0)
-    assert found.busy.total_watts == pytest.approx(10.0, rel=0.2)
-    assert (found.idle.frames, found.busy.frames) == (0, len(frames))
-    assert found.busy.frames >= 5
+    assert report.idle.total_watts == pytest.approx(5.0)
+    assert report.busy.total_watts == pytest.approx(10.0, rel=0.2)
+    assert (report.idle.frames, report.busy.frames) == (0, len(frames))
+    assert report.busy.frames >= 5
 
 
 def test_a_frame_costs_what_it_adds_to_idling() -> None:
@@ -173,9 +173,9 @@ def test_a_frame_costs_what_it_adds_to_idling() -> None:
             seconds=10.0, samples=100, watts={"VDD_IN": watts}, total=("VDD_IN",), frames=frames
         )
 
-    found = PowerReport(drawn(5.0, 0), drawn(12.0, 200))
-    assert found.busy.joules_per_frame == pytest.approx(0.6)
-    assert found.added_joules_per_frame == pytest.approx(0.35)
+    report = PowerReport(drawn(5.0, 0), drawn(12.0, 200))
+    assert report.busy.joules_per_frame == pytest.approx(0.6)
+    assert report.added_joules_per_frame == pytest.approx(0.35)
     assert PowerReport(drawn(5.0, 0), drawn(5.0, 0)).added_joules_per_frame is None
 
 
@@ -183,7 +183,7 @@ def test_the_latency_report_tells_power_and_energy(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ckd.benchmarks import latency as module
-    from ckd.benchmarks.contenders import ChainSetting
+    from ckd.benchmarks.contenders import CascadeSetting
     from ckd.benchmarks.report import Memory
 
     board(tmp_path)
@@ -195,7 +195,7 @@ def test_the_latency_report_tells_power_and_energy(
         lambda step, rails: measure_power(step, rails, seconds=0.1, idle_seconds=0.0),
     )
     report = module.latency(
-        tiny_bundle, setting=ChainSetting(threads=1), warmup=0, runs=2, rails=rails
+        tiny_bundle, setting=CascadeSetting(threads=1), warmup=0, runs=2, rails=rails
     )
     assert report.power is not None
     assert report.power.busy.frames > 0

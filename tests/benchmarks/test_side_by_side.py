@@ -1,6 +1,7 @@
 """Bundles scored and set side by side, as a device would run them."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 
 from ckd.benchmarks.accuracy import accuracy, accuracy_table
 from ckd.benchmarks.cli import cli
-from ckd.benchmarks.side_by_side import side_by_side, to_json, to_markdown
+from ckd.benchmarks.side_by_side import side_by_side
+from ckd.benchmarks.side_by_side_report import to_json, to_markdown
 from ckd.benchmarks.size import size_of
 from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
@@ -52,7 +54,7 @@ def test_a_bundle_is_scored_by_what_its_chain_answers(tiny_bundle: Path, data: P
     samples = read_split(data, "val")
     told: list[tuple[int, int]] = []
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = accuracy(cascade, samples, lambda *step: told.append(step))
+        scored = accuracy(cascade, samples, lambda *step: told.append(step))
         scores = [score_finding(cascade.predict(s.image), s) for s in samples.samples]
     assert told[-1] == (24, 24)
     masks = segmentation_scores([s.fine for s in scores if s.fine is not None])
@@ -62,14 +64,15 @@ def test_a_bundle_is_scored_by_what_its_chain_answers(tiny_bundle: Path, data: P
         samples.labels,
         ("MEL", "SBK"),
     )
-    assert found.scores.fine == masks
-    assert found.scores.classification == labels
-    record = found.as_dict()
+    assert scored.scores.fine == masks
+    assert scored.scores.classification == labels
+    record = scored.as_dict()
     assert (record["system"], record["backend"], record["precision"]) == (
         "ckdnet", "onnxruntime", "fp32",
     )  # fmt: skip
-    low, high = found.scores.intervals["labels"]["mean_auc"]
-    assert f"{labels.mean_auc:.3f} ({low:.3f} to {high:.3f})" in accuracy_table([found])
+    low, high = scored.scores.intervals["labels"]["mean_auc"]
+    _, (row,) = accuracy_table([scored])
+    assert f"{labels.mean_auc:.3f} ({low:.3f} to {high:.3f})" in row
 
 
 def test_bundles_with_other_orders_of_labels_are_scored_by_name(
@@ -121,13 +124,13 @@ def test_a_bundle_is_scored_on_images_that_its_training_had_not(
         done = CliRunner().invoke(cli, [*words, *given, "--data", str(lesions), "--json"])
         if done.exception is not None:
             raise done.exception
-        found = json.loads(done.stdout)
-        return [side["accuracy"] for side in found["sides"]] if "compare" in words else found
+        tree = json.loads(done.stdout)
+        return [side["accuracy"] for side in tree["sides"]] if "compare" in words else tree
 
     for bundle, split_by in ((tiny_bundle, "lesion"), (by_image, "image")):
         expected = read_split(lesions, "val", "image" if split_by == "image" else "lesion")
-        (found,) = scored(bundle)
-        assert (found["dataset"], found["num_images"]) == (expected.name, len(expected))
+        (record,) = scored(bundle)
+        assert (record["dataset"], record["num_images"]) == (expected.name, len(expected))
     with pytest.raises(UsageError, match="score them one by one"):
         scored(tiny_bundle, by_image)
     # Where the data set has the split itself, none was trained on it.
@@ -139,9 +142,9 @@ def test_what_the_images_do_not_define_is_called_undefined(tiny_bundle: Path, da
     samples = read_split(data, "val")
     no_melanoma = samples.only(lambda s: s.label != samples.labels.index("MEL"))
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        table = accuracy_table([accuracy(cascade, no_melanoma)])
-    assert table.count("undefined") == 1
-    assert "nan" not in table
+        _, (row,) = accuracy_table([accuracy(cascade, no_melanoma)])
+    assert row.count("undefined") == 1
+    assert "nan" not in " ".join(row)
 
 
 def test_a_wrong_bundle_is_found_before_any_is_scored(
@@ -184,13 +187,13 @@ def test_sizes_are_counted_in_the_exported_files(
     tiny_bundle: Path, make_tiny_system: Callable[[], System]
 ) -> None:
     bundle = Bundle(tiny_bundle)
-    found = size_of(bundle)
+    size = size_of(bundle)
     deployed = folded(make_tiny_system())
-    assert found.macs == count_macs(deployed)
+    assert size.macs == count_macs(deployed)
     held = sum(p.numel() for p in deployed.parameters())
     # The exporter folds what batch norms are left; constants such as ImageNet's mean come on top.
-    assert found.parameters == pytest.approx(held, rel=0.02)
-    assert found.fp32_bytes == sum((tiny_bundle / f).stat().st_size for f in bundle.files
+    assert size.parameters == pytest.approx(held, rel=0.02)
+    assert size.fp32_bytes == sum((tiny_bundle / f).stat().st_size for f in bundle.files
                                    if f.endswith("fp32.onnx"))  # fmt: skip
 
 
@@ -217,10 +220,10 @@ def test_bundles_stand_side_by_side(
 
 
 def test_without_data_there_are_sizes_and_times_alone(tiny_bundle: Path) -> None:
-    found = side_by_side([tiny_bundle], threads=1, warmup=0, runs=1, command="")
-    assert found.sides[0].accuracy is None
-    assert "Jaccard" not in to_markdown(found)
-    assert json.loads(to_json(found))["sides"][0]["accuracy"] is None
+    report = side_by_side([tiny_bundle], threads=1, warmup=0, runs=1, command="")
+    assert report.sides[0].accuracy is None
+    assert "Jaccard" not in to_markdown(report)
+    assert json.loads(to_json(report))["sides"][0]["accuracy"] is None
 
 
 def test_bundles_of_one_name_cannot_be_told_apart(tiny_bundle: Path) -> None:
@@ -248,3 +251,16 @@ def test_recipes_stand_beside_bundles_untrained(tiny_bundle: Path, data: Path) -
     assert untrained["bundle"].startswith("ckdnet-tiny@")
     assert untrained["accuracy"] is None
     assert trained["accuracy"]["num_images"] == 24
+
+
+def test_in_a_pipe_no_score_is_cut(tiny_bundle: Path, data: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ckd.benchmarks.cli", "accuracy", tiny_bundle, "--data", data],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "10"},
+    )  # fmt: skip
+    title, _, head, row = done.stdout.splitlines()
+    assert title.endswith("val, 24 images, single view")
+    cells = [cell for cell in row.split("  ") if cell]
+    assert head.split("  ")[0] == "bundle"
+    assert [cell.strip() for cell in cells[:3]] == ["tiny", "ckdnet", "onnxruntime FP32"]
+    assert row.count("(") == row.count(" to ") == row.count(")") == head.count("AUC") + 2

@@ -35,12 +35,12 @@ def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(tmp_path: 
     words += [word for setting in SETTINGS for word in ("--set", setting)]
     done = study(*words)
     assert done.returncode == 0, done.stderr
-    found = json.loads((out / "summary.json").read_text())
-    assert {way: len(runs) for way, runs in found.items()} == {
+    summary = json.loads((out / "summary.json").read_text())
+    assert {way: len(runs) for way, runs in summary.items()} == {
         "teacher": 1, "taught": 2, "alone": 2, "longer": 2,
     }  # fmt: skip
     assert (out / "summary.md").read_text() == done.stdout
-    accuracy = [run["accuracy"] for run in found["taught"]]
+    accuracy = [run["accuracy"] for run in summary["taught"]]
     assert f"{fmean(accuracy):.3f} ± {stdev(accuracy):.3f}" in done.stdout
 
     def trained(run: str, stage: str) -> bytes:

@@ -1,6 +1,7 @@
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,8 @@ def samples(data: Path) -> SampleSet:
     return read_split(data, "val")
 
 
-@pytest.fixture
-def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def fast_int8() -> Iterator[None]:
     """INT8 takes half the time but for the classifier: nothing here may hang on a real clock."""
 
     def node_ms(cascades: list[Cascade]) -> list[dict[str, float]]:
@@ -46,8 +47,31 @@ def fast_int8(monkeypatch: pytest.MonkeyPatch) -> None:
         exact = dict.fromkeys(cascades[0].chain.engines, 2.0)
         return [exact, {name: 2.0 if name == "cls" else 1.0 for name in exact}]
 
-    monkeypatch.setattr(trials, "node_ms", node_ms)
-    monkeypatch.setattr(trials, "installed", lambda: ("onnxruntime",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "node_ms", node_ms)
+        patch.setattr(trials, "installed", lambda: ("onnxruntime",))
+        yield
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What came of a search within a budget that allows anything."""
+
+    out: Path
+    accepted: Trial
+    tried: list[Trial]
+
+
+@pytest.fixture(scope="module")
+def searched(
+    fast_int8: None,
+    tiny_bundle: Path,
+    lesions: Path,
+    samples: SampleSet,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Searched:
+    out = tmp_path_factory.mktemp("searched") / "out"
+    return Searched(out, *_search(tiny_bundle, lesions, samples, out, ANYTHING))
 
 
 def _search(
@@ -55,29 +79,27 @@ def _search(
 ) -> tuple[Trial, list[Trial]]:
     images = {path.name: path for path in sorted(lesions.iterdir())[:10]}
     tried: list[Trial] = []
-    found = search(
+    accepted = search(
         Bundle(tiny_bundle), images, samples, out, budget=budget, setting=MINMAX, tell=tried.append
     )
-    return found, tried
+    return accepted, tried
 
 
-@pytest.mark.usefixtures("fast_int8")
-def test_what_is_not_faster_stays_in_float(
-    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    found, tried = _search(tiny_bundle, lesions, samples, out, ANYTHING)
-    assert found.int8 == ("rootseg", "seg_encoder", "seg_decoder")
-    assert found.speed_up == 2.0
+def test_what_is_not_faster_stays_in_float(searched: Searched) -> None:
+    accepted, tried = searched.accepted, searched.tried
+    assert accepted.int8 == ("rootseg", "seg_encoder", "seg_decoder")
+    assert accepted.speed_up == 2.0
     refused = next(trial for trial in tried if trial.int8 == ("cls",))
     assert refused.misses == ("only 1.00 times as fast as float32 here",)
-    made = Bundle(out)
+    made = Bundle(searched.out)
     made.verify()
     files = {node.name: node.files["int8.cpu"] for node in made.spec.nodes}
     assert files["cls"] == "cls.fp32.onnx"
     assert files["rootseg"] == "rootseg.int8.cpu.onnx"
     record = json.loads(made.read("calibration.json"))
-    assert record["accepted"]["costs"]["onnxruntime"]["flips"] == found.costs["onnxruntime"].flips
+    assert (
+        record["accepted"]["costs"]["onnxruntime"]["flips"] == accepted.costs["onnxruntime"].flips
+    )
     assert record["measured_on"].startswith("12 images of ")
     assert [trial["int8"] for trial in record["tried"]] == [list(trial.int8) for trial in tried]
     card = made.read("model_card.md").decode()
@@ -119,19 +141,18 @@ def test_judges_without_masks_or_a_class_are_refused(
 
 
 def test_classes_of_another_order_are_judged_as_what_they_are(
-    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path, fast_int8: None
+    tiny_bundle: Path, lesions: Path, samples: SampleSet, tmp_path: Path, searched: Searched
 ) -> None:
     order = ("NEV", "MEL", "SBK")
     turned = tuple(
         replace(s, label=None if s.label is None else order.index(samples.labels[s.label]))
         for s in samples.samples
     )
-    one, _ = _search(tiny_bundle, lesions, samples, tmp_path / "one", ANYTHING)
     other, _ = _search(
         tiny_bundle, lesions, replace(samples, labels=order, samples=turned), tmp_path / "two",
         ANYTHING,
     )  # fmt: skip
-    assert one.costs == other.costs
+    assert other.costs == searched.accepted.costs
 
 
 def test_images_to_judge_by_are_not_calibrated_on(

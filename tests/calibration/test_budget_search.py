@@ -66,53 +66,55 @@ def run(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
         ]  # fmt: skip
         monkeypatch.setattr(budget, "Bench", lambda *given: bench)
         monkeypatch.setattr(budget, "measure_sensitivity", lambda *given, **named: effects)
-        monkeypatch.setattr(budget, "_check_judges", lambda *given: None)
+        monkeypatch.setattr(budget, "check_judges", lambda *given: None)
         monkeypatch.setattr(
             budget, "planned_layers", lambda source, node, setting: node.name in bench.lost
         )
-        found = search(
+        accepted = search(
             Bundle(tiny_bundle), {}, samples, tmp_path / "out", budget=ALLOWED,
             setting=QuantSetting(),
         )  # fmt: skip
-        return found, bench.tried
+        return accepted, bench.tried
 
     return searched
 
 
 def test_what_passes_alone_is_tried_together(run: Any) -> None:
-    found, tried = run(FakeBench({"rootseg": 0.001, "cls": 0.001}, {"rootseg": 2, "cls": 2}))
-    assert found.int8 == ("rootseg", "cls")
+    accepted, tried = run(FakeBench({"rootseg": 0.001, "cls": 0.001}, {"rootseg": 2, "cls": 2}))
+    assert accepted.int8 == ("rootseg", "cls")
     alone = [({"rootseg": ()}, False), ({"cls": ()}, False)]
     assert tried == [*alone, ({"rootseg": (), "cls": ()}, True)]
 
 
 def test_the_worst_parts_go_back_one_two_four(run: Any) -> None:
     parts = {f"cls/{index}": 0.001 * index for index in range(6)}
-    found, tried = run(FakeBench({"cls": 0.017}, {"cls": 2}, parts))
+    accepted, tried = run(FakeBench({"cls": 0.017}, {"cls": 2}, parts))
     one, two = ("cls/5",), ("cls/5", "cls/4")
     four = ("cls/5", "cls/4", "cls/3", "cls/2")
     assert [kept["cls"] for kept, _ in tried] == [(), one, two, four, four]
-    assert found.keep_float == four
+    assert accepted.keep_float == four
 
 
 def test_parts_that_suffice_end_the_search_of_a_network(run: Any) -> None:
     parts = {"cls/1": 0.004, "cls/2": 0.001, "cls/3": 0.0}
-    found, tried = run(FakeBench({"cls": 0.008}, {"cls": 2}, parts))
-    assert found.keep_float == ("cls/1",)
+    accepted, tried = run(FakeBench({"cls": 0.008}, {"cls": 2}, parts))
+    assert accepted.keep_float == ("cls/1",)
     assert len(tried) == 3
 
 
 def test_what_is_not_faster_is_not_searched_for_parts(run: Any) -> None:
     lost = {"rootseg": 0.001, "cls": 0.1}
-    found, tried = run(FakeBench(lost, {"rootseg": 2, "cls": 1.05}, {"cls/1": 0.1, "cls/2": 0.0}))
-    assert found.int8 == ("rootseg",)
+    accepted, tried = run(
+        FakeBench(lost, {"rootseg": 2, "cls": 1.05}, {"cls/1": 0.1, "cls/2": 0.0})
+    )
+    assert accepted.int8 == ("rootseg",)
     assert [kept for kept, _ in tried] == [{"rootseg": ()}, {"cls": ()}, {"rootseg": ()}]
 
 
 def test_over_the_budget_together_the_costliest_goes(run: Any) -> None:
     lost = {"rootseg": 0.002, "cls": 0.004, "seg_decoder": 0.001}
-    found, tried = run(FakeBench(lost, dict.fromkeys(lost, 2.0)))
-    assert found.int8 == ("rootseg", "seg_decoder")
+    accepted, tried = run(FakeBench(lost, dict.fromkeys(lost, 2.0)))
+    assert accepted.int8 == ("rootseg", "seg_decoder")
     assert [written for _, written in tried] == [False, False, False, True, True]
 
 

@@ -26,8 +26,8 @@ def _samples(labels: list[int]) -> SampleSet:
 
 
 def _answers(mel: list[float], jaccards: list[float | None]) -> list[ImageScore]:
-    found = [None if j is None else round(100 * j) for j in jaccards]
-    masks = [None if tp is None else Confusion(tp, 100 - tp, 0, 0) for tp in found]
+    overlaps = [None if j is None else round(100 * j) for j in jaccards]
+    masks = [None if tp is None else Confusion(tp, 100 - tp, 0, 0) for tp in overlaps]
     return [
         ImageScore(str(i), fine=mask, probabilities=(p, 0.6 * (1 - p), 0.4 * (1 - p)))
         for i, (p, mask) in enumerate(zip(mel, masks, strict=True))
@@ -88,11 +88,11 @@ def test_answers_and_groups_of_a_data_set(tiny_bundle: Path, tmp_path: Path) -> 
     groups = groups_of(samples)
     for size in ("small", "middle", "large"):
         assert len(groups[f"{size} lesions"]) == 12
-    assert all(len(found) >= 10 for found in groups.values())
+    assert all(len(images) >= 10 for images in groups.values())
     told: list[tuple[int, int]] = []
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = answer(cascade.predict, samples, lambda *step: told.append(step))
-    for score, sample in zip(found, samples.samples, strict=True):
+        scores = answer(cascade.predict, samples, lambda *step: told.append(step))
+    for score, sample in zip(scores, samples.samples, strict=True):
         assert (score.id, score.label) == (sample.id, sample.label)
         assert score.fine is not None
         assert score.coarse is not None

@@ -17,9 +17,9 @@ pytest.importorskip("onnxruntime")
 from onnxruntime.quantization.calibrate import TensorsData
 
 from ckd.calibration import cli, quantize
+from ckd.calibration.activations import Feeds, Method, measure_activations
 from ckd.calibration.images import CalibrationImages, calibration_images
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
-from ckd.calibration.quantize import Method
 from ckd.calibration.upstream import Upstream
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import InputError, UsageError
@@ -88,15 +88,14 @@ def test_every_network_is_calibrated_on_what_the_ones_before_make_of_the_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: dict[str, np.ndarray] = {}
-    kept = quantize._measure
 
     def spy(model: "ModelProto", feeds, method):  # type: ignore[no-untyped-def]
         listed = list(feeds)
         for name, values in listed[0].items():
             seen.setdefault(name, values)
-        return kept(model, listed, method)
+        return measure_activations(model, listed, method)
 
-    monkeypatch.setattr(quantize, "_measure", spy)
+    monkeypatch.setattr(quantize, "measure_activations", spy)
     monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "bundle"
     quantise_bundle(Bundle(tiny_bundle), usable.paths, out, setting=MINMAX)
@@ -124,7 +123,7 @@ def test_known_ranges_are_not_measured_again(
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(quantize, "_measure", refuse)
+    monkeypatch.setattr(quantize, "measure_activations", refuse)
     quantise_bundle(source, usable.paths, tmp_path / "two", setting=MINMAX)
     assert Bundle(tmp_path / "one").files == Bundle(tmp_path / "two").files
     fewer = dict(list(usable.paths.items())[:50])
@@ -260,15 +259,12 @@ def test_other_images_networks_or_methods_have_other_ranges(
     model = onnx.load(tiny_bundle / "seg_encoder.fp32.onnx")
     feed = {"image": np.full((1, 32, 32, 3), 9, np.uint8)}
     measured: list[str] = []
-    kept = quantize._measure
 
-    def measure(
-        model: "ModelProto", feeds: Iterable[quantize.Feeds], method: Method
-    ) -> TensorsData:
+    def measure(model: "ModelProto", feeds: Iterable[Feeds], method: Method) -> TensorsData:
         measured.append(method)
-        return kept(model, feeds, method)
+        return measure_activations(model, feeds, method)
 
-    monkeypatch.setattr(quantize, "_measure", measure)
+    monkeypatch.setattr(quantize, "measure_activations", measure)
 
     def quantise(method: Method, digest: str) -> None:
         quantize.quantise(
@@ -299,11 +295,11 @@ def test_images_that_cannot_serve_are_left_out_and_named(
     shutil.copy(folder / "000.png", folder / "copy.png")
     (folder / "cut.png").write_bytes((folder / "000.png").read_bytes()[:200])
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = calibration_images(folder, cascade, limit=200)
-        why = {path.name: reason for path, reason in found.unusable.items()}
+        chosen = calibration_images(folder, cascade, limit=200)
+        why = {path.name: reason for path, reason in chosen.unusable.items()}
         assert "same content as 000.png" in why["copy.png"]
         assert "cut.png" in why["cut.png"]
-        assert len(found.paths) == 60
+        assert len(chosen.paths) == 60
         with pytest.raises(InputError, match="40 usable images, expected at least 50"):
             calibration_images(lesions, cascade, limit=40)
         for seed in range(40):
@@ -327,9 +323,9 @@ def test_images_without_a_lesion_are_left_out(
             return finding
 
         monkeypatch.setattr(cascade, "predict", blind)
-        found = calibration_images(lesions, cascade, limit=200)
-    assert set(found.unusable.values()) == {"no lesion is outlined in it"}
-    assert len(found.unusable) == 5
+        chosen = calibration_images(lesions, cascade, limit=200)
+    assert set(chosen.unusable.values()) == {"no lesion is outlined in it"}
+    assert len(chosen.unusable) == 5
 
 
 def test_even_images_are_left_out(lesions: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -337,8 +333,8 @@ def test_even_images_are_left_out(lesions: Path, tiny_bundle: Path, tmp_path: Pa
     for level in range(3):
         Image.new("RGB", (64, 64), (level, 9, 9)).save(folder / f"even{level}.png")
     with Cascade.load(tiny_bundle, "onnxruntime") as cascade:
-        found = calibration_images(folder, cascade, limit=200)
-    assert {path.name: why for path, why in found.unusable.items()} == {
+        chosen = calibration_images(folder, cascade, limit=200)
+    assert {path.name: why for path, why in chosen.unusable.items()} == {
         f"even{level}.png": "it is one even colour" for level in range(3)
     }
 

@@ -22,8 +22,8 @@ from ckd.contract.bundle import Bundle
 @pytest.fixture(scope="module")
 def effects(lesions: Path, tiny_bundle: Path) -> dict[str, Effect]:
     images = {path.name: path for path in sorted(lesions.iterdir())[:10]}
-    found = measure_sensitivity(Bundle(tiny_bundle), images, QuantSetting(method="minmax"), 4)
-    return {effect.name: effect for effect in found}
+    measured = measure_sensitivity(Bundle(tiny_bundle), images, QuantSetting(method="minmax"), 4)
+    return {effect.name: effect for effect in measured}
 
 
 def test_every_network_part_and_edge_is_tried(

@@ -313,7 +313,7 @@ def test_no_damage_raises_anything_else(tiny_bundle: Path) -> None:
     assert not [message for message in refused if "\n" in message]
 
 
-def test_a_manifest_made_in_code_is_checked_too() -> None:
+def test_a_spec_made_in_code_is_checked_too() -> None:
     with pytest.raises(BundleError, match="'edge' has no type in fp32"):
         replace(small(), dtypes={"image": {"fp32": "uint8"}, "logits": {"fp32": "float32"}})
     with pytest.raises(BundleError, match="first needs 'elsewhere'"):

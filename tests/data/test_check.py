@@ -47,7 +47,7 @@ def save_mask(root: Path, number: int, mask_HW: np.ndarray) -> None:
 def test_a_good_data_set_has_no_findings(good: Path) -> None:
     heard: list[tuple[int, int]] = []
     report = check_dataset(good, lambda done, total: heard.append((done, total)))
-    assert report.findings == ()
+    assert report.problems == ()
     assert not report.has_errors
     assert [(s.split, s.images, s.with_mask, s.with_label) for s in report.splits] == [
         ("train", 8, 8, 8),
@@ -151,8 +151,8 @@ def test_one_fault_gives_its_finding_and_no_other(
 ) -> None:
     harm(data)
     report = check_dataset(data)
-    assert [finding.code for finding in report.findings] == codes
-    assert {(finding.severity, finding.count) for finding in report.findings} == {(severity, 1)}
+    assert [problem.code for problem in report.problems] == codes
+    assert {(problem.severity, problem.count) for problem in report.problems} == {(severity, 1)}
     assert report.has_errors == (severity == "error")
 
 
@@ -161,21 +161,21 @@ def test_a_finding_names_files_and_the_remedy_and_counts_the_rest(data: Path) ->
         shrink = np.eye(16) * 255
         save_mask(data, number, shrink)
     report = check_dataset(data)
-    [finding] = report.findings
-    assert finding.count == 7
-    assert len(finding.examples) == 5
+    [problem] = report.problems
+    assert problem.count == 7
+    assert len(problem.examples) == 5
     text = report.to_text()
     assert "error: 7 masks differ in size from their image" in text
     assert f"{MASKS.format('Training')}/ISIC_0000000_segmentation.png" in text
     assert "and 2 more" in text
-    assert finding.remedy in text
+    assert problem.remedy in text
     assert "1 error, 0 warnings" in text
 
 
 def test_the_table_that_cannot_be_read_is_named_with_its_line(data: Path) -> None:
     spoil_the_table(data)
     report = check_dataset(data)
-    assert "Validation_Part3_GroundTruth.csv, line 3" in report.findings[0].sentence
+    assert "Validation_Part3_GroundTruth.csv, line 3" in report.problems[0].sentence
     assert [split.split for split in report.splits] == ["train"]  # the rest is still checked
 
 
@@ -183,7 +183,7 @@ def test_errors_come_before_warnings_and_json_takes_the_report(data: Path) -> No
     remove_the_mask(data)
     break_image_with_text(data)
     report = check_dataset(data)
-    assert [finding.severity for finding in report.findings] == ["error", "warning"]
+    assert [problem.severity for problem in report.problems] == ["error", "warning"]
     told = json.loads(json.dumps(report.as_dict()))
     assert told["has_errors"] is True
     assert told["findings"][0]["code"] == "unreadable-image"
@@ -199,11 +199,11 @@ def test_lesions_in_two_splits_and_classes_and_splits_without_images_are_found(
     rows = "image,label,split,group\nm0,mole,train,p1\nm1,wart,train,p2\nm2,mole,val,p1\n"
     (tmp_path / "labels.csv").write_text(rows)
     report = check_dataset(tmp_path)
-    found = {finding.code: finding for finding in report.findings}
-    assert set(found) == {"straddling-group", "empty-split", "absent-class"}
-    assert found["straddling-group"].examples == ("p1",)
-    assert found["empty-split"].examples == ("test",)
-    assert found["absent-class"].examples == ("wart (val)",)
+    problems = {problem.code: problem for problem in report.problems}
+    assert set(problems) == {"straddling-group", "empty-split", "absent-class"}
+    assert problems["straddling-group"].examples == ("p1",)
+    assert problems["empty-split"].examples == ("test",)
+    assert problems["absent-class"].examples == ("wart (val)",)
 
 
 def test_a_bad_table_of_all_splits_is_said_once(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_bad_table_of_all_splits_is_said_once(tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "images/a.jpg")
     (tmp_path / "labels.csv").write_text("image,class\na,mole\n")
     report = check_dataset(tmp_path)
-    assert [finding.code for finding in report.findings] == ["unusable-table"]
+    assert [problem.code for problem in report.problems] == ["unusable-table"]
     assert report.has_errors
     assert "line 1" in report.to_text()
 

@@ -49,7 +49,7 @@ def test_it_finds_generated_lesions() -> None:
 @pytest.mark.slow
 def test_the_device_repeats_the_scores_of_the_model_card() -> None:
     bundle = Bundle(embedded_bundle())
-    told = json.loads(bundle.read("evaluation.json"))
+    evaluation = json.loads(bundle.read("evaluation.json"))
     samples = read_split(_isic2017(), "val")
     fine, coarse, probabilities, labels = [], [], [], []
     with Cascade.load() as cascade:
@@ -64,16 +64,16 @@ def test_the_device_repeats_the_scores_of_the_model_card() -> None:
             coarse.append(confusion_from_masks(finding.coarse_mask_HW, truth_HW))
             probabilities.append(list(finding.probabilities.values()))
             labels.append(sample.label)
-    assert told["num_images"] == len(labels)
+    assert evaluation["num_images"] == len(labels)
     # PyTorch scored the card, ONNX Runtime scores here: a border pixel or a rank may swap.
     close = pytest.approx
     assert segmentation_scores(fine).jaccard == close(
-        told["segmentation"]["fine"]["jaccard"], abs=1e-3
+        evaluation["segmentation"]["fine"]["jaccard"], abs=1e-3
     )
     assert segmentation_scores(coarse).jaccard == close(
-        told["segmentation"]["coarse"]["jaccard"], abs=1e-3
+        evaluation["segmentation"]["coarse"]["jaccard"], abs=1e-3
     )
     scores = classification_scores(
         np.array(probabilities), np.array(labels), samples.labels, tasks=("MEL", "SBK")
     )
-    assert scores.mean_auc == close(told["classification"]["mean_auc"], abs=1e-3)
+    assert scores.mean_auc == close(evaluation["classification"]["mean_auc"], abs=1e-3)

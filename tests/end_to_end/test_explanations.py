@@ -66,7 +66,7 @@ def photographs(tmp_path: Path) -> Path:
 def test_every_image_gets_its_explanation_and_the_json_names_it(
     explained_bundle: Path, photographs: Path, tmp_path: Path
 ) -> None:
-    told = command(
+    done = command(
         tmp_path, "ckd-run", "image", photographs, "--bundle", explained_bundle, "--json"
     )
     out = tmp_path / "runs" / "image"
@@ -74,22 +74,22 @@ def test_every_image_gets_its_explanation_and_the_json_names_it(
     expected = {f"case{n}_{kind}" for n in (0, 1) for kind in kinds}
     expected |= {"case0.json", "case1.json", "predictions.csv", "run.json"}
     assert {path.name for path in out.iterdir()} == expected
-    records = [json.loads(line) for line in told.stdout.splitlines()]
+    records = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(records) == 2
     with Cascade.load(explained_bundle, "onnxruntime") as cascade:
         for record in records:
             image_HWC = read_rgb(Path(record["image"]))
-            found = cascade.predict(image_HWC)
+            finding = cascade.predict(image_HWC)
             drawn_HWC = picture(tmp_path / record["explanation"])
-            np.testing.assert_array_equal(drawn_HWC, draw_explanation(image_HWC, found))
+            np.testing.assert_array_equal(drawn_HWC, draw_explanation(image_HWC, finding))
             assert "class_maps" not in record
 
 
 def test_a_bundle_without_maps_writes_no_explanation(
     tiny_bundle: Path, photographs: Path, tmp_path: Path
 ) -> None:
-    told = command(tmp_path, "ckd-run", "image", photographs, "--bundle", tiny_bundle, "--json")
-    assert "explanation" not in told.stdout
+    done = command(tmp_path, "ckd-run", "image", photographs, "--bundle", tiny_bundle, "--json")
+    assert "explanation" not in done.stdout
     assert not list((tmp_path / "runs" / "image").glob("*_explanation*"))
 
 
@@ -117,6 +117,6 @@ def test_a_video_gets_a_video_of_explanations(explained_bundle: Path, tmp_path: 
 def test_the_bundle_is_verified_and_shown_by_the_commands(
     explained_bundle: Path, tmp_path: Path
 ) -> None:
-    told = command(tmp_path, "ckd-export", "verify", explained_bundle).stdout
-    assert "acceptance cases passed: 4 in fp32, 4 in fp16" in told
+    verified = command(tmp_path, "ckd-export", "verify", explained_bundle).stdout
+    assert "acceptance cases passed: 4 in fp32, 4 in fp16" in verified
     assert "class_map" in command(tmp_path, "ckd-run", "info", explained_bundle).stdout

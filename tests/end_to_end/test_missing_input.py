@@ -1,4 +1,4 @@
-"""What is not there ends every command with one error and the code that runtime/README.md gives."""
+"""What is not there ends every command with one error and the code that docs/errors.md gives."""
 
 import importlib
 import re
@@ -10,7 +10,7 @@ import pytest
 from ckd import console
 from ckd.benchmarks.subjects import untrained_run
 
-README = Path(__file__).parents[2] / "runtime" / "README.md"
+ERRORS = Path(__file__).parents[2] / "docs" / "errors.md"
 #: Command, with IN for what is missing and RUN for a run that is there -> exit code.
 COMMANDS = {
     "run image IN --backend onnxruntime": 1,
@@ -64,5 +64,5 @@ def test_missing_input_has_one_code_everywhere(
 
 
 def test_the_codes_are_the_documented_ones() -> None:
-    documented = re.findall(r"^\| (\d+) \|", README.read_text(), re.MULTILINE)
+    documented = re.findall(r"^\| (\d+) \|", ERRORS.read_text(), re.MULTILINE)
     assert {str(code) for code in COMMANDS.values()} <= set(documented)

@@ -129,16 +129,16 @@ def test_a_device_says_that_an_image_is_of_neither(
     ckd(*command, "--out", work / "lines")
     assert "none of MEL, SBK" in capsys.readouterr().out
     ckd(*command, "--out", work / "json", "--json")
-    found = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert found["top"] is None
-    assert list(found["probabilities"]) == ["MEL", "SBK"]
+    finding = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert finding["top"] is None
+    assert list(finding["probabilities"]) == ["MEL", "SBK"]
     assert (work / "json" / f"{image.stem}_explanation.png").stat().st_size > 0
     (row,) = table(work / "json" / "predictions.csv")
     assert list(row) == ["image", "MEL", "SBK"]
 
     # The device answers as the evaluation did: probabilities that need not sum to 1.
     evaluated = {r["id"]: r for r in table(work / "run" / "evaluate" / "per_image.csv")}
-    for label, probability in found["probabilities"].items():
+    for label, probability in finding["probabilities"].items():
         assert probability < 0.5
         assert float(row[label]) == pytest.approx(probability, abs=1e-6)
         assert float(evaluated[image.stem][label]) == pytest.approx(probability, abs=1e-4)

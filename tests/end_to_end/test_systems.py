@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.labels import ISIC2017, ISIC2019
-from ckd.data.listing import made_split
+from ckd.data.listing import hashed_split
 from ckd.data.synthetic.write import dermoscopy, write_isic2017
 from ckd.export import cli as export_cli
 from ckd.runtime import cli as run_cli
@@ -138,7 +138,7 @@ def isic2017(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def isic2019(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its table has the classes in another order than SSD-KD."""
     root = tmp_path_factory.mktemp("isic2019")
-    splits = {f"ISIC_{n:07d}": made_split(f"ISIC_{n:07d}", {"val", "test"}) for n in range(99)}
+    splits = {f"ISIC_{n:07d}": hashed_split(f"ISIC_{n:07d}", {"val", "test"}) for n in range(99)}
     ids = [[name for name, at in splits.items() if at == split] for split in ("train", "val")]
     columns = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
     rows = [",".join(("image", *columns))]

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
+from ckd.console import Progress
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import (
     BundleError,
@@ -28,10 +29,12 @@ from ckd.contract.errors import (
 from ckd.contract.hashes import write_hashes
 from ckd.export import bundle as bundle_module
 from ckd.export import cli
-from ckd.export.bundle import verify_bundle, write_bundle
+from ckd.export.bundle import write_bundle
 from ckd.export.folds import folded
 from ckd.export.model_card import Evidence, model_card
 from ckd.export.parity import check_parity, expected_tensors, parity_images
+from ckd.export.run import measured_scores, merged_as
+from ckd.export.verify import verify_bundle
 from ckd.finding.finding import NOTICE
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, TOLERANCES
@@ -92,7 +95,7 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
         out,
         name="tiny",
         provenance=PROVENANCE,
-        progress=lambda what, step, steps: told.append((what, step, steps)),
+        bars=lambda what: lambda done, total: told.append((what, done, total)),
     )
     assert sorted(
         path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()
@@ -111,8 +114,8 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
     assert {entry.tensor for entry in report.parity["fp32"]} == {
         name for node in system.nodes for name in node.outputs
     }
-    assert told[0] == ("export rootseg", 0, 6)
-    assert told[-1] == ("done", 6, 6)
+    assert told[:5] == [("export", done, 4) for done in range(5)]
+    assert told[5:] == [("compare with PyTorch", done, 1) for done in range(2)]
     checked = verify_bundle(out)
     assert (checked["name"], checked["num_files"]) == ("tiny", 8)
     assert checked["sha256"] == Bundle(out).digest()
@@ -207,7 +210,7 @@ def test_nodes_are_merged_as_the_command_is_told(
     system: System, wishes: list[str], nodes: list[str]
 ) -> None:
     for wish in wishes:
-        system = cli.merged_as(system, wish)
+        system = merged_as(system, wish)
     assert [node.name for node in system.nodes] == nodes
 
 
@@ -228,7 +231,7 @@ def test_nodes_are_merged_as_the_command_is_told(
 )
 def test_a_merge_that_cannot_be_is_refused(system: System, wish: str, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
-        cli.merged_as(system, wish)
+        merged_as(system, wish)
 
 
 # Nothing is written
@@ -239,29 +242,35 @@ def test_a_merge_that_cannot_be_is_refused(system: System, wish: str, message: s
 def test_a_weight_changed_behind_its_back_closes_the_gate_and_leaves_nothing(
     system: System, tmp_path: Path, node: str
 ) -> None:
-    def meddle(what: str, step: int, steps: int) -> None:
-        if what == "export seg_decoder":  # the others are exported, and this one is copied
+    def meddle(done: int, total: int) -> None:
+        if (done, total) == (3, 4):  # the others are exported, and seg_decoder is copied
             with torch.no_grad():
                 *_, last = system.networks[node].parameters()
                 last.add_(0.1)
 
     with pytest.raises(GateFailed, match="the exported chain differs from PyTorch by"):
-        export(system, tmp_path / "bundle", progress=meddle)
+        export(system, tmp_path / "bundle", bars=lambda what: meddle)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("quick_export")
-@pytest.mark.parametrize("step", ["export rootseg", "export seg_decoder", "compare fp32", "done"])
+@pytest.mark.parametrize(
+    "step",
+    [("export", 0), ("export", 3), ("compare with PyTorch", 0), ("compare with PyTorch", 1)],
+)
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, OSError])
 def test_an_interrupted_export_leaves_nothing(
-    system: System, tmp_path: Path, step: str, interruption: type[BaseException]
+    system: System, tmp_path: Path, step: tuple[str, int], interruption: type[BaseException]
 ) -> None:
-    def interrupt(what: str, number: int, steps: int) -> None:
-        if what.startswith(step):
-            raise interruption
+    def interrupting(what: str) -> Progress:
+        def progress(done: int, total: int) -> None:
+            if (what, done) == step:
+                raise interruption
+
+        return progress
 
     with pytest.raises(interruption):
-        export(system, tmp_path / "bundle", progress=interrupt)
+        export(system, tmp_path / "bundle", bars=interrupting)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -359,9 +368,9 @@ def test_every_kind_of_damage_is_found(bundle_copy: Path, case: str) -> None:
 
 
 def test_an_undamaged_copy_and_its_zip_pass(bundle_copy: Path) -> None:
-    steps: list[str] = []
-    report = verify_bundle(bundle_copy, lambda what, step, steps_: steps.append(what))
-    assert steps == ["hashes", "load networks", "acceptance cases", "done"]
+    steps: list[tuple[int, int]] = []
+    report = verify_bundle(bundle_copy, lambda done, total: steps.append((done, total)))
+    assert steps == [(0, 2), (1, 2), (2, 2)]  # the hashes, and one precision
     archive = shutil.make_archive(str(bundle_copy), "zip", bundle_copy)
     assert verify_bundle(Path(archive)) == {**report, "bundle": archive}
 
@@ -395,7 +404,7 @@ def test_scores_of_something_else_are_refused(system: System, tmp_path: Path) ->
     path.parent.mkdir()
     right = {"weights": system.digest(), "mask_threshold": system.mask_threshold}
     path.write_text(json.dumps(right))
-    assert cli.measured_scores(tmp_path, system) == right
+    assert measured_scores(tmp_path, system) == right
     for text, message in (
         (json.dumps({**right, "mask_threshold": 0.68}), "at another mask threshold"),
         (json.dumps({**right, "weights": "of before"}), "of other weights"),
@@ -405,7 +414,7 @@ def test_scores_of_something_else_are_refused(system: System, tmp_path: Path) ->
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=rf"{message}.*ckd-train evaluate"):
-            cli.measured_scores(tmp_path, system)
+            measured_scores(tmp_path, system)
 
 
 @pytest.mark.slow

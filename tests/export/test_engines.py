@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.cuda.fake import RecordingCuda
 
 from ckd import console
 from ckd.contract.bundle import Bundle, Content
@@ -145,12 +146,10 @@ def test_what_was_built_ahead_is_taken_over_where_there_is_a_gpu(
 ) -> None:
     engine(tiny_bundle)
     monkeypatch.setattr(tensorrt_kept, "build_engine", lambda *_: pytest.fail("was built"))
-    monkeypatch.setattr(tensorrt_kept, "_machine", lambda *_: {"gpu": "A GPU"})
     bundle = Bundle(tiny_bundle)
     node = bundle.spec.nodes[0]
     specs = {name: bundle.spec.tensor(name, "fp32") for name in bundle.spec.shapes}
-    cuda: Any = object()  # asked for nothing
-    kept = KeptEngines(import_tensorrt(), cuda)
+    kept = KeptEngines(import_tensorrt(), RecordingCuda())
     taken = kept.fetch(node, bundle.content(node.files["fp32"]), specs, "fp32")
     assert taken.seconds is None
     assert len(EngineCache().entries()) == 5
@@ -228,6 +227,20 @@ def test_engines_of_openvino_are_listed_as_such(engine: Engine) -> None:
     EngineCache().fetch({**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
     (one,) = json.loads(engine("--list", "--json").out)["engines"]
     assert (one["builder"], one["precision"], one["device"]) == ("openvino 2026.1", "f32", "a CPU")
+
+
+def test_in_a_pipe_no_engine_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "10")
+    key = {"network": "cls", "openvino": "2026.1", "device": "a CPU " * 40}
+    EngineCache().fetch({**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
+    command = [sys.executable, "-m", "ckd.export.cli", "engine", "--list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    head, row, total = done.stdout.splitlines()
+    assert head.split() == ["network", "precision", "MB", "last", "used", "built", "by", "for"]
+    assert row.split()[:3] == ["cls", "f32", "0.0"]
+    assert row.endswith(key["device"].rstrip())
+    assert total.startswith("1 engines, 0.0 MB in ")
 
 
 # Requests that cannot be met

@@ -17,7 +17,7 @@ pytest.importorskip("onnxscript")
 import onnxruntime as ort
 from PIL import Image
 
-from ckd.benchmarks.contenders import open_contender
+from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.subjects import export_fused
 from ckd.calibration import int8_bundle
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
@@ -25,8 +25,8 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
 from ckd.contract.hashes import write_hashes
 from ckd.data.synthetic.write import dermoscopy
-from ckd.export.bundle import verify_bundle
 from ckd.export.parity import parity_images
+from ckd.export.verify import verify_bundle
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, pack_cases
@@ -86,8 +86,8 @@ def test_findings_carry_the_maps_that_pytorch_computes(
     with torch.no_grad():
         expected = rewrite.explained(system)(torch.from_numpy(small))["class_map"].numpy()
     with Cascade.load(explained_bundle, "onnxruntime", "cpu", precision) as cascade:
-        found = [cascade.predict(image) for image in images]
-    got = np.array([[f.class_maps[label] for label in system.labels] for f in found])
+        findings = [cascade.predict(image) for image in images]
+    got = np.array([[f.class_maps[label] for label in system.labels] for f in findings])
     assert got.dtype == np.float32
     tolerance = {"fp32": 1e-4, "fp16": 2e-2}[precision]  # float16 keeps 11 bits
     np.testing.assert_allclose(got, expected, atol=tolerance * np.abs(expected).max())
@@ -147,8 +147,8 @@ def test_peers_of_benchmarks_give_the_maps_too(
     spec = Bundle(explained_bundle).spec
     fused = export_fused(tmp_path, tmp_path, explained_bundle, folds=False)
     with ExitStack() as stack:
-        theirs = open_contender("fused", fused, spec, 1, stack)(image_SS3)
-        pytorch = open_contender("pytorch", tmp_path, spec, 1, stack)(image_SS3)
+        theirs = open_peer("fused", fused, spec, 1, stack)(image_SS3)
+        pytorch = open_peer("pytorch", tmp_path, spec, 1, stack)(image_SS3)
     for name in spec.outputs.names():
         np.testing.assert_allclose(theirs[name], pytorch[name], rtol=1e-3, atol=1e-3)
     plain = replace(spec.outputs, class_map=None)

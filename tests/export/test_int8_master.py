@@ -18,8 +18,9 @@ import onnxruntime
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
 from ckd.contract.wiring import IMAGE
-from ckd.export.bundle import verify_bundle, write_bundle
+from ckd.export.bundle import write_bundle
 from ckd.export.parity import parity_images
+from ckd.export.verify import verify_bundle
 from ckd.runtime import Cascade
 from ckd.train.systems.graph import System
 

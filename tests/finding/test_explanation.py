@@ -39,10 +39,10 @@ def reals(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
 
 def maps() -> dict[str, NDArray[np.float32]]:
     """Only the upper right place speaks for MEL; all of them add 5 to every logit."""
-    found = {label: np.full((2, 3), 5, np.float32) for label in LABELS}
-    found["MEL"][0, 2] += FULL_LOG_ODDS
-    found["MEL"][1] -= 4
-    return found
+    maps = {label: np.full((2, 3), 5, np.float32) for label in LABELS}
+    maps["MEL"][0, 2] += FULL_LOG_ODDS
+    maps["MEL"][1] -= 4
+    return maps
 
 
 def finding(height: int = 300, width: int = 400) -> Finding:
@@ -166,8 +166,8 @@ def test_answers_keep_maps_of_their_own_in_the_order_of_the_labels() -> None:
     )
     buffer = np.arange(12, dtype=np.float16).reshape(1, 3, 2, 2)
     logits = {"logits": np.zeros((1, 3), np.float16), "class_map": buffer}
-    found = answers_from_logits(spec, logits, 60, 90)
+    answers = answers_from_logits(spec, logits, 60, 90)
     buffer[:] = -1  # the next run
-    assert list(found.class_maps) == list(LABELS)
-    assert {map_hw.dtype for map_hw in found.class_maps.values()} == {np.dtype(np.float32)}
-    np.testing.assert_array_equal(found.class_maps["SBK"], [[4, 5], [6, 7]])
+    assert list(answers.class_maps) == list(LABELS)
+    assert {map_hw.dtype for map_hw in answers.class_maps.values()} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(answers.class_maps["SBK"], [[4, 5], [6, 7]])

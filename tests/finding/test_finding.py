@@ -84,8 +84,8 @@ def test_the_json_says_everything_but_the_pixels() -> None:
 
 
 def test_saved_files_hold_what_was_found(tmp_path: Path) -> None:
-    found, image_HWC = finding(), image()
-    written = save_finding(found, tmp_path / "new" / "out", "case", image_HWC)
+    one_finding, image_HWC = finding(), image()
+    written = save_finding(one_finding, tmp_path / "new" / "out", "case", image_HWC)
     assert written == {
         "json": "case.json",
         "overlay": "case_overlay.png",
@@ -95,15 +95,15 @@ def test_saved_files_hold_what_was_found(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == sorted(written.values())
     mask = read(out / "case_mask.png")
     assert set(np.unique(mask)) == {0, 255}
-    np.testing.assert_array_equal(mask > 0, found.mask_HW)
+    np.testing.assert_array_equal(mask > 0, one_finding.mask_HW)
     overlay_bgr = read(out / "case_overlay.png")
-    np.testing.assert_array_equal(overlay_bgr[..., ::-1], draw_overlay(image_HWC, found))
-    assert json.loads((out / "case.json").read_text()) == found.as_dict()
+    np.testing.assert_array_equal(overlay_bgr[..., ::-1], draw_overlay(image_HWC, one_finding))
+    assert json.loads((out / "case.json").read_text()) == one_finding.as_dict()
 
 
 def test_a_finding_without_a_mask_saves_none(tmp_path: Path) -> None:
-    found = replace(finding(), mask_HW=None, coarse_mask_HW=None)
-    assert set(save_finding(found, tmp_path, "case", image())) == {"json", "overlay"}
+    one_finding = replace(finding(), mask_HW=None, coarse_mask_HW=None)
+    assert set(save_finding(one_finding, tmp_path, "case", image())) == {"json", "overlay"}
     np.testing.assert_array_equal(read(tmp_path / "case_overlay.png")[..., ::-1], image())
     assert json.loads((tmp_path / "case.json").read_text())["size_hw"] is None
 
@@ -120,9 +120,9 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (16, 900), (480, 640), (4000, 1000)])
 def test_the_overlay_shows_both_borders_at_any_size(height: int, width: int) -> None:
-    image_HWC, found = image(height, width), finding(height, width, {})
+    image_HWC, one_finding = image(height, width), finding(height, width, {})
     before = image_HWC.copy()
-    drawn_HWC = draw_overlay(image_HWC, found)
+    drawn_HWC = draw_overlay(image_HWC, one_finding)
     np.testing.assert_array_equal(image_HWC, before)
     assert drawn_HWC.shape == image_HWC.shape
     assert drawn_HWC.dtype == np.uint8
@@ -142,8 +142,8 @@ def test_a_legend_tells_two_borders_apart_and_one_needs_none() -> None:
     both = finding(480, 640)
     empty = replace(both, coarse_mask_HW=np.zeros((480, 640), np.bool_))
     fine_only, coarse_only = replace(both, coarse_mask_HW=None), replace(both, mask_HW=None)
-    for found, expected in ((both, True), (empty, False), (fine_only, False), (coarse_only, False)):
-        corner_HWC = draw_overlay(image(480, 640), found)[-30:]
+    for shown, expected in ((both, True), (empty, False), (fine_only, False), (coarse_only, False)):
+        corner_HWC = draw_overlay(image(480, 640), shown)[-30:]
         assert (corner_HWC != image(480, 640)[-30:]).any() == expected
         for colour in (FINE_RGB, COARSE_RGB):
             assert has_colour(corner_HWC, colour).any() == expected
@@ -152,17 +152,17 @@ def test_a_legend_tells_two_borders_apart_and_one_needs_none() -> None:
 
 
 def test_a_coarse_border_alone_is_drawn_thin_and_in_its_own_colour() -> None:
-    found = replace(finding(480, 640, {}), mask_HW=None)
-    drawn_HWC = draw_overlay(image(480, 640), found)
+    one_finding = replace(finding(480, 640, {}), mask_HW=None)
+    drawn_HWC = draw_overlay(image(480, 640), one_finding)
     assert has_colour(drawn_HWC, COARSE_RGB).sum() > 500
     assert not has_colour(drawn_HWC, FINE_RGB).any()
 
 
 def test_an_empty_mask_is_said_in_the_json_and_on_the_overlay() -> None:
-    found = replace(finding(480, 640), coarse_mask_HW=None)
-    empty = replace(found, mask_HW=np.zeros((480, 640), np.bool_))
-    unasked = replace(found, mask_HW=None)  # a system that makes no masks
-    assert [f.warning for f in (found, empty, unasked)] == [None, NO_LESION, None]
+    one_finding = replace(finding(480, 640), coarse_mask_HW=None)
+    empty = replace(one_finding, mask_HW=np.zeros((480, 640), np.bool_))
+    unasked = replace(one_finding, mask_HW=None)  # a system that makes no masks
+    assert [f.warning for f in (one_finding, empty, unasked)] == [None, NO_LESION, None]
     assert empty.as_dict()["notice"] == f"{NO_LESION} {NOTICE}"
     assert unasked.as_dict()["notice"] == NOTICE
     heights = [

@@ -6,13 +6,14 @@ from types import ModuleType
 
 import pytest
 
-from ckd.runtime.cuda.bindings import CudaBindings, open_cuda, why_unusable
+from ckd.runtime.cuda.bindings import CudaBindings, open_cuda
+from ckd.runtime.cuda.presence import why_no_gpu
 
 
 @pytest.fixture(scope="session")
 def needs_gpu() -> None:
     """For every test here."""
-    if why := why_unusable():
+    if why := why_no_gpu():
         pytest.skip(why)
 
 

@@ -270,8 +270,8 @@ def in_new_process(code: str) -> str:
 
 def test_asking_makes_no_context(needs_gpu: None) -> None:
     printed = in_new_process("""
-from ckd.runtime.cuda import bindings
-print(bindings.why_unusable())
+from ckd.runtime.cuda.presence import why_no_gpu
+print(why_no_gpu())
 from cuda.bindings import driver
 print(driver.cuDevicePrimaryCtxGetState(0)[2], int(driver.cuCtxGetCurrent()[1]))
 """)

@@ -43,11 +43,11 @@ def test_cupy(tiny_bundle: Path, backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pycuda(tiny_bundle: Path, backend: str) -> None:
     gpuarray = pytest.importorskip("pycuda.gpuarray", exc_type=ImportError)
-    made = example("pycuda_in_out")
+    module = example("pycuda_in_out")
     with ExitStack() as stack:
-        stack.enter_context(made.own_context(is_primary=backend == "onnxruntime"))
+        stack.enter_context(module.own_context(is_primary=backend == "onnxruntime"))
         cascade = stack.enter_context(on_gpu(tiny_bundle, backend))
-        arrays = made.analyse(cascade, gpuarray.to_gpu(IMAGE_HWC))
+        arrays = module.analyse(cascade, gpuarray.to_gpu(IMAGE_HWC))
         mask, classes = (array.get()[0] for array in arrays)
     check(tiny_bundle, mask[0], classes)
 
@@ -68,16 +68,16 @@ def on_gpu(bundle: Path, backend: str) -> Iterator[Cascade]:
 
 def check(bundle: Path, mask_SS: NDArray[Any], classes_K: NDArray[Any]) -> None:
     with Cascade.load(bundle, backend="onnxruntime", device="cpu", num_threads=1) as cascade:
-        results = cascade.spec.outputs
+        outputs = cascade.spec.outputs
         tensors = cascade.chain.run_all(network_image(IMAGE_HWC, cascade.spec.image_size))
-    assert results.mask_logits is not None
-    assert results.class_logits is not None
-    for found, expected in (
-        (mask_SS, tensors[results.mask_logits][0, 0]),
-        (classes_K, tensors[results.class_logits][0]),
+    assert outputs.mask_logits is not None
+    assert outputs.class_logits is not None
+    for logits, expected in (
+        (mask_SS, tensors[outputs.mask_logits][0, 0]),
+        (classes_K, tensors[outputs.class_logits][0]),
     ):
         # TF32, which both GPU backends may take for FP32, has ten bits of mantissa.
-        np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 * np.abs(expected).max())
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=0.02 * np.abs(expected).max())
 
 
 def example(name: str) -> ModuleType:

@@ -70,6 +70,22 @@ def test_every_tensor_is_that_of_the_cpu(
                 )  # fmt: skip
 
 
+def test_steps_give_what_a_frame_gives(on_cuda: OnCuda, bundle: Bundle) -> None:
+    chain = on_cuda("fp32").chain
+    (image,) = images(1, bundle.spec.image_size)
+    expected = chain.run_all(image)
+    names = []
+    for name in chain.steps(image):
+        names.append(name)
+        for output in bundle.spec.node(name).outputs:
+            largest = max(float(np.abs(expected[output]).max()), 1e-3)
+            # cuDNN may choose another algorithm for a layer, which sums in another order.
+            np.testing.assert_allclose(
+                chain.buffers[output].read(), expected[output], rtol=0, atol=2e-3 * largest
+            )
+    assert names == [node.name for node in bundle.spec.nodes]
+
+
 def test_a_warm_cascade_allocates_nothing(on_cuda: OnCuda, cuda: Cuda) -> None:
     cascade = on_cuda("fp32")
     cascade.warmup(5)

@@ -14,6 +14,7 @@ from ckd.runtime.certificate import certificates
 from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.cuda.runner import CudaRunner
+from ckd.runtime.engine import BuiltEngine
 from ckd.runtime.engine_cache import EngineCache
 
 WHY_NOT = why_no_gpu() if has_tensorrt() else "TensorRT is not installed"
@@ -38,10 +39,13 @@ def cascade(
 
 
 def test_engines_that_were_built_have_passed(cascade: Cascade) -> None:
-    (made,) = certificates(Bundle(embedded_bundle()))
-    assert made.passed
-    assert made.precision == cascade.precision
-    assert made.engines == {name: vars(e)["sha256"] for name, e in cascade.chain.engines.items()}
+    (certificate,) = certificates(Bundle(embedded_bundle()))
+    assert certificate.passed
+    assert certificate.precision == cascade.precision
+    for name, engine in cascade.chain.engines.items():
+        assert isinstance(engine, BuiltEngine)
+        assert certificate.engines[name] == engine.sha256
+    assert set(certificate.engines) == set(cascade.chain.engines)
     assert len(EngineCache().entries()) == len(cascade.chain.engines)
 
 
@@ -57,6 +61,22 @@ def test_a_frame_becomes_one_graph(cascade: Cascade) -> None:
     runner = cascade.chain.runner
     assert isinstance(runner, CudaRunner)
     assert runner.is_captured
+
+
+def test_steps_give_what_a_frame_gives(cascade: Cascade) -> None:
+    cascade.warmup(3)  # frames are replayed by now
+    side = cascade.spec.image_size
+    image = np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
+    expected = cascade.chain.run_all(image)
+    cascade.warmup(1)  # other content in every buffer
+    names = []
+    for name in cascade.chain.steps(image):
+        names.append(name)
+        for output in cascade.spec.node(name).outputs:
+            tensor = cascade.chain.buffers[output].read()
+            largest = max(float(np.abs(expected[output]).max()), 1e-3)
+            np.testing.assert_allclose(tensor, expected[output], rtol=0, atol=5e-3 * largest)
+    assert names == [node.name for node in cascade.spec.nodes]
 
 
 def test_a_warm_cascade_allocates_nothing(cascade: Cascade, cuda: Cuda) -> None:

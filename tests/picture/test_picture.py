@@ -427,10 +427,10 @@ def test_softmax_is_exact_on_known_values() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_softmax_survives_large_logits(dtype: type[np.floating[Any]]) -> None:
-    given = softmax(np.array([60000.0, -60000.0, 59990.0], dtype))
-    assert np.isfinite(given).all()
-    assert given.sum() == pytest.approx(1.0, abs=1e-3)
-    assert given.argmax() == 0
+    probabilities = softmax(np.array([60000.0, -60000.0, 59990.0], dtype))
+    assert np.isfinite(probabilities).all()
+    assert probabilities.sum() == pytest.approx(1.0, abs=1e-3)
+    assert probabilities.argmax() == 0
 
 
 @pytest.mark.parametrize("image", [None, [[[0, 0, 0]]], Image.new("RGB", (32, 32))])

@@ -24,7 +24,7 @@ from ckd.runtime.backends import selection
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeBuffer
 from ckd.runtime.backends.selection import BACKENDS, chosen_device, installed, open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.runtime.engine import Backend, DeviceBuffer, Engine
+from ckd.runtime.engine import Backend, BuiltEngine, DeviceBuffer, Engine, EngineBuilder
 
 
 @pytest.fixture
@@ -119,8 +119,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         from ckd.runtime.backends.tensorrt import backend as trt_backend
 
         monkeypatch.setattr(trt_backend, "TensorRtBackend", Gpu)
+        monkeypatch.setattr(selection, "why_no_gpu", why)
         for name, content in (
-            ("cuda.bindings", {"why_unusable": why, "open_cuda": open_cuda}),
+            ("cuda.bindings", {"open_cuda": open_cuda}),
             ("backends.onnxruntime_cuda", {"OnnxRuntimeCudaBackend": GpuOfOnnxRuntime}),
         ):
             module = ModuleType(f"ckd.runtime.{name}")
@@ -236,6 +237,14 @@ def test_a_node_states_its_inputs_and_outputs(backend: Backend, bundle: Bundle) 
         "coarse_logits float32[1, 1, 8, 8]",
     ]
     assert [spec.name for spec in engine.outputs] == ["logits", "mean1", "mean2", "mean3", "mean4"]
+
+
+def test_nothing_on_the_cpu_passes_for_an_engine_that_was_built_here(
+    backend: Backend, bundle: Bundle
+) -> None:
+    engine, _ = load(backend, bundle, 0)
+    assert not isinstance(backend, EngineBuilder)
+    assert not isinstance(engine, BuiltEngine)
 
 
 def test_an_engine_reads_and_writes_the_buffers_it_was_bound_to(

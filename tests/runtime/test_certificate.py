@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ckd.runtime import cascade as cascade_module
 from ckd.runtime import certificate as certificate_module
 from ckd.runtime.acceptance import CASES
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeEngine
+from ckd.runtime.cache import Store
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.certificate import certificates, certify, prune_certificates
 from ckd.runtime.engine import DeviceBuffer
@@ -100,15 +102,29 @@ def load(
 
 
 def written() -> list[dict[str, Any]]:
-    """What lies in the cache folder, as JSON and nothing that JSON does not know."""
+    """The certificates in the cache folder, as JSON without constants that only Python knows."""
 
     def refuse(number: str) -> None:
         raise ValueError(number)
 
-    return [
+    records = (
         json.loads(path.read_text(), parse_constant=refuse)
         for path in sorted(EngineCache().folder.glob("*.certificate.json"))
-    ]
+    )
+    return [{**record["key"], **record["value"]} for record in records]
+
+
+KEY = ("bundle", "bundle_sha256", "precision", "machine", "engines")
+
+
+def sealed(fields: Mapping[str, Any]) -> str:
+    """The text of a whole record, with a matching SHA-256, that holds such a certificate."""
+    key = {name: fields[name] for name in KEY if name in fields}
+    value = {name: fields[name] for name in fields if name not in KEY}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        store.write(key, value)
+        return store.path(key).read_text()
 
 
 def never(*_: object) -> None:
@@ -119,17 +135,21 @@ Load = Callable[..., list[dict[str, Any]]]
 
 
 def test_engines_that_answer_as_recorded_get_a_certificate(load: Load, tiny_bundle: Path) -> None:
-    (made,) = load(backend := BuiltHere())
-    assert made["passed"] is True
-    assert made["machine"] == MACHINE
-    assert made["engines"] == {engine.plain.name: engine.sha256 for engine in backend.loaded}
-    assert made["bundle_sha256"] == Bundle(tiny_bundle).digest()
-    assert made["precision"] == "fp32"
-    assert (made["num_cases"], made["num_failed"], made["decision_flips"]) == (4, 0, 0)
-    assert set(made["tensor_errors"]) == {"logits", "mask_logits", "coarse_logits"}
-    assert all(0 <= error < 0.01 for error in made["tensor_errors"].values())
-    assert 0.99 < made["mask_jaccard"] <= made["mask_dice"] <= 1
-    assert 0 <= made["probability_shift"] < 0.005
+    (certificate,) = load(backend := BuiltHere())
+    assert certificate["passed"] is True
+    assert certificate["machine"] == MACHINE
+    assert certificate["engines"] == {engine.plain.name: engine.sha256 for engine in backend.loaded}
+    assert certificate["bundle_sha256"] == Bundle(tiny_bundle).digest()
+    assert certificate["precision"] == "fp32"
+    assert (certificate["num_cases"], certificate["num_failed"], certificate["decision_flips"]) == (
+        4,
+        0,
+        0,
+    )
+    assert set(certificate["tensor_errors"]) == {"logits", "mask_logits", "coarse_logits"}
+    assert all(0 <= error < 0.01 for error in certificate["tensor_errors"].values())
+    assert 0.99 < certificate["mask_jaccard"] <= certificate["mask_dice"] <= 1
+    assert 0 <= certificate["probability_shift"] < 0.005
 
 
 def test_with_a_certificate_no_case_is_run(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,10 +198,10 @@ def test_one_wrong_answer_is_refused_and_recorded(
     assert f"{answer} " in said
     assert said.endswith("`--device cpu`")
     assert "\n" not in said
-    (made,) = written()
-    assert (made["passed"], made["num_failed"]) == (False, 4)
-    assert made["tensor_errors"][answer] > 1
-    assert all(made["tensor_errors"][name] < 0.01 for name in untouched)
+    (certificate,) = written()
+    assert (certificate["passed"], certificate["num_failed"]) == (False, 4)
+    assert certificate["tensor_errors"][answer] > 1
+    assert all(certificate["tensor_errors"][name] < 0.01 for name in untouched)
     for engine in backend.loaded:
         with pytest.raises(EngineError, match="is closed"):
             engine.enqueue()
@@ -206,8 +226,8 @@ def test_refused_engines_leave_the_cpu_usable(
 def test_an_answer_that_is_no_number_is_refused(load: Load) -> None:
     with pytest.raises(GateFailed, match="mask_logits no numbers"):
         load(BuiltHere({"mask_logits": lambda values: values * np.float32("nan")}))
-    (made,) = written()
-    assert made["tensor_errors"]["mask_logits"] is None
+    (certificate,) = written()
+    assert certificate["tensor_errors"]["mask_logits"] is None
     with pytest.raises(GateFailed, match="logits no numbers"):
         load(BuiltHere({"logits": lambda values: values * np.float32("nan")}, build="2"))
 
@@ -218,24 +238,24 @@ def test_engines_that_failed_once_are_not_tried_until_they_pass(load: Load) -> N
     with pytest.raises(GateFailed):
         load(BuiltHere())  # the same engines, which answer well now and then
     prune_certificates()  # as `ckd-export engine --prune` does, with the engines
-    (made,) = load(BuiltHere())
-    assert made["passed"] is True
+    (certificate,) = load(BuiltHere())
+    assert certificate["passed"] is True
 
 
 def test_tensors_between_the_networks_are_compared_with_the_cpu(load: Load) -> None:
-    (made,) = load(BuiltHere({"gate1": lambda values: values + np.float32(1e-4)}))
-    assert {"gate1", "mean4", "h2"} <= set(made["edge_errors"])
-    assert not {"logits", "mask_logits", "coarse_logits"} & set(made["edge_errors"])
-    assert made["edge_errors"]["gate1"] > 1e-5  # where it began
-    assert made["edge_errors"]["h2"] < 1e-5  # which does not depend on it
+    (certificate,) = load(BuiltHere({"gate1": lambda values: values + np.float32(1e-4)}))
+    assert {"gate1", "mean4", "h2"} <= set(certificate["edge_errors"])
+    assert not {"logits", "mask_logits", "coarse_logits"} & set(certificate["edge_errors"])
+    assert certificate["edge_errors"]["gate1"] > 1e-5  # where it began
+    assert certificate["edge_errors"]["h2"] < 1e-5  # which does not depend on it
 
 
 def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> None:
     with pytest.raises(GateFailed, match="decisions changed"):
         load(BuiltHere({"logits": lambda values: values[:, ::-1] * 5}))
-    (made,) = written()
-    assert made["decision_flips"] > 0
-    assert 0 < made["probability_shift"] <= 1
+    (certificate,) = written()
+    assert certificate["decision_flips"] > 0
+    assert 0 < certificate["probability_shift"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -244,22 +264,24 @@ def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> Non
         lambda tree: "",
         lambda tree: "{",
         lambda tree: "[]",
-        lambda tree: json.dumps({**tree, "unknown": 1}),
-        lambda tree: json.dumps({name: tree[name] for name in tree if name != "engines"}),
-        lambda tree: json.dumps({**tree, "engines": {}}),
-        lambda tree: json.dumps({**tree, "num_failed": 1}),
-        lambda tree: json.dumps({**tree, "num_cases": 0}),
+        json.dumps,
+        lambda tree: sealed(tree).replace('"num_failed": 0', '"num_failed": 1'),
+        lambda tree: sealed({**tree, "unknown": 1}),
+        lambda tree: sealed({name: tree[name] for name in tree if name != "engines"}),
+        lambda tree: sealed({**tree, "engines": {}}),
+        lambda tree: sealed({**tree, "num_failed": 1}),
+        lambda tree: sealed({**tree, "num_cases": 0}),
         lambda tree: "[" * 100_000,
     ],
 )
 def test_a_damaged_certificate_is_none(
     load: Load, monkeypatch: pytest.MonkeyPatch, damage: Callable[[dict[str, Any]], str]
 ) -> None:
-    (made,) = load(BuiltHere())
+    (certificate,) = load(BuiltHere())
     (path,) = EngineCache().folder.iterdir()
-    path.write_text(damage(made))
+    path.write_text(damage(certificate))
     (again,) = load(BuiltHere())
-    assert {**again, "made": ""} == {**made, "made": ""}
+    assert {**again, "made": ""} == {**certificate, "made": ""}
 
 
 @pytest.mark.parametrize(
@@ -279,9 +301,11 @@ def test_a_damaged_certificate_is_none(
 def test_a_foreign_certificate_is_none(
     load: Load, tiny_bundle: Path, name: str, value: object
 ) -> None:
-    (made,) = load(BuiltHere())
+    (certificate,) = load(BuiltHere())
     foreign = EngineCache().folder / "foreign.certificate.json"
-    foreign.write_text(json.dumps({**made, name: value}))
+    foreign.write_text(sealed(certificate))
+    assert len(certificates(Bundle(tiny_bundle))) == 2
+    foreign.write_text(sealed({**certificate, name: value}))
     assert len(certificates(Bundle(tiny_bundle))) == 1
     prune_certificates()
     assert not foreign.exists()
@@ -292,7 +316,7 @@ def test_a_failed_certificate_cannot_be_called_a_passed_one(load: Load) -> None:
     with pytest.raises(GateFailed):
         load(wrong)
     (path,) = EngineCache().folder.iterdir()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "passed": True}))
+    path.write_text(sealed({**written()[0], "passed": True}))
     with pytest.raises(GateFailed):
         load(wrong)
 
@@ -327,24 +351,22 @@ def test_where_it_cannot_be_kept_it_is_proved_every_time(
 def test_those_of_a_bundle_are_found_the_newest_first(load: Load, tiny_bundle: Path) -> None:
     load(BuiltHere())
     load(BuiltHere(build="2"))
-    for path in EngineCache().folder.iterdir():
-        tree = json.loads(path.read_text())
-        older = tree["engines"]["cls"].endswith("2")
-        path.write_text(json.dumps({**tree, "made": "2026-01-01" if older else "2026-02-01"}))
+    files = sorted(EngineCache().folder.iterdir())
+    for path, certificate in zip(files, written(), strict=True):
+        older = certificate["engines"]["cls"].endswith("2")
+        path.write_text(sealed({**certificate, "made": "2026-01-01" if older else "2026-02-01"}))
     assert [one.made for one in certificates(Bundle(tiny_bundle))] == ["2026-02-01", "2026-01-01"]
-    for path in EngineCache().folder.iterdir():
-        path.write_text(json.dumps({**json.loads(path.read_text()), "bundle_sha256": "other"}))
+    for path, certificate in zip(files, written(), strict=True):
+        path.write_text(sealed({**certificate, "bundle_sha256": "other"}))
     assert certificates(Bundle(tiny_bundle)) == []
 
 
 def test_they_go_with_their_engines(load: Load, tiny_bundle: Path) -> None:
-    (made,) = load(BuiltHere())
+    (certificate,) = load(BuiltHere())
     cache = EngineCache()
-    for name, sha256 in made["engines"].items():
-        path = cache.path({"network": name})
+    for name, sha256 in certificate["engines"].items():
         cache.fetch({"network": name}, lambda name=name: name.encode())  # type: ignore[misc]
-        record = json.loads(path.with_suffix(".json").read_text())
-        path.with_suffix(".json").write_text(json.dumps({**record, "sha256": sha256}))
+        Store(cache.folder).write({"network": name}, {"size": len(name), "sha256": sha256})
     prune_certificates()
     assert len(written()) == 1
     cache.drop({"network": "cls"})

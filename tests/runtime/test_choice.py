@@ -74,12 +74,13 @@ def test_a_single_backend_needs_no_measurement(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}'])
 def test_a_damaged_memory_is_replaced(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "cache" / "backends.json"
-    path.parent.mkdir()
+    fastest_backend("a bundle", "fp32", 2, measured)
+    (path,) = (tmp_path / "cache" / "backends").iterdir()
     path.write_text(text)
+    assert remembered("a bundle", "fp32", 2) is None
     assert fastest_backend("a bundle", "fp32", 2, measured) == "openvino"
     assert json.loads(path.read_text())
-    assert [file.name for file in path.parent.iterdir()] == ["backends.json"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_folder_that_cannot_be_written_only_costs_time(
@@ -93,7 +94,7 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
 def test_the_memory_does_not_grow_for_ever(tmp_path: Path) -> None:
     for number in range(choice.MAX_REMEMBERED + 5):
         fastest_backend(f"bundle {number}", "fp32", 1, measured)
-    kept = json.loads((tmp_path / "cache" / "backends.json").read_text())
+    kept = list((tmp_path / "cache" / "backends").iterdir())
     assert len(kept) == choice.MAX_REMEMBERED
     assert remembered(f"bundle {choice.MAX_REMEMBERED + 4}", "fp32", 1) == TIMES_MS
 

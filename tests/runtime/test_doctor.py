@@ -142,10 +142,8 @@ def test_what_gpu_there_is_can_be_read(tiny_bundle: Path, monkeypatch: pytest.Mo
         runtime_version=12060,
     )
     cuda = ModuleType("ckd.runtime.cuda.bindings")
-    vars(cuda).update(
-        why_unusable=lambda: None,
-        open_cuda=lambda device: SimpleNamespace(properties=lambda: properties),
-    )
+    vars(cuda)["open_cuda"] = lambda device: SimpleNamespace(properties=lambda: properties)
+    monkeypatch.setattr(doctor, "why_no_gpu", lambda: None)
     monkeypatch.setitem(sys.modules, cuda.__name__, cuda)
     for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
         monkeypatch.setitem(sys.modules, name, None)

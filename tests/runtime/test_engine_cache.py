@@ -1,14 +1,16 @@
-import json
+import hashlib
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ckd.contract.errors import EnvironmentUnusable
+from ckd.runtime.cache import Store
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
 KEY: EngineKey = {"onnx": "ab" * 32, "device": "a GPU", "threads": 2}
@@ -27,6 +29,13 @@ class Builder:
     def __call__(self) -> bytes:
         self.times += 1
         return self.content
+
+
+def record_of_another_engine() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        store.write({}, {"size": 6, "sha256": hashlib.sha256(b"engine").hexdigest()})
+        return store.path({}).read_bytes()
 
 
 @pytest.fixture
@@ -65,10 +74,9 @@ def test_the_order_of_a_key_does_not_matter(cache: EngineCache) -> None:
         (lambda path: path.with_suffix(".json").unlink(), "no record"),
         (lambda path: path.with_suffix(".json").write_text("{"), "no record"),
         (lambda path: path.with_suffix(".json").write_text("[]"), "no record"),
+        (lambda path: path.with_suffix(".json").write_text('{"key": {}, "size": 6}'), "no record"),
         (
-            lambda path: path.with_suffix(".json").write_text(
-                json.dumps({**json.loads(path.with_suffix(".json").read_text()), "key": {}})
-            ),
+            lambda path: Store(path.parent).path(KEY).write_bytes(record_of_another_engine()),
             "another engine",
         ),
     ],

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.runtime.cuda.fake import SEEDS, RecordingCuda
 from tests.runtime.fake_onnxruntime import CPU, CUDA, GpuBuild
+from typing_extensions import override
 
 from ckd.benchmarks.gpu.meter import Meter
 from ckd.contract.bundle import Bundle
@@ -25,7 +26,7 @@ from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, OnnxRuntimeCudaEngine
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.cuda.api import Cuda
-from ckd.runtime.engine import DeviceBuffer
+from ckd.runtime.engine import BuiltEngine, DeviceBuffer, EngineBuilder
 
 
 class Streams:
@@ -47,22 +48,25 @@ class Streams:
         self.alive.remove(stream)
 
 
-class Buffer:
-    """Host memory that plays the device's."""
+class Buffer(DeviceBuffer):
+    """Host memory that stands in for the device's."""
 
     def __init__(self, spec: TensorSpec) -> None:
         self.spec = spec
         self.array: NDArray[Any] = np.zeros(spec.shape, spec.dtype)
         self.address = self.array.ctypes.data
 
+    @override
     def write(self, array: NDArray[Any]) -> None:
         self.array[...] = array
 
+    @override
     def read(self) -> NDArray[Any]:
         return self.array
 
+    @override
     def close(self) -> None:
-        """The test's own memory."""
+        """Nothing: the memory is the test's."""
 
 
 @pytest.fixture
@@ -149,7 +153,10 @@ def test_all_sessions_share_one_stream_and_compute_in_fp32(
 def test_an_engine_reads_and_writes_device_memory_by_address(
     build: GpuBuild, streams: Streams, bundle: Bundle
 ) -> None:
-    engine, buffers = load(backend_on(streams), bundle)
+    backend = backend_on(streams)
+    engine, buffers = load(backend, bundle)
+    assert not isinstance(backend, EngineBuilder)
+    assert not isinstance(engine, BuiltEngine)
     engine.bind(buffers)
     (session,) = build.sessions
     device, index, element, shape, address = session.binding.outputs["coarse_logits"]
@@ -248,11 +255,11 @@ def test_a_cascade_on_one_stream_answers_in_whatever_order_work_is_done(
     with cascade, Cascade(bundle, OnnxRuntimeBackend(1), "fp32") as on_cpu:
         for image in np.random.default_rng(seed).integers(0, 256, (3, 32, 32, 3), np.uint8):
             meter.start()
-            found, expected = cascade.predict(image), on_cpu.predict(image)
-            assert found.probabilities == pytest.approx(expected.probabilities)
-            assert found.mask_HW is not None
+            finding, expected = cascade.predict(image), on_cpu.predict(image)
+            assert finding.probabilities == pytest.approx(expected.probabilities)
+            assert finding.mask_HW is not None
             assert expected.mask_HW is not None
-            np.testing.assert_array_equal(found.mask_HW, expected.mask_HW)
+            np.testing.assert_array_equal(finding.mask_HW, expected.mask_HW)
             copies = meter.copies()
             assert (copies.num_in, copies.bytes_in, copies.num_out) == (1, 32 * 32 * 3, 1)
             assert meter.stop() > 0.0

@@ -23,12 +23,12 @@ UNIT = Path(__file__).parents[2] / "runtime" / "systemd" / "ckd-camera.service"
 
 def settings() -> dict[str, list[str]]:
     """Every setting of the unit with all values that it is given."""
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for line in UNIT.read_text().splitlines():
         if line and line[0] not in "#[":
             name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
-    return found
+            values.setdefault(name, []).append(value)
+    return values
 
 
 def systemd_analyze(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -67,17 +67,17 @@ def test_its_command_is_one_that_there_is() -> None:
 
 
 def test_every_variable_of_its_command_has_a_default() -> None:
-    found = settings()
-    defined = {word.partition("=")[0] for line in found["Environment"] for word in line.split()}
-    used = set(re.findall(r"\$\{(\w+)\}", found["ExecStart"][0]))
+    unit = settings()
+    defined = {word.partition("=")[0] for line in unit["Environment"] for word in line.split()}
+    used = set(re.findall(r"\$\{(\w+)\}", unit["ExecStart"][0]))
     assert used == {"CKD_SOURCE", "CKD_HOST", "CKD_PORT"}
     assert used <= defined
 
 
 def test_it_does_not_start_again_what_cannot_succeed() -> None:
-    found = settings()
-    assert found["Restart"] == ["on-failure"]
-    final = {int(code) for code in found["RestartPreventExitStatus"][0].split()}
+    unit = settings()
+    assert unit["Restart"] == ["on-failure"]
+    final = {int(code) for code in unit["RestartPreventExitStatus"][0].split()}
     errors = (UsageError, EnvironmentUnusable, GateFailed, BundleError)
     assert final == {error.exit_code for error in errors}
     assert SourceUnavailable.exit_code not in final

@@ -88,7 +88,7 @@ def kept_keys() -> list[dict[str, str | int]]:
 # Loading
 
 
-def test_an_engine_has_the_tensors_of_the_manifest_in_its_order() -> None:
+def test_an_engine_has_the_tensors_of_the_spec_in_its_order() -> None:
     engine = load()
     assert engine.inputs == (SPECS["image"], SPECS["gate"])
     assert engine.outputs == (SPECS["logits"], SPECS["mean"])
@@ -198,7 +198,7 @@ def test_a_context_that_is_refused_says_why() -> None:
         load(network(do="refuse a context"))
 
 
-def test_tensors_that_the_manifest_does_not_promise_are_refused() -> None:
+def test_tensors_that_the_spec_does_not_promise_are_refused() -> None:
     with pytest.raises(BundleError, match=r"^cls: the file takes .* cascade\.json says "):
         load(network(outputs=TENSORS["outputs"][:1]))
     with pytest.raises(BundleError, match=r"mean float16\[1, 1, 2, 3\]"):

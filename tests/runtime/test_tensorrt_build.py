@@ -13,7 +13,7 @@ import pytest
 
 from ckd import console
 from ckd.contract.errors import EngineError, EnvironmentUnusable
-from ckd.runtime.backends.tensorrt.build import Progress
+from ckd.runtime.backends.tensorrt.build import BuildProgress
 from ckd.runtime.backends.tensorrt.process import build_engine
 from ckd.runtime.backends.tensorrt.sdk import TensorRt, import_tensorrt, strongly_typed_flag
 
@@ -131,7 +131,7 @@ def test_another_gpu_is_the_only_one_that_its_builder_sees(
 
 def test_progress_is_one_share_that_never_falls() -> None:
     told: list[float] = []
-    progress = Progress(told.append)
+    progress = BuildProgress(told.append)
     progress.start("all", None, 2)
     progress.start("part", "all", 4)
     for _ in range(3):

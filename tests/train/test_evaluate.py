@@ -143,16 +143,16 @@ def test_scores_are_those_of_an_independent_computation(
         image = np.asarray(Image.open(sample.image))
         small = np.asarray(cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA))
         with torch.no_grad():
-            found = system(torch.from_numpy(small)[None])
-        probabilities.append(torch.softmax(found["logits"][0], 0).numpy())
+            tensors = system(torch.from_numpy(small)[None])
+        probabilities.append(torch.softmax(tensors["logits"][0], 0).numpy())
         assert sample.mask is not None
         truth = np.asarray(Image.open(sample.mask)) > 128
-        for name, found_jaccards in jaccards.items():
+        for name, values in jaccards.items():
             large = nn.functional.interpolate(
-                found[name], truth.shape, mode="bilinear", align_corners=name == "coarse_logits"
+                tensors[name], truth.shape, mode="bilinear", align_corners=name == "coarse_logits"
             )[0, 0]
             mask = large.numpy() > 0
-            found_jaccards.append(float((mask & truth).sum() / (mask | truth).sum()))
+            values.append(float((mask & truth).sum() / (mask | truth).sum()))
     scores, rows = read_scores(tmp_path), read_table(tmp_path)
     for column, name in (("jaccard", "mask_logits"), ("coarse_jaccard", "coarse_logits")):
         assert np.ptp(jaccards[name]) > 0.05  # or the comparison would show nothing
@@ -196,7 +196,7 @@ def test_a_single_class_has_no_auc(system: System, val: SampleSet, tmp_path: Pat
     assert "undefined" in evaluation.to_text()
     scores = read_scores(tmp_path)["classification"]
     assert scores["mean_auc"] is None
-    assert {found["auc"] for found in scores["per_label"].values()} == {None}
+    assert {label["auc"] for label in scores["per_label"].values()} == {None}
     assert {tuple(interval) for interval in scores["interval_95"].values()} == {(None, None)}
     assert not (tmp_path / "roc.png").exists()
     assert (tmp_path / "worst_cases.png").exists()

@@ -3,6 +3,7 @@
 Suffixes: N images, B batch, C channels, H rows, W columns, K classes, S network side.
 """
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -141,11 +142,11 @@ def test_an_explanation_holds_the_deployed_map_of_the_asked_label(exclusive: boo
     plain = system(Small(), exclusive)
     explained, labels = rewrite.explained(plain), [1, 1, 2]
     images = photographs()
-    found = explain(explained, images, labels)
+    explanations = explain(explained, images, labels)
     with torch.no_grad():
         tensors = explained(torch.from_numpy(images))
     bias = plain.networks.get_submodule("net.classify.fc").get_parameter("bias").detach().numpy()
-    for index, (each, label) in enumerate(zip(found, labels, strict=True)):
+    for index, (each, label) in enumerate(zip(explanations, labels, strict=True)):
         map_Khw, logits_K = tensors["class_map"][index].numpy(), tensors["logits"][index].numpy()
         named = dict(zip(LABELS, map_Khw, strict=True))
         expected_hw = evidence(named, LABELS[label], exclusive)
@@ -157,4 +158,10 @@ def test_an_explanation_holds_the_deployed_map_of_the_asked_label(exclusive: boo
         assert each.grad_cam_hw.min() >= 0
     head = rewrite.class_head(explained)
     assert head is not None
-    assert not head._forward_pre_hooks  # nothing is left behind
+    # Nothing is left that records the maps.
+    maps = torch.rand(1, head.channels[0], 4, 4)
+    kept = weakref.ref(maps)
+    with torch.no_grad():
+        head(maps)
+    del maps
+    assert kept() is None

@@ -23,9 +23,9 @@ from ckd.data.samples import SampleSet
 from ckd.data.synthetic.write import write_isic2017
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation import plots
-from ckd.train.evaluation.embedding import MIN_IMAGES, embedded, embedding_figure
+from ckd.train.evaluation.embedding import MIN_IMAGES, embedding_figure, tsne
 from ckd.train.evaluation.evaluate import evaluate
-from ckd.train.evaluation.explanation_sheet import chosen, explanation_sheet
+from ckd.train.evaluation.explanation_sheet import explanation_sheet, images_to_explain
 from ckd.train.evaluation.summary import Evaluation
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.recipes.ckdnet import ckdnet_tiny
@@ -73,7 +73,7 @@ def val(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
 
 
 def test_a_classifier_alone_is_explained_and_embedded(
-    system: System, val: SampleSet, tmp_path: Path
+    system: System, val: SampleSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = evaluate(RECIPE, system, val, tmp_path, views="1")
     expected = {"scores.json", "per_image.csv", "roc.png", "precision_recall.png"}
@@ -89,6 +89,7 @@ def test_a_classifier_alone_is_explained_and_embedded(
     assert len(system(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))["logits"][0]) == 3
     assert json.loads((tmp_path / "scores.json").read_text())["weights"] == system.digest()
     # Of fewer images there is no t-SNE, nor one left behind.
+    monkeypatch.setattr(plots, "save", lambda figure, path, dpi=0: path.touch())
     few = replace(val, samples=val.samples[: MIN_IMAGES - 1])
     evaluate(RECIPE, system, few, tmp_path, views="1")
     assert not (tmp_path / "tsne.png").exists()
@@ -123,8 +124,8 @@ def test_a_system_without_a_class_head_has_neither(val: SampleSet, tmp_path: Pat
             return image_BCHW.mean(dim=1, keepdim=True)
 
     node = Node("net", Masks(), (IMAGE,), ("mask_logits",))
-    results = OutputSpec(mask_logits="mask_logits")
-    system = System("toy", (node,), LABELS, (), 32, results).eval()
+    outputs = OutputSpec(mask_logits="mask_logits")
+    system = System("toy", (node,), LABELS, (), 32, outputs).eval()
     # Where weights lie tells the device; this one has none of its own.
     system.register_parameter("anchor", torch.nn.Parameter(torch.zeros(1)))
     evaluate(RECIPE, system, val, tmp_path, views="1")
@@ -162,25 +163,25 @@ def test_the_most_wrong_come_first_and_every_label_has_its_turn() -> None:
         )
     ]
     images.append(ImageScore("unknown", probabilities=(1.0, 0.0, 0.0)))
-    wrong, right = chosen(evaluation(images)).values()
+    wrong, right = images_to_explain(evaluation(images)).values()
     assert [score.id for score in wrong] == [f"missed{n}" for n in (7, 6, 5, 4, 3, 2)]
     assert [score.id for score in right] == ["mel0", "nev0", "mel1", "nev1", "mel2", "nev2"]
     only_right = [score for score in images if "missed" not in score.id]
-    (heading,) = chosen(evaluation(only_right))
+    (heading,) = images_to_explain(evaluation(only_right))
     assert heading.startswith("Right")
-    assert chosen(evaluation(images[-1:])) == {}
+    assert images_to_explain(evaluation(images[-1:])) == {}
     # Where labels do not exclude each other, none of them may be right.
     none = ImageScore("none", probabilities=(0.2, 0.3, 0.1), label=3)
-    ((heading, scores),) = chosen(evaluation([none], exclusive=False)).items()
+    ((heading, scores),) = images_to_explain(evaluation([none], exclusive=False)).items()
     assert (heading[:5], scores) == ("Right", [none])
 
 
 def test_a_long_title_leaves_the_legend_room() -> None:
     score = ImageScore("mel", probabilities=(0.9, 0.05, 0.05), label=0)
     dataset = "generated (isic2017 layout), split by image"
-    found = replace(evaluation([score]), recipe="ckdnet-mobile-distilled", dataset=dataset)
+    titled = replace(evaluation([score]), recipe="ckdnet-mobile-distilled", dataset=dataset)
     picture = np.zeros((8, 8, 3), np.uint8)
-    sheet = explanation_sheet(found, {"mel": picture}, {"mel": (picture, picture)})
+    sheet = explanation_sheet(titled, {"mel": picture}, {"mel": (picture, picture)})
     sheet.draw_without_rendering()
     head = sheet.subfigs[0]
     (title,), (legend,) = head.texts, head.legends
@@ -205,8 +206,8 @@ def groups(count: int, num_features: int = 12) -> tuple[np.ndarray, list[ImageSc
 
 def test_groups_stay_groups_and_the_same_comes_out_again() -> None:
     features_NC, images = groups(45)
-    places_N2 = embedded(features_NC)
-    np.testing.assert_array_equal(embedded(features_NC), places_N2)
+    places_N2 = tsne(features_NC)
+    np.testing.assert_array_equal(tsne(features_NC), places_N2)
     labels_N = np.array([score.label for score in images])
     distances_NN = np.linalg.norm(places_N2[:, None] - places_N2[None], axis=2)
     np.fill_diagonal(distances_NN, np.inf)
@@ -219,7 +220,7 @@ def test_the_figure_shows_labelled_images_only_and_crosses_wrong_answers() -> No
     figure = embedding_figure(evaluation(images), list(features_NC))
     assert figure is not None
     (axes,) = figure.axes
-    drawn = [len(np.asarray(found.get_offsets())) for found in axes.collections]
+    drawn = [len(np.asarray(points.get_offsets())) for points in axes.collections]
     assert sum(drawn) == MIN_IMAGES + 3
     legend = axes.get_legend()
     assert legend is not None
@@ -240,4 +241,4 @@ def test_each_label_of_isic2019_has_a_colour_of_its_own() -> None:
     assert figure is not None
     # Two of each label: right answers, of which all are, and wrong ones.
     right = figure.axes[0].collections[:-1:2]
-    assert len({tuple(np.asarray(found.get_facecolor())[0, :3]) for found in right}) == 8
+    assert len({tuple(np.asarray(points.get_facecolor())[0, :3]) for points in right}) == 8

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ckd.contract.errors import UsageError
 from ckd.train.losses import Contrast, Hint, Relation, SoftLabels, SourceLoss
-from ckd.train.losses import relations as relations_module
 from ckd.train.losses.contrast import rows_kept, similarities, sources
 from ckd.train.losses.relations import angle_loss, distance_loss, gram_loss
 from ckd.train.losses.term import ClassCounts, Term
@@ -95,8 +94,8 @@ def test_gram_matrices_of_other_channels_are_refused() -> None:
 
 
 def distances(x: Array) -> Array:
-    found = np.linalg.norm(x[:, None] - x[None], axis=2)
-    return cast(Array, found / found[found > 0].mean())
+    lengths = np.linalg.norm(x[:, None] - x[None], axis=2)
+    return cast(Array, lengths / lengths[lengths > 0].mean())
 
 
 def angles(x: Array) -> Array:
@@ -119,28 +118,27 @@ def test_distances_and_angles() -> None:
     assert angle_loss(student, teacher).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_angles_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def value_and_gradient() -> tuple[float, Tensor]:
+def test_angles_do_not_depend_on_the_chunks() -> None:
+    def value_and_gradient(**settings: int) -> tuple[float, Tensor]:
         student = drawn(7, 4).requires_grad_()
-        loss = angle_loss(student, drawn(7, 9, seed=1))
+        loss = angle_loss(student, drawn(7, 9, seed=1), **settings)
         loss.backward()  # type: ignore[no-untyped-call]
         assert student.grad is not None
         return loss.item(), student.grad
 
     whole, gradient = value_and_gradient()
-    monkeypatch.setattr(relations_module, "_CHUNK", 2 * 7 * 7)
-    by_chunks, gradient_by_chunks = value_and_gradient()
+    by_chunks, gradient_by_chunks = value_and_gradient(max_triplets=2 * 7 * 7)
     assert by_chunks == pytest.approx(whole, rel=1e-12)
     torch.testing.assert_close(gradient_by_chunks, gradient, rtol=1e-10, atol=1e-14)
 
 
 def test_the_gram_term_and_its_gradient() -> None:
     student, teacher = drawn(3, 5, 4).requires_grad_(), drawn(3, 5, 6, seed=1)
-    found = gram_loss(student, teacher)
+    loss = gram_loss(student, teacher)
     direct = ((student @ student.mT / 20 - teacher @ teacher.mT / 30) ** 2).mean().sqrt()
     expected = np.sqrt(((gram(student.detach().numpy()) - gram(teacher.numpy())) ** 2).mean())
-    assert found.item() == pytest.approx(expected, rel=1e-10)
-    gradients = [torch.autograd.grad(loss, student)[0] for loss in (found, direct)]
+    assert loss.item() == pytest.approx(expected, rel=1e-10)
+    gradients = [torch.autograd.grad(value, student)[0] for value in (loss, direct)]
     torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
 
 
@@ -179,9 +177,9 @@ def test_rows_that_do_not_differ_have_no_relations(
     loss: Callable[[Tensor, Tensor], Tensor], rows: int
 ) -> None:
     student = torch.ones(rows, 4, requires_grad=True)
-    found = loss(student, torch.ones(rows, 3))
-    found.backward()  # type: ignore[no-untyped-call]
-    assert found.item() == 0.0
+    value = loss(student, torch.ones(rows, 3))
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.item() == 0.0
     assert student.grad is not None
     assert student.grad.isfinite().all()
 
@@ -199,8 +197,8 @@ def test_the_source_of_a_view_is_its_own_image() -> None:
     embedding = drawn(ROWS, 5)
     source = np.repeat(np.arange(NUM_IMAGES), 3)
     assert sources(BATCH["index"], BATCH["turn"]).tolist() == source.tolist()
-    found = similarities(embedding, BATCH["turn"])
-    np.testing.assert_allclose(found, cosines(embedding.numpy()), atol=1e-6)  # float32
+    similarity_NU = similarities(embedding, BATCH["turn"])
+    np.testing.assert_allclose(similarity_NU, cosines(embedding.numpy()), atol=1e-6)  # float32
     expected = -np.log(softmax(cosines(embedding.numpy()))[np.arange(9), source]).mean()
     term = SourceLoss(output="e")
     loss = term({"e": embedding}, BATCH, ClassCounts((), 0))
@@ -212,8 +210,8 @@ def test_sources_are_found_in_any_order() -> None:
     shuffled = {key: value[order] for key, value in BATCH.items()}
     embedding, term = drawn(ROWS, 5), SourceLoss(output="e")
     expected = term({"e": embedding}, BATCH, ClassCounts((), 0)).item()
-    found = term({"e": embedding[order]}, shuffled, ClassCounts((), 0)).item()
-    assert found == pytest.approx(expected, rel=1e-6)
+    value = term({"e": embedding[order]}, shuffled, ClassCounts((), 0)).item()
+    assert value == pytest.approx(expected, rel=1e-6)
 
 
 def test_at_chance_the_source_costs_the_logarithm_of_the_batch() -> None:

@@ -7,6 +7,7 @@ from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
+from ckd.data.samples import SampleSet
 from ckd.data.synthetic.write import write_isic2017
 from ckd.finding.logits import mask_from_logits
 from ckd.scores.images import mask_scores
@@ -17,42 +18,54 @@ from ckd.train.evaluation.operating_point import (
     load_mask_threshold,
 )
 from ckd.train.evaluation.scoring import score_image
-from ckd.train.evaluation.views import answers
+from ckd.train.evaluation.views import image_logits
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.systems.graph import System
 
 
-def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(tmp_path: Path) -> None:
-    write_isic2017(tmp_path / "data", num_train=4, num_val=1, side_px=64)
-    samples = read_split(tmp_path / "data", "train")
-    recipe = ckdnet_tiny()
-    system = recipe.system.build(samples.labels, recipe.tasks, 64, None).eval()
-    chosen = choose_mask_threshold(system, samples, tmp_path / OPERATING_POINT)
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+    data = tmp_path_factory.mktemp("data")
+    write_isic2017(data, num_train=4, num_val=1, side_px=64)
+    return read_split(data, "train")
 
-    assert (
-        load_mask_threshold(tmp_path / OPERATING_POINT, system) == chosen == system.mask_threshold
-    )
-    settings = recipe.stages[0].augmentation
-    given = [answer for _, answer in answers(system, samples.samples, "1", settings)]
+
+@pytest.fixture(scope="module")
+def choice(samples: SampleSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[System, Path]:
+    """A system, and the file that says which threshold was chosen for it."""
+    recipe, path = ckdnet_tiny(), tmp_path_factory.mktemp("run") / OPERATING_POINT
+    system = recipe.system.build(samples.labels, recipe.tasks, 64, None).eval()
+    assert choose_mask_threshold(system, samples, path) == system.mask_threshold
+    return system, path
+
+
+def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(
+    samples: SampleSet, choice: tuple[System, Path]
+) -> None:
+    system, path = choice
+    chosen = system.mask_threshold
+    assert load_mask_threshold(path, system) == chosen
+    settings = ckdnet_tiny().stages[0].augmentation
+    images = [logits for _, logits in image_logits(system, samples.samples, "1", settings)]
     name = system.outputs.mask_logits
     assert name is not None
     means = []
     for threshold in GRID_T:
         overlaps = []
-        for sample, answer in zip(samples.samples, given, strict=True):
+        for sample, logits in zip(samples.samples, images, strict=True):
             assert sample.mask is not None
             truth_HW = read_mask(sample.mask)
-            mask_HW = mask_from_logits(answer[name][0], *truth_HW.shape, threshold=threshold)
+            mask_HW = mask_from_logits(logits[name][0], *truth_HW.shape, threshold=threshold)
             overlaps.append(confusion_from_masks(mask_HW, truth_HW).jaccard)
         means.append(sum(overlaps) / len(overlaps))
     # Batches of one and of four round differently; a pixel at the cut may fall either way.
     assert means[GRID_T.index(chosen)] == pytest.approx(max(means), abs=2e-3)
     scores = [
-        score_image(system, answer, s) for s, answer in zip(samples.samples, given, strict=True)
+        score_image(system, logits, s) for s, logits in zip(samples.samples, images, strict=True)
     ]
-    found = mask_scores(scores)
-    assert found is not None
-    assert found.jaccard == pytest.approx(means[GRID_T.index(chosen)], abs=1e-9)
+    overall = mask_scores(scores)
+    assert overall is not None
+    assert overall.jaccard == pytest.approx(means[GRID_T.index(chosen)], abs=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +93,7 @@ def test_a_damaged_choice_is_named(tmp_path: Path, any_system: System, text: str
         load_mask_threshold(tmp_path / OPERATING_POINT, any_system)
 
 
-def test_the_record_says_what_it_was_chosen_on(tmp_path: Path) -> None:
-    write_isic2017(tmp_path / "data", num_train=4, num_val=1, side_px=64)
-    samples = read_split(tmp_path / "data", "train")
-    recipe = ckdnet_tiny()
-    system = recipe.system.build(samples.labels, recipe.tasks, 64, None)
-    choose_mask_threshold(system, samples, tmp_path / OPERATING_POINT)
-    record = json.loads((tmp_path / OPERATING_POINT).read_text())
+def test_the_record_says_what_it_was_chosen_on(choice: tuple[System, Path]) -> None:
+    record = json.loads(choice[1].read_text())
     assert record["chosen_on"] == "generated (isic2017 layout) train, 4 images"
     assert len(record["jaccard"]) == len(GRID_T)

@@ -220,9 +220,9 @@ def test_a_teacher_is_found_beside_its_student_and_answers_as_alone(
     student = toy_graphs.chain()
     both = toy_graphs.system((*taught.nodes, *student), OutputSpec("b0", "c0"))
     assert [node.name for node in rewrite.deployed(both).nodes] == ["a", "b", "d", "c"]
-    found = rewrite.teacher(both)
-    assert found.outputs == OutputSpec("teacher_b0", "teacher_c0")
-    expected, got = alone(image_BHWC), found(image_BHWC)
+    teacher = rewrite.teacher(both)
+    assert teacher.outputs == OutputSpec("teacher_b0", "teacher_c0")
+    expected, got = alone(image_BHWC), teacher(image_BHWC)
     for name in ("b0", "c0"):
         assert torch.equal(got[f"teacher_{name}"], expected[name])
     with pytest.raises(UsageError, match="toy has no teacher in it"):

@@ -1,14 +1,17 @@
 """SSD-KD's system and recipes: what they hold, what they train, what they are judged by."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.console import no_bars
@@ -18,7 +21,7 @@ from ckd.contract.spec import OutputSpec
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.folds import count_macs
-from ckd.train.evaluation.scoring import judged_outputs, score_batch
+from ckd.train.evaluation.scoring import score_batch, scored_outputs
 from ckd.train.feeding.augment import augment
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
@@ -35,6 +38,12 @@ from ckd.train.systems.ssdkd import SsdKd
 
 METHODS = [name for name in RECIPES if name.startswith("ssdkd")]
 SMALL = SsdKd(teacher="resnet18", student="mnasnet0_5")
+
+
+@cache
+def shared(method: str) -> System:
+    """Read only: `built` in evaluation mode."""
+    return built(method).eval()
 
 
 def built(method: str, seed: int = 0) -> System:
@@ -63,7 +72,7 @@ def test_sizes_and_costs_are_the_papers() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_the_student_is_deployed(method: str) -> None:
-    system = built(method).eval()
+    system = shared(method)
     deployed = rewrite.deployed(system)
     assert [(n.name, n.outputs) for n in deployed.nodes] == [("student", ("logits",))]
     image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
@@ -76,10 +85,10 @@ def test_only_the_student_is_deployed(method: str) -> None:
 
 
 def test_networks_start_alike_in_every_method() -> None:
-    digests = {name: built(name) for name in METHODS}
+    systems = {name: shared(name) for name in METHODS}
     for part in ("student", "teacher", "teacher_head"):
-        assert len({s.digest({part}) for s in digests.values() if part in s.networks}) == 1
-    assert built("ssdkd", seed=1).digest({"student"}) != digests["ssdkd"].digest({"student"})
+        assert len({s.digest({part}) for s in systems.values() if part in s.networks}) == 1
+    assert built("ssdkd", seed=1).digest({"student"}) != systems["ssdkd"].digest({"student"})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -107,10 +116,10 @@ def test_images_of_a_size_that_a_network_does_not_take_are_refused(student: str)
 
 
 def test_a_stage_is_judged_by_the_logits_that_it_trains() -> None:
-    recipe, results = ssdkd(), OutputSpec("logits")
-    judged = [judged_outputs(stage, results) for stage in recipe.stages]
+    recipe, outputs = ssdkd(), OutputSpec("logits")
+    judged = [scored_outputs(stage, outputs) for stage in recipe.stages]
     assert [j.class_logits for j in judged] == ["teacher_logits", None, "logits"]
-    assert judged[2] == results
+    assert judged[2] == outputs
     assert judged[1].names() == ()
 
 
@@ -119,7 +128,7 @@ def test_the_teachers_logits_are_scored_as_the_teachers(data: Path) -> None:
     samples = read_split(data, "val").samples
     good = torch.eye(3)[[s.label or 0 for s in samples]]
     tensors = {"teacher_logits": 9 * good, "logits": -9 * good}
-    judged = judged_outputs(ssdkd().stage("teacher"), system.outputs)
+    judged = scored_outputs(ssdkd().stage("teacher"), system.outputs)
     by_teacher = score_batch(system, tensors, samples, judged)
     by_student = score_batch(system, tensors, samples)
     for sample, teacher, student in zip(samples, by_teacher, by_student, strict=True):
@@ -189,11 +198,19 @@ def test_nothing_is_kept_from_batch_to_batch(
 ) -> None:
     made, batch = module("student")
     made.eval()  # running statistics do not move
+    tensors: list[weakref.ref[Tensor]] = []
+
+    def watch(network: nn.Module, inputs: tuple[Tensor, ...], outputs: Any) -> None:
+        outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+        tensors.extend(weakref.ref(tensor) for tensor in (*inputs, *outputs))
+
+    handles = [network.register_forward_hook(watch) for network in made.system.networks.values()]
     first, second = (made.training_step(batch, 0).item() for _ in range(2))
+    for handle in handles:
+        handle.remove()
     assert first == second
-    for part in made.modules():
-        assert not part._forward_hooks
-        assert not part._forward_pre_hooks
+    assert len(tensors) > 10
+    assert [tensor for tensor in tensors if tensor() is not None] == []
 
 
 def test_a_stage_without_anything_to_score_is_trained_blind(
@@ -234,7 +251,7 @@ def test_a_recipe_says_whether_lesions_may_straddle_its_splits(tmp_path: Path) -
         recipe = with_overrides(ssdkd(), [f"split_by={split_by}"])
         train_set, val_set = read_data(recipe, recipe.stages, tmp_path, None, no_bars)
         assert val_set is not None
-        return [{int(s.id[1:]) // 3 for s in found.samples} for found in (train_set, val_set)]
+        return [{int(s.id[1:]) // 3 for s in split.samples} for split in (train_set, val_set)]
 
     train, val = lesions("lesion")
     assert not train & val

@@ -19,9 +19,9 @@ from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.train.evaluation.views import (
     CROP_FRACTIONS,
-    answers,
     averaged_margin,
     classification_views,
+    image_logits,
     segmentation_views,
     undo_segmentation_views,
 )
@@ -123,12 +123,12 @@ def test_probabilities_are_averaged_not_logits() -> None:
 
 
 def test_a_single_view_is_what_the_system_answers(system: System, samples: list[Sample]) -> None:
-    for sample, answer in answers(system, samples, "1", SETTINGS, batch_size=2):
+    for sample, logits in image_logits(system, samples, "1", SETTINGS, batch_size=2):
         plain = network_image(read_rgb(sample.image), 32)
         with torch.no_grad():
             expected = system(torch.from_numpy(plain)[None])
-        assert set(answer) == {"logits", "mask_logits", "coarse_logits"}
-        for name, value in answer.items():
+        assert set(logits) == {"logits", "mask_logits", "coarse_logits"}
+        for name, value in logits.items():
             np.testing.assert_allclose(value, expected[name][0].numpy(), atol=1e-5)
 
 
@@ -141,24 +141,24 @@ def test_paper_views_are_averaged_as_published(system: System, samples: list[Sam
         lambda m: np.rot90(m),
         lambda m: m,
     ]
-    for sample, answer in answers(system, samples, "paper", SETTINGS):
+    for sample, logits in image_logits(system, samples, "paper", SETTINGS):
         image = read_rgb(sample.image)
         plain = network_image(image, 32)
         turned = [plain[:, ::-1], plain[::-1], *(np.rot90(plain, k) for k in (1, 2, 3, 0))]
         with torch.no_grad():
             five = system(torch.from_numpy(classification_views(image, sample.id, 32, SETTINGS)))
             six = system(torch.from_numpy(np.stack(turned)))
-        np.testing.assert_allclose(answer["logits"], five["logits"].mean(dim=0), atol=1e-4)
+        np.testing.assert_allclose(logits["logits"], five["logits"].mean(dim=0), atol=1e-4)
         for name in ("mask_logits", "coarse_logits"):
             probabilities = torch.sigmoid(six[name][:, 0]).numpy()
             laid_back = [back(p) for back, p in zip(undo, probabilities, strict=True)]
             expected = np.mean(laid_back, axis=0) - 0.5
-            np.testing.assert_allclose(answer[name][0], expected, atol=1e-5)
+            np.testing.assert_allclose(logits[name][0], expected, atol=1e-5)
 
 
 def test_answers_do_not_depend_on_the_batches(system: System, samples: list[Sample]) -> None:
     few, many = (
-        [a for _, a in answers(system, samples, "paper", SETTINGS, batch_size=size)]
+        [a for _, a in image_logits(system, samples, "paper", SETTINGS, batch_size=size)]
         for size in (2, 64)
     )
     for one, other in zip(few, many, strict=True):
@@ -170,14 +170,14 @@ def test_a_system_without_masks_is_answered_for_labels_alone(
     system: System, samples: list[Sample]
 ) -> None:
     narrow = System("probe", system.nodes, system.labels, (), 32, OutputSpec("logits")).eval()
-    for _, answer in answers(narrow, samples[:1], "paper", SETTINGS):
-        assert set(answer) == {"logits"}
+    for _, logits in image_logits(narrow, samples[:1], "paper", SETTINGS):
+        assert set(logits) == {"logits"}
 
 
 def test_an_unreadable_photograph_is_named(system: System, tmp_path: Path) -> None:
     missing = Sample("gone", tmp_path / "gone.png", label=0)
     with pytest.raises(InputError, match=r"gone\.png"):
-        list(answers(system, [missing], "1", SETTINGS))
+        list(image_logits(system, [missing], "1", SETTINGS))
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.68])

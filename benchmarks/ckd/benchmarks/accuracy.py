@@ -1,4 +1,4 @@
-"""What deployed bundles score on a data set, side by side: the chain itself, no PyTorch.
+"""Scores of deployed bundles on a data set, by the runtime itself and without PyTorch.
 
 Every bundle answers through its own runtime, so the figures are those of the device: its resize,
 its precision, its engines.
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckd.benchmarks.markdown import table
-from ckd.benchmarks.measure import Progress
 from ckd.calibration.cost import answer
+from ckd.console import Progress
 from ckd.data.samples import SampleSet, numbered_as
 from ckd.runtime.cascade import Cascade
 from ckd.train.evaluation.summary import Evaluation, summarised
@@ -19,7 +18,7 @@ from ckd.train.evaluation.summary import Evaluation, summarised
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """One bundle's scores, and what it ran on."""
+    """One bundle's scores, and the engine, device and precision that gave them."""
 
     bundle: str
     system: str
@@ -55,7 +54,6 @@ def accuracy(cascade: Cascade, samples: SampleSet, progress: Progress | None = N
         answer(cascade.predict, numbered, progress),
         weights=cascade.bundle_id,
         tasks=spec.tasks,
-        mask_threshold=spec.thresholds.get("mask", 0.5),
     )
     return Accuracy(
         bundle=cascade.bundle_id,
@@ -67,9 +65,11 @@ def accuracy(cascade: Cascade, samples: SampleSet, progress: Progress | None = N
     )
 
 
-def accuracy_table(found: Sequence[Accuracy]) -> str:
-    """Markdown: a row for each bundle, with 95 % bootstrap intervals over the images."""
-    tasks = list(dict.fromkeys(task for one in found for task in _tasks(one.scores)))
+def accuracy_table(
+    accuracies: Sequence[Accuracy],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows of a table, one row a bundle, with 95 % bootstrap intervals over the images."""
+    tasks = list(dict.fromkeys(task for one in accuracies for task in _tasks(one.scores)))
     head = ("bundle", "system", "ran on", "Jaccard", "Dice", "mean AUC")
     rows = [
         (
@@ -79,13 +79,13 @@ def accuracy_table(found: Sequence[Accuracy]) -> str:
             *scored(one.scores),
             *(_auc(one.scores, task) for task in tasks),
         )
-        for one in found
+        for one in accuracies
     ]
-    return table((*head, *(f"AUC {task}" for task in tasks)), rows) + "\n"
+    return (*head, *(f"AUC {task}" for task in tasks)), rows
 
 
 def scored(scores: Evaluation) -> tuple[str, str, str]:
-    """Jaccard, Dice and mean AUC with their intervals; a dash for what the system cannot answer."""
+    """Jaccard, Dice and mean AUC with their intervals; a dash where the system gives none."""
     masks, labels = scores.fine, scores.classification
     return (
         "-" if masks is None else _shown(scores, masks.jaccard, "fine", "jaccard"),

@@ -4,11 +4,10 @@ Entrants are the bundle on every installed backend in every precision that it ha
 an engineer would build by hand: one graph of the whole cascade as PyTorch exports it, on ONNX
 Runtime, and quantised by NNCF with its default settings on OpenVINO.
 
-Suffixes: S side of the network's input.
+Suffixes: H rows, W columns of the frame; C channels in RGB order.
 """
 
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,48 +18,39 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.benchmarks.contenders import (
-    SAME_NETWORKS,
-    Chain,
-    Infer,
-    Whole,
-    cpu_cascades,
-    frame,
-    logit_error,
-    open_contender,
-)
+from ckd.benchmarks.contenders import CascadeContender, SystemContender, cpu_cascades, frame
 from ckd.benchmarks.machine import Conditions, Machine, activity, conditions, machine
 from ckd.benchmarks.measure import (
     Latency,
-    Progress,
     Ratio,
     interleaved,
     latency_from_samples,
     paired_ratio,
 )
+from ckd.benchmarks.peers import open_nncf, open_peer
+from ckd.benchmarks.same_networks import SAME_NETWORKS, logit_error
 from ckd.calibration.cost import Cost, answer, cost_of, groups_of
+from ckd.console import Progress
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.contract.spec import CascadeSpec
-from ckd.contract.wiring import IMAGE
 from ckd.data.samples import SampleSet, numbered_as
-from ckd.picture.decode import read_rgb
-from ckd.picture.resize import network_image
 from ckd.runtime.backends.selection import installed
 
-#: What all others are measured against, in time and in accuracy.
+#: The entrant that all others are measured against, in time and in accuracy.
 REFERENCE = "PyTorch eager FP32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
-    """How one way did.
+    """The figures of one way to run the system.
 
     Attributes:
         networks: from the resized image to the logits.
         frame: from a 1920x1080 frame to masks and probabilities.
-        networks_speedup: how many times it goes into PyTorch's time, turn by turn.
-        cost: against PyTorch on the data set; None where none was given.
+        networks_speedup: PyTorch's time over the entrant's, turn by turn.
+        frame_speedup: likewise.
+        cost: against PyTorch on the data set; None without a data set.
     """
 
     name: str
@@ -73,7 +63,7 @@ class Entrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All of them, on one machine in one run; the first is PyTorch."""
+    """All entrants, on one machine in one run; the first is PyTorch."""
 
     bundle: str
     weights: str
@@ -98,7 +88,7 @@ def compare(
     samples: SampleSet | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Measure them all.
+    """Measure all entrants.
 
     Args:
         bundle: of the run, with whatever precisions it has.
@@ -107,10 +97,11 @@ def compare(
         threads: of every entrant.
         warmup: turns that do not count.
         runs: turns that count.
-        weights: what to say of the weights.
+        weights: what the report says of the weights.
         command: to be quoted.
-        calibration: images for NNCF to quantise by; it is left out without, or if not installed.
-        samples: images with truth, to tell the accuracy that is lost.
+        calibration: images for NNCF to quantise by; it is left out if there are none, or if it is
+            not installed.
+        samples: images with truth, on which the loss of accuracy is measured.
         progress: told after every call.
 
     Raises:
@@ -123,7 +114,7 @@ def compare(
         stack.callback(cv2.setNumThreads, cv2.getNumThreads())
         cv2.setNumThreads(threads)
         racing = _open_all(opened, run, fused, threads, calibration, frame_HWC, stack)
-        _check_same(racing)
+        check_entrants(racing)
         costs = {} if samples is None else _costs(racing, samples, opened.spec)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
     networks_ms = {name: np.array(step.networks_ms[-runs:]) for name, step in racing.items()}
@@ -156,52 +147,34 @@ def _open_all(
     calibration: Sequence[Path],
     frame_HWC: NDArray[np.uint8],
     stack: contextlib.ExitStack,
-) -> dict[str, Chain | Whole]:
+) -> dict[str, CascadeContender | SystemContender]:
     spec = bundle.spec
-    pytorch = open_contender("pytorch", run, spec, threads, stack)
-    onnxruntime = open_contender("fused", fused, spec, threads, stack)
-    racing: dict[str, Chain | Whole] = {
-        REFERENCE: Whole(pytorch, spec, frame_HWC),
-        "ONNX Runtime, fused graph FP32": Whole(onnxruntime, spec, frame_HWC),
+    pytorch = open_peer("pytorch", run, spec, threads, stack)
+    onnxruntime = open_peer("fused", fused, spec, threads, stack)
+    racing: dict[str, CascadeContender | SystemContender] = {
+        REFERENCE: SystemContender(pytorch, spec, frame_HWC),
+        "ONNX Runtime, fused graph FP32": SystemContender(onnxruntime, spec, frame_HWC),
     }
     if "openvino" in installed() and calibration and find_spec("nncf"):
         peer = open_nncf(fused, spec, threads, calibration)
-        racing["OpenVINO, fused graph by NNCF INT8"] = Whole(peer, spec, frame_HWC)
-    for way, cascade in cpu_cascades(bundle, threads, stack).items():
-        racing[f"ckd, {way}"] = Chain(cascade, frame_HWC)
+        racing["OpenVINO, fused graph by NNCF INT8"] = SystemContender(peer, spec, frame_HWC)
+    for name, cascade in cpu_cascades(bundle, threads, stack).items():
+        racing[f"ckd, {name}"] = CascadeContender(cascade, frame_HWC)
     return racing
 
 
-def open_nncf(fused: Path, spec: CascadeSpec, threads: int, calibration: Sequence[Path]) -> Infer:
-    """The fused graph, quantised by NNCF with default settings and run by OpenVINO."""
-    import nncf
-    import openvino as ov
+def check_entrants(racing: Mapping[str, CascadeContender | SystemContender]) -> None:
+    """Run each once, the reference first.
 
-    images = [network_image(read_rgb(path), spec.image_size) for path in calibration]
-    core = ov.Core()
-    with contextlib.redirect_stdout(sys.stderr):  # it draws its progress there
-        model = nncf.quantize(
-            core.read_model(fused), nncf.Dataset(images, lambda image_SSC: {IMAGE: image_SSC[None]})
-        )
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    compiled = core.compile_model(model, "CPU", settings)
-    names = spec.outputs.names()
-
-    def infer(image_SSC: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
-        found = compiled({IMAGE: image_SSC[None]})
-        return {name: found[name] for name in names}
-
-    return infer
-
-
-def _check_same(racing: Mapping[str, Chain | Whole]) -> None:
-    """Run each once; `UsageError` if one in FP32 answers so that it must be another network."""
+    Raises:
+        UsageError: the logits of one in FP32 differ so much that its networks are not the same.
+    """
     expected: Mapping[str, NDArray[Any]] = {}
     for name, step in racing.items():
         step()
-        given = step.logits()
-        expected = expected or {key: values.copy() for key, values in given.items()}
-        error = logit_error(given, expected)
+        logits = step.logits()
+        expected = expected or {key: values.copy() for key, values in logits.items()}
+        error = logit_error(logits, expected)
         if name.endswith("FP32") and not error <= SAME_NETWORKS["fp32"]:
             raise UsageError(
                 f"{name}: logits differ from PyTorch's by {error:.2g} of the largest; give "
@@ -210,15 +183,19 @@ def _check_same(racing: Mapping[str, Chain | Whole]) -> None:
 
 
 def _costs(
-    racing: Mapping[str, Chain | Whole], samples: SampleSet, spec: CascadeSpec
+    racing: Mapping[str, CascadeContender | SystemContender],
+    samples: SampleSet,
+    spec: CascadeSpec,
 ) -> dict[str, Cost]:
     samples = numbered_as(spec.labels, samples, exclusive=spec.outputs.exclusive)
     groups = groups_of(samples)
-    given = {
-        name: answer(step.predict if isinstance(step, Whole) else step.cascade.predict, samples)
+    scores = {
+        name: answer(
+            step.predict if isinstance(step, SystemContender) else step.cascade.predict, samples
+        )
         for name, step in racing.items()
     }
     return {
-        name: cost_of(found, given[REFERENCE], samples, spec, groups)
-        for name, found in given.items()
+        name: cost_of(answers, scores[REFERENCE], samples, spec, groups)
+        for name, answers in scores.items()
     }

@@ -8,57 +8,61 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ckd.benchmarks.compare import REFERENCE, Comparison, Entrant
+from ckd.benchmarks.markdown import table
 from ckd.calibration.cost import Cost
 
 _COLOURS = {"ckd": "#0b6e7f", "peer": "#c8792f"}
 
 _MARKERS = "os^DvP*X<>"
 
+_HEAD = (
+    "", "networks", "whole frame", "p90", "times PyTorch", "frame", "Jaccard lost", "AUC lost",
+    "decisions changed",
+)  # fmt: skip
 
-def to_json(found: Comparison) -> str:
+
+def to_json(comparison: Comparison) -> str:
     """Everything, times in milliseconds."""
-    return json.dumps({"schema": 1, "measured": "compare", **asdict(found)}, indent=1) + "\n"
+    return json.dumps({"schema": 1, "measured": "compare", **asdict(comparison)}, indent=1) + "\n"
 
 
-def to_markdown(found: Comparison) -> str:
+def to_markdown(comparison: Comparison) -> str:
     """A table for people, with the machine and what disturbed the measurement."""
     lines = [
-        f"# {found.bundle.partition('@')[0]}: backends and precisions",
+        f"# {comparison.bundle.partition('@')[0]}: backends and precisions",
         "",
         "Medians, one 1920x1080 frame; all in turn in one run. Times PyTorch: median of the ratios "
         "of neighbouring calls, networks alone and whole frame.",
         "",
-        "| | networks | whole frame | p90 | times PyTorch | frame | Jaccard lost | AUC lost | "
-        "decisions changed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        table(_HEAD, [_row(entrant) for entrant in comparison.entrants]),
     ]
-    lines += [_row(entrant) for entrant in found.entrants]
-    data = f" Accuracy against PyTorch on {found.data}." if found.data else ""
-    one = found.entrants[0].frame
+    data = f" Accuracy against PyTorch on {comparison.data}." if comparison.data else ""
+    one = comparison.entrants[0].frame
+    where = f"{comparison.machine.cpu}, {comparison.threads} threads"
     lines += [
         "",
-        f"Weights: {found.weights}.{data} {found.machine.cpu}, {found.threads} threads; "
+        f"Weights: {comparison.weights}.{data} {where}; "
         f"{one.runs} turns after {one.warmup} for warm-up. Other processes used "
-        f"{found.conditions.other_cores:.2f} cores. {found.conditions.date}.",
+        f"{comparison.conditions.other_cores:.2f} cores. {comparison.conditions.date}.",
         "",
-        f"`{found.conditions.command}`",
+        f"`{comparison.conditions.command}`",
         "",
-        ", ".join(f"{name} {version}" for name, version in found.machine.versions.items()),
+        ", ".join(f"{name} {version}" for name, version in comparison.machine.versions.items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def write_comparison(found: Comparison, folder: Path) -> list[str]:
+def write_comparison(comparison: Comparison, folder: Path) -> list[str]:
     """Write ``compare.json``, ``compare.md`` and ``compare.png``; their names are returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "compare.json").write_text(to_json(found), encoding="utf-8")
-    (folder / "compare.md").write_text(to_markdown(found), encoding="utf-8")
-    _picture(found).savefig(folder / "compare.png", dpi=150, metadata={"Software": None})
+    (folder / "compare.json").write_text(to_json(comparison), encoding="utf-8")
+    (folder / "compare.md").write_text(to_markdown(comparison), encoding="utf-8")
+    _picture(comparison).savefig(folder / "compare.png", dpi=150, metadata={"Software": None})
     return ["compare.json", "compare.md", "compare.png"]
 
 
-def _row(entrant: Entrant) -> str:
-    cells = [
+def _row(entrant: Entrant) -> tuple[str, ...]:
+    return (
         entrant.name,
         f"{entrant.networks.p50_ms:.1f} ms",
         f"{entrant.frame.p50_ms:.1f} ms",
@@ -66,8 +70,7 @@ def _row(entrant: Entrant) -> str:
         f"{entrant.networks_speedup.median:.2f}x",
         f"{entrant.frame_speedup.median:.2f}x",
         *_lost(entrant.cost),
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
 
 
 def _lost(cost: Cost | None) -> list[str]:
@@ -77,17 +80,17 @@ def _lost(cost: Cost | None) -> list[str]:
     return ["-" if cost.jaccard is None else f"{cost.jaccard:.4f}", auc, f"{cost.flips:.1%}"]
 
 
-def _picture(found: Comparison) -> Figure:
+def _picture(comparison: Comparison) -> Figure:
     """Latency against Jaccard lost, or bars of latency where no accuracy was measured."""
     figure = Figure((9.0, 6.0), layout="constrained")
     axes = figure.subplots()
-    colours = [_COLOURS["ckd" if e.name.startswith("ckd") else "peer"] for e in found.entrants]
-    frame_ms = [entrant.frame.p50_ms for entrant in found.entrants]
-    lost = [e.cost.jaccard if e.cost is not None else None for e in found.entrants]
+    colours = [_COLOURS["ckd" if e.name.startswith("ckd") else "peer"] for e in comparison.entrants]
+    frame_ms = [entrant.frame.p50_ms for entrant in comparison.entrants]
+    lost = [e.cost.jaccard if e.cost is not None else None for e in comparison.entrants]
     if all(loss is not None for loss in lost):
         # Several lose nothing at all, side by side: names at the points would run into each other.
         for entrant, x, y, colour, marker in zip(
-            found.entrants, frame_ms, lost, colours, cycle(_MARKERS), strict=False
+            comparison.entrants, frame_ms, lost, colours, cycle(_MARKERS), strict=False
         ):
             axes.scatter(x, y or 0.0, c=colour, marker=marker, s=70, alpha=0.8, label=entrant.name)
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
@@ -96,9 +99,11 @@ def _picture(found: Comparison) -> Figure:
         axes.set_ylabel(f"Jaccard lost against {REFERENCE}")
         axes.axhline(0.0, color="#999999", linewidth=0.8)
     else:
-        axes.barh([entrant.name for entrant in found.entrants], frame_ms, color=colours)
+        axes.barh([entrant.name for entrant in comparison.entrants], frame_ms, color=colours)
         axes.invert_yaxis()
     axes.set_xlabel("one 1920x1080 frame, ms (median)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"{found.bundle.partition('@')[0]} on {found.machine.cpu}", fontsize=10)
+    axes.set_title(
+        f"{comparison.bundle.partition('@')[0]} on {comparison.machine.cpu}", fontsize=10
+    )
     return figure

@@ -1,8 +1,8 @@
 """How long the chain takes for one image, against one fused graph and against PyTorch.
 
-Every contender is given the same 1920x1080 frame on the same machine in the same run, with the same
+Every contender gets the same 1920x1080 frame on the same machine in the same run, with the same
 number of threads, the same resize before its networks and the same masks at frame size after them.
-Two times are taken of each call: of the networks alone, and of the whole frame.
+Each call gives two times: of the networks alone, and of the whole frame.
 """
 
 import contextlib
@@ -15,26 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.benchmarks.contenders import (
-    Chain,
-    ChainSetting,
-    Whole,
-    compare,
+    CascadeContender,
+    CascadeSetting,
+    SystemContender,
     frame,
-    open_contender,
     write_jpeg,
 )
 from ckd.benchmarks.machine import activity, conditions, machine
 from ckd.benchmarks.measure import (
     Latency,
-    Progress,
     Ratio,
     interleaved,
     latency_from_samples,
     paired_ratio,
 )
+from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.power import Rail, measure_power
 from ckd.benchmarks.processes import memory_of
 from ckd.benchmarks.report import Contender, Kind, LatencyReport
+from ckd.benchmarks.same_networks import check_same
+from ckd.console import Progress
 from ckd.contract.errors import UsageError
 from ckd.runtime.cascade import embedded_bundle
 
@@ -44,7 +44,7 @@ def latency(
     *,
     run: Path | None = None,
     fused: Path | None = None,
-    setting: ChainSetting,
+    setting: CascadeSetting,
     warmup: int = 10,
     runs: int = 100,
     weights: str = "as in the bundle",
@@ -52,18 +52,18 @@ def latency(
     rails: tuple[Rail, ...] = (),
     progress: Progress | None = None,
 ) -> LatencyReport:
-    """Measure a bundle, on the CPU against whatever else is given of the same networks.
+    """Measure a bundle, on the CPU against other forms of the same networks.
 
     Args:
         bundle: folder or zip file; None takes the one that comes with `ckd`.
         run: folder of `ckd-train fit`; adds PyTorch.
-        fused: ONNX file of the whole cascade: image in, the bundle's results out; adds it.
+        fused: ONNX file of the whole cascade, from the image to the bundle's outputs; adds it.
         setting: backend, device and precision of the chain, threads of every contender.
         warmup: turns that do not count.
         runs: turns that count.
-        weights: what to say of the weights in the report.
+        weights: what the report says of the weights.
         command: to be quoted in the report.
-        rails: whose power to measure in the end, while the chain runs without a pause.
+        rails: supplies whose power is measured at the end, while the chain runs without a pause.
         progress: told after every call.
 
     Raises:
@@ -94,16 +94,16 @@ def latency(
                 f"PyTorch and the fused graph would run on the CPU, the chain on {setting.device}; "
                 "leave out --run and --recipe, or race them all there with `ckd-bench gpu`"
             )
-        chain = Chain(cascade, frame_HWC)
-        racing: dict[Kind, Chain | Whole] = {
+        chain = CascadeContender(cascade, frame_HWC)
+        racing: dict[Kind, CascadeContender | SystemContender] = {
             "chain": chain,
-            "jpeg": Chain(cascade, write_jpeg(frame_HWC, folder / "frame.jpg")),
+            "jpeg": CascadeContender(cascade, write_jpeg(frame_HWC, folder / "frame.jpg")),
         }
         for kind, source in sources.items():
             if kind != "chain":
-                infer = open_contender(kind, source, cascade.spec, threads, stack)
-                racing[kind] = Whole(infer, cascade.spec, frame_HWC)
-        errors = compare(racing, setting.precision)
+                infer = open_peer(kind, source, cascade.spec, threads, stack)
+                racing[kind] = SystemContender(infer, cascade.spec, frame_HWC)
+        errors = check_same(racing, setting.precision)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
         power = measure_power(lambda: cascade.predict(frame_HWC), rails) if rails else None
 

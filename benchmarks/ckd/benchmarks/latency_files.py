@@ -1,4 +1,4 @@
-"""Where a latency report goes: JSON for programs, tables and a picture for people."""
+"""Writes a latency report: JSON for programs, tables and a picture for people."""
 
 from pathlib import Path
 

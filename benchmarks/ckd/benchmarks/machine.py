@@ -1,6 +1,6 @@
-"""Where a measurement was made, and what else the machine was doing meanwhile.
+"""The machine that a measurement was made on, and its other load meanwhile.
 
-A number without this is worth nothing. Names of hosts, users and folders are left out, so that a
+A number cannot be judged without this. Names of hosts, users and folders are left out, so that a
 result can be published as it is.
 """
 
@@ -32,7 +32,7 @@ PACKAGES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Hardware and software; nothing that names its owner.
+    """Hardware and software, without anything that names the owner.
 
     ``cores`` are those this process may use, ``governor`` is the CPU's frequency policy where the
     system tells it.
@@ -51,7 +51,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Counters of the whole machine at one moment; two of them say what happened in between."""
+    """Counters of the whole machine at one moment; see `conditions`."""
 
     load: float  # runnable processes, average of the last minute
     clock_s: float
@@ -65,8 +65,8 @@ class Conditions:
     """When and how a measurement was made, and what disturbed it.
 
     ``other_cores`` and ``stolen_cores`` are averages over the measurement: CPU cores that other
-    processes of the machine used, and that its hypervisor withheld. Well above 0 the result is
-    worth little: threads that wait for one another lose more than those that do not.
+    processes of the machine used, and that its hypervisor withheld. Well above 0 they spoil the
+    result: threads that wait for one another lose more than those that do not.
     """
 
     date: str
@@ -110,7 +110,7 @@ def activity() -> Activity:
 
 
 def conditions(before: Activity, after: Activity, command: str) -> Conditions:
-    """What happened between two readings of the counters."""
+    """The load of the machine between two readings of the counters."""
     elapsed_s = max(after.clock_s - before.clock_s, 1e-3)
     others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     return Conditions(
@@ -125,7 +125,7 @@ def conditions(before: Activity, after: Activity, command: str) -> Conditions:
 
 
 def public_command(program: str, arguments: Sequence[str]) -> str:
-    """A command line fit to be published: of every path only the last part."""
+    """A command line that can be published, with only the last part of every path."""
     return " ".join([program, *map(_without_folders, arguments)])
 
 
@@ -137,7 +137,7 @@ def _without_folders(argument: str) -> str:
 
 
 def _system() -> str:
-    # What follows the first dash of a kernel release is often the name of who built it.
+    # The part of a kernel release after the first dash often names its builder.
     kernel = f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}"
     try:
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
@@ -146,13 +146,13 @@ def _system() -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"ckd": ckd_version()}
+    versions = {"ckd": ckd_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _governor() -> str | None:

@@ -1,4 +1,4 @@
-"""What reports share: tables, ratios and the machine, as Markdown; numbers short enough to read."""
+"""Markdown that reports share: tables, ratios, the machine, and numbers short enough to read."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from ckd.benchmarks.measure import Ratio
 
 
 def machine_rows(machine: Machine, during: Conditions) -> Iterable[tuple[str, str]]:
-    """Where and when it was measured, as rows of two cells."""
+    """The place and time of a measurement, as rows of two cells."""
     yield "CPU", f"{machine.cpu}, {machine.cores} cores" + (", virtual" if machine.virtual else "")
     yield "instructions", ", ".join(machine.cpu_flags) or "none of note"
     if machine.governor is not None:
@@ -37,13 +37,13 @@ def machine_rows(machine: Machine, during: Conditions) -> Iterable[tuple[str, st
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table; of more than two columns all but the first hold numbers."""
+    """A table; if it has more than two columns, all but the first hold numbers."""
     rule = ["---", *("---:" for _ in head[1:])] if len(head) > 2 else ["---"] * len(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
 def ratio_text(ratio: Ratio | None) -> str:
-    """The median, and the range that holds 80% of the turns; nothing of None."""
+    """The median, and the range that holds 80% of the turns; empty for None."""
     return "" if ratio is None else f"{ratio.median:.2f}x ({ratio.p10:.2f} to {ratio.p90:.2f})"
 
 

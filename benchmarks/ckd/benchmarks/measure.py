@@ -1,8 +1,8 @@
-"""Time that steps take and memory that processes take, in a way that can be repeated.
+"""Repeatable measurements of the time of steps and the memory of processes.
 
-A single timing says little on a machine that others share: clocks and neighbours drift by more than
-the contenders differ. So contenders take turns call by call, and two of them are compared by the
-ratios of neighbouring calls, not by two averages.
+A single timing says little on a shared machine: clock rates and other load drift by more than the
+contenders differ. So contenders take turns call by call, and two of them are compared by the ratios
+of neighbouring calls, not by two averages.
 """
 
 import json
@@ -12,27 +12,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, UsageError
 
-#: Every call's time is kept, and nobody waits for more.
+if TYPE_CHECKING:  # the processes whose memory is measured import this file, and need no console
+    from ckd.console import Progress
+
+#: The time of every call is kept in memory, so there is a limit.
 MOST_RUNS: Final = 1_000_000
 
 Name = TypeVar("Name", bound=str)
 
-#: Told after every call: how many are done, of how many.
-Progress = Callable[[int, int], None]
-
-#: Pause before each call of a comparison. Threads of a pool go on spinning for a while when their
+#: Pause before each call of a comparison. Threads of a pool go on spinning for a while after their
 #: work is done (libgomp for some 10 ms) and would take the cores from the next contender.
 REST_S: Final = 0.02
 
-# Linux lets a process inherit the peak of the one that started it, through fork and exec: measured
-# from a process of 600 MB, `python -c pass` seems to need 600 MB. A small one in between helps.
+# On Linux a process inherits the peak memory of the one that started it, through fork and exec:
+# started by a process of 600 MB, `python -c pass` seems to need 600 MB. A small process in between
+# avoids that.
 _WATCHER: Final = """
 import json, os, subprocess, sys, time
 start = time.perf_counter()
@@ -69,7 +70,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class ProcessUse:
-    """What a process took from its start to its end, and what it printed."""
+    """Time and memory of a process from its start to its end, and its output."""
 
     wall_ms: float
     peak_mb: float  # resident memory, MiB
@@ -88,12 +89,12 @@ def interleaved(
     warmup: int,
     runs: int,
     rest_s: float = REST_S,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> dict[Name, NDArray[np.float64]]:
     """Time several steps that take turns: A B C A B C ..., so that drift hits all alike.
 
-    Each call finds the caches as the others left them, as it would in an application that does
-    anything else between two images.
+    Each call finds the caches as the other steps left them, as in an application that does other
+    work between two images.
 
     Args:
         steps: by name; each must return only when its device is idle.
@@ -132,21 +133,21 @@ def latency_from_samples(samples_ms: Sequence[float] | NDArray[np.float64], warm
 def paired_ratio(
     above_ms: Sequence[float] | NDArray[np.float64], below_ms: Sequence[float] | NDArray[np.float64]
 ) -> Ratio:
-    """How many times ``below_ms`` goes into ``above_ms``, turn by turn."""
+    """``above_ms`` over ``below_ms``, turn by turn."""
     ratios = np.asarray(above_ms, np.float64) / np.asarray(below_ms, np.float64)
     p10, p50, p90 = (float(value) for value in np.percentile(ratios, [10, 50, 90]))
     return Ratio(p50, p10, p90)
 
 
 def peak_memory_mb() -> float:
-    """The most resident memory that this process ever had since its program started, in MiB."""
+    """The peak of this process's resident memory since its program started, in MiB."""
     return _status_mb("VmHWM")
 
 
 def file_pages_mb() -> float:
-    """Resident pages that are files' (libraries, mapped engines), in MiB.
+    """Resident pages of files (libraries, mapped engines), in MiB.
 
-    The kernel takes them back whenever memory is short.
+    The kernel reclaims them when memory is short.
     """
     return _status_mb("RssFile")
 
@@ -159,7 +160,7 @@ def _status_mb(field: str) -> float:
 
 
 def fresh_process(command: Sequence[str]) -> ProcessUse:
-    """Run a command as a new process and measure it whole: start-up, work, end.
+    """Run a command as a new process and measure all of it: start-up, work, end.
 
     Raises:
         EngineError: the command failed; its last line on stderr is quoted.

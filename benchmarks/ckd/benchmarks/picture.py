@@ -1,4 +1,4 @@
-"""The picture of a latency report: contenders as bars, and where the chain's time goes."""
+"""The picture of a latency report: contenders as bars, and the steps of the chain."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,8 +43,8 @@ def write_picture(report: LatencyReport, path: Path) -> None:
 
 
 def _draw_contenders(axes: Axes, report: LatencyReport) -> None:
-    """Bars to p50, whiskers to p90, and in full colour the networks' part."""
-    # A whisker of a disturbed run may be many bars long: it leaves the picture, its label does not.
+    """Draw bars to p50, whiskers to p90, and in full colour the networks' part."""
+    # A whisker of a disturbed run may be many bars long: it is cut at the edge, its label stays.
     slowest_ms = max(c.frame.p50_ms for c in report.contenders)
     edge_ms = min(1.25 * slowest_ms, max(c.frame.p90_ms for c in report.contenders))
     for row, contender in enumerate(report.contenders):
@@ -76,7 +76,7 @@ def _draw_contenders(axes: Axes, report: LatencyReport) -> None:
 
 
 def _draw_steps(axes: Axes, report: LatencyReport) -> None:
-    """One bar of all steps' medians; labels inside where they fit, in a legend anyway."""
+    """Draw one bar of all steps' medians, with a legend."""
     total_ms = sum(step.p50_ms for step in report.steps.values())
     left_ms = 0.0
     for index, (name, step) in enumerate(report.steps.items()):
@@ -96,7 +96,7 @@ def _draw_steps(axes: Axes, report: LatencyReport) -> None:
 
 
 def _short(time_ms: float) -> str:
-    """Three figures, more for whole milliseconds."""
+    """Three significant figures, or all digits of whole milliseconds."""
     return f"{time_ms:.{0 if time_ms >= 100 else 1 if time_ms >= 10 else 2}f}"
 
 

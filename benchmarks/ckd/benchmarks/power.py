@@ -16,9 +16,9 @@ from typing import Final
 from ckd.contract.errors import EngineError, EnvironmentUnusable
 
 ROOT: Final = Path("/sys/bus/i2c/drivers/ina3221")
-#: Channels of one monitor that measure a rail; a fourth one, where there is one, is their sum.
+#: Channels of one monitor that measure a rail; a fourth one, if a monitor has it, is their sum.
 _CHANNELS: Final = (1, 2, 3)
-#: Supply of the whole module. Boards without it (AGX) measure its parts.
+#: Supply of the whole module. Boards without this rail (AGX) measure its parts.
 _WHOLE: Final = "VDD_IN"
 #: Rails of an AGX module that no other rail contains; together they are most of it.
 _PARTS: Final = frozenset(
@@ -51,14 +51,14 @@ class Rail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerUse:
-    """What was drawn over a stretch of time.
+    """Power drawn over a stretch of time.
 
     Attributes:
         seconds: how long it was measured.
         samples: readings of every rail in this time.
-        watts: mean of each rail, by its label on the board.
-        total: the rails whose sum is what the module drew.
-        frames: that were computed meanwhile.
+        watts: mean power of each rail, by its label on the board.
+        total: labels of the rails whose sum is what the module drew.
+        frames: number of frames computed meanwhile.
     """
 
     seconds: float
@@ -69,12 +69,12 @@ class PowerUse:
 
     @property
     def total_watts(self) -> float:
-        """Mean of the module."""
+        """Mean power of the module."""
         return sum(self.watts[label] for label in self.total)
 
     @property
     def joules_per_frame(self) -> float | None:
-        """Of the module, idle power included; None where there was no frame."""
+        """Energy of the module, idle power included; None without a frame."""
         return self.total_watts * self.seconds / self.frames if self.frames else None
 
 
@@ -85,10 +85,10 @@ def find_rails(root: Path | None = None) -> tuple[Rail, ...]:
         root: where Linux shows the monitors; by default `ROOT`.
 
     Raises:
-        EnvironmentUnusable: there is none, or none that may be read.
+        EnvironmentUnusable: the board has none, or none that may be read.
     """
     root = ROOT if root is None else root
-    found: list[Rail] = []
+    rails: list[Rail] = []
     refused: Exception | None = None
     for channels in sorted(root.glob("*/hwmon/hwmon*")):
         for channel in _CHANNELS:
@@ -106,18 +106,18 @@ def find_rails(root: Path | None = None) -> tuple[Rail, ...]:
                 refused = error
                 continue
             if label not in ("", "NC"):
-                found.append(rail)
-    if not found:
+                rails.append(rail)
+    if not rails:
         why = f" ({refused})" if refused else ""
         raise EnvironmentUnusable(
             f"no power monitor that can be read below {root}{why}; a Jetson has INA3221 monitors "
             "there, elsewhere leave out --power"
         )
-    return tuple(found)
+    return tuple(rails)
 
 
 def whole_module(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Of these rails, those whose sum is what the module draws: the others lie behind them."""
+    """Those of these rails whose sum is what the module draws; the others are supplied by them."""
     if _WHOLE in labels:
         return (_WHOLE,)
     return tuple(label for label in labels if label in _PARTS) or labels
@@ -161,7 +161,7 @@ class PowerMeter:
             raise self._error
 
     def use(self, frames: int = 0) -> PowerUse:
-        """What was drawn during the block, in which so many frames were computed."""
+        """What was drawn during the block, in which ``frames`` frames were computed."""
         watts = {label: total / self._samples for label, total in self._sums.items()}
         return PowerUse(
             seconds=self._seconds,
@@ -193,7 +193,7 @@ class PowerReport:
 
     @property
     def added_joules_per_frame(self) -> float | None:
-        """What a frame costs beyond idling; None where there was no frame."""
+        """Energy of a frame beyond idling; None without a frame."""
         if not self.busy.frames:
             return None
         added_watts = self.busy.total_watts - self.idle.total_watts

@@ -1,4 +1,4 @@
-"""What fresh processes cost: start-up, import, one image; and the memory of each contender."""
+"""Time and memory of fresh processes: start-up, import, one image, and each contender."""
 
 import contextlib
 import importlib
@@ -11,17 +11,24 @@ from typing import Final
 
 import numpy as np
 
-from ckd.benchmarks.contenders import Chain, ChainSetting, Whole, frame, open_contender, write_jpeg
+from ckd.benchmarks.contenders import (
+    CascadeContender,
+    CascadeSetting,
+    SystemContender,
+    frame,
+    write_jpeg,
+)
 from ckd.benchmarks.measure import (
     file_pages_mb,
     fresh_process,
     latency_from_samples,
     peak_memory_mb,
 )
+from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.report import Kind, Memory, Startup
 from ckd.contract.bundle import Bundle
 
-#: What is imported before a contender other than the chain can load its networks.
+#: By contender other than the chain: the module that is imported before it loads its networks.
 _LIBRARIES: Final[Mapping[Kind, str]] = {
     "fused": "onnxruntime",
     "pytorch": "ckd.train.fitting.fit",
@@ -29,9 +36,9 @@ _LIBRARIES: Final[Mapping[Kind, str]] = {
 
 
 def startup(
-    bundle: Path | None = None, *, setting: ChainSetting, runs: int = 5
+    bundle: Path | None = None, *, setting: CascadeSetting, runs: int = 5
 ) -> tuple[Startup, ...]:
-    """What a fresh process costs: the bare interpreter, the import, one image by `ckd-run`."""
+    """Time and memory of fresh processes: bare interpreter, import, one image by `ckd-run`."""
     frame_HWC = frame()
     with tempfile.TemporaryDirectory() as name:
         jpeg = write_jpeg(frame_HWC, Path(name) / "frame.jpg")
@@ -59,7 +66,7 @@ def startup(
     )
 
 
-def memory_of(kind: Kind, source: Path, bundle: Path, setting: ChainSetting) -> Memory:
+def memory_of(kind: Kind, source: Path, bundle: Path, setting: CascadeSetting) -> Memory:
     """Peak memory of a fresh process that runs one contender a few times."""
     code = "import sys; from ckd.benchmarks.processes import print_memory as p; p(*sys.argv[1:])"
     arguments = [kind, str(source), str(bundle)]
@@ -76,22 +83,22 @@ def print_memory(
     precision: str,
     threads: str,
 ) -> None:
-    """The child's side of `memory_of`: run one contender a few times and print what it took."""
+    """The child process of `memory_of`: run one contender a few times and print its memory."""
     importlib.import_module(_LIBRARIES.get(kind, f"ckd.runtime.backends.{backend}"))
     libraries_mb = peak_memory_mb()
     frame_HWC = np.full((1080, 1920, 3), 128, np.uint8)
     with contextlib.ExitStack() as stack:
-        step: Chain | Whole
+        step: CascadeContender | SystemContender
         if kind == "chain":
-            setting = ChainSetting(
+            setting = CascadeSetting(
                 backend=backend, device=device, precision=precision, threads=int(threads)
             )
             cascade = stack.enter_context(setting.load(bundle))
-            step = Chain(cascade, frame_HWC)
+            step = CascadeContender(cascade, frame_HWC)
         else:
             spec = Bundle(Path(bundle)).spec
-            infer = open_contender(kind, Path(source), spec, int(threads), stack)
-            step = Whole(infer, spec, frame_HWC)
+            infer = open_peer(kind, Path(source), spec, int(threads), stack)
+            step = SystemContender(infer, spec, frame_HWC)
         for _ in range(3):
             step()
     print(json.dumps([libraries_mb, peak_memory_mb(), file_pages_mb()]))

@@ -1,4 +1,4 @@
-"""What a latency measurement found, written as JSON, Markdown and a picture."""
+"""The report of a latency measurement, as JSON and as Markdown."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -33,21 +33,21 @@ class Memory:
 
     libraries_mb: float  # imports done, no network loaded yet
     peak_mb: float  # networks loaded and run
-    files_mb: float  # pages of libraries and mapped engines at the end, which can be taken back
+    files_mb: float  # pages of libraries and mapped engines at the end, which can be reclaimed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """What one contender took.
+    """The figures of one contender.
 
     Attributes:
-        networks: from the resized image to the logits; None where another contender tells.
+        networks: from the resized image to the logits; None if another contender has the figure.
         frame: from the image to masks and probabilities.
-        networks_speedup: how many times it goes into PyTorch's time; None without PyTorch.
+        networks_speedup: PyTorch's time over this one's; None without PyTorch.
         frame_speedup: likewise.
-        memory: None where another contender tells.
+        memory: None if another contender has the figure.
         logit_error: largest difference from the chain's logits, as a part of the largest logit of
-            that tensor; None for another image, as JPEG makes it.
+            that tensor; None for JPEG, which gives a slightly different image.
     """
 
     kind: Kind
@@ -61,7 +61,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """A fresh process from its start to its end; its files are in the page cache already."""
+    """A fresh process from its start to its end, with its files in the page cache."""
 
     what: str
     wall: Latency
@@ -70,17 +70,19 @@ class Startup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyReport:
-    """One latency measurement, with all that is needed to judge it and to repeat it.
+    """One latency measurement, with the facts that are needed to judge it and to repeat it.
 
     Attributes:
         bundle: name and first digits of the digest.
-        weights: what they are, in words.
-        device: of the chain, "cpu" or "cuda:N"; other contenders run on a CPU, and only beside it.
+        weights: description of the weights.
+        device: of the chain, "cpu" or "cuda:N"; other contenders run on the CPU, and only if the
+            chain does.
         steps: the chain's "preprocess", each node by name or on a GPU all as "networks", and
             "postprocess".
-        overhead: the part of the chain's frame that no node accounts for.
-        power: of the board while the chain ran; None where it was not asked for.
-        fused_ratio: fused graph's time over the chain's, networks alone; below 1 the chain loses.
+        overhead: the part of the chain's frame outside all nodes.
+        power: of the board while the chain ran; None if it was not measured.
+        fused_ratio: fused graph's time over the chain's, networks alone; below 1 the chain is
+            slower.
     """
 
     bundle: str

@@ -1,9 +1,7 @@
-"""`ckd-bench accuracy`, and what `ckd-bench compare` does with several bundles."""
+"""`ckd-bench accuracy` and `ckd-bench compare`."""
 
 import json
 import sys
-import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from ckd import console
-from ckd.contract.bundle import Bundle
+from ckd.benchmarks.machine import public_command
+from ckd.benchmarks.measure import MOST_RUNS
+from ckd.console.options import MOST_THREADS
+from ckd.console.tables import print_table
 from ckd.contract.errors import UsageError
 from ckd.runtime.cpu import usable_cores
 
@@ -39,7 +40,7 @@ def accuracy_command(
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
     chosen: list[Path | None] = list(bundles) if bundles else [None]
     with ExitStack() as stack:
-        # All are opened before the first is scored: a wrong one must not cost the others' scores.
+        # All are opened before the first is scored, so that a wrong one costs no scoring.
         cascades = [
             stack.enter_context(Cascade.load(path, backend, device, precision)) for path in chosen
         ]
@@ -47,69 +48,111 @@ def accuracy_command(
         samples = read_unseen(data, split, specs)
         for spec in specs:
             numbered_as(spec.labels, samples, exclusive=spec.outputs.exclusive)
-        found = [
+        accuracies = [
             accuracy(cascade, samples, console.progress_bar(cascade.spec.name))
             for cascade in cascades
         ]
     if as_json:
-        print(json.dumps([one.as_dict() for one in found]))
+        print(json.dumps([one.as_dict() for one in accuracies]))
         return
     print(f"{samples.name} {split}, {len(samples)} images, single view\n")
-    print(accuracy_table(found), end="")
+    print_table(*accuracy_table(accuracies))
 
 
-def side_by_side_command(
-    bundles: Sequence[Path],
-    recipes: Sequence[str],
-    data: Path | None,
-    runs: int,
-    warmup: int,
-    threads: int | None,
-    out: Path | None,
-    as_json: bool,
+def compare_command(
+    run: Annotated[Path | None, typer.Option(help="Run folder of `ckd-train fit`.")] = None,
+    bundle: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Bundle of that run; default: made anew, with --calibration in INT8 too. "
+            "Without a run: bundles to set side by side, repeatable."
+        ),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare a recipe's networks with untrained weights instead; several are set side "
+            "by side."
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of images that INT8 files are made by.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data set whose validation images judge the accuracy.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every entrant.")
+    ] = 50,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+    ] = 5,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write compare.json, compare.md and compare.png here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Set bundles and untrained recipes side by side; options are those of `ckd-bench compare`."""
-    from ckd.benchmarks.machine import public_command
-    from ckd.benchmarks.side_by_side import (
-        side_by_side,
-        to_json,
-        to_markdown,
-        write_side_by_side,
-    )
-    from ckd.data.layouts import read_unseen
+    """Time every backend and precision, PyTorch, and what one would build by hand, in one run.
 
-    if out is not None:
-        console.make_folder(out)
-    specs = [Bundle(bundle).spec for bundle in bundles]
-    samples = None if data is None else read_unseen(data, "val", specs)
-    with tempfile.TemporaryDirectory() as name:
-        found = side_by_side(
+    Or several bundles and untrained recipes side by side: size, time and, with --data, what the
+    bundles score.
+    """
+    bundles, recipes = bundle or [], recipe or []
+    if run is None and (bundles or len(recipes) > 1):
+        if calibration is not None:
+            raise UsageError(
+                "--calibration makes INT8 files of a run; bundles are taken as they are"
+            )
+        from ckd.benchmarks import side_by_side_report
+        from ckd.benchmarks.side_by_side import systems_side_by_side
+
+        if out is not None:
+            console.make_folder(out)
+        sides = systems_side_by_side(
             bundles,
-            _untrained(recipes, Path(name)),
+            recipes,
+            data,
             threads=threads or usable_cores(),
             warmup=warmup,
             runs=runs,
             command=public_command("ckd-bench", sys.argv[1:]),
-            samples=samples,
             progress=console.progress_bar("calls"),
         )
+        if out is not None:
+            written = side_by_side_report.write_side_by_side(sides, out)
+            console.say(f"wrote {', '.join(written)} to {out}")
+        report = side_by_side_report
+        print(report.to_json(sides) if as_json else report.to_markdown(sides), end="")
+        return
+    from ckd.benchmarks import compare_report
+    from ckd.benchmarks.compare_run import compare_run
+
+    if (run is None) == (not recipes):
+        raise UsageError("give either --run or --recipe, or one --bundle or more")
+    if len(bundles) > 1:
+        raise UsageError("a run is compared with one bundle of it; give one --bundle")
     if out is not None:
-        print(f"wrote {', '.join(write_side_by_side(found, out))} to {out}", file=sys.stderr)
-    print(to_json(found) if as_json else to_markdown(found), end="")
-
-
-def _untrained(recipes: Sequence[str], folder: Path) -> list[Path]:
-    if not recipes:
-        return []
-    from ckd.benchmarks.subjects import export_run, untrained_run
-    from ckd.train.recipes.catalogue import find_recipe
-
-    names = [find_recipe(recipe).name for recipe in recipes]  # all, before any is built
-    if len(set(names)) < len(names):
-        raise UsageError(f"--recipe {max(names, key=names.count)} is given twice; give each once")
-    made = []
-    for recipe in recipes:
-        print(f"building {recipe} with untrained weights", file=sys.stderr)
-        run = untrained_run(recipe, folder / f"run-{recipe}")
-        made.append(export_run(run, folder))
-    return made
+        console.make_folder(out)
+    comparison = compare_run(
+        run=run,
+        recipe=recipes[0] if recipes else None,
+        bundle=bundles[0] if bundles else None,
+        calibration=calibration,
+        data=data,
+        threads=threads or usable_cores(),
+        warmup=warmup,
+        runs=runs,
+        command=public_command("ckd-bench", sys.argv[1:]),
+        progress=console.progress_bar("calls"),
+    )
+    if out is not None:
+        written = compare_report.write_comparison(comparison, out)
+        console.say(f"wrote {', '.join(written)} to {out}")
+    print(
+        compare_report.to_json(comparison) if as_json else compare_report.to_markdown(comparison),
+        end="",
+    )

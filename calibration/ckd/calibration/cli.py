@@ -1,16 +1,19 @@
-"""`ckd-calibrate`: what a bundle's tensors hold on real images, and INT8 files made from that."""
+"""`ckd-calibrate`: ranges of a bundle's tensors on real images, and INT8 files made by them."""
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ckd import console
+from ckd.console.tables import print_table
 
 if TYPE_CHECKING:
+    from ckd.calibration.ranges import Range
+    from ckd.calibration.sensitivity import Effect
     from ckd.contract.bundle import Bundle
 
 cli = console.app("Measure a bundle on images, and give it INT8 files.")
@@ -49,14 +52,10 @@ def ranges_command(
     with Cascade.load(bundle, "onnxruntime") as cascade:
         ranges = measure_ranges(cascade, files, console.progress_bar("images"))
     if as_json:
-        print(json.dumps({name: found.as_dict() for name, found in ranges.items()}))
+        print(json.dumps({name: extent.as_dict() for name, extent in ranges.items()}))
         return
-    print(f"{'tensor':<16}{'low':>11}{'high':>11}{'mean':>11}{'std':>11}{'fp16 headroom':>15}")
-    for name, found in ranges.items():
-        print(
-            f"{name:<16}{found.low:>11.4g}{found.high:>11.4g}{found.mean:>11.4g}"
-            f"{found.std:>11.4g}{found.fp16_headroom:>14.3g}x"
-        )
+    numbers = ("low", "high", "mean", "std", "fp16 headroom")
+    print_table(("tensor", *numbers), [_range_row(*item) for item in ranges.items()], numbers)
 
 
 @cli.command("quantize")
@@ -98,17 +97,18 @@ def quantize_command(
             keep_float=tuple(keep_float or ()),
             tensorrt=tensorrt,
         ),
-        progress=_bars(),
+        bars=console.progress_bar,
     )
     if as_json:
         print(json.dumps(report.as_dict()))
         return
     print(f"{out}: calibrated on {len(usable)} images")
-    print(f"{'network':<16}{'float32':>12}{'INT8':>12}")
+    rows = []
     for name, size in report.bytes_fp32.items():
         small = report.bytes_int8[name]
         text = "in float" if small == size else f"{small / 1e6:.2f} MB"
-        print(f"{name:<16}{size / 1e6:>9.2f} MB{text:>12}")
+        rows.append((name, f"{size / 1e6:.2f} MB", text))
+    print_table(("network", "float32", "INT8"), rows, ("float32", "INT8"))
 
 
 @cli.command("sensitivity")
@@ -133,11 +133,7 @@ def sensitivity_command(
     console.make_folder(out)  # before anything is measured
     source, usable = _prepare(images, bundle, limit)
     effects = measure_sensitivity(
-        source,
-        usable,
-        QuantSetting(method=method),
-        compared,
-        _bars(),
+        source, usable, QuantSetting(method=method), compared, console.progress_bar
     )
     record = [effect.as_dict() for effect in effects]
     (out / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -145,11 +141,8 @@ def sensitivity_command(
     if as_json:
         print(json.dumps(record))
         return
-    print(f"{'':<9}{'INT8 in':<34}{'probability':>12}{'mask':>8}{'worst mask':>12}")
-    for effect in effects:
-        figures = (effect.probability_shift, effect.mask_change, effect.worst_mask_change)
-        shift, mask, worst = ("" if f is None else f"{f:.3f}" for f in figures)
-        print(f"{effect.kind:<9}{effect.name:<34}{shift:>12}{mask:>8}{worst:>12}")
+    numbers = ("probability", "mask", "worst mask")
+    print_table(("", "INT8 in", *numbers), [_effect_row(effect) for effect in effects], numbers)
     print(f"plot in {out / 'sensitivity.png'}", file=sys.stderr)
 
 
@@ -173,7 +166,6 @@ def budget_command(
     from ckd.calibration.budget import search
     from ckd.calibration.cost import Budget
     from ckd.calibration.int8_bundle import QuantSetting
-    from ckd.calibration.trials import Trial
     from ckd.contract.bundle import Bundle, check_new
     from ckd.data.layouts import read_unseen
     from ckd.runtime.cascade import embedded_bundle
@@ -183,27 +175,23 @@ def budget_command(
     samples = read_unseen(data, split, [Bundle(bundle or embedded_bundle()).spec])
     source, usable = _prepare(images, bundle, limit)
 
-    def tell(trial: Trial) -> None:
-        tried = ", ".join(trial.int8)
-        tried += f" (float: {', '.join(trial.keep_float)})" if trial.keep_float else ""
-        came = "; ".join(trial.misses) or "within the budget"
-        costs = "; ".join(f"{name}: {cost.summary()}" for name, cost in trial.costs.items())
-        print(f"{tried}: {trial.speed_up:.2f}x as fast, {came} ({costs})", file=sys.stderr)
-
-    found = search(
+    accepted = search(
         source,
         usable,
         samples,
         out,
         budget=Budget(jaccard=jaccard, auc=auc, flips=flips, melanoma_flips=melanoma_flips),
         setting=QuantSetting(method=method, tensorrt=tensorrt),
-        tell=tell,
-        progress=_bars(),
+        tell=lambda trial: print(trial.summary(), file=sys.stderr),
+        bars=console.progress_bar,
     )
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print(json.dumps(accepted.as_dict()))
         return
-    print(f"{out}: INT8 in {', '.join(found.int8)}, {found.speed_up:.2f} times as fast as float32")
+    print(
+        f"{out}: INT8 in {', '.join(accepted.int8)}, "
+        f"{accepted.speed_up:.2f} times as fast as float32"
+    )
 
 
 def main() -> None:
@@ -211,8 +199,18 @@ def main() -> None:
     console.run(cli)
 
 
+def _range_row(name: str, extent: "Range") -> tuple[str, ...]:
+    figures = (extent.low, extent.high, extent.mean, extent.std)
+    return name, *(f"{figure:.4g}" for figure in figures), f"{extent.fp16_headroom:.3g}x"
+
+
+def _effect_row(effect: "Effect") -> tuple[str, ...]:
+    changes = (effect.probability_shift, effect.mask_change, effect.worst_mask_change)
+    return effect.kind, effect.name, *("" if c is None else f"{c:.3f}" for c in changes)
+
+
 def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", Mapping[str, Path]]:
-    """The bundle, and the images that can serve; the others are named on stderr."""
+    """The bundle, and the images that can be calibrated on; the others are named on stderr."""
     from ckd.calibration.images import calibration_images
     from ckd.contract.bundle import Bundle
     from ckd.runtime import Cascade
@@ -220,22 +218,10 @@ def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", M
 
     source = Bundle(bundle or embedded_bundle())
     with Cascade.load(source.path, "onnxruntime") as cascade:
-        found = calibration_images(images, cascade, limit, console.progress_bar("images"))
-    for path, why in found.unusable.items():
+        chosen = calibration_images(images, cascade, limit, console.progress_bar("images"))
+    for path, why in chosen.unusable.items():
         print(f"left out: {path}: {why}", file=sys.stderr)
-    return source, found.paths
-
-
-def _bars() -> Callable[[str, int, int], None]:
-    """A bar for each thing that is done, told (what, done, total) from 1 on."""
-    bars: dict[str, Callable[[int, int], None]] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        if done == 1:
-            bars[what] = console.progress_bar(what)
-        bars[what](done, total)
-
-    return tell
+    return source, chosen.paths
 
 
 if __name__ == "__main__":

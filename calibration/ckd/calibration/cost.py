@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.calibration.skin_tone import tone_of, typology_angle
+from ckd.console import Progress
 from ckd.contract.labels import label_of
 from ckd.contract.spec import CascadeSpec
 from ckd.data.masks import read_mask
@@ -56,19 +57,19 @@ class Cost:
     groups: Mapping[str, float] = field(default_factory=dict)
 
     def uses(self, budget: Budget) -> dict[str, tuple[float, float]]:
-        """What was lost and what may be, by what it is called."""
-        found = {}
+        """What was lost and what may be lost, by the name of the loss."""
+        uses = {}
         if self.jaccard is not None:
-            found["Jaccard lost"] = (self.jaccard, budget.jaccard)
-        found |= {f"AUC lost, {task}": (loss, budget.auc) for task, loss in self.auc.items()}
-        found["decisions changed"] = (self.flips, budget.flips)
-        found["melanoma decisions changed"] = (float(self.melanoma_flips), budget.melanoma_flips)
+            uses["Jaccard lost"] = (self.jaccard, budget.jaccard)
+        uses |= {f"AUC lost, {task}": (loss, budget.auc) for task, loss in self.auc.items()}
+        uses["decisions changed"] = (self.flips, budget.flips)
+        uses["melanoma decisions changed"] = (float(self.melanoma_flips), budget.melanoma_flips)
         limit = budget.group_factor * budget.jaccard
-        found |= {f"Jaccard lost, {name}": (loss, limit) for name, loss in self.groups.items()}
-        return found
+        uses |= {f"Jaccard lost, {name}": (loss, limit) for name, loss in self.groups.items()}
+        return uses
 
     def misses(self, budget: Budget) -> list[str]:
-        """What is over the budget, in words; empty if nothing is."""
+        """A sentence for each loss that is over the budget."""
         return [
             f"{what} {lost:.3g} over {limit:g}"
             for what, (lost, limit) in self.uses(budget).items()
@@ -76,14 +77,14 @@ class Cost:
         ]
 
     def largest_share(self, budget: Budget) -> float:
-        """The largest part of any limit that is used up; infinite where nothing may be lost."""
+        """The largest part of any limit that is used up; infinite if a limit of 0 is exceeded."""
         return max(
             max(lost, 0.0) / limit if limit > 0 else (math.inf if lost > limit else 0.0)
             for lost, limit in self.uses(budget).values()
         )
 
     def summary(self) -> str:
-        """In a few words; groups are left out."""
+        """The losses on one line, without those of groups."""
         jaccard = [] if self.jaccard is None else [f"Jaccard {-self.jaccard:+.4f}"]
         auc = [f"AUC {task} {-loss:+.4f}" for task, loss in self.auc.items()]
         return ", ".join([*jaccard, *auc, f"decisions changed {self.flips:.1%}"])
@@ -96,9 +97,9 @@ class Cost:
 def answer(
     predict: Callable[[NDArray[np.uint8]], Finding],
     samples: SampleSet,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[ImageScore, ...]:
-    """Let something predict every image, and score what it finds.
+    """Let ``predict`` answer every image, and score its findings.
 
     Raises:
         InputError: an image or mask cannot be read.
@@ -112,29 +113,32 @@ def answer(
 
 
 def cost_of(
-    given: Sequence[ImageScore],
+    rounded: Sequence[ImageScore],
     exact: Sequence[ImageScore],
     samples: SampleSet,
     spec: CascadeSpec,
     groups: Mapping[str, Sequence[int]],
 ) -> Cost:
-    """Compare two scores of each image; ``groups`` are indices of images, see `groups_of`."""
-    losses_N = _jaccards(exact) - _jaccards(given)
-    exact_NK, given_NK = _probabilities(exact), _probabilities(given)
+    """The cost of rounding: scores of lower precision against exact ones of the same images.
+
+    ``groups`` are indices of images, see `groups_of`.
+    """
+    losses_N = _jaccards(exact) - _jaccards(rounded)
+    exact_NK, rounded_NK = _probabilities(exact), _probabilities(rounded)
     auc: dict[str, float] = {}
     flips = melanoma_flips = 0
-    if given_NK is not None and exact_NK is not None:
+    if rounded_NK is not None and exact_NK is not None:
         labels_N = np.array([-1 if s.label is None else s.label for s in samples.samples])
         changed_N = np.zeros(len(samples), bool)
         for task in spec.tasks:
             k, cut = spec.labels.index(task), spec.thresholds.get(task, 0.5)
-            one_N, other_N = exact_NK[:, k], given_NK[:, k]
-            flipped_N = (one_N >= cut) != (other_N >= cut)
+            before_N, after_N = exact_NK[:, k], rounded_NK[:, k]
+            flipped_N = (before_N >= cut) != (after_N >= cut)
             changed_N |= flipped_N
             known, positive = labels_N >= 0, labels_N == k
             if positive.any() and (known & ~positive).any():
-                auc[task] = roc_auc(one_N[known], positive[known]) - roc_auc(
-                    other_N[known], positive[known]
+                auc[task] = roc_auc(before_N[known], positive[known]) - roc_auc(
+                    after_N[known], positive[known]
                 )
             if task == "MEL":
                 melanoma_flips = int(np.count_nonzero(flipped_N & positive))
@@ -153,7 +157,9 @@ def cost_of(
 
 
 def groups_of(samples: SampleSet) -> dict[str, list[int]]:
-    """Indices of the images of each class, third of lesion sizes and skin tone, the small left out.
+    """Indices of the images of each class, third of lesion sizes and skin tone.
+
+    Groups of fewer than `MIN_GROUP` images are left out.
 
     Raises:
         InputError: an image or mask cannot be read.
@@ -170,18 +176,19 @@ def groups_of(samples: SampleSet) -> dict[str, list[int]]:
     by_size = sorted(areas, key=lambda index: areas[index])
     for name, part in zip(("small", "middle", "large"), np.array_split(by_size, 3), strict=True):
         groups[f"{name} lesions"] = [int(index) for index in part]
-    return {name: found for name, found in groups.items() if len(found) >= MIN_GROUP}
+    return {name: images for name, images in groups.items() if len(images) >= MIN_GROUP}
 
 
 def _jaccards(scores: Sequence[ImageScore]) -> NDArray[np.float64]:
-    """Of the fine masks, else of the coarse ones; nan where an image has no mask."""
+    """Jaccard indices of the fine masks, or of the coarse ones; nan where an image has no mask."""
     masks = [score.fine or score.coarse for score in scores]
     return np.array([np.nan if mask is None else mask.jaccard for mask in masks])
 
 
 def _probabilities(scores: Sequence[ImageScore]) -> NDArray[np.float64] | None:
-    found = [score.probabilities for score in scores if score.probabilities is not None]
-    return np.array(found) if len(found) == len(scores) else None
+    """[N, K]; None if an image has none."""
+    rows = [score.probabilities for score in scores if score.probabilities is not None]
+    return np.array(rows) if len(rows) == len(scores) else None
 
 
 def _area_and_tone(sample: Sample) -> tuple[float, str | None]:

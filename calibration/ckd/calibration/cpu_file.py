@@ -7,23 +7,29 @@ becomes q + 128 under zero point 128, and where no number can be negative, q its
 0. There the grid even reaches on to 255; nothing that was exact is clipped.
 
 OpenVINO 2026.4 takes the signed form too, but computes it wrongly where a layer reads a quantised
-concatenation (an error of one standard deviation in a network of five nodes); this form rightly.
+concatenation (an error of one standard deviation in a network of five nodes). It computes this form
+rightly.
+
+Zero points are exchanged in the protobuf itself, so that all else in the file stays as the
+quantiser wrote it.
 """
 
 from collections.abc import Collection
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import numpy_helper
 
-#: What leaves no negative number behind, whatever it gets.
+#: Operators whose output holds no negative number, whatever they read.
 _RECTIFIERS = ("Relu", "Sigmoid", "Softmax")
-#: What leaves none if its first input holds none; the others are shapes, factors and limits.
+#: Operators whose output holds none if their first input holds none; the other inputs are shapes,
+#: factors and limits.
 _OF_FIRST = (
     "QuantizeLinear", "DequantizeLinear", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool",
     "ReduceMean", "DepthToSpace", "Reshape", "Flatten", "Transpose",
 )  # fmt: skip
-#: What leaves none if no input holds one.
+#: Operators whose output holds none if no input holds one.
 _OF_ALL = ("Add", "Mul", "Concat")
 
 
@@ -39,22 +45,18 @@ def to_unsigned(
     unsigned = onnx.ModelProto()
     unsigned.CopyFrom(model)
     graph = unsigned.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    non_negative = non_negative_tensors(graph, non_negative_inputs)
-    zero_points: dict[int, str] = {}
-
-    def zero_point(value: int) -> str:
-        return zero_points.setdefault(value, f"zero_point_uint8_{value}")
-
-    for node in graph.node:
+    non_negative = non_negative_tensors(model, non_negative_inputs)
+    zero_points: dict[str, int] = {}  # by quantised tensor
+    for node in graph.node:  # in running order
         if node.op_type == "QuantizeLinear":
-            node.input[2] = zero_point(0 if node.input[0] in non_negative else 128)
-    for node in graph.node:
-        maker = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if maker is not None and maker.op_type == "QuantizeLinear":
-            node.input[2] = maker.input[2]
-    for value, name in zero_points.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(value, np.uint8), name))
+            zero_points[node.output[0]] = 0 if node.input[0] in non_negative else 128
+            node.input[2] = _zero_name(zero_points[node.output[0]])
+        elif node.op_type == "DequantizeLinear" and node.input[0] in zero_points:
+            node.input[2] = _zero_name(zero_points[node.input[0]])
+    for value in dict.fromkeys(zero_points.values()):
+        graph.initializer.append(
+            numpy_helper.from_array(np.array(value, np.uint8), _zero_name(value))
+        )
     drop_unused_constants(unsigned)
     onnx.checker.check_model(unsigned)
     return unsigned
@@ -68,25 +70,30 @@ def drop_unused_constants(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(kept)
 
 
-def non_negative_tensors(graph: onnx.GraphProto, inputs: Collection[str] = ()) -> set[str]:
+def non_negative_tensors(model: onnx.ModelProto, inputs: Collection[str] = ()) -> set[str]:
     """Names of the tensors that can hold no negative number; of ``inputs`` it is known."""
-    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    found = {*inputs, *(name for name, values in constants.items() if (values >= 0).all())}
-    for node in graph.node:  # in running order
-        kind, given = node.op_type, [name in found for name in node.input]
-        is_clipped = kind == "Clip" and len(given) > 1 and node.input[1] in found
+    graph = ir.from_proto(model).graph
+    non_negative: set[ir.Value | None] = {v for v in graph.inputs if v.name in inputs}
+    for constant in graph.initializers.values():
+        if constant.const_value is not None and (constant.const_value.numpy() >= 0).all():
+            non_negative.add(constant)
+    for node in graph:  # in running order
+        kind, known = node.op_type, [value in non_negative for value in node.inputs]
         if (
             kind in _RECTIFIERS
-            or is_clipped
-            or (kind in _OF_FIRST and given[0])
-            or (kind in _OF_ALL and all(given))
-            or (kind == "Resize" and given[0] and _interpolates(node))
+            or (kind == "Clip" and len(known) > 1 and known[1])  # the lower limit
+            or (kind in _OF_FIRST and known[0])
+            or (kind in _OF_ALL and all(known))
+            or (kind == "Resize" and known[0] and _interpolates(node))
         ):
-            found.update(node.output)
-    return found
+            non_negative.update(node.outputs)
+    return {str(value.name) for value in non_negative if value is not None}
 
 
-def _interpolates(resize: onnx.NodeProto) -> bool:
-    """Whether each of its numbers lies between those that it is made of; cubic ones overshoot."""
-    modes = [a.s for a in resize.attribute if a.name == "mode"]
-    return modes in ([], [b"nearest"], [b"linear"])
+def _interpolates(resize: ir.Node) -> bool:
+    """Whether each new number lies between those that it is made of; cubic ones overshoot."""
+    return resize.attributes.get_string("mode", "nearest") in ("nearest", "linear")
+
+
+def _zero_name(value: int) -> str:
+    return f"zero_point_uint8_{value}"

@@ -1,10 +1,11 @@
 """The images that ranges are measured on, and why some of them cannot serve."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckd.console import Progress
 from ckd.contract.errors import InputError
 from ckd.data.samples import SampleSet
 from ckd.picture.decode import read_rgb
@@ -13,18 +14,19 @@ from ckd.runtime.sources.images import images_below
 
 #: Fewer images leave the ranges to chance: a rare kind of lesion is then clipped.
 MIN_IMAGES = 50
-#: More unusable images than this share say that the folder is another one than was meant.
+#: A larger share of unusable images says that the user named the wrong folder.
 MAX_UNUSABLE = 0.2
-#: Standard deviation over the pixels, of 255, below which in every colour an image shows nothing.
+#: An image shows nothing if the standard deviation over its pixels, on the scale of 0 to 255, is
+#: below this in every colour.
 MIN_CONTRAST = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationImages:
-    """What to measure on.
+    """The images to measure on.
 
     Attributes:
-        paths: by the SHA-256 of their content; every content once.
+        paths: by the SHA-256 of their content; of several copies, one.
         unusable: why the others cannot serve, by path.
     """
 
@@ -36,14 +38,14 @@ def calibration_images(
     folder: Path,
     cascade: Cascade,
     limit: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationImages:
     """Up to ``limit`` images of a folder, spread evenly over it, that show a lesion.
 
     Args:
         folder: searched with its subfolders.
-        cascade: in float32; an image in which it outlines nothing is none of a lesion.
-        limit: so many at most.
+        cascade: in float32; an image in which it outlines nothing shows no lesion.
+        limit: largest number of images.
         progress: told (done, total).
 
     Raises:
@@ -84,10 +86,10 @@ def calibration_images(
     return CalibrationImages(paths, unusable)
 
 
-def spread(found: Sequence[Path], limit: int) -> list[Path]:
-    """Every n-th, so that a sorted folder gives more than its first patients."""
-    count = min(limit, len(found))
-    return [found[index * len(found) // count] for index in range(count)]
+def spread(files: Sequence[Path], limit: int) -> list[Path]:
+    """Every n-th file, so that a sorted folder gives more than its first patients."""
+    count = min(limit, len(files))
+    return [files[index * len(files) // count] for index in range(count)]
 
 
 def by_digest(files: Sequence[Path]) -> dict[str, Path]:

@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ckd.calibration.activations import Method
 from ckd.calibration.cpu_file import non_negative_tensors, to_unsigned
 from ckd.calibration.placement import layer_groups, quantised_layers
-from ckd.calibration.quantize import Method
-from ckd.calibration.upstream import Progress, Upstream
+from ckd.calibration.upstream import Upstream
+from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
@@ -32,10 +33,10 @@ from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.chain import Chain
 
 CALIBRATION: Final = "calibration.json"
-#: Begins the part of a model card that holds for one choice of INT8 only.
+#: Title of the part of a model card that holds for one choice of INT8 only.
 COST_TITLE: Final = "## What INT8 costs"
-#: Between engines that run the same INT8 files: one may compute what is left in float in bfloat16,
-#: and a step of a coarse grid taken the other way moves borders. A wrong kernel was seen to shift
+#: Between engines that run the same INT8 files: an engine may compute the float layers in bfloat16,
+#: and rounding to the other step of a coarse grid moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
 ACCEPTANCE: Final = Tolerance(mask_jaccard=0.90, probability=0.10, class_map=1.5)
 
@@ -58,13 +59,13 @@ class QuantSetting:
 
     def files(self, spec: CascadeSpec) -> Mapping[str, str]:
         """Kind of the float file -> kind of the INT8 file to make of it."""
-        wanted = {"fp32": "int8.cpu"} | ({"fp16": "int8"} if self.tensorrt else {})
-        return {kind: made for kind, made in wanted.items() if kind in spec.file_kinds()}
+        kinds = {"fp32": "int8.cpu"} | ({"fp16": "int8"} if self.tensorrt else {})
+        return {kind: int8 for kind, int8 in kinds.items() if kind in spec.file_kinds()}
 
 
 @dataclass(frozen=True, slots=True)
 class QuantReport:
-    """What was made: bytes of each network's file in float32 and in INT8."""
+    """Bytes of each network's file in float32 and in INT8."""
 
     bytes_fp32: Mapping[str, int]
     bytes_int8: Mapping[str, int]
@@ -80,16 +81,16 @@ def quantise_bundle(
     out: Path,
     *,
     setting: QuantSetting,
-    progress: Progress | None = None,
+    bars: Bars = no_bars,
 ) -> QuantReport:
     """Write a copy of a bundle with INT8 files: for CPUs, and where it has FP16 for TensorRT.
 
     Args:
         source: with float32 files; INT8 files that it has are replaced.
-        images: to measure ranges on, by SHA-256; recorded, so that anyone can check what they were.
+        images: to measure ranges on, by SHA-256; the hashes are recorded in the bundle.
         out: folder to create.
         setting: how to quantise.
-        progress: told (what, done, total).
+        bars: begins one bar for each network.
 
     Raises:
         UsageError: ``out`` exists, or an unknown network.
@@ -112,16 +113,16 @@ def quantise_bundle(
         folder = Path(room) / "bundle"
         _copy(source, folder)
         non_negative: set[str] = set()  # tensors between the networks
-        with Upstream(spec, images, progress) as upstream:
+        with Upstream(spec, images, bars) as upstream:
             for node in spec.nodes:
                 kept = source.read(node.files["fp32"])
-                exact = onnx.load_from_string(kept).graph
+                exact = onnx.load_from_string(kept)
                 for kind, name in files.items() if node.name in changed else ():
                     model = onnx.load_from_string(source.read(node.files[kind]))
                     layers = plan[node.name, kind]
                     signed = upstream.quantise(node, model, layers, setting.method, kind)
-                    made = to_unsigned(signed, non_negative) if kind == "fp32" else signed
-                    content = made.SerializeToString(deterministic=True)
+                    int8 = to_unsigned(signed, non_negative) if kind == "fp32" else signed
+                    content = int8.SerializeToString(deterministic=True)
                     (folder / f"{node.name}.{name}.onnx").write_bytes(content)
                     kept = content if kind == "fp32" else kept
                 upstream.append(node, kept)
@@ -145,19 +146,19 @@ def quantise_bundle(
 
 
 def without_cost(card: str) -> str:
-    """A model card without what it says of other INT8 files."""
+    """A model card without its part on the cost of INT8, which was of other files."""
     return card.partition(f"\n{COST_TITLE}\n")[0].rstrip() + "\n"
 
 
 def planned_layers(
     source: Bundle, node: NodeSpec, setting: QuantSetting, kind: str = "fp32"
 ) -> list[str]:
-    """Names of the layers of a network that a setting quantises; none: it stays in float.
+    """Names of the layers of a network that a setting quantises; empty if it stays in float.
 
-    ``kind`` is that of the file they are named in.
+    ``kind`` is the kind of the file that they are named in.
 
     Raises:
-        UsageError: the setting names a network or part that is not there.
+        UsageError: the setting names a network or part that does not exist.
     """
     names = [n.name for n in source.spec.nodes]
     for kept in setting.keep_float:
@@ -176,19 +177,19 @@ def planned_layers(
 
 
 def _answers(chain: Chain, images_NSS3: NDArray[np.uint8]) -> bytes:
-    """What the INT8 networks say of the images of the golden cases."""
-    given = [chain.run_all(image_SS3) for image_SS3 in images_NSS3]
+    """The golden cases with the answers of the INT8 networks."""
+    runs = [chain.run_all(image_SS3) for image_SS3 in images_NSS3]
     names = chain.spec.outputs.names()
     return pack_cases(
-        images_NSS3, {name: np.concatenate([g[name] for g in given]) for name in names}
+        images_NSS3, {name: np.concatenate([run[name] for run in runs]) for name in names}
     )
 
 
 def _copy(source: Bundle, folder: Path) -> None:
-    """Every file but those that are written anew."""
+    """Copy every file but those that are written anew."""
     files = [item for node in source.spec.nodes for item in node.files.items()]
     kept = {file for kind, file in files if not kind.startswith("int8")}
-    stale = {file for _, file in files} - kept  # a network in float has its float file as INT8 one
+    stale = {file for _, file in files} - kept  # a network in float lists its float file as INT8
     for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - stale:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(source.read(name))
@@ -197,20 +198,20 @@ def _copy(source: Bundle, folder: Path) -> None:
 def _with_int8(
     spec: CascadeSpec, files: Mapping[str, str], changed: Collection[str]
 ) -> CascadeSpec:
-    """The INT8 file of a network that stays in float is its float one."""
+    """The spec with INT8 files; the INT8 file of a network that stays in float is its float one."""
 
     def of_float(by_kind: Mapping[str, Any]) -> dict[str, Any]:
-        return {kind: what for kind, what in by_kind.items() if not kind.startswith("int8")}
+        return {kind: value for kind, value in by_kind.items() if not kind.startswith("int8")}
 
     nodes = []
     for node in spec.nodes:
         named = {
-            made: f"{node.name}.{made}.onnx" if node.name in changed else node.files[kind]
-            for kind, made in files.items()
+            int8: f"{node.name}.{int8}.onnx" if node.name in changed else node.files[kind]
+            for kind, int8 in files.items()
         }
         nodes.append(replace(node, files=of_float(node.files) | named))
     dtypes = {
-        tensor: of_float(of) | {made: of[kind] for kind, made in files.items()}
+        tensor: of_float(of) | {int8: of[kind] for kind, int8 in files.items()}
         for tensor, of in spec.dtypes.items()
     }
     return replace(spec, nodes=tuple(nodes), dtypes=dtypes)

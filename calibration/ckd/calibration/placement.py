@@ -13,10 +13,11 @@ import math
 from collections.abc import Collection, Sequence
 
 import onnx
-from onnx import NodeProto, shape_inference
+import onnx_ir as ir
 
-#: Layers with weights, and what may stand between a sum and the layer that reads it.
+#: Layers with weights.
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
+#: Operators that may stand between a sum and the layer that reads it.
 _ACTIVATIONS = ("Relu", "Clip")
 
 
@@ -31,31 +32,20 @@ def quantised_layers(
         residual_adds: also the sums of a layer's output and a tensor of the same shape that feed a
             quantised layer. ONNX Runtime needs them to stay in INT8 between layers.
     """
-    graph = shape_inference.infer_shapes(model).graph
-    shapes = {v.name: _shape(v) for v in (*graph.input, *graph.value_info, *graph.output)}
-    from_image = _reached_without_layers(graph.node, _image_inputs(graph))
-    answers = _summed_into(graph.node, answers)
-    wanted = [
+    graph = ir.from_proto(onnx.shape_inference.infer_shapes(model)).graph
+    from_image = _reached_without_layers(graph)
+    into_answers = _summed_into(graph, answers)
+    chosen = {
         node
-        for node in graph.node
+        for node in graph
         if node.op_type in LAYERS
-        and node.input[0] not in from_image
-        and node.output[0] not in answers
-        and math.prod(shapes.get(node.output[0], ())[2:]) > 1
-    ]
+        and node.inputs[0] not in from_image
+        and node.outputs[0] not in into_answers
+        and _num_places(node.outputs[0]) > 1
+    }
     if residual_adds:
-        made = {node.output[0] for node in wanted}
-        read = {node.input[0] for node in wanted}
-        # From the back, so that a sum that only feeds another sum is seen after that one.
-        for node in reversed(graph.node):
-            after = set(node.output)
-            if node.op_type in _ACTIVATIONS and after & read:
-                read.add(node.input[0])
-            elif node.op_type == "Add" and after & read and _is_residual(node, made, shapes):
-                wanted.append(node)
-                read.update(node.input)
-    names = {node.name for node in wanted}
-    return [node.name for node in graph.node if node.name in names]
+        chosen |= _residual_adds(graph, chosen)
+    return [str(node.name) for node in graph if node in chosen]
 
 
 def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, list[str]]:
@@ -64,14 +54,15 @@ def layer_groups(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, lis
     A part is what the weight's name says up to its first number: "encoder.stages.2", "blocks.0". A
     sum belongs to the layer before it.
     """
-    weights = {i.name for i in model.graph.initializer}
     groups: dict[str, list[str]] = {}
     current = "other"
-    for node in model.graph.node:
-        if node.name in layers:
-            named = [name for name in node.input[1:2] if name in weights]
-            current = _part_of(named[0]) if named else current
-            groups.setdefault(current, []).append(node.name)
+    for node in ir.from_proto(model).graph:
+        if node.name is None or node.name not in layers:
+            continue
+        weight = node.inputs[1]
+        if weight is not None and weight.is_initializer():
+            current = _part_of(str(weight.name))
+        groups.setdefault(current, []).append(node.name)
     return groups
 
 
@@ -82,35 +73,51 @@ def _part_of(weight: str) -> str:
     return ".".join(parts[: numbered + 1]) or "other"
 
 
-def _is_residual(
-    node: NodeProto, made: Collection[str], shapes: dict[str, tuple[int, ...]]
-) -> bool:
-    """A sum of two tensors of one known shape, one of which a quantised layer made."""
-    first, second = (shapes.get(name) for name in node.input)
-    return first is not None and first == second and any(name in made for name in node.input)
+def _residual_adds(graph: ir.Graph, layers: Collection[ir.Node]) -> set[ir.Node]:
+    """The sums that a layer's output enters and that a layer reads, directly or by other sums."""
+    written = {node.outputs[0] for node in layers}
+    read = {node.inputs[0] for node in layers}
+    sums = set()
+    # From the back, so that a sum that only feeds another sum is seen after that one.
+    for node in reversed(graph):
+        if node.outputs[0] not in read:
+            continue
+        if node.op_type in _ACTIVATIONS:
+            read.add(node.inputs[0])
+        elif node.op_type == "Add" and _has_equal_shapes(node) and written & {*node.inputs}:
+            sums.add(node)
+            read.update(node.inputs)
+    return sums
 
 
-def _image_inputs(graph: onnx.GraphProto) -> set[str]:
-    return {i.name for i in graph.input if i.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+def _has_equal_shapes(add: ir.Node) -> bool:
+    """Whether a node adds two tensors of one known shape, neither of them a constant."""
+    first, second = (
+        None if value is None or value.const_value is not None else value.shape
+        for value in add.inputs
+    )
+    return first is not None and first == second
 
 
-def _reached_without_layers(nodes: Sequence[NodeProto], start: set[str]) -> set[str]:
-    """Tensors that depend on ``start`` through no layer; nodes come in running order."""
-    reached = set(start)
-    for node in nodes:
-        if node.op_type not in LAYERS and reached & set(node.input):
-            reached.update(node.output)
+def _reached_without_layers(graph: ir.Graph) -> set[ir.Value]:
+    """The images among the inputs, and the tensors that depend on one through no layer."""
+    reached = {value for value in graph.inputs if value.dtype == ir.DataType.UINT8}
+    for node in graph:  # in running order
+        if node.op_type not in LAYERS and reached.intersection(node.inputs):
+            reached.update(node.outputs)
     return reached
 
 
-def _summed_into(nodes: Sequence[NodeProto], answers: Collection[str]) -> set[str]:
+def _summed_into(graph: ir.Graph, answers: Collection[str]) -> set[ir.Value | None]:
     """The answers, and the tensors that become one by enlarging and adding alone."""
-    found = set(answers)
-    for node in reversed(nodes):
-        if node.op_type in ("Resize", "Add") and found & set(node.output):
-            found.update(node.input)
-    return found
+    tensors: set[ir.Value | None] = {value for value in graph.outputs if value.name in answers}
+    for node in reversed(graph):
+        if node.op_type in ("Resize", "Add") and tensors.intersection(node.outputs):
+            tensors.update(node.inputs)
+    return tensors
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+def _num_places(value: ir.Value) -> int:
+    """Number of places of a map, 1 of a vector; 0 where the shape is not known."""
+    shape = value.shape
+    return math.prod(shape.numpy()[2:]) if shape is not None and shape.is_static() else 0

@@ -1,10 +1,7 @@
-"""Ranges of the tensors that cross from one network to the next, measured on images.
-
-Suffixes: none; arrays are whatever shape the tensor has.
-"""
+"""Ranges of the tensors that cross from one network to the next, measured on images."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.console import Progress
 from ckd.contract.errors import InputError
 from ckd.contract.wiring import IMAGE
 from ckd.picture.decode import read_rgb
@@ -46,13 +44,13 @@ class Range:
 def measure_ranges(
     cascade: Cascade,
     images: Sequence[Path],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Mapping[str, Range]:
     """Run every image through the cascade and collect the range of every tensor but the image.
 
     Raises:
-        InputError: an image cannot be read, or a tensor holds a value that is not finite; both name
-            the image.
+        InputError: an image cannot be read, or a tensor holds a value that is not finite; the
+            message names the image.
     """
     collected: dict[str, _Moments] = {}
     for number, path in enumerate(images, start=1):

@@ -1,11 +1,12 @@
 """How much the answers change when one part of a cascade loses precision and the rest keeps it.
 
-Needs no truth: every answer is compared with that of the float32 cascade on the same image.
+No masks or labels are needed: every answer is compared with that of the float32 cascade on the same
+image.
 
 Suffixes: N images, K labels, h w a mask at network size.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from ckd.calibration.cpu_file import to_unsigned
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
 from ckd.calibration.upstream import Upstream
+from ckd.console import Bars, no_bars
 from ckd.contract.bundle import Bundle, Content
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.spec import NodeSpec
@@ -59,7 +61,7 @@ def measure_sensitivity(
     images: Mapping[str, Path],
     setting: QuantSetting,
     num_compared: int = 32,
-    progress: Callable[[str, int, int], None] | None = None,
+    bars: Bars = no_bars,
 ) -> list[Effect]:
     """The effect of every network, part and edge.
 
@@ -67,32 +69,32 @@ def measure_sensitivity(
         source: with float32 files.
         images: to measure ranges on, by SHA-256.
         setting: how to quantise; what it keeps in float is left out.
-        num_compared: so many of the images are answered anew for every effect.
-        progress: told (what, done, total).
+        num_compared: number of the images that are answered anew for every effect.
+        bars: begins one bar for each network, and one for the answers.
     """
-    tell = progress or (lambda what, done, total: None)
     paths = list(images.values())
     side = source.spec.image_size
     compared = [network_image(read_rgb(path), side) for path in paths[:num_compared]]
     with (
         Chain.of(source, open_backend("onnxruntime", "cpu", None), "fp32") as chain,
-        Upstream(source.spec, images, progress) as upstream,
+        Upstream(source.spec, images, bars) as upstream,
     ):
         exact = [_answer(chain, image) for image in compared]
         effects = []
         edges = sorted({name for node in source.spec.nodes for name in node.inputs} - {IMAGE})
         plan = [(node, *_parts(source, node, setting)) for node in source.spec.nodes]
-        num_variants = sum(len(wanted) for _, _, wanted in plan)
+        num_variants = sum(len(variants) for _, _, variants in plan)
         total = num_variants + len(edges)
+        progress = bars("answers")
         variants = _variants(source, plan, setting, upstream)
         for done, (kind, name, node, content) in enumerate(variants, start=1):
             with chain.replaced(node.name, Content.of(content)):
                 effects.append(_effect(kind, name, exact, [_answer(chain, i) for i in compared]))
-            tell("answers", done, total)
+            progress(done, total)
         for done, edge in enumerate(edges, start=num_variants + 1):
-            given = [_answer(chain, image, edge) for image in compared]
-            effects.append(_effect("edge", edge, exact, given))
-            tell("answers", done, total)
+            rounded = [_answer(chain, image, edge) for image in compared]
+            effects.append(_effect("edge", edge, exact, rounded))
+            progress(done, total)
     return effects
 
 
@@ -102,9 +104,9 @@ def _parts(
     """A network, and the layers to quantise at a time: all of them, and those of each part."""
     layers = planned_layers(source, node, setting)
     model = onnx.load_from_string(source.read(node.files["fp32"]))
-    wanted: dict[str, Sequence[str]] = {node.name: layers} if layers else {}
+    whole: dict[str, Sequence[str]] = {node.name: layers} if layers else {}
     groups = layer_groups(model, layers)
-    return model, wanted | {f"{node.name}/{part}": group for part, group in groups.items()}
+    return model, whole | {f"{node.name}/{part}": group for part, group in groups.items()}
 
 
 def _variants(
@@ -113,9 +115,9 @@ def _variants(
     setting: QuantSetting,
     upstream: Upstream,
 ) -> Iterator[tuple[Kind, str, NodeSpec, bytes]]:
-    """One after the other: all of them at once would be many times the bundle."""
-    for node, model, wanted in plan:
-        for name, group in wanted.items():
+    """Networks with one part in INT8, one by one: all of them would be many times the bundle."""
+    for node, model, variants in plan:
+        for name, group in variants.items():
             signed = upstream.quantise(node, model, group, setting.method)
             kind: Kind = "part" if "/" in name else "network"
             yield kind, name, node, to_unsigned(signed).SerializeToString()
@@ -123,7 +125,7 @@ def _variants(
 
 
 def _answer(chain: Chain, image_SS3: NDArray[np.uint8], rounded: str | None = None) -> Answers:
-    """The answer to an image, with one tensor rounded to 8 bits on its way."""
+    """The answer to an image, with one tensor rounded to 8 bits between two networks."""
     for node in chain.steps(image_SS3):
         if rounded in chain.spec.node(node).outputs:
             buffer = chain.buffers[rounded]
@@ -134,20 +136,20 @@ def _answer(chain: Chain, image_SS3: NDArray[np.uint8], rounded: str | None = No
 
 
 def round_to_int8(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """To the symmetric grid of 255 steps that reaches the tensor's own largest number."""
+    """Round to the symmetric grid of 255 steps that reaches the largest absolute number."""
     step = max(float(np.abs(values).max()) / 127, float(np.finfo(np.float32).tiny))
     return (np.round(values / step) * step).astype(np.float32)
 
 
-def _effect(kind: Kind, name: str, exact: Sequence[Answers], given: Sequence[Answers]) -> Effect:
+def _effect(kind: Kind, name: str, exact: Sequence[Answers], rounded: Sequence[Answers]) -> Effect:
     shifts, changes = [], []
-    for one, other in zip(exact, given, strict=True):
-        if one.probabilities:
-            there = other.probabilities
-            shifts.append(max(abs(p - there[name]) for name, p in one.probabilities.items()))
-        mask, rounded = (a.coarse_mask_HW if a.mask_HW is None else a.mask_HW for a in (one, other))
-        if mask is not None and rounded is not None:
-            changes.append(1.0 - confusion_from_masks(mask, rounded).jaccard)
+    for before, after in zip(exact, rounded, strict=True):
+        if before.probabilities:
+            shifted = after.probabilities
+            shifts.append(max(abs(p - shifted[name]) for name, p in before.probabilities.items()))
+        masks = [a.coarse_mask_HW if a.mask_HW is None else a.mask_HW for a in (before, after)]
+        if masks[0] is not None and masks[1] is not None:
+            changes.append(1.0 - confusion_from_masks(masks[0], masks[1]).jaccard)
     return Effect(
         kind=kind,
         name=name,

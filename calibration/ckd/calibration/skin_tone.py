@@ -21,12 +21,12 @@ _TONES: Final = (
     (-30.0, "brown skin"),
     (-90.0, "dark skin"),
 )
-#: Darker than this (CIE lightness, 0 to 100) is the rim of the contact plate or hair, not skin.
+#: Pixels darker than this (CIE lightness, 0 to 100) show the rim of the contact plate or hair.
 _NOT_SKIN_L = 20.0
 
 
 def typology_angle(image_HWC: NDArray[np.uint8], lesion_HW: NDArray[np.bool_]) -> float | None:
-    """ITA in degrees of the median colour outside the lesion; None where too little skin is seen.
+    """ITA in degrees of the median colour outside the lesion; None if too little skin is visible.
 
     Args:
         image_HWC: RGB.

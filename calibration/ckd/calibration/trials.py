@@ -1,9 +1,9 @@
-"""Bundles with some of their networks in INT8, made to be measured: their cost and their speed."""
+"""Bundles with some of their networks in INT8, made to measure what they cost and gain."""
 
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from ckd.calibration.int8_bundle import (
     quantise_bundle,
     without_cost,
 )
+from ckd.console import Bars
 from ckd.contract.bundle import Bundle, move_new
 from ckd.contract.hashes import write_hashes
 from ckd.data.samples import SampleSet
@@ -34,7 +35,7 @@ _RUNS: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One choice of what is in INT8, and how it came out.
+    """One choice of what is in INT8, with what it costs and gains.
 
     Attributes:
         int8: networks in INT8.
@@ -42,7 +43,7 @@ class Trial:
         costs: by backend.
         speed_up: float32 time over INT8 time of the networks in INT8, each on the backend that is
             fastest with it.
-        misses: why it was not taken; empty if nothing speaks against it.
+        misses: why it was refused; empty if it passes.
     """
 
     int8: tuple[str, ...]
@@ -53,8 +54,16 @@ class Trial:
 
     @property
     def is_faster(self) -> bool:
-        """By enough to be worth what it costs."""
+        """Whether it is faster by enough to be worth what it costs."""
         return self.speed_up * WORTH_IT > 1.0
+
+    def summary(self) -> str:
+        """One line: what was tried, how fast it was, and what it cost."""
+        choice = ", ".join(self.int8)
+        choice += f" (float: {', '.join(self.keep_float)})" if self.keep_float else ""
+        verdict = "; ".join(self.misses) or "within the budget"
+        costs = "; ".join(f"{name}: {cost.summary()}" for name, cost in self.costs.items())
+        return f"{choice}: {self.speed_up:.2f}x as fast, {verdict} ({costs})"
 
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -77,44 +86,44 @@ class Bench:
         samples: SampleSet,
         budget: Budget,
         setting: QuantSetting,
-        progress: Callable[[str, int, int], None] | None,
+        bars: Bars,
     ) -> None:
         self.source, self.images, self.samples = source, images, samples
-        self.budget, self.setting, self.progress = budget, setting, progress
+        self.budget, self.setting, self.bars = budget, setting, bars
         self.groups = groups_of(samples)
         self.tried: list[Trial] = []
         self.exact: dict[str, tuple[ImageScore, ...]] = {}
         for backend in installed():
             with Cascade(source, open_backend(backend, "cpu", None), "fp32") as cascade:
-                self.exact[backend] = answer(cascade.predict, samples, self._told("float32"))
+                self.exact[backend] = answer(cascade.predict, samples, bars("float32"))
 
     def trial(self, int8: Mapping[str, Sequence[str]], out: Path | None = None) -> Trial:
         """Try networks in INT8, each with parts of it in float; write the bundle if it passes."""
-        names = [node.name for node in self.source.spec.nodes]
-        kept = tuple(name for name in names if name not in int8)
-        parts = tuple(dict.fromkeys(part for given in int8.values() for part in given))
+        nodes = self.source.spec.nodes
+        kept = tuple(node.name for node in nodes if node.name not in int8)
+        parts = tuple(dict.fromkeys(part for names in int8.values() for part in names))
         setting = replace(
             self.setting,
             keep_float=(*self.setting.keep_float, *kept, *parts),
             tensorrt=self.setting.tensorrt and out is not None,
         )
-        with _room(out) as folder:
-            made = folder / "bundle"
-            quantise_bundle(self.source, self.images, made, setting=setting, progress=self.progress)
+        with _scratch_folder(out) as folder:
+            path = folder / "bundle"
+            quantise_bundle(self.source, self.images, path, setting=setting, bars=self.bars)
             with ExitStack() as stack:
                 racing = [
                     stack.enter_context(Cascade(bundle, open_backend(name, "cpu", None), precision))
                     for name in self.exact
-                    for bundle, precision in ((self.source, "fp32"), (Bundle(made), "int8"))
+                    for bundle, precision in ((self.source, "fp32"), (Bundle(path), "int8"))
                 ]
                 costs = {
                     cascade.backend.name: self._cost(cascade)
                     for cascade in racing
                     if cascade.precision == "int8"
                 }
-                taken_ms = node_ms(racing)
-            speed_up = _fastest_ms(racing, taken_ms, "fp32", int8) / _fastest_ms(
-                racing, taken_ms, "int8", int8
+                times_ms = node_ms(racing)
+            speed_up = _fastest_ms(racing, times_ms, "fp32", int8) / _fastest_ms(
+                racing, times_ms, "int8", int8
             )
             misses = [
                 f"{backend}: {miss}"
@@ -123,76 +132,72 @@ class Bench:
             ]
             if speed_up * WORTH_IT <= 1.0:
                 misses.append(f"only {speed_up:.2f} times as fast as float32 here")
-            found = Trial(
+            trial = Trial(
                 int8=tuple(int8),
                 keep_float=parts,
                 costs=costs,
                 speed_up=speed_up,
                 misses=tuple(misses),
             )
-            self.tried.append(found)
+            self.tried.append(trial)
             if out is not None and not misses:
-                self._record(made, found)
-                move_new(made, out)
-        return found
+                self._record(path, trial)
+                move_new(path, out)
+        return trial
 
     def _cost(self, cascade: Cascade) -> Cost:
-        given = answer(cascade.predict, self.samples, self._told("INT8"))
+        rounded = answer(cascade.predict, self.samples, self.bars("INT8"))
         exact = self.exact[cascade.backend.name]
-        return cost_of(given, exact, self.samples, self.source.spec, self.groups)
+        return cost_of(rounded, exact, self.samples, self.source.spec, self.groups)
 
-    def _record(self, bundle: Path, found: Trial) -> None:
-        """The cost goes with the bundle: for programs, and into the model card."""
+    def _record(self, bundle: Path, accepted: Trial) -> None:
+        """Write the cost into the bundle: as JSON for programs, and into the model card."""
         record = json.loads((bundle / CALIBRATION).read_text())
         record["measured_on"] = f"{len(self.samples)} images of {self.samples.name}"
-        record["budget"], record["accepted"] = asdict(self.budget), found.as_dict()
+        record["budget"], record["accepted"] = asdict(self.budget), accepted.as_dict()
         record["tried"] = [trial.as_dict() for trial in self.tried]
         (bundle / CALIBRATION).write_text(json.dumps(record) + "\n")
         if (card := bundle / "model_card.md").is_file():
-            card.write_text(without_cost(card.read_text()) + _card(found, record["measured_on"]))
+            card.write_text(without_cost(card.read_text()) + _card(accepted, record["measured_on"]))
         write_hashes(bundle)
-
-    def _told(self, what: str) -> Callable[[int, int], None] | None:
-        progress = self.progress
-        return None if progress is None else lambda done, total: progress(what, done, total)
 
 
 def node_ms(cascades: Sequence[Cascade]) -> list[dict[str, float]]:
     """Median time of every network for one image in milliseconds, after a warm-up.
 
-    Cascades take turns, so that whatever else the machine does slows all of them alike.
+    Cascades take turns, so that other work on the machine slows all of them alike.
     """
     side = cascades[0].spec.image_size
     grey_SS3 = np.full((side, side, 3), 128, np.uint8)
     for cascade in cascades:
         cascade.warmup()
-    taken: list[dict[str, list[float]]] = [{n: [] for n in c.chain.engines} for c in cascades]
+    laps: list[dict[str, list[float]]] = [{n: [] for n in c.chain.engines} for c in cascades]
     for _ in range(_RUNS):
-        for cascade, times in zip(cascades, taken, strict=True):
+        for cascade, times in zip(cascades, laps, strict=True):
             watch = Stopwatch()
             cascade.chain.run(grey_SS3, watch.lap)
             laps_ms = watch.timings_ms()
             for name, samples_ms in times.items():
                 samples_ms.append(laps_ms[name])
-    return [{name: statistics.median(t) for name, t in times.items()} for times in taken]
+    return [{name: statistics.median(t) for name, t in times.items()} for times in laps]
 
 
 def _fastest_ms(
     cascades: Sequence[Cascade],
-    taken_ms: Sequence[Mapping[str, float]],
+    times_ms: Sequence[Mapping[str, float]],
     precision: str,
     names: Collection[str],
 ) -> float:
-    """Time of these networks on the backend that is fastest with them."""
+    """Total time of these networks on the backend that is fastest with them, in milliseconds."""
     return min(
         sum(times[name] for name in names)
-        for cascade, times in zip(cascades, taken_ms, strict=True)
+        for cascade, times in zip(cascades, times_ms, strict=True)
         if cascade.precision == precision
     )
 
 
 def _card(trial: Trial, images: str) -> str:
-    """What INT8 costs, in the words of a model card."""
+    """The part of a model card on what INT8 costs."""
     lines = [
         "",
         COST_TITLE,
@@ -215,8 +220,8 @@ def _card(trial: Trial, images: str) -> str:
 
 
 @contextmanager
-def _room(out: Path | None) -> Iterator[Path]:
-    """A folder for a trial, on the disk of its destination if it has one."""
+def _scratch_folder(out: Path | None) -> Iterator[Path]:
+    """A folder for a trial, on the disk of its destination if it has one; removed at the end."""
     parent = None if out is None else out.parent
     if parent is not None:
         parent.mkdir(parents=True, exist_ok=True)

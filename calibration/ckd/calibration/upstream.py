@@ -1,18 +1,20 @@
-"""What a network really gets: the images, and what the networks before it made of them.
+"""The inputs of one network: the images, and what the networks before it made of them.
 
 Networks before it run in the precision already chosen for them, so that a network is calibrated on
-their rounding and not on the exact tensors it will never see.
+their rounding and not on the exact tensors, which it will never get.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 
-from ckd.calibration.quantize import Method, quantise
+from ckd.calibration.activations import Method
+from ckd.calibration.quantize import quantise
+from ckd.console import Bars, no_bars
 from ckd.contract.bundle import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.picture.decode import read_rgb
@@ -22,24 +24,20 @@ from ckd.runtime.cache import cache_folder
 from ckd.runtime.chain import Chain
 from ckd.runtime.closing import Closing
 
-Progress = Callable[[str, int, int], None]
-
 
 class Upstream(Closing):
     """The networks of a cascade before the one under calibration, on ONNX Runtime's CPU kernels.
 
     Args:
-        spec: of the float32 cascade; names, order and shapes are its.
+        spec: of the float32 cascade.
         images: files by SHA-256, read anew for every network: tensors of all images would not fit
             into memory.
-        progress: told (what, done, total).
+        bars: begins one bar for each network.
     """
 
-    def __init__(
-        self, spec: CascadeSpec, images: Mapping[str, Path], progress: Progress | None = None
-    ) -> None:
+    def __init__(self, spec: CascadeSpec, images: Mapping[str, Path], bars: Bars = no_bars) -> None:
         self.spec, self.images = spec, tuple(images.values())
-        self._tell = progress or (lambda what, done, total: None)
+        self._bars = bars
         self._chain = Chain(spec, open_backend("onnxruntime", "cpu", None), "fp32")
         self._digest = hashlib.sha256()
         for digest in images:
@@ -56,13 +54,14 @@ class Upstream(Closing):
         Raises:
             InputError: an image cannot be read.
         """
+        progress = self._bars(f"ranges of {node.name}")
         for done, path in enumerate(self.images, start=1):
             small_HWC = network_image(read_rgb(path), self.spec.image_size)
             yield {
                 name: array.astype(self.spec.tensor(name, kind).dtype)
                 for name, array in self._chain.inputs_of(node.name, small_HWC).items()
             }
-            self._tell(f"ranges of {node.name}", done, len(self.images))
+            progress(done, len(self.images))
 
     def quantise(
         self,
@@ -72,7 +71,7 @@ class Upstream(Closing):
         method: Method,
         kind: str = "fp32",
     ) -> onnx.ModelProto:
-        """The next network, whose file of a kind is ``model``, with Q/DQ pairs; see `quantise`."""
+        """Quantise the next network, whose file of a kind is ``model``; see `quantise`."""
         return quantise(
             model,
             layers,
@@ -83,7 +82,7 @@ class Upstream(Closing):
         )
 
     def append(self, node: NodeSpec, content: bytes) -> None:
-        """Let a network, as it will be shipped, run before the ones to come."""
+        """Add a network, as it will be shipped, to those that run before the next one."""
         self._chain.load(node.name, Content.of(content))
         self._digest.update(content)
 

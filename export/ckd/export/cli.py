@@ -1,23 +1,13 @@
 """`ckd-export`: from a training run to a bundle, and proof that the bundle is whole."""
 
 import json
-import re
-import signal
-from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ckd import console
-from ckd.contract.errors import InputError, UsageError
-from ckd.contract.version import ckd_version
-
-if TYPE_CHECKING:
-    from ckd.train.recipes.recipe import Recipe
-    from ckd.train.systems.graph import System
+from ckd.contract.errors import UsageError
 
 cli = console.app("Turn a trained run into a bundle that a device can run, and verify bundles.")
 
@@ -57,48 +47,31 @@ def bundle(
     as_json: Json = False,
 ) -> None:
     """Export every network to ONNX, prove the chain equal to PyTorch, and write a bundle."""
-    from ckd.export.bundle import write_bundle
-    from ckd.export.model_card import Evidence
-    from ckd.train.fitting.run_folder import load_run
-    from ckd.train.systems.rewrite import explained
+    from ckd.export.run import export_run
 
-    try:
-        told = "" if notes is None else notes.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{notes}: cannot be read as text ({error})") from error
-    curves = run / "learning_curves.png"
-
-    recipe, system = load_run(run)
-    scores = measured_scores(run, system)
-    if explain:
-        system = explained(system)
-    for wish in merge or ():
-        system = merged_as(system, wish)
-    report = write_bundle(
-        system,
+    report = export_run(
+        run,
         out,
-        name=name or recipe.name,
-        provenance=_provenance(run, recipe, licence),
-        evidence=Evidence(
-            scores=scores,
-            learning_curves=curves if curves.is_file() else None,
-            notes=told,
-        ),
+        name=name,
+        merges=merge or (),
+        explain=explain,
         precisions=precision.split(","),
-        progress=_progress(),
+        licence=licence,
+        notes=notes,
+        bars=console.progress_bar,
     )
     if as_json:
-        errors = {p: {t.tensor: t.relative for t in found} for p, found in report.parity.items()}
+        errors = {p: {t.tensor: t.relative for t in parity} for p, parity in report.parity.items()}
         macs = {"trained": report.macs_trained, "exported": report.macs_exported}
         print(json.dumps({"relative_errors": errors, "macs": macs}))
         return
     size_mb = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
-    print(f"{out}: {len(system.nodes)} networks, {size_mb:.1f} MB")
-    for which, found in report.parity.items():
-        worst = max(found, key=lambda tensor: tensor.relative)
+    print(f"{out}: {report.num_networks} networks, {size_mb:.1f} MB")
+    for which, parity in report.parity.items():
+        worst = max(parity, key=lambda tensor: tensor.relative)
         print(
             f"{which}: largest difference from PyTorch {worst.relative:.1e} standard deviations "
-            f"({worst.tensor}, {len(found)} tensors compared)"
+            f"({worst.tensor}, {len(parity)} tensors compared)"
         )
     print(
         f"{report.macs_exported / 1e9:.2f} GMAC an image, "
@@ -112,9 +85,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check hashes, wiring and shapes, and repeat the recorded acceptance cases."""
-    from ckd.export.bundle import verify_bundle
+    from ckd.export.verify import verify_bundle
 
-    report = verify_bundle(bundle, _progress())
+    report = verify_bundle(bundle, console.progress_bar("checks"))
     if as_json:
         print(json.dumps(report))
         return
@@ -184,72 +157,7 @@ def engine(
 
 def main() -> None:
     """Entry point of `ckd-export`."""
-    # Stopped by whatever, it ends the builder that it started and takes its files along.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
-
-
-def merged_as(system: "System", wish: str) -> "System":
-    """A system with the nodes fused that ``wish`` names, as NAME=NODE,NODE.
-
-    Raises:
-        UsageError: malformed, an unknown node, a name that another node has or that cannot be part
-            of a file's, or nodes with another between them.
-    """
-    from ckd.train.systems.rewrite import merged
-
-    into, _, nodes = wish.partition("=")
-    names = nodes.split(",")
-    if not re.fullmatch(r"\w+", into) or not all(names):
-        raise UsageError(
-            f"--merge {wish}: expected NAME=NODE,NODE, as in seg=seg_encoder,seg_decoder"
-        )
-    return merged(system, names, into)
-
-
-def _provenance(run: Path, recipe: "Recipe", licence: str) -> dict[str, Any]:
-    from ckd.train.fitting.run_folder import load_data
-
-    data = load_data(run)
-    return {
-        "recipe": recipe.name,
-        "method": recipe.system.about,
-        "data": f"{data['name']}, {data['num_train']} training images",
-        "data_digest": data["digest"],
-        "split_by": recipe.split_by,
-        "class_counts": dict(zip(data["labels"], data["class_counts"], strict=True)),
-        "licence": licence,
-        "exported": date.today().isoformat(),
-        "versions": {"ckd": ckd_version(), "torch": version("torch"), "onnx": version("onnx")},
-    }
-
-
-def measured_scores(run: Path, system: "System") -> dict[str, Any] | None:
-    """What `ckd-train evaluate` measured of this run, if it was run.
-
-    Raises:
-        InputError: damaged, or measured of other weights or at another mask threshold.
-    """
-    path = run / "evaluate" / "scores.json"
-    if not path.is_file():
-        return None
-    try:
-        scores = dict(json.loads(path.read_text()))
-        measured = scores["weights"], scores["mask_threshold"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error!r}); run `ckd-train evaluate` again") from error
-    if measured != (system.digest(), system.mask_threshold):
-        raise InputError(
-            f"{path}: measured of other weights or at another mask threshold; "
-            "run `ckd-train evaluate` again"
-        )
-    return scores
-
-
-def _progress() -> Callable[[str, int, int], None]:
-    """A bar on a terminal, told (what, step, steps)."""
-    tell = console.progress_bar("steps")
-    return lambda what, step, steps: tell(step, steps)
 
 
 if __name__ == "__main__":

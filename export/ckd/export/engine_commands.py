@@ -1,4 +1,4 @@
-"""What `ckd-export engine` prints."""
+"""The four forms of `ckd-export engine`, each of which prints what it did."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ckd.console.tables import print_table
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import InputError
 from ckd.export.engines import build_engines, describe
@@ -14,12 +15,12 @@ from ckd.runtime.engine_cache import EngineCache
 
 
 def build(path: Path, precisions: Sequence[str] | None, device: str, as_json: bool) -> None:
-    """Build, and print what was built and what it proved."""
+    """Build engines, and print them with their certificates."""
     report = build_engines(Bundle(path), precisions, device)
     if as_json:
         print(json.dumps(report.as_dict()))
         return
-    _print_table(
+    print_table(
         ("network", "precision", "MB", "seconds", "path"),
         [
             (
@@ -31,9 +32,10 @@ def build(path: Path, precisions: Sequence[str] | None, device: str, as_json: bo
             )
             for engine in report.engines
         ],
+        numbers=("MB", "seconds"),
     )
-    for made in report.certificates.values():
-        _print_certificate(made)
+    for certificate in report.certificates.values():
+        _print_certificate(certificate)
     if report.not_run is not None:
         print(
             f"built ahead of time, not run and so not certified here ({report.not_run}); "
@@ -60,20 +62,21 @@ def show_kept(as_json: bool) -> None:
         print(json.dumps({"folder": str(cache.folder), "engines": kept}))
         return
     if entries:
-        _print_table(
+        print_table(
             ("network", "precision", "MB", "last used", "built by", "for"),
             [
                 (
-                    what["network"],
-                    what["precision"],
+                    description["network"],
+                    description["precision"],
                     f"{entry.size / 1e6:.1f}",
                     _when(entry.used_s),
-                    what["builder"],
-                    what["device"],
+                    description["builder"],
+                    description["device"],
                 )
                 for entry in entries
-                for what in [describe(entry)]
+                for description in [describe(entry)]
             ],
+            numbers=("MB",),
         )
     total_mb = sum(entry.size for entry in entries) / 1e6
     print(f"{len(entries)} engines, {total_mb:.1f} MB in {cache.folder}")
@@ -92,49 +95,46 @@ def prune_kept(keep_mb: int, as_json: bool) -> None:
 
 
 def show_certificates(path: Path, as_json: bool) -> None:
-    """Print what engines of a bundle proved on this machine, the newest first."""
-    found = certificates(Bundle(path))
-    if not found:
+    """Print the certificates of a bundle's engines on this machine, the newest first."""
+    issued = certificates(Bundle(path))
+    if not issued:
         raise InputError(
             f"{path}: no engines of this bundle have run on this machine; "
             "`ckd-export engine` builds them"
         )
     if as_json:
-        print(json.dumps([made.as_dict() for made in found]))
+        print(json.dumps([certificate.as_dict() for certificate in issued]))
         return
-    for made in found:
-        _print_certificate(made)
+    for certificate in issued:
+        _print_certificate(certificate)
 
 
-def _print_certificate(made: Certificate) -> None:
-    verdict = "passed" if made.passed else f"FAILED {made.num_failed} of"
-    print(f"{made.bundle} in {made.precision}: {verdict} {made.num_cases} acceptance cases")
-    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.machine.items())
-    print(f"  on        {machine}")
-    print(f"  made      {made.made} by ckd {made.ckd}")
-    for kind, errors in (("error", made.tensor_errors), ("edge", made.edge_errors)):
+def _print_certificate(certificate: Certificate) -> None:
+    failed = f"FAILED {certificate.num_failed} of"
+    print(
+        f"{certificate.bundle} in {certificate.precision}: "
+        f"{'passed' if certificate.passed else failed} {certificate.num_cases} acceptance cases"
+    )
+    machine = (f"{name.replace('_', ' ')} {value}" for name, value in certificate.machine.items())
+    print(f"  on        {', '.join(machine)}")
+    print(f"  made      {certificate.made} by ckd {certificate.ckd}")
+    for kind, errors in (
+        ("error", certificate.tensor_errors),
+        ("edge", certificate.edge_errors),
+    ):
         for name, error in errors.items():
             shown = "no numbers" if error is None else f"{error:.1e} standard deviations"
             print(f"  {kind:9} {name} {shown}")
-    if made.mask_jaccard is not None and made.mask_dice is not None:
-        print(f"  masks     Jaccard {made.mask_jaccard:.4f}, Dice {made.mask_dice:.4f} at least")
-    if made.probability_shift is not None:
+    jaccard, dice = certificate.mask_jaccard, certificate.mask_dice
+    if jaccard is not None and dice is not None:
+        print(f"  masks     Jaccard {jaccard:.4f}, Dice {dice:.4f} at least")
+    if certificate.probability_shift is not None:
         print(
-            f"  diagnosis probabilities shifted by {made.probability_shift:.1e} at most, "
-            f"{made.decision_flips} decisions changed"
+            f"  diagnosis probabilities shifted by {certificate.probability_shift:.1e} at most, "
+            f"{certificate.decision_flips} decisions changed"
         )
-    for name, sha256 in made.engines.items():
+    for name, sha256 in certificate.engines.items():
         print(f"  engine    {name} {sha256}")
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        cells = (
-            cell.rjust(width) if name in ("MB", "seconds") else cell.ljust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
-        )
-        print("  ".join(cells).rstrip())
 
 
 def _when(seconds: float) -> str:

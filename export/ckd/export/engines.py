@@ -1,14 +1,14 @@
-"""TensorRT engines of a bundle, built before they are needed, and proved where there is a GPU."""
+"""TensorRT engines of a bundle, built before they are needed, and tested if there is a GPU."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Protocol, runtime_checkable
 
 from ckd import console
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.runtime.backends.selection import open_backend
-from ckd.runtime.backends.tensorrt.backend import TensorRtBackend, TensorRtEngine
+from ckd.runtime.backends.tensorrt.backend import TensorRtBackend
 from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines
 from ckd.runtime.backends.tensorrt.sdk import TensorRt, import_tensorrt
 from ckd.runtime.cascade import Cascade
@@ -17,14 +17,25 @@ from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.engine_cache import EngineCache, Entry
 
 
+@runtime_checkable
+class CachedEngine(Protocol):
+    """An engine that was loaded from the cache.
+
+    Attributes:
+        kept: its file there.
+    """
+
+    kept: Kept
+
+
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What was built.
+    """The engines of a bundle.
 
     Attributes:
         engines: of every network in every precision.
-        certificates: by precision; empty if there was no GPU to run them on.
-        not_run: why not; None if they were.
+        certificates: by precision; empty if no GPU could run the engines.
+        not_run: why no engine was run; None if they were.
     """
 
     engines: tuple[Kept, ...]
@@ -45,7 +56,7 @@ class EngineReport:
                 }
                 for engine in self.engines
             ],
-            "certificates": {p: made.as_dict() for p, made in self.certificates.items()},
+            "certificates": {p: c.as_dict() for p, c in self.certificates.items()},
             "not_run": self.not_run,
         }
 
@@ -53,41 +64,42 @@ class EngineReport:
 def build_engines(
     bundle: Bundle, precisions: Sequence[str] | None = None, device: str = "auto"
 ) -> EngineReport:
-    """Build the engines of a bundle into the cache, and let them repeat its acceptance cases.
+    """Build the engines of a bundle into the cache, and run its acceptance cases on them.
 
     Args:
         bundle: to build.
-        precisions: all that TensorRT takes and the bundle has, by default.
+        precisions: by default all that TensorRT computes in and the bundle has files for.
         device: "cuda" or "cuda:N". With "auto", TensorRT-RTX builds ahead of time if there is no
-            GPU; such engines are finished, and proved, where they are loaded first.
+            GPU; such engines are finished and tested when they are first loaded on one.
 
     Raises:
         UsageError: an unknown precision, or one that the bundle lacks.
-        EnvironmentUnusable: no TensorRT, or no GPU and this TensorRT needs one, or a cache that
-            cannot be written.
-        EngineError: an engine cannot be built, or there is no room to keep it.
-        GateFailed: the engines of a precision answer otherwise than recorded.
+        EnvironmentUnusable: TensorRT is not installed, or needs a GPU to build and there is none,
+            or the cache cannot be written.
+        EngineError: an engine cannot be built, or the disk has no room for it.
+        GateFailed: the engines of a precision give other answers than recorded.
         BundleError: the bundle is damaged.
     """
-    wanted = _checked(bundle, precisions)
+    chosen = _checked(bundle, precisions)
     bundle.verify()
     tensorrt = import_tensorrt()
     _check_cache()
     if device == "auto" and (why := why_no_gpu()) is not None:
-        return _kept(_build_ahead(bundle, wanted, tensorrt, why))
+        return _kept(_build_ahead(bundle, chosen, tensorrt, why))
     backend = open_backend("tensorrt", device, None)
     engines: list[Kept] = []
     certificates = {}
-    for precision in wanted:
+    for precision in chosen:
         with Cascade(bundle, backend, precision) as cascade:
-            engines += [cast(TensorRtEngine, e).kept for e in cascade.chain.engines.values()]
+            loaded = cascade.chain.engines.values()
+            engines += [engine.kept for engine in loaded if isinstance(engine, CachedEngine)]
             if (certificate := certify(cascade.chain, bundle)) is not None:
                 certificates[precision] = certificate
     return _kept(EngineReport(tuple(engines), certificates, None))
 
 
 def describe(entry: Entry) -> dict[str, str]:
-    """Of an engine in the cache: its network, its precision, what built it, and for what."""
+    """Network, precision, builder and device of an engine in the cache."""
     key = {name: str(value) for name, value in entry.key.items()}
     return {
         "network": key.get("network", "?"),
@@ -106,16 +118,16 @@ def _checked(bundle: Bundle, precisions: Sequence[str] | None) -> list[str]:
             f"{bundle.path}: no {known[missing[0]]} networks in this bundle; "
             f"it has {', '.join(held)}"
         )
-    wanted = list(dict.fromkeys(precisions or [p for p, files in known.items() if files in held]))
-    if not wanted:
+    chosen = list(dict.fromkeys(precisions or [p for p, files in known.items() if files in held]))
+    if not chosen:
         raise UsageError(
             f"{bundle.path}: no networks for TensorRT in this bundle; it has {', '.join(held)}"
         )
-    return wanted
+    return chosen
 
 
 def _check_cache() -> None:
-    """`EnvironmentUnusable` if no engine can be kept: to be known now, not after minutes."""
+    """`EnvironmentUnusable` if no engine can be kept, before minutes are spent on building."""
     try:
         console.make_folder(EngineCache().folder)
     except UsageError as error:
@@ -123,7 +135,7 @@ def _check_cache() -> None:
 
 
 def _kept(report: EngineReport) -> EngineReport:
-    """The report; `EngineError` if engines are not where it says, for then nothing was gained."""
+    """The report; `EngineError` if files of its engines could not be kept."""
     if lost := [engine for engine in report.engines if not engine.path.is_file()]:
         raise EngineError(
             f"{lost[0].path.parent}: {len(lost)} of {len(report.engines)} engines were built but "

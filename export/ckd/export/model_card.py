@@ -1,4 +1,4 @@
-"""The model card: what a person must know of a bundle before trusting it, from measured facts."""
+"""The model card: measured facts that a person must know of a bundle before trusting it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ckd.finding.finding import NOTICE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of a trained system beside its weights.
+    """Facts of a trained system beside its weights.
 
     Attributes:
         scores: content of `scores.json` of `ckd-train evaluate`.
         learning_curves: picture of the training, copied into the bundle.
-        notes: Markdown of the maker's own: how it was chosen, known failures, how to repeat it.
+        notes: Markdown by the maker: how it was chosen, known failures, how to repeat it.
     """
 
     scores: Mapping[str, Any] | None = None
@@ -99,9 +99,9 @@ def _measured(scores: Mapping[str, Any]) -> list[str]:
         "|---|---|---|",
     ]
     parts = {**scores["segmentation"], "": scores["classification"]}
-    for part, found in parts.items():
-        for name, (low, high) in (found or {}).get("interval_95", {}).items():
-            value = found[name] if name in found else found["per_label"][name[4:]]["auc"]
+    for part, figures in parts.items():
+        for name, (low, high) in (figures or {}).get("interval_95", {}).items():
+            value = figures[name] if name in figures else figures["per_label"][name[4:]]["auc"]
             if value is not None and low is not None:
                 title = f"{part} {name}".strip().replace("_", " ")
                 lines.append(f"| {title} | {value:.3f} | {low:.3f} to {high:.3f} |")

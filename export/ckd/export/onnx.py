@@ -21,19 +21,19 @@ from ckd.contract.wiring import IMAGE
 from ckd.train.networks.image_input import ImageInput
 from ckd.train.systems.graph import Node, System, tensor_shapes
 
-#: Of a file's precision. 18 is read by TensorRT 10.3+, ONNX Runtime and OpenVINO alike; 19 is the
-#: first whose QuantizeLinear takes half precision, which INT8 files for a GPU are made of.
+#: Opset by the precision of a file. TensorRT 10.3+, ONNX Runtime and OpenVINO all read 18; 19 is
+#: the first whose QuantizeLinear takes half precision, which INT8 files for a GPU are made from.
 OPSET: Final[Mapping[str, int]] = {"fp32": 18, "fp16": 19}
 
-#: Precision of a file -> type of its weights and of what crosses between the networks.
+#: Precision of a file -> type of its weights and of the tensors between the networks.
 TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 class ExportedNode(nn.Module):
-    """A node as an integrator meets it: the image comes in as uint8 RGB [1, H, W, 3].
+    """A node as in its ONNX file: the image comes in as uint8 RGB [1, H, W, 3].
 
-    In half precision the image is normalised in float32 and cast last; what must stay in float32
-    inside a network says so itself (`SpatialMean`, `ChannelAttention`).
+    In half precision the image is normalised in float32 and cast last. Modules that must compute in
+    float32 inside a network convert by themselves (`SpatialMean`, `ChannelAttention`).
     """
 
     def __init__(self, node: Node, precision: str = "fp32") -> None:
@@ -77,7 +77,7 @@ def export_onnx(node: Node, system: System, path: Path, precision: str = "fp32")
         precision: "fp32" or "fp16".
 
     Raises:
-        EngineError: the exporter did not produce what was asked for.
+        EngineError: the exporter wrote other inputs, outputs or another opset than asked for.
     """
     system.eval()  # in training mode batch normalisation would be traced with batch statistics
     inputs = example_inputs(system, node, precision)
@@ -113,7 +113,7 @@ def export_onnx(node: Node, system: System, path: Path, precision: str = "fp32")
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes about the exporting machine: source paths and stack traces."""
+    """Remove the exporter's notes on the exporting machine: source paths and stack traces."""
     model.doc_string = ""
     model.graph.doc_string = ""
     del model.graph.metadata_props[:]
@@ -129,7 +129,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet():  # type: ignore[no-untyped-def]
-    """The exporter reports its progress on stdout, in warnings and in logs; none of it is ours."""
+    """Silence the exporter, which reports its progress on stdout, in warnings and in logs."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,8 @@
-"""The gate between training and shipping: the chained ONNX graphs must say what PyTorch says.
+"""The check before a bundle is written: the chained ONNX graphs must compute what PyTorch computes.
 
-Tensor by tensor, on generated dermoscopy images. The tolerance is relative to each tensor's own
-spread: float32 on both sides, but sums are taken in another order, and depth amplifies that.
+They are compared tensor by tensor, on generated dermoscopy images. The tolerance is relative to
+each tensor's own spread: both sides compute in float32, but sum in another order, and depth
+amplifies the difference.
 """
 
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from ckd.train.systems.graph import System
 #: cascades stay below 1e-4; an untrained ResNet101 cascade with calibrated batch normalisation,
 #: which amplifies rounding, reaches 2e-3. A swapped input or another resize is off by 0.3 and more.
 #: In half precision single elements of a trained MobileNetV2 cascade were seen 0.21 off (2e-2 in
-#: the mean square, 5e-2 at most in the answers). The wiring there is that of the FP32 files, and
-#: whether the answers are good enough is decided by the acceptance cases.
+#: the mean square, 5e-2 at most in the answers). The wiring is that of the FP32 files, which have
+#: the small tolerance, and the acceptance cases decide whether the answers are good enough.
 TOLERANCE = {"fp32": 2e-2, "fp16": 5e-1}
 
 
@@ -57,8 +58,11 @@ def torch_tensors(
 def expected_tensors(
     system: System, deployed: System, images_NSS3: NDArray[np.uint8]
 ) -> Mapping[str, NDArray[np.float32]]:
-    """What the chain must say: the answers of the system as trained, and between the networks the
-    tensors of its folded form, which may mean something else (see `ckd.export.folds`)."""
+    """The tensors that the chain must compute.
+
+    Answers are those of the system as trained. Tensors between the networks are those of its folded
+    form, which may differ from the trained ones (see `ckd.export.folds`).
+    """
     trained = torch_tensors(system, images_NSS3)
     answers = {name: trained[name] for name in system.outputs.names()}
     return {**torch_tensors(deployed, images_NSS3), **answers}
@@ -74,13 +78,13 @@ def check_parity(
 
     Raises:
         GateFailed: a tensor differs by more than ``tolerance`` standard deviations, or is not
-            finite; nothing may be released.
+            finite.
     """
-    given = [cascade.chain.run_all(image) for image in images_NSS3]
+    runs = [cascade.chain.run_all(image) for image in images_NSS3]
     report = []
     for name in (name for name in cascade.spec.shapes if name != IMAGE):
-        got = np.concatenate([tensors[name] for tensors in given]).astype(np.float32)
-        error = float(np.abs(got - expected[name]).max())
+        values = np.concatenate([tensors[name] for tensors in runs]).astype(np.float32)
+        error = float(np.abs(values - expected[name]).max())
         report.append(TensorParity(name, error, float(expected[name].std())))
         if not report[-1].relative <= tolerance:  # also if either side is not a number
             raise GateFailed(

@@ -1,4 +1,4 @@
-"""Bundles of schema 1 made readable: the same files, described and listed as schema 2 has it."""
+"""Converts bundles of schema 1: the same networks, described and listed as in schema 2."""
 
 import hashlib
 import json
@@ -12,20 +12,20 @@ from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import HASHES, read_hashes, write_hashes
 
-#: What listed the files of a bundle of schema 1.
+#: List of the files of a bundle of schema 1.
 OLD_HASHES: Final = "MANIFEST.json"
 
 
 def upgrade_bundle(source: Path, out: Path) -> None:
-    """Make a bundle of the present schema from one of schema 1; no network is touched.
+    """Make a bundle of the present schema from one of schema 1; the networks stay the same.
 
     Args:
         source: folder or zip file.
         out: bundle folder to create.
 
     Raises:
-        UsageError: ``out`` exists, or ``source`` is of the present schema already.
-        BundleError: ``source`` is no bundle, incomplete, or was changed since it was made.
+        UsageError: ``out`` exists, or ``source`` already is of the present schema.
+        BundleError: ``source`` is no bundle, incomplete, or was changed after it was made.
     """
     check_new(out)
     content = _read(source)
@@ -50,7 +50,7 @@ def upgrade_bundle(source: Path, out: Path) -> None:
 
 
 def _read(source: Path) -> dict[str, bytes]:
-    """Every file that the old list names, checked against it."""
+    """The content of every file that the old list names, checked against its hash."""
     if not source.exists():
         raise BundleError(f"{source}: no such bundle")
     try:
@@ -63,7 +63,7 @@ def _read(source: Path) -> dict[str, bytes]:
         content = {name: (root / name).read_bytes() for name in records}
     except (BundleError, UsageError):
         raise
-    except Exception as error:  # a damaged zip raises whatever its bytes lead to
+    except Exception as error:  # a damaged zip can raise any exception
         raise BundleError(f"{source}: cannot be read ({error})") from error
     for name, record in records.items():
         if hashlib.sha256(content[name]).hexdigest() != record.sha256:

@@ -1,8 +1,9 @@
-"""What all five command lines share: how errors end a command, and what --help looks like."""
+"""What all five command lines share: how a command ends, and what --help looks like."""
 
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from ckd.contract.version import ckd_version
 
 
 def app(help_text: str) -> typer.Typer:
-    """A command line with the habits all of ours share."""
-    made = typer.Typer(
+    """A command line with the options and settings that all of ours share."""
+    command_line = typer.Typer(
         help=help_text,
         no_args_is_help=True,
         add_completion=False,
@@ -25,7 +26,7 @@ def app(help_text: str) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    @made.callback(invoke_without_command=True)
+    @command_line.callback(invoke_without_command=True)
     def common(
         version: bool = typer.Option(False, "--version", help="Print the version and stop."),
     ) -> None:
@@ -33,8 +34,8 @@ def app(help_text: str) -> typer.Typer:
             print(ckd_version())
             raise typer.Exit
 
-    made.info.help = help_text
-    return made
+    command_line.info.help = help_text
+    return command_line
 
 
 def make_folder(folder: Path) -> None:
@@ -48,7 +49,14 @@ def make_folder(folder: Path) -> None:
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command line: what goes wrong becomes one line on stderr and an exit code."""
+    """Run a command line; an error becomes one line on stderr and an exit code.
+
+    Ctrl-C and SIGTERM both raise `KeyboardInterrupt` in the command. If the command does not end
+    by itself then, the exit code is 130.
+    """
+    # Service managers and `timeout` send SIGTERM: recordings are to be finished, and temporary
+    # folders and child processes must not be left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # Pillow's, for one, of a photograph with odd metadata
@@ -65,7 +73,7 @@ def run(command: Callable[[], object]) -> None:
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
         if (error.name or "ckd").startswith("ckd"):
-            raise  # a defect of ours
+            raise  # a module of ours that is missing is a defect
         print(
             f"error: {error.name} is not installed; pip install '.[export]' in ckd's folder",
             file=sys.stderr,
@@ -79,6 +87,6 @@ def run(command: Callable[[], object]) -> None:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except SystemExit as ended:
-        if ended.code == 130:  # the key was caught by the library that reads command lines
+        if ended.code == 130:  # typer has turned the interruption into this exit code
             print("interrupted", file=sys.stderr)
         raise

@@ -5,8 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-#: More than any machine has cores. Engines start as many as they are told to, and hang if told
-#: to start a hundred thousand.
+#: More than any machine has cores. Engines start as many threads as they are told to, and hang
+#: when told to start a hundred thousand.
 MOST_THREADS: Final = 1024
 
 BundlePath = Annotated[

@@ -1,21 +1,21 @@
-"""What long work tells a person meanwhile: bars on a terminal, lines on stderr."""
+"""How long work shows its progress: bars on a terminal, lines on stderr."""
 
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-#: Told how much of a piece of work is done: (done, total).
+#: Called with how much of a piece of work is done: (done, total).
 Progress = Callable[[int, int], None]
 
-#: Begins a piece of work of the name given; what it returns is told how much of it is done.
+#: Called with the name of a piece of work that begins; gives the `Progress` of it.
 Bars = Callable[[str], Progress]
 
-_bars: list[Any] = []  # those shown, to be taken down however the command ends
+_bars: list[Any] = []  # bars on the terminal, which `take_down_bars` removes
 
 
 def progress_bar(unit: str) -> Progress:
-    """A bar on a terminal, nothing elsewhere; the returned function is told (done, total)."""
+    """A bar on a terminal; where stderr is no terminal, nothing is shown."""
     if not sys.stderr.isatty():
         return lambda done, total: None
     from rich.console import Console
@@ -40,17 +40,17 @@ def no_bars(name: str) -> Progress:
 
 
 def take_down_bars() -> None:
-    """Remove every bar that is still shown, so that what is printed next stands alone."""
+    """Remove every bar from the terminal, before something else is printed."""
     while _bars:
         _bars.pop().stop()
 
 
 def is_first_process() -> bool:
-    """False in the processes that Lightning starts beside the one that was called."""
+    """False in the further processes that Lightning starts to train on several devices."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 def say(line: str) -> None:
-    """A line on stderr, from the first process only."""
+    """Print a line on stderr, from the first process only."""
     if is_first_process():
         print(line, file=sys.stderr)

@@ -1,5 +1,6 @@
 """Tables that commands print for people."""
 
+import io
 import sys
 from collections.abc import Collection, Iterable, Sequence
 
@@ -29,8 +30,13 @@ def print_table(
         )
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(file=sys.stdout)
-    if not sys.stdout.isatty():
-        unlimited = console.options.update(max_width=1_000_000)
-        console.width = Measurement.get(console, unlimited, table).maximum
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    text = io.StringIO()
+    console = Console(file=text)
+    unlimited = console.options.update(max_width=1_000_000)
+    console.width = Measurement.get(console, unlimited, table).maximum
     console.print(table)
+    for line in text.getvalue().splitlines():
+        print(line.rstrip())

@@ -1,7 +1,7 @@
-"""A bundle on disk: a folder, or the same tree zipped, whose every byte is accounted for.
+"""A bundle on disk: a folder, or the same tree as a zip file.
 
-`hashes.json` lists size and SHA-256 of every other file. Files are read once, checked, and handed
-on as bytes, so what was checked is what is used.
+`hashes.json` lists size and SHA-256 of every other file. A file is read once, checked, and given as
+bytes, so that exactly the checked bytes are used.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ _SCHEMA_1: Final = "MANIFEST.json"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file known by its SHA-256, and read only if it is needed."""
+    """A file whose SHA-256 is known, and which is read only when it is needed."""
 
     sha256: str
     read: Callable[[], bytes]
 
     @classmethod
     def of(cls, content: bytes) -> "Content":
-        """What is already in memory."""
+        """Content that is in memory already."""
         return cls(hashlib.sha256(content).hexdigest(), lambda: content)
 
 
@@ -42,7 +42,8 @@ class Bundle:
         path: folder or .zip file.
 
     Raises:
-        BundleError: missing, without `hashes.json` or `cascade.json`, altered, or not understood.
+        BundleError: the bundle is missing, altered or not understood, or it lacks `hashes.json` or
+            `cascade.json`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +52,7 @@ class Bundle:
         if path.is_file():
             try:
                 self._zip = zipfile.ZipFile(path)
-            except Exception as error:  # a damaged index raises whatever it leads to
+            except Exception as error:  # a damaged index may raise anything
                 raise BundleError(f"{path}: neither a bundle folder nor a zip file") from error
         elif not path.is_dir():
             raise BundleError(f"{path}: no such bundle; `ckd-export bundle` makes one")
@@ -70,7 +71,7 @@ class Bundle:
         """Content of a file, checked against its record.
 
         Raises:
-            BundleError: not listed, missing, or changed since the bundle was made.
+            BundleError: the file is not listed, missing, or changed since the bundle was made.
         """
         record = self._record(name)
         content = self._raw(name, record.size)
@@ -83,7 +84,7 @@ class Bundle:
         return content
 
     def content(self, name: str) -> Content:
-        """A file to be read later, as `read` does; `BundleError` if it is not listed."""
+        """A file that is read later, by `read`; `BundleError` if it is not listed."""
         return Content(self._record(name).sha256, lambda: self.read(name))
 
     def verify(self) -> None:
@@ -97,11 +98,11 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        """Name and first digits of the digest: which bundle this is, for people."""
+        """Name and first digits of the digest, for people."""
         return f"{self.spec.name}@{self.digest()[:12]}"
 
     def digest(self) -> str:
-        """One SHA-256 that identifies all content."""
+        """SHA-256 of `hashes.json`, which identifies all content."""
         return self._digest
 
     def num_bytes(self) -> int:
@@ -116,11 +117,11 @@ class Bundle:
     def _present(self) -> set[str]:
         if self._zip is not None:
             return {name for name in self._zip.namelist() if not name.endswith("/")}
-        found = (path for path in self.path.rglob("*") if not path.is_dir())
-        return {path.relative_to(self.path).as_posix() for path in found}
+        files = (path for path in self.path.rglob("*") if not path.is_dir())
+        return {path.relative_to(self.path).as_posix() for path in files}
 
     def _raw(self, name: str, limit: int) -> bytes:
-        """At most ``limit`` bytes and one more, which shows that there are too many."""
+        """At most ``limit`` bytes of a file, and one more if the file is longer."""
         try:
             if self._zip is not None:
                 with self._zip.open(name) as packed:
@@ -137,18 +138,18 @@ class Bundle:
                     f"`ckd-export upgrade {self.path} --out NEW` makes one of it that can be read"
                 ) from None
             raise BundleError(f"{self.path}: {name} is missing; the bundle is incomplete") from None
-        except Exception as error:  # a damaged zip raises whatever its bytes lead to
+        except Exception as error:  # a damaged zip may raise anything
             raise BundleError(f"{self.path}: {name} cannot be read ({error})") from error
 
 
 def check_new(out: Path) -> None:
-    """Raise `UsageError` if there is anything where a bundle is to be made."""
+    """Raise `UsageError` if the path of a new bundle is taken."""
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
 
 
 def move_new(folder: Path, out: Path) -> None:
-    """Give a finished folder its name, on the same disk; `UsageError` if another has it by now."""
+    """Rename a finished folder, on the same disk; `UsageError` if the name is taken by now."""
     try:
         folder.rename(out)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`cascade.json`: a cascade's description as text that no stage needs code to read."""
+"""`cascade.json`: the description of a cascade as text."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Any, Final
 from ckd.contract.errors import BundleError
 from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec, Section
 
-#: Raised when a reader of the old number would misread the new content.
+#: Increased when a reader of the old number would misread the new content.
 SCHEMA: Final = 2
-#: Optional sections that this version of `ckd` acts on: none so far.
+#: Names of optional sections that this version of `ckd` understands.
 KNOWN_SECTIONS: Final = frozenset[str]()
 _KEYS: Final = frozenset(
     {
@@ -50,8 +50,9 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
     """Read `cascade.json`.
 
     Raises:
-        BundleError: not JSON, another schema, a part that is missing or not known, wiring that does
-            not fit, or a section that this version does not know and that is not informative.
+        BundleError: the text is not JSON, has another schema, lacks a part, or has a part that is
+            not known; the wiring does not fit; or this version does not know a section that is not
+            informative.
     """
     try:
         tree = json.loads(text)
@@ -95,8 +96,8 @@ def _check_schema(schema: object) -> None:
 
 def _sections(tree: Mapping[str, Any]) -> dict[str, Section]:
     sections = {}
-    for name, given in tree.items():
-        section = Section(dict(given["content"]), given["informative"])
+    for name, fields in tree.items():
+        section = Section(dict(fields["content"]), fields["informative"])
         if not isinstance(section.informative, bool):
             raise TypeError(f"informative is {section.informative!r}, expected true or false")
         if name not in KNOWN_SECTIONS and not section.informative:

@@ -1,7 +1,7 @@
-"""Counts of right and wrong answers to a yes-or-no question, and the rates they give.
+"""Counts of right and wrong answers to a yes-or-no question, and rates computed from them.
 
-By the definitions of the official ISIC scorer (`isic_challenge_scoring`), whose edge rules are
-kept: a ratio with nothing to count is 1, thresholds are strict (``>``). Rates are fractions.
+The definitions are those of the official ISIC scorer (`isic_challenge_scoring`), also in edge
+cases: a ratio whose denominator is 0 is 1, and thresholds are strict (``>``). Rates are fractions.
 
 Suffixes: H rows, W columns, N samples.
 """
@@ -44,17 +44,17 @@ class Confusion:
 
     @property
     def sensitivity(self) -> float:
-        """Share of the positives that was found; 1 when there are none."""
+        """Share of the positives that is predicted positive; 1 when there are none."""
         return _ratio(self.tp, self.tp + self.fn)
 
     @property
     def specificity(self) -> float:
-        """Share of the negatives that was left alone; 1 when there are none."""
+        """Share of the negatives that is predicted negative; 1 when there are none."""
         return _ratio(self.tn, self.tn + self.fp)
 
     @property
     def accuracy(self) -> float:
-        """Share of all that is right."""
+        """Share of all predictions that is right."""
         return _ratio(self.tp + self.tn, self.tp + self.fn + self.tn + self.fp)
 
     @property
@@ -84,7 +84,7 @@ def confusion_from_masks(predicted_HW: Bools, truth_HW: Bools) -> Confusion:
 def confusion_from_scores(scores_N: Reals, positive_N: Bools, threshold: float = 0.5) -> Confusion:
     """Count samples, predicted positive where the score is above ``threshold``.
 
-    Strictly above, as the official scorer; CKDNet's own code has ``>=``.
+    The comparison is strict, as in the official scorer; CKDNet's own code has ``>=``.
     """
     check_scores(scores_N, positive_N)
     return confusion_from_masks(np.asarray(scores_N > threshold), positive_N)
@@ -93,14 +93,14 @@ def confusion_from_scores(scores_N: Reals, positive_N: Bools, threshold: float =
 def threshold_jaccard(jaccard: float, threshold: float = 0.65) -> float:
     """The Jaccard index, or 0 where it is below ``threshold`` (ISIC 2018 Task 1).
 
-    At exactly the threshold the index stands, as in the official scorer and CKDNet's code; Eq. 10
+    An index of exactly the threshold is kept, as in the official scorer and CKDNet's code; Eq. 10
     of the CKDNet paper would give 0.
     """
     return jaccard if jaccard >= threshold else 0.0
 
 
 def check_scores(scores_N: Reals, positive_N: Bools) -> None:
-    """Refuse what is not one floating-point score and one truth a sample."""
+    """Raise `InputError` unless there is one floating-point score and one truth per sample."""
     require(
         scores_N.ndim == 1 and scores_N.size > 0 and scores_N.shape == positive_N.shape,
         f"scores: expected one a sample, got {scores_N.shape} for {positive_N.shape} samples",

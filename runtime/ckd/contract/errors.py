@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree; an application that embeds `ckd` catches `CkdError`.
+"""All errors of `ckd`, as one tree; an application that embeds `ckd` catches `CkdError`.
 
     CkdError
     ├── UsageError            a command or call that cannot be carried out as written
@@ -10,21 +10,21 @@
     ├── SourceUnavailable     a camera, stream or video that cannot be opened or has gone
     └── Interrupted           long work that was stopped and can be taken up again
 
-Libraries raise, only the command lines print. Each class carries the exit code its command ends
-with, so the table in the documentation and the code cannot disagree.
+Libraries raise these errors, and only the command lines print them. Each class has the exit code
+with which a command ends.
 """
 
 from typing import ClassVar
 
 
 class CkdError(Exception):
-    """Base of everything `ckd` raises on purpose; the message is fit to be shown to a user."""
+    """Base of everything that `ckd` raises on purpose; its message can be shown to a user."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(CkdError):
-    """The request itself is wrong: an unknown name, flags that contradict each other."""
+    """The request is wrong: it has an unknown name, or flags that contradict each other."""
 
     exit_code = 2
 
@@ -38,7 +38,7 @@ class EngineError(CkdError):
 
 
 class EnvironmentUnusable(CkdError):
-    """The machine lacks what was asked for; the message says what to install."""
+    """The machine lacks something that is needed; the message says what to install."""
 
     exit_code = 3
 
@@ -62,6 +62,6 @@ class SourceUnavailable(CkdError):
 
 
 class Interrupted(CkdError):
-    """Long work was stopped from outside; what was done is kept, the message says how to go on."""
+    """Long work was stopped from outside; its results are kept, the message says how to go on."""
 
     exit_code = 130

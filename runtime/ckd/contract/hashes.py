@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 HASHES: Final = "hashes.json"
-#: No file of a bundle is larger: ONNX ends at 2 GiB. Nothing beyond is read into memory.
+#: Largest file of a bundle, because ONNX files end at 2 GiB; no more is read into memory.
 MAX_FILE_BYTES: Final = 2 << 30
 MAX_HASHES_BYTES: Final = 1 << 20
 
@@ -26,16 +26,16 @@ def read_hashes(text: bytes) -> dict[str, FileRecord]:
     """The records of all files by name.
 
     Raises:
-        ValueError: it is not JSON of that form, or a name or record is not acceptable.
+        ValueError: the text is not JSON of that form, or a name or record is not acceptable.
     """
     try:
-        return {_checked_name(name): _record(given) for name, given in json.loads(text).items()}
+        return {_checked_name(name): _record(fields) for name, fields in json.loads(text).items()}
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 
 def write_hashes(folder: Path) -> None:
-    """Write `hashes.json` for every other file in a folder: the last step of making a bundle."""
+    """Write `hashes.json` of all other files in a folder, as the last step of making a bundle."""
     records = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

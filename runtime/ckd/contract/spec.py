@@ -1,8 +1,8 @@
 """What a cascade is made of: its networks, how they are wired, and which tensors are outputs.
 
-The runtime knows no node by name. It reads here which file holds a node, which tensors enter and
-leave it, and which tensors are answers. Edges are implied: a tensor runs from the node that lists
-it as an output to every node that lists it as an input.
+No code of the runtime depends on names of nodes. The spec says which file holds a node, which
+tensors enter and leave it, and which tensors are outputs of the cascade. Edges are implied: a
+tensor runs from the node that lists it as an output to every node that lists it as an input.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,20 +13,20 @@ from ckd.contract.errors import BundleError
 from ckd.contract.tensors import DType, TensorSpec
 from ckd.contract.wiring import IMAGE, check_wiring
 
-#: Kinds of files that a network can have. "int8" is for TensorRT: signed, everything else and the
-#: tensors between the networks in half precision. "int8.cpu" is the same for CPU kernels: unsigned,
-#: everything else in float32.
+#: Kinds of files that a network can have. "int8" is for TensorRT: signed, with all other operations
+#: and the tensors between the networks in half precision. "int8.cpu" is for CPU kernels: unsigned,
+#: with all other operations in float32.
 FileKind = Literal["fp32", "fp16", "int8", "int8.cpu"]
-#: No tensor is larger, so that a damaged shape ends in a message rather than in full memory.
+#: Largest tensor that is accepted, so that a damaged shape gives a message and no full memory.
 MAX_TENSOR_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One sub-network: names of what goes in and out, and its file of each kind.
+    """One sub-network: names of its input and output tensors, and its file of each kind.
 
-    Where INT8 costs a network more than it may, its INT8 file is its float one: both have the same
-    inputs and outputs.
+    Where INT8 would cost a network too much accuracy, its INT8 file is its float file: both have
+    the same inputs and outputs.
     """
 
     name: str
@@ -37,7 +37,7 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """Which tensors are answers; None where the system gives no such answer.
+    """Which tensors are outputs of the cascade; None where it has no such output.
 
     Attributes:
         exclusive: an image is of exactly one label (softmax); otherwise each label is a question of
@@ -54,12 +54,12 @@ class OutputSpec:
     class_map: str | None = None
 
     def names(self) -> tuple[str, ...]:
-        """The tensors that are answers."""
+        """The tensors that are outputs."""
         names = (self.class_logits, self.mask_logits, self.coarse_logits, self.class_map)
         return tuple(name for name in names if name is not None)
 
     def renamed(self, new: Callable[[str], str | None]) -> "OutputSpec":
-        """The same answers in other tensors; None for one that there is not."""
+        """The same outputs in other tensors; where ``new`` gives None, the output is dropped."""
 
         def of(name: str | None) -> str | None:
             return None if name is None else new(name)
@@ -78,9 +78,9 @@ class Section:
     """A part of the description that not every bundle has.
 
     Attributes:
-        content: what JSON can hold.
-        informative: a runtime that does not know the section may pass it over, because no answer
-            depends on it; otherwise such a runtime refuses the bundle.
+        content: values that JSON can express.
+        informative: True if no output depends on the section, so that a runtime that does not know
+            it may ignore it; otherwise such a runtime refuses the bundle.
     """
 
     content: Mapping[str, Any]
@@ -89,20 +89,22 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeSpec:
-    """Everything a runtime must know of a cascade; refuses to exist if it does not fit together.
+    """Everything that a runtime must know about a cascade; its parts are checked when it is made.
 
     Attributes:
-        name: of the bundle, such as "ckdnet-mobile".
-        system: such as "ckdnet".
+        name: name of the bundle, such as "ckdnet-mobile".
+        system: name of the system, such as "ckdnet".
         labels: class names in the order of the class logits.
-        tasks: labels that count in the headline AUC.
-        shapes: of every tensor, batch axis included.
-        dtypes: of every tensor, for each kind of file of the node that makes it.
-        nodes: in running order.
+        tasks: labels whose AUCs are averaged in the headline figure.
+        shapes: shape of every tensor, batch axis included.
+        dtypes: type of every tensor, for each kind of file of the node that writes it.
+        nodes: the networks in running order.
+        outputs: which tensors are outputs.
         thresholds: probability above which a pixel is lesion ("mask"); by label, the probability
-            at which its sensitivity and specificity were measured, for an application to decide by.
+            at which its sensitivity and specificity were measured, as an application's decision
+            threshold.
         provenance: where the weights come from: data, licence, command, date, versions.
-        sections: by name.
+        sections: optional parts, by name.
     """
 
     name: str
@@ -121,7 +123,7 @@ class CascadeSpec:
         self._check_names()
         self._check_wiring()
         self._check_tensors()
-        self._check_results()
+        self._check_outputs()
         if not 0.0 < self.thresholds.get("mask", 0.5) < 1.0:
             raise _wrong(f"the mask threshold is {self.thresholds['mask']}, not between 0 and 1")
 
@@ -171,7 +173,7 @@ class CascadeSpec:
             if image != TensorSpec(IMAGE, (1, side, side, 3), "uint8"):
                 raise _wrong(f"the image is {image}, expected uint8[1, side, side, 3]")
 
-    def _check_results(self) -> None:
+    def _check_outputs(self) -> None:
         outputs = self.outputs
         for what in ("exclusive", "coarse_align_corners"):
             if not isinstance(getattr(outputs, what), bool):
@@ -195,11 +197,16 @@ class CascadeSpec:
         """Side of the square network input in pixels."""
         return self.shapes[IMAGE][1]
 
+    @property
+    def mask_threshold(self) -> float:
+        """Probability above which a pixel is lesion."""
+        return self.thresholds.get("mask", 0.5)
+
     def node(self, name: str) -> NodeSpec:
         """The node of that name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: no node has this name.
         """
         for node in self.nodes:
             if node.name == name:

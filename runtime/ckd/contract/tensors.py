@@ -1,4 +1,4 @@
-"""What crosses from one sub-network to the next: named tensors of fixed shape and type."""
+"""Tensors between sub-networks: they have a name, a fixed shape and a type."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class TensorSpec:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def check(self, array: NDArray[Any]) -> None:
-        """Raise `EngineError` unless ``array`` is exactly what this tensor holds."""
+        """Raise `EngineError` unless ``array`` has exactly this shape and type."""
         if array.shape != self.shape or array.dtype != self.dtype:
             raise EngineError(
                 f"{self.name}: expected {self.dtype}{list(self.shape)}, "

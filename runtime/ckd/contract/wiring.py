@@ -1,4 +1,4 @@
-"""How networks hang together by named tensors, checked for training and for the device alike.
+"""How networks are connected by named tensors; training and the device use the same check.
 
 A tensor runs from the node that lists it as an output to every node that lists it as an input.
 """
@@ -6,16 +6,16 @@ A tensor runs from the node that lists it as an output to every node that lists 
 from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
-#: The one tensor that comes from outside: uint8 RGB, [1, H, W, 3].
+#: The input of the whole graph: uint8 RGB, [1, H, W, 3].
 IMAGE: Final = "image"
 
 
 class Wired(Protocol):
-    """A node of the graph, with the names of what goes in and out."""
+    """A node of the graph, with the names of its input and output tensors."""
 
     @property
     def name(self) -> str:
-        """Of the node."""
+        """Name of the node."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ class Wired(Protocol):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Tensors it makes."""
+        """Tensors it writes."""
 
 
 def check_wiring(nodes: Iterable[Wired], outputs: Collection[str]) -> set[str]:
@@ -31,11 +31,11 @@ def check_wiring(nodes: Iterable[Wired], outputs: Collection[str]) -> set[str]:
 
     Args:
         nodes: in running order.
-        outputs: tensors that are outputs of the whole.
+        outputs: tensors that are outputs of the whole graph.
 
     Raises:
-        ValueError: two nodes or two tensors have one name, a node reads what no node before it
-            makes, or nothing makes an output.
+        ValueError: two nodes or two tensors have the same name, a node reads a tensor that no node
+            before it writes, or no node writes an output.
     """
     known, names = {IMAGE}, set[str]()
     for node in nodes:

@@ -1,20 +1,40 @@
-"""From the logits of a cascade to what it says of a photograph."""
+"""From the logits of a cascade to masks, probabilities and figures of quality."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.spec import CascadeSpec
+from ckd.contract.spec import OutputSpec
 from ckd.finding.logits import class_probabilities, mask_from_logits
+
+
+class AnswerSource(Protocol):
+    """How to read logits: implemented by a system in training and by `CascadeSpec`."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the class logits."""
+
+    @property
+    def outputs(self) -> OutputSpec:
+        """Which tensors hold the logits."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square network input in pixels."""
+
+    @property
+    def mask_threshold(self) -> float:
+        """Probability above which a pixel is lesion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a system says of an image; None, or nothing, where it gives no such answer."""
+    """What a cascade says of an image; None or empty where it has no such output."""
 
     mask_HW: NDArray[np.bool_] | None
     coarse_mask_HW: NDArray[np.bool_] | None
@@ -23,35 +43,44 @@ class Answers:
 
 
 def answers_from_logits(
-    spec: CascadeSpec, logits: Mapping[str, NDArray[Any]], height: int, width: int
+    source: AnswerSource,
+    logits: Mapping[str, NDArray[Any]],
+    height: int,
+    width: int,
+    *,
+    outputs: OutputSpec | None = None,
 ) -> Answers:
     """Masks in pixels of the photograph, probabilities, and class maps as they are.
 
     Args:
-        spec: names the logits, the labels and the mask threshold.
+        source: names the logits, the labels and the mask threshold.
         logits: by tensor name, batch axis of one included.
-        height: of the photograph.
-        width: of the photograph.
+        height: of the photograph in pixels.
+        width: of the photograph in pixels.
+        outputs: which tensors to take for the outputs, if not ``source.outputs``.
     """
-    outputs, side = spec.outputs, spec.image_size
+    outputs, side = outputs or source.outputs, source.image_size
 
     def mask(name: str | None, aligned_to_px: int | None) -> NDArray[np.bool_] | None:
         if name is None:
             return None
-        logits_hw = np.asarray(logits[name][0, 0], dtype=np.float32)  # OpenCV resizes no float16
-        threshold = spec.thresholds.get("mask", 0.5)
+        logits_hw = np.asarray(logits[name][0, 0], np.float32)  # OpenCV cannot resize float16
         return mask_from_logits(
-            logits_hw, height, width, threshold=threshold, aligned_to_px=aligned_to_px
+            logits_hw,
+            height,
+            width,
+            threshold=source.mask_threshold,
+            aligned_to_px=aligned_to_px,
         )
 
     probabilities: dict[str, float] = {}
     if outputs.class_logits is not None:
         values = class_probabilities(logits[outputs.class_logits][0], outputs.exclusive)
-        probabilities = dict(zip(spec.labels, values.tolist(), strict=True))
+        probabilities = dict(zip(source.labels, values.tolist(), strict=True))
     class_maps: dict[str, NDArray[np.float32]] = {}
     if outputs.class_map is not None:
-        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy to keep
-        class_maps = dict(zip(spec.labels, maps_Khw, strict=True))
+        maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy
+        class_maps = dict(zip(source.labels, maps_Khw, strict=True))
     return Answers(
         mask_HW=mask(outputs.mask_logits, None),
         coarse_mask_HW=mask(outputs.coarse_logits, side if outputs.coarse_align_corners else None),
@@ -61,13 +90,18 @@ def answers_from_logits(
 
 
 def quality_of(answers: Answers, image_size: int) -> dict[str, float]:
-    """What speaks for or against the answers, by name; ``image_size`` is the networks'."""
+    """Figures that say how far to trust the answers, by name; see `Finding.quality`.
+
+    Args:
+        answers: to judge.
+        image_size: side of the network input in pixels.
+    """
     quality: dict[str, float] = {}
     fine, coarse = answers.mask_HW, answers.coarse_mask_HW
     if fine is not None:
         quality["lesion_fraction"] = np.count_nonzero(fine) / fine.size
     if fine is not None and coarse is not None and fine.any():
-        # A coarse grid is enough: this is a figure between 0 and 1, not a measurement.
+        # Pixels on a coarse grid are enough for a rough figure between 0 and 1.
         step = max(1, min(fine.shape) // image_size)
         overlap = confusion_from_masks(fine[::step, ::step], coarse[::step, ::step])
         quality["mask_agreement"] = overlap.jaccard

@@ -1,10 +1,10 @@
 """The picture of what speaks for a label: a class activation map over the photograph.
 
 A class activation map (Zhou et al., CVPR 2016) says exactly what each place adds to a label's logit
-in the classifier's last layer. It does not say what the network saw there: by that layer every
-place has seen most of the photograph, and one place is as large as the map is coarse. It is no
-outline of a lesion or of a structure in it, and a map that looks sensible proves no diagnosis. What
-it is good for is finding answers that rest on a ruler, on hair or on a dark corner.
+in the classifier's last layer. It does not say what the network recognised there: in that layer the
+receptive field of a place covers most of the photograph, and the map is coarse. It does not outline
+a lesion or a structure in it, and a plausible map does not prove a diagnosis. It serves to detect
+answers that depend on a ruler, on hair or on a dark corner.
 
 Suffixes: H rows, W columns of the photograph; h, w of the map; C channels in RGB order.
 """
@@ -20,12 +20,12 @@ from ckd.contract.labels import lesion_name
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import draw_border, draw_lines, shade, text_width, write
 
-#: The log-odds that have the strongest colour, in every picture, so that colours compare between
-#: images and bundles. e^10 is 22 000 to 1: if all places spoke so, nothing else would count.
+#: The log-odds that have the strongest colour. They are the same in every picture, so that colours
+#: can be compared between images and bundles. e^10 are odds of 22 000 to 1.
 FULL_LOG_ODDS: Final = 10.0
-#: The border of the lesion, apart from every colour of the map.
+#: Colour of the lesion's border, which differs from every colour of the map.
 BORDER_RGB: Final = (255, 255, 255)
-_STRONGEST: Final = 0.65  # share of the colour where the map is at its strongest
+_STRONGEST: Final = 0.65  # share of the colour at `FULL_LOG_ODDS`
 _SKIN_GREY: Final = 170
 _TEXT_RGB: Final = (255, 255, 255)
 
@@ -35,21 +35,20 @@ def evidence(
 ) -> NDArray[np.float32]:
     """What each place adds to the log-odds of a label, [h, w].
 
-    Of exclusive labels only the difference counts (softmax): what speaks for all of them alike
-    speaks for none. So it is taken against the mean of the other labels. A label that stands for
-    itself (sigmoid) has its own map.
+    For exclusive labels (softmax) only differences between logits matter, so the mean map of the
+    other labels is subtracted. Otherwise (sigmoid) it is the label's own map.
     """
     own_hw = class_maps[label]
-    others = [map_hw for name, map_hw in class_maps.items() if name != label]
-    if not exclusive or not others:
+    other_maps = [map_hw for name, map_hw in class_maps.items() if name != label]
+    if not exclusive or not other_maps:
         return own_hw
-    return np.asarray(own_hw - np.mean(others, axis=0), np.float32)
+    return np.asarray(own_hw - np.mean(other_maps, axis=0), np.float32)
 
 
 def draw_heat(image_HWC: NDArray[np.uint8], heat_hw: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The photograph in grey with colours where ``heat_hw`` is above 0; from 1 on the strongest.
+    """The photograph in grey, with colours where ``heat_hw`` is above 0, the strongest from 1 on.
 
-    Enlarged linearly, which adds no extremes of its own.
+    The map is enlarged bilinearly, which adds no new extremes.
     """
     size_wh = (image_HWC.shape[1], image_HWC.shape[0])
     heat_HW = cv2.resize(np.clip(heat_hw, 0.0, None), size_wh, interpolation=cv2.INTER_LINEAR)
@@ -61,15 +60,18 @@ def draw_heat(image_HWC: NDArray[np.uint8], heat_hw: NDArray[np.float32]) -> NDA
 
 
 def colour_over_skin(level: float) -> tuple[int, int, int]:
-    """How a level between 0 and 1 looks over skin of middling brightness, for legends."""
+    """Colour of a level between 0 and 1 over skin of medium brightness, for legends."""
     skin_HWC = np.full((1, 1, 3), _SKIN_GREY, np.uint8)
     red, green, blue = draw_heat(skin_HWC, np.array([[level]], np.float32))[0, 0].tolist()
     return red, green, blue
 
 
 def _colours() -> NDArray[np.uint8]:
-    """The colour of each level, [256, 3]: inferno, which grows evenly lighter, so that it can be
-    read by the colour-blind; without its palest end, which skin has too."""
+    """The colour of each level, [256, 3].
+
+    It is the map "inferno", whose brightness grows evenly, so that colour-blind people can read it;
+    its palest end is left out, because skin has such colours.
+    """
     levels_256x1 = np.linspace(0, 235, 256).astype(np.uint8)[:, None]
     return np.asarray(cv2.applyColorMap(levels_256x1, cv2.COLORMAP_INFERNO)[:, 0, ::-1], np.uint8)
 
@@ -77,7 +79,7 @@ def _colours() -> NDArray[np.uint8]:
 def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
     """What speaks for the most probable label, with the lesion's border and a colour bar.
 
-    What speaks against it is left grey. The scale is `FULL_LOG_ODDS` in every picture.
+    Places that speak against it stay grey. The scale ends at `FULL_LOG_ODDS` in every picture.
 
     Raises:
         ValueError: the finding has no class maps.
@@ -90,7 +92,7 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
     if finding.mask_HW is not None:
         draw_border(canvas, finding.mask_HW, BORDER_RGB, max(1, round(1.5 * unit)))
-    if min(canvas.shape[:2]) >= 160:  # no room for words on a thumbnail
+    if min(canvas.shape[:2]) >= 160:  # text does not fit on a thumbnail
         name = lesion_name(label)
         lines = [f"What speaks for {label}, {finding.probabilities[label]:.0%}"]
         lines += [] if name == label else [name]
@@ -100,7 +102,7 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
 
 
 def _draw_scale(canvas_HWC: NDArray[np.uint8], unit: float) -> None:
-    """The colours from none to the strongest, in the bottom left corner on a darkened strip."""
+    """Draw the scale of colours in the bottom left corner on a darkened strip."""
     small, pad, height = 0.8 * unit, round(8 * unit), canvas_HWC.shape[0]
     low, high = "log-odds 0", f"{FULL_LOG_ODDS:.0f} and more"
     bar_px, thick_px = round(90 * unit), round(9 * unit)

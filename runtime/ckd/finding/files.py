@@ -1,4 +1,4 @@
-"""How findings are written down: PNG and JSON, each by one writer.
+"""How findings are written to files: PNG and JSON, each by one writer.
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
@@ -24,32 +24,42 @@ def save_finding(
     stem: str,
     image_HWC: NDArray[np.uint8],
     source: str | None = None,
+    *,
+    overlay_HWC: NDArray[np.uint8] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Write ``<stem>_mask.png`` (0/255), ``<stem>_overlay.png`` and ``<stem>.json``.
 
     With class maps also ``<stem>_explanation.png``, see `draw_explanation`.
 
     Args:
-        finding: what was found in the image.
+        finding: to write.
         folder: created if missing.
         stem: of the file names.
         image_HWC: the RGB image that was analysed.
-        source: where it came from, written into the JSON as "image".
+        source: the image's origin, written into the JSON as "image".
+        overlay_HWC: the overlay, if it is drawn already.
+        about: further facts about the image, written into the JSON.
 
     Returns:
         File names by kind: "mask", "overlay", "json", "explanation".
+
+    Raises:
+        OSError: a file cannot be written.
     """
+    if overlay_HWC is None:
+        overlay_HWC = draw_overlay(image_HWC, finding)
     folder.mkdir(parents=True, exist_ok=True)
     written = {"json": f"{stem}.json", "overlay": f"{stem}_overlay.png"}
-    write_png(folder / written["overlay"], draw_overlay(image_HWC, finding))
+    write_png(folder / written["overlay"], overlay_HWC)
     if finding.mask_HW is not None:
         written["mask"] = f"{stem}_mask.png"
         write_png(folder / written["mask"], finding.mask_HW.astype(np.uint8) * 255)
     if finding.class_maps:
         written["explanation"] = f"{stem}_explanation.png"
         write_png(folder / written["explanation"], draw_explanation(image_HWC, finding))
-    record = ({} if source is None else {"image": source}) | finding.as_dict()
-    write_json(folder / written["json"], record)
+    origin = {} if source is None else {"image": source}
+    write_json(folder / written["json"], {**origin, **(about or {}), **finding.as_dict()})
     return written
 
 

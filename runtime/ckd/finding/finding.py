@@ -13,33 +13,37 @@ from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
 
-#: Every result carries it; it is not a diagnosis.
+#: Stands in every finding that is printed or written.
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
-#: Said where the mask is empty: the classifier answers for any image, also for a blank one.
+#: The warning if the mask is empty. The classifier gives probabilities for any image, even a blank
+#: one.
 NO_LESION = "No lesion was outlined, so the diagnosis means nothing."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What the cascade says of one image. Arrays belong to the finding and stay valid.
+    """What the cascade says of one image. The arrays are the finding's own and stay valid.
 
     Attributes:
-        mask_HW: True on the lesion, in pixels of the image as given; None if the system gives none.
+        mask_HW: True on the lesion, in pixels of the image as given; None if the cascade has no
+            such output.
         coarse_mask_HW: the coarse network's mask, likewise.
-        probabilities: by label; empty if the system classifies nothing. Of exclusive labels they
-            sum to 1, otherwise each stands for itself.
+        probabilities: by label; empty if the cascade does not classify. Those of exclusive labels
+            sum to 1; otherwise each is independent of the others.
         quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
-            of coarse and fine mask (two views of one lesion, so disagreement is a warning; absent
-            where no lesion was outlined), and ``lesion_fraction`` of the image.
+            of coarse and fine mask (two networks outlined the same lesion, so disagreement is a
+            warning; absent if no lesion was outlined), and ``lesion_fraction`` of the image.
         timings_ms: wall time of "preprocess", each node, "postprocess" and "total"; reading a file
             is not included.
         bundle: name and first digits of the digest of the bundle that was used.
-        exclusive: an image is of exactly one label; otherwise it may be of none.
+        backend: name of the backend that ran the networks.
+        precision: the networks computed in it.
+        exclusive: an image has exactly one label; otherwise it may have none.
         class_maps: by label, float32 at the network's resolution: what each place of the squashed
             photograph adds to the label's logit, so that the mean over places is the logit less a
             constant. Empty unless the bundle was exported with explanations; see
-            `ckd.finding.explanation` for what they can and cannot say.
+            `ckd.finding.explanation` for what they can and cannot show.
     """
 
     mask_HW: NDArray[np.bool_] | None
@@ -55,13 +59,17 @@ class Finding:
 
     @property
     def top(self) -> str | None:
-        """The most probable label; None if no label is more probable than not, where all may be."""
+        """The most probable label.
+
+        None if the cascade does not classify, or if labels do not exclude each other and all have
+        a probability of at most 0.5.
+        """
         top = max(self.probabilities, key=self.probabilities.__getitem__, default=None)
         return top if self.exclusive or top is None or self.probabilities[top] > 0.5 else None
 
     @property
     def headline(self) -> str:
-        """``top`` in words; "none of ..." where there is no top, "" where nothing is classified."""
+        """``top`` in words; "none of ..." if it is None, "" if the cascade does not classify."""
         if self.top is not None:
             return lesion_name(self.top)
         return f"none of {', '.join(self.probabilities)}" if self.probabilities else ""
@@ -73,11 +81,11 @@ class Finding:
 
     @property
     def warning(self) -> str | None:
-        """`NO_LESION` where the system looked for a lesion and found none."""
+        """`NO_LESION` if there is a mask and it is empty, otherwise None."""
         return NO_LESION if self.mask_HW is not None and not self.lesion_area_px else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the pixels of masks and maps, ready for JSON."""
+        """All but the pixels of masks and maps, ready for JSON."""
         return {
             "size_hw": None if self.mask_HW is None else list(self.mask_HW.shape),
             "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()},

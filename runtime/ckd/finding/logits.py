@@ -19,17 +19,17 @@ def mask_from_logits(
     """Lesion mask in pixels of the photograph from logits at network size or coarser.
 
     The logits are upsampled bilinearly and then cut at the logit of ``threshold``: the border is
-    smooth at any size, and no sigmoid is needed. (The papers upsample probabilities; the 0.5
-    contour differs by less than a network pixel.)
+    smooth at any size, and no sigmoid is needed. (The papers upsample probabilities instead; the
+    contour at 0.5 differs by less than a network pixel.)
 
     Args:
         logits_hw: at network size, or coarser with ``aligned_to_px``.
-        height: of the photograph.
-        width: of the photograph.
+        height: of the photograph in pixels.
+        width: of the photograph in pixels.
         threshold: probability above which a pixel is lesion.
         aligned_to_px: network size, if the corner samples of coarse logits lie on the corner pixels
             of the network image (align_corners, as in CKDNet's coarse network) rather than at the
-            centres of equal cells. They are then brought to network size that way first.
+            centres of equal cells. The logits are first enlarged to network size in that way.
     """
     return enlarge_logits(logits_hw, height, width, aligned_to_px) > logit(threshold)
 
@@ -37,7 +37,7 @@ def mask_from_logits(
 def enlarge_logits(
     logits_hw: NDArray[np.float32], height: int, width: int, aligned_to_px: int | None = None
 ) -> NDArray[np.float32]:
-    """Logits in pixels of the photograph; arguments as of `mask_from_logits`."""
+    """Logits in pixels of the photograph; the arguments are those of `mask_from_logits`."""
     if aligned_to_px is not None:
         logits_hw = _enlarge_aligned(logits_hw, aligned_to_px)
     enlarged = cv2.resize(logits_hw, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -45,19 +45,19 @@ def enlarge_logits(
 
 
 def logit(probability: float) -> float:
-    """The logit at which a sigmoid gives ``probability``, which lies strictly between 0 and 1."""
+    """The logit whose sigmoid is ``probability``, which is strictly between 0 and 1."""
     return float(np.log(probability / (1.0 - probability)))
 
 
 def softmax(logits_K: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Class probabilities along the last axis, safe for logits of any size."""
+    """Class probabilities along the last axis; large logits do not overflow."""
     wide_K = np.asarray(logits_K, dtype=np.float32)  # differences of float16 logits may overflow
     shifted = np.exp(wide_K - wide_K.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
 def class_probabilities(logits_K: NDArray[np.float32], exclusive: bool) -> NDArray[np.float32]:
-    """Softmax over labels that exclude each other, otherwise a sigmoid of each."""
+    """The softmax if labels exclude each other, otherwise the sigmoid of each logit."""
     if exclusive:
         return softmax(logits_K)
     half_K = np.asarray(logits_K, dtype=np.float32) / 2
@@ -65,7 +65,7 @@ def class_probabilities(logits_K: NDArray[np.float32], exclusive: bool) -> NDArr
 
 
 def _enlarge_aligned(logits_hw: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
-    """Bilinear with corner samples on corner pixels, which OpenCV's resize cannot do."""
+    """Enlarge bilinearly with corner samples on corner pixels, which OpenCV's resize cannot do."""
     rows, columns = logits_hw.shape
     step_y, step_x = (rows - 1) / (side_px - 1), (columns - 1) / (side_px - 1)
     enlarged = cv2.warpAffine(

@@ -1,6 +1,6 @@
-"""The picture a person looks at: the photograph with the lesion's border and the probabilities.
+"""The overlay: the photograph with the lesion's border and the probabilities.
 
-A border rather than a filled mask, so that the lesion itself stays visible.
+A border is drawn and no filled mask, so that the lesion stays visible.
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
@@ -21,9 +21,9 @@ _SHADE = 0.45
 
 
 def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
-    """A copy of the image with the fine border (solid), the coarse one (thin) and the words.
+    """A copy of the image with the fine border (thick), the coarse one (thin) and the text.
 
-    Where there are two, a legend in the bottom left corner tells them apart.
+    If both are drawn, a legend in the bottom left corner names their colours.
     """
     canvas = np.ascontiguousarray(image_HWC).copy()
     unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
@@ -39,7 +39,7 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.u
         f"{label} {probability:4.0%}  {lesion_name(label)}"
         for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
     ]
-    if min(canvas.shape[:2]) >= 160:  # no room for words on a thumbnail
+    if min(canvas.shape[:2]) >= 160:  # text does not fit on a thumbnail
         draw_lines(canvas, lines, unit)
         if fine is not None and coarse is not None and coarse.any():
             _draw_legend(canvas, {"fine outline": FINE_RGB, "coarse outline": COARSE_RGB}, unit)
@@ -60,12 +60,12 @@ def draw_border(
 
 
 def draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> None:
-    """Text in the top left corner on a darkened strip, the first line larger."""
+    """Write lines in the top left corner on a darkened strip, the first in bold, in place."""
     if not lines:
         return
     pad, step = round(8 * unit), round(20 * unit)
-    first, *others = (text_width(line, unit) for line in lines)
-    width = max(round(1.06 * first), *others, 0)  # bold letters are that much wider
+    first_px, *widths_px = (text_width(line, unit) for line in lines)
+    width = max(round(1.06 * first_px), *widths_px, 0)  # bold letters are that much wider
     shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
     for row, line in enumerate(lines):
         y = pad + round(step * (row + 0.7))
@@ -75,7 +75,7 @@ def draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> 
 def _draw_legend(
     canvas_HWC: NDArray[np.uint8], colours: Mapping[str, tuple[int, int, int]], unit: float
 ) -> None:
-    """Each name in its own colour, side by side in the bottom left corner, on a darkened strip."""
+    """Write names in their colours, side by side in the bottom left corner, on a darkened strip."""
     small, pad, height = 0.8 * unit, round(8 * unit), canvas_HWC.shape[0]
     widths = [text_width(name, small) for name in colours]
     top = height - round(20 * unit)
@@ -87,12 +87,12 @@ def _draw_legend(
 
 
 def text_width(text: str, unit: float) -> int:
-    """In pixels, as `write` writes it."""
+    """Width in pixels of a text that `write` writes."""
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
 
 
 def shade(strip_HWC: NDArray[np.uint8]) -> None:
-    """Darken a part of a picture, in place, for words to stand out."""
+    """Darken a part of a picture, in place, as a background for text."""
     strip_HWC[:] = (strip_HWC * _SHADE).astype(np.uint8)
 
 
@@ -105,6 +105,6 @@ def write(
     unit: float,
     weight: float,
 ) -> None:
-    """Write a line of text onto a picture, in place, from (x, y) at its base."""
+    """Write a line of text onto a picture, in place; (x, y) is the left end of its baseline."""
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(weight * unit))
     cv2.putText(canvas_HWC, text, (x, y), font, 0.45 * unit, colour, thickness, cv2.LINE_AA)

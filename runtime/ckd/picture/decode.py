@@ -1,4 +1,4 @@
-"""A photograph as the rest of `ckd` takes it: decoded, upright, of a size that can be analysed.
+"""Decoding photographs, and checking that they can be analysed.
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
@@ -12,12 +12,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ckd.contract.errors import InputError
 
-#: Above this an image is refused: decoded it would not fit a small device's memory.
+#: Larger images are refused, because decoded they would not fit a small device's memory.
 MAX_PIXELS = 64_000_000
-#: Below this side length there is nothing to analyse.
+#: Images with a shorter side are refused, because they cannot show a lesion.
 MIN_SIDE_PX = 16
 
-#: File name endings that a folder is searched for.
+#: Endings of files in a folder that count as images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -28,7 +28,8 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     high byte.
 
     Raises:
-        InputError: missing, empty, truncated, not an image, too small, or over `MAX_PIXELS`.
+        InputError: the file is missing, empty, truncated or not an image, or the image is smaller
+            than `MIN_SIDE_PX` or has more than `MAX_PIXELS`.
     """
     try:
         with Image.open(path) as image:
@@ -37,7 +38,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I") or upright.mode == "F":
                 return _rgb_from_deep_grey(np.asarray(upright))
-            if upright.mode == "P":  # Pillow warns of going to RGB in one step if it is transparent
+            if upright.mode == "P":  # Pillow warns about a direct conversion with transparency
                 upright = upright.convert("RGBA")
             return np.asarray(upright.convert("RGB"))
     except FileNotFoundError:
@@ -51,7 +52,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         raise InputError(_too_large(path.name)) from None
     except InputError:
         raise
-    except Exception as error:  # Pillow reports a cut-off or damaged file as almost anything
+    except Exception as error:  # Pillow may raise anything for a damaged file
         raise InputError(f"{path}: damaged or cut off ({error}); copy the file again") from error
 
 

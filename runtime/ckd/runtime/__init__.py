@@ -1,10 +1,12 @@
 """Run a cascade on a device: load a bundle, analyse images, without torch.
 
-from ckd.runtime import Cascade
+For example::
 
-with Cascade.load() as cascade:
-    finding = cascade.predict("photo.jpg")
-    print(finding.top, finding.lesion_area_px)
+    from ckd.runtime import Cascade
+
+    with Cascade.load() as cascade:
+        finding = cascade.predict("photo.jpg")
+        print(finding.top, finding.lesion_area_px)
 """
 
 from ckd.contract.errors import CkdError

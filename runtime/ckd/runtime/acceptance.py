@@ -1,7 +1,7 @@
-"""Golden cases: what a bundle's networks answered when it was made, to be answered again here.
+"""Acceptance cases: images with the outputs that a bundle's networks gave when it was made.
 
-Whatever runs a bundle (another backend, an engine built on this device) must repeat the recorded
-answers within the recorded tolerances before its own answers are worth anything.
+Another backend, or an engine that was built on this device, is accepted only if it repeats the
+recorded outputs within the recorded tolerances.
 
 Suffixes: N cases, K labels, S network side in pixels.
 """
@@ -24,36 +24,41 @@ from ckd.finding.answers import answers_from_logits
 from ckd.runtime.chain import Chain
 
 CASES: Final = "acceptance/cases.npz"
-#: INT8 is another network: what it answers is compared with what it answered when it was made. How
-#: far that lies from float32 is measured on real images, see `ckd.calibration`.
+#: An INT8 network is compared with the outputs that it gave when it was made. How far these differ
+#: from those in float32 is measured on real images, see `ckd.calibration`.
 CASES_INT8: Final = "acceptance/cases.int8.npz"
 TOLERANCES: Final = "acceptance/tolerances.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an answer may lie from the recorded one.
+    """How far outputs may differ from the recorded ones.
 
     Attributes:
-        mask_jaccard: of the masks at network size, at least.
-        probability: absolute difference of any class, at most.
-        class_map: difference at any place, in standard deviations of what was recorded, at most.
+        mask_jaccard: smallest Jaccard index of the two masks at network size.
+        probability: largest absolute difference of any class.
+        class_map: largest difference at any place, in standard deviations of the recorded map.
     """
 
     mask_jaccard: float
     probability: float
-    class_map: float = 1.5  # bundles written before there were maps do not say
+    class_map: float = 1.5  # bundles older than class maps have no such figure
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one golden case came out; None where the system gives no such answer.
+    """The outcome of one case; None where the cascade has no such output.
 
     Attributes:
-        tensor_errors: of each answer, the largest difference in standard deviations of what was
-            recorded.
-        decision_flips: labels that are on the other side of their threshold, and, where labels
-            exclude each other, one more if another label has the largest probability.
+        case: index of the case.
+        mask_jaccard: of the mask and the recorded one, at network size.
+        coarse_jaccard: likewise, of the coarse mask.
+        probability_error: largest absolute difference of any class.
+        passed: True if all differences are within the tolerance.
+        tensor_errors: of each output, the largest difference in standard deviations of the
+            recorded tensor.
+        decision_flips: number of labels that are on the other side of their threshold, and, if
+            labels exclude each other, one more if another label has the largest probability.
     """
 
     case: int
@@ -69,26 +74,26 @@ class CaseResult:
         return asdict(self)
 
 
-def pack_cases(images_NSS3: NDArray[np.uint8], answers: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """The content of `CASES`: images at network size and every result tensor, in float16."""
+def pack_cases(images_NSS3: NDArray[np.uint8], outputs: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The content of `CASES`: images at network size, and all outputs in float16."""
     packed = io.BytesIO()
-    half = {name: values.astype(np.float16) for name, values in answers.items()}
+    half = {name: values.astype(np.float16) for name, values in outputs.items()}
     np.savez_compressed(packed, images=images_NSS3, **half)  # type: ignore[arg-type]
     return packed.getvalue()
 
 
 def golden_images(bundle: Bundle) -> NDArray[np.uint8]:
-    """Images of the golden cases, [N, S, S, 3] uint8 RGB.
+    """Images of the cases, [N, S, S, 3] uint8 RGB.
 
     Raises:
-        BundleError: they cannot be read, or do not fit the cascade.
+        BundleError: the cases cannot be read, or do not fit the cascade.
     """
     images_NSS3, _ = _read_cases(bundle, CASES, ())
     return images_NSS3
 
 
 def run_acceptance(chain: Chain, bundle: Bundle) -> list[CaseResult]:
-    """Run every golden case of a bundle through loaded networks.
+    """Run every case of a bundle through loaded networks.
 
     Raises:
         BundleError: the bundle has no readable cases, or none for the chain's precision.
@@ -115,13 +120,13 @@ def run_acceptance(chain: Chain, bundle: Bundle) -> list[CaseResult]:
 
 
 def _read_cases(
-    bundle: Bundle, name: str, results: Collection[str]
+    bundle: Bundle, name: str, outputs: Collection[str]
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
-    """Golden images and recorded answers, at least one, of the shapes that the spec says."""
+    """Images and recorded outputs, at least one, of the shapes that the spec says."""
     packed = bundle.read(name)
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            tensors = {tensor: np.asarray(archive[tensor]) for tensor in results}
+            tensors = {tensor: np.asarray(archive[tensor]) for tensor in outputs}
             tensors[IMAGE] = np.asarray(archive["images"])
         count = len(tensors[IMAGE])
         if count == 0:
@@ -132,7 +137,7 @@ def _read_cases(
                 raise ValueError(
                     f"{tensor}: {values.dtype}{list(values.shape)}, expected {list(expected)}"
                 )
-    except Exception as error:  # NumPy's reader raises whatever the bytes lead to
+    except Exception as error:  # NumPy may raise anything for a damaged file
         raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
     return tensors.pop(IMAGE), tensors
 
@@ -140,19 +145,19 @@ def _read_cases(
 def _compare(
     index: int,
     chain: Chain,
-    given: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, NDArray[Any]],
     recorded: Mapping[str, NDArray[Any]],
     tolerance: Tolerance,
 ) -> CaseResult:
     spec, side = chain.spec, chain.spec.image_size
-    here = answers_from_logits(spec, given, side, side)
-    there = answers_from_logits(spec, {k: v[None] for k, v in recorded.items()}, side, side)
-    fine = _overlap(here.mask_HW, there.mask_HW)
-    coarse = _overlap(here.coarse_mask_HW, there.coarse_mask_HW)
-    one_K = np.array([*here.probabilities.values()])
-    other_K = np.array([*there.probabilities.values()])
-    error = float(np.abs(one_K - other_K).max()) if one_K.size else None
-    tensor_errors = {name: tensor_error(given[name][0], recorded[name]) for name in recorded}
+    answers = answers_from_logits(spec, outputs, side, side)
+    expected = answers_from_logits(spec, {k: v[None] for k, v in recorded.items()}, side, side)
+    fine = _overlap(answers.mask_HW, expected.mask_HW)
+    coarse = _overlap(answers.coarse_mask_HW, expected.coarse_mask_HW)
+    answered_K = np.array([*answers.probabilities.values()])
+    expected_K = np.array([*expected.probabilities.values()])
+    error = float(np.abs(answered_K - expected_K).max()) if answered_K.size else None
+    tensor_errors = {name: tensor_error(outputs[name][0], recorded[name]) for name in recorded}
     map_error = tensor_errors.get(spec.outputs.class_map or "", 0.0)
     return CaseResult(
         case=index,
@@ -162,9 +167,9 @@ def _compare(
         passed=all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
         and (error is None or error <= tolerance.probability)
         and map_error <= tolerance.class_map
-        and all(np.isfinite(given[name]).all() for name in recorded),
+        and all(np.isfinite(outputs[name]).all() for name in recorded),
         tensor_errors=tensor_errors,
-        decision_flips=_decision_flips(spec, one_K, other_K) if one_K.size else 0,
+        decision_flips=_decision_flips(spec, answered_K, expected_K) if answered_K.size else 0,
     )
 
 
@@ -174,16 +179,16 @@ def _overlap(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> 
     return confusion_from_masks(one, other).jaccard
 
 
-def tensor_error(given: NDArray[Any], recorded: NDArray[Any]) -> float:
-    """The largest difference, in standard deviations of what was recorded."""
+def tensor_error(tensor: NDArray[Any], recorded: NDArray[Any]) -> float:
+    """The largest difference of two tensors, in standard deviations of the recorded one."""
     expected = recorded.astype(np.float32)
-    largest = np.abs(given.astype(np.float32) - expected).max()
+    largest = np.abs(tensor.astype(np.float32) - expected).max()
     return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))
 
 
-def _decision_flips(spec: CascadeSpec, one_K: NDArray[Any], other_K: NDArray[Any]) -> int:
+def _decision_flips(spec: CascadeSpec, answered_K: NDArray[Any], expected_K: NDArray[Any]) -> int:
     cuts_K = np.array([spec.thresholds.get(label, 0.5) for label in spec.labels])
-    flips = int(np.count_nonzero((one_K >= cuts_K) != (other_K >= cuts_K)))
+    flips = int(np.count_nonzero((answered_K >= cuts_K) != (expected_K >= cuts_K)))
     if not spec.outputs.exclusive:
         return flips
-    return flips + int(one_K.argmax() != other_K.argmax())
+    return flips + int(answered_K.argmax() != expected_K.argmax())

@@ -1,21 +1,104 @@
-"""The folder in which `ckd` keeps what it found out about, or built for, this machine."""
+"""The cache folder, and records in it of what was measured or built on this machine.
 
+A record has a value, and a key with all facts that the value depends on; the digest of the key is
+the name of the file. So a record that was made under other facts is never read by mistake, and
+processes that write at the same time overwrite each other's records only of the same key.
+"""
+
+import hashlib
+import json
+import logging
 import os
 import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ckd.contract.errors import EnvironmentUnusable
 
-#: How the names of files begin that are being written.
+#: How the names of files begin while they are being written.
 WRITING: Final = ".writing-"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One file of a `Store`."""
+
+    path: Path
+    key: Mapping[str, Any]
+    value: Any
+
+
+class Store:
+    """A folder of records, each a JSON file with a key, a value, and the SHA-256 of both.
+
+    A folder that cannot be written to is no error: its records are only never kept.
+
+    Args:
+        folder: created when the first record is written.
+        suffix: ending of the file names; stores with different endings can share a folder.
+        limit: number of records that are kept; older ones are removed when one is written.
+    """
+
+    def __init__(self, folder: Path, suffix: str = ".json", limit: int | None = None) -> None:
+        self.folder, self.suffix, self.limit = folder, suffix, limit
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """The file of a key, whether it exists or not."""
+        return self.folder / f"{_digest(dict(key))[:32]}{self.suffix}"
+
+    def read(self, key: Mapping[str, Any]) -> Any | None:
+        """The value of a key; None if there is no record of it, or a damaged one."""
+        record = self.record(self.path(key))
+        return None if record is None or record.key != _plain(key) else record.value
+
+    def write(self, key: Mapping[str, Any], value: Any) -> None:
+        """Keep the value of a key; both hold only what JSON can express."""
+        path = self.path(key)
+        content = {"key": dict(key), "value": value, "sha256": _digest([dict(key), value])}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(path, json.dumps(content, indent=1).encode())
+            self._make_room(path)
+        except OSError as error:  # a full or read-only disk
+            _log.info("%s cannot be kept: %s", path, error)
+
+    def record(self, path: Path) -> Record | None:
+        """The record in a file; None if it is missing, damaged, or something else."""
+        try:
+            content = json.loads(path.read_text())
+            key, value = content["key"], content["value"]
+            if not isinstance(key, dict) or content["sha256"] != _digest([key, value]):
+                return None
+            return Record(path, key, value)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return None
+
+    def paths(self) -> Iterator[Path]:
+        """The files of all records, damaged ones among them."""
+        return self.folder.glob(f"*{self.suffix}")
+
+    def records(self) -> Iterator[Record]:
+        """All records that can be read."""
+        records = map(self.record, self.paths())
+        return (record for record in records if record is not None)
+
+    def _make_room(self, newest: Path) -> None:
+        if self.limit is None:
+            return
+        older = [(path.stat().st_mtime, path) for path in self.paths() if path != newest]
+        for _, path in sorted(older, reverse=True)[max(self.limit - 1, 0) :]:
+            path.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:
-    """``CKD_CACHE``, or ``ckd`` in the user's cache.
+    """``CKD_CACHE``, or ``ckd`` in the user's cache folder.
 
     Raises:
-        EnvironmentUnusable: nobody knows where the user's is.
+        EnvironmentUnusable: the user has no home folder, and no variable names a cache.
     """
     if chosen := os.environ.get("CKD_CACHE"):
         return Path(chosen)
@@ -23,7 +106,7 @@ def cache_folder() -> Path:
         return Path(base) / "ckd"
     try:
         return Path.home() / ".cache" / "ckd"
-    except RuntimeError as error:  # in a container started with the number of a user it has not
+    except RuntimeError as error:  # in a container started with a user number it does not know
         raise EnvironmentUnusable(
             "this user has no home folder, in which to keep what was found out or built for this "
             "machine; set CKD_CACHE to a folder, or HOME"
@@ -31,10 +114,10 @@ def cache_folder() -> Path:
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that whoever reads it finds all of the old or all of the new.
+    """Write a file so that a reader gets either all of the old content or all of the new.
 
     Raises:
-        OSError: it cannot be written; what was there still is.
+        OSError: the file cannot be written; the old content stays.
     """
     # Not by `tempfile`, whose files only their owner may read: a cache may be shared.
     written = path.with_name(f"{WRITING}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
@@ -42,7 +125,18 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         with written.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # a loss of power leaves no hole under a finished name
+            os.fsync(file.fileno())  # after a loss of power the finished name holds all bytes
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
+
+
+def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
+    """As a key comes back from JSON, where tuples are lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(key)))
+    return plain
+
+
+def _digest(content: Any) -> str:
+    """SHA-256, in which the order of a mapping's names does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

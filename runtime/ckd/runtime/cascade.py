@@ -32,13 +32,18 @@ _log = logging.getLogger(__name__)
 
 
 class Cascade(Closing):
-    """A bundle's networks, loaded and joined, and what they say of photographs.
+    """A bundle's networks, loaded and connected, which give findings of photographs.
 
-    One cascade serves one thread at a time; make one per thread. Use `Cascade.load`; the
-    constructor is for tests and for backends of one's own.
+    A cascade may be used by one thread at a time; make one for each thread. Users call
+    `Cascade.load`; the constructor is for tests and for other backends.
+
+    Args:
+        bundle: whose networks are loaded.
+        backend: that runs them.
+        precision: that they compute in.
 
     Attributes:
-        chain: the networks, for those who want more than findings.
+        chain: the networks, for code that needs their tensors.
         bundle_id: name and first digits of the digest of the bundle.
     """
 
@@ -48,17 +53,17 @@ class Cascade(Closing):
 
     @property
     def spec(self) -> CascadeSpec:
-        """What `cascade.json` of the bundle says."""
+        """The description of the cascade, from the bundle's `cascade.json`."""
         return self.chain.spec
 
     @property
     def backend(self) -> Backend:
-        """What the networks run on."""
+        """The backend that runs the networks."""
         return self.chain.backend
 
     @property
     def precision(self) -> str:
-        """What the networks compute in."""
+        """The precision that the networks compute in."""
         return self.chain.precision
 
     @classmethod
@@ -74,22 +79,23 @@ class Cascade(Closing):
 
         Args:
             bundle: folder or zip file.
-            backend: a backend's name; "auto" takes the fastest here, see `ckd.runtime.choice`.
-            device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where TensorRT and a
-                device are there, and the CPU if they cannot run this bundle in this precision.
-            precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, "int8-bf16" what
-                INT8 leaves in float (both OpenVINO).
-            num_threads: CPU threads; all available cores by default.
+            backend: a backend's name; "auto" takes the fastest on this machine, see
+                `ckd.runtime.choice`.
+            device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU if TensorRT and a GPU are
+                present, and the CPU if they cannot run this bundle in this precision.
+            precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, and "int8-bf16"
+                runs in bfloat16 what INT8 leaves in float (both with OpenVINO).
+            num_threads: CPU threads; by default one for each available core.
 
         Engines that were built on this machine first repeat the bundle's acceptance cases, see
         `ckd.runtime.certificate`.
 
         Raises:
             BundleError: the bundle is incomplete, altered or not understood.
-            EnvironmentUnusable: no backend is installed, or no GPU answers.
+            EnvironmentUnusable: no backend is installed, or there is no usable GPU.
             EngineError: a network cannot be loaded.
-            GateFailed: engines built here answer otherwise than recorded.
-            UsageError: an unknown name, or a precision that the bundle lacks.
+            GateFailed: engines that were built on this machine failed the acceptance cases.
+            UsageError: a name is unknown, or the bundle lacks the precision.
         """
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
@@ -116,13 +122,13 @@ class Cascade(Closing):
             except (EngineError, EnvironmentUnusable, UsageError) as error:
                 if device != "auto":
                     raise
-                # That it failed is news; that a GPU is not for this, or has no bf16, is none.
+                # A failure is a warning; a GPU that is not meant for this, or lacks bf16, is none.
                 level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
                 _log.log(level, "%s; taking the CPU", error)
         return load(fastest_backend(opened.digest(), chosen, num_threads, measure_ms), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
-        """Run on a grey image, so that the first real one does not pay for lazy initialisation."""
+        """Run on a grey image, so that lazy initialisation does not slow the first real one."""
         side = self.spec.image_size
         grey = np.full((side, side, 3), 128, np.uint8)
         for _ in range(runs):
@@ -133,8 +139,8 @@ class Cascade(Closing):
 
         Args:
             image: uint8 RGB [H, W, 3] (OpenCV gives BGR: reverse the last axis), or a file; with a
-                GPU also an array that lies there, see `run_device`, of which only the logits come
-                to the host.
+                GPU also an array in its memory, see `run_device`, of which only the logits are
+                copied to the host.
 
         Raises:
             InputError: the file or array is not an image that can be analysed.
@@ -151,10 +157,16 @@ class Cascade(Closing):
         return self._finding(logits, image_HWC.shape[:2], watch)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
-        """Analyse images one by one as they come; nothing runs until the result is iterated.
+        """The findings of images, in order; each image is taken when the iterator is advanced.
 
         On a GPU frames overlap: the next image is taken and prepared before a finding is given.
-        That is for files; with a camera `predict` gives each finding a frame earlier.
+        This suits files; for a camera `predict` is better, which gives each finding a frame
+        earlier. Whatever ``images`` or an engine raises comes after the findings of the images
+        before, except what is no `Exception`, such as `KeyboardInterrupt`.
+
+        Raises:
+            InputError: an image cannot be analysed.
+            EngineError: an engine failed.
         """
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner):
@@ -162,21 +174,21 @@ class Cascade(Closing):
         return map(self.predict, images)
 
     def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
-        """The logits of an image that is on the GPU already, left there: nothing crosses the bus.
+        """The logits of an image in the GPU's memory, where they stay too.
 
         Args:
             image: an array of PyCUDA, CuPy, Numba or torch (anything with DLPack or
-                ``__cuda_array_interface__``), uint8 RGB [H, W, 3] without gaps. If it has not the
-                networks' size it is resized on the GPU, which needs NVRTC.
+                ``__cuda_array_interface__``), uint8 RGB [H, W, 3], contiguous. An image of another
+                size than the networks' is resized on the GPU, which needs NVRTC.
 
         Returns:
-            By tensor name (see ``spec.outputs``); each can be taken by those libraries the same
-            way. It is the cascade's own memory: the next run overwrites it, `close` releases it.
-            Work that reads it in a stream of its own must be over before that.
+            Buffers by tensor name (see ``spec.outputs``), which those libraries can read in the
+            same way. They are the cascade's own memory: the next run overwrites them, and `close`
+            releases them. Work that reads them in another stream must have ended before that.
 
         Raises:
-            InputError: it is no such array, or is on another device.
-            EnvironmentUnusable: it has to be resized, and there is no NVRTC.
+            InputError: the image is no such array, or is on another device.
+            EnvironmentUnusable: the image has to be resized, and NVRTC is not installed.
             EngineError: an engine failed.
             UsageError: this cascade runs on the CPU.
         """
@@ -202,7 +214,7 @@ class Cascade(Closing):
     def _overlapped(
         self, runner: DeviceRunner, images: Iterable[NDArray[np.uint8]]
     ) -> Iterator[Finding]:
-        under_way: deque[tuple[tuple[int, int], Stopwatch]] = deque()
+        under_way: deque[tuple[tuple[int, int], Stopwatch]] = deque()  # size, time
 
         def prepared() -> Iterator[NDArray[np.uint8]]:
             for image in images:
@@ -215,7 +227,7 @@ class Cascade(Closing):
 
         for logits in runner.stream(prepared()):
             size_hw, watch = under_way.popleft()
-            watch.lap("networks")  # and what was done for the next image meanwhile
+            watch.lap("networks")  # includes preparing the next image
             yield self._finding(logits, size_hw, watch)
 
     def _finding(self, logits: Outputs, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
@@ -243,5 +255,5 @@ def _opened(image: object) -> NDArray[np.uint8]:
 
 
 def embedded_bundle() -> Path:
-    """Folder of the bundle that comes with `ckd`."""
+    """Folder of the bundle that is installed with `ckd`."""
     return Path(str(resources.files("ckd.runtime") / "bundles" / "ckdnet-mobile"))

@@ -1,20 +1,17 @@
-"""The birth certificate of engines that were built on this machine.
+"""The certificate of engines that were built on this machine.
 
-What a builder makes of a network is different on every GPU, and sometimes wrong. Before a cascade
-is handed out, its very engines repeat the bundle's acceptance cases; what came out is written
-beside the engines in the cache. It holds until any of these engines, the GPU, the driver or
-TensorRT is another; without one the cases are run. A cascade that failed them is refused, and stays
-refused until its engines are built anew: what passes at the second try is not to be trusted.
+An engine builder gives another engine on every GPU, and sometimes a wrong one. Before a cascade is
+given to a user, its engines repeat the bundle's acceptance cases, and the outcome is kept as a
+certificate beside the engines in the cache. It is valid for exactly these engines, this GPU, driver
+and TensorRT; without a valid one the cases are run. A cascade that failed is refused, also at the
+next start, until its engines are built again: an engine that passes only at the second try cannot
+be trusted.
 """
 
-import hashlib
-import json
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.bundle import Bundle
@@ -22,33 +19,34 @@ from ckd.contract.errors import GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import CaseResult, golden_images, run_acceptance, tensor_error
 from ckd.runtime.backends.selection import installed, open_backend
-from ckd.runtime.cache import replace_file
+from ckd.runtime.cache import Record, Store
 from ckd.runtime.chain import Chain
 from ckd.runtime.engine import BuiltEngine, EngineBuilder
 from ckd.runtime.engine_cache import EngineCache
 
 SUFFIX: Final = ".certificate.json"
 
-_log = logging.getLogger(__name__)
+#: The fields of a certificate that are its key in the store; the others are the value.
+_KEY: Final = ("bundle", "bundle_sha256", "precision", "machine", "engines")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What was proved, of what, where.
+    """How the engines of a cascade did in the acceptance cases of their bundle.
 
     Attributes:
         bundle: name and start of the digest.
         bundle_sha256: digest.
-        precision: computed in.
-        machine: GPU, driver, TensorRT, as the backend tells them.
+        precision: the engines compute in it.
+        machine: GPU, driver and TensorRT, as the backend names them.
         engines: SHA-256 of the engine of every network.
         num_cases: acceptance cases that were run.
-        num_failed: that did not come out as recorded.
-        tensor_errors: of each answer, the largest difference from what was recorded in standard
-            deviations of it; None where an answer was no number.
-        edge_errors: likewise of every tensor between the networks, from what ONNX Runtime makes of
-            the float32 files on the CPU; empty where that is not installed. They tell where a
-            difference began, and decide nothing.
+        num_failed: cases whose outputs differ too much from the recorded ones.
+        tensor_errors: of each output, the largest difference from the recorded tensor, in standard
+            deviations of that; None where an output was not finite.
+        edge_errors: likewise of every tensor between the networks, compared with what ONNX Runtime
+            computes from the float32 files on the CPU; empty where that is not installed. They
+            show where a difference began, and do not count for `passed`.
         mask_jaccard: smallest of all masks, at network size; None where there is no mask.
         mask_dice: likewise.
         probability_shift: largest of any class; None where there is no diagnosis.
@@ -75,7 +73,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether every case came out as recorded."""
+        """True if there were cases and none failed."""
         return self.num_cases > 0 and self.num_failed == 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,48 +82,52 @@ class Certificate:
 
 
 def certify(chain: Chain, bundle: Bundle) -> Certificate | None:
-    """The certificate of a chain's engines: the one that there is, or a new one.
+    """The certificate of a chain's engines, made now if the cache has none.
 
-    None for backends that build no engines here.
+    None for backends that build no engines on this machine.
 
     Raises:
-        GateFailed: a case did not come out as recorded.
+        GateFailed: an acceptance case failed.
         BundleError: the bundle has no readable cases.
     """
     backend = chain.backend
     if not isinstance(backend, EngineBuilder):
         return None
-    path, expected = _identity(chain, bundle, backend)
-    found = _read(path)
-    if found is None or _facts(found) != expected:
+    key = _key(chain, bundle, backend)
+    certificate = _read(key)
+    if certificate is None:
         cases, edges = run_acceptance(chain, bundle), _edge_errors(chain, bundle)
-        found = _certificate(chain, expected, cases, edges)
-        _write(path, found)
-    if not found.passed:
-        raise GateFailed(_refusal(chain, bundle, found))
-    return found
+        certificate = _certificate(chain, key, cases, edges)
+        _write(certificate)
+    if not certificate.passed:
+        raise GateFailed(_refusal(chain, bundle, certificate))
+    return certificate
 
 
 def certificates(bundle: Bundle) -> list[Certificate]:
-    """All that were made of a bundle on this machine, the newest first."""
-    found = map(_read, EngineCache().folder.glob(f"*{SUFFIX}"))
-    ours = [one for one in found if one is not None and one.bundle_sha256 == bundle.digest()]
+    """All certificates of a bundle on this machine, the newest first."""
+    known = map(_parsed, _store().records())
+    ours = [one for one in known if one is not None and one.bundle_sha256 == bundle.digest()]
     return sorted(ours, key=lambda one: one.made, reverse=True)
 
 
 def prune_certificates() -> None:
-    """Remove those of engines that are no longer in the cache."""
-    cache = EngineCache()
-    kept = {entry.sha256 for entry in cache.entries()}
-    for path in cache.folder.glob(f"*{SUFFIX}"):
-        found = _read(path)
-        if found is None or not kept.issuperset(found.engines.values()):
+    """Remove the certificates of engines that are no longer in the cache."""
+    kept, store = {entry.sha256 for entry in EngineCache().entries()}, _store()
+    for path in store.paths():
+        record = store.record(path)
+        certificate = None if record is None else _parsed(record)
+        if certificate is None or not kept.issuperset(certificate.engines.values()):
             path.unlink(missing_ok=True)
 
 
-def _identity(chain: Chain, bundle: Bundle, backend: EngineBuilder) -> tuple[Path, dict[str, Any]]:
-    """Where the certificate lies, and what it must be of."""
-    facts = {
+def _store() -> Store:
+    return Store(EngineCache().folder, SUFFIX)
+
+
+def _key(chain: Chain, bundle: Bundle, backend: EngineBuilder) -> dict[str, Any]:
+    """The facts that a certificate is valid for."""
+    return {
         "bundle": bundle.id,
         "bundle_sha256": bundle.digest(),
         "precision": chain.precision,
@@ -136,33 +138,26 @@ def _identity(chain: Chain, bundle: Bundle, backend: EngineBuilder) -> tuple[Pat
             if isinstance(engine, BuiltEngine)
         },
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return EngineCache().folder / f"{digest[:32]}{SUFFIX}", facts
-
-
-def _facts(certificate: Certificate) -> dict[str, Any]:
-    names = ("bundle", "bundle_sha256", "precision", "machine", "engines")
-    return {name: getattr(certificate, name) for name in names}
 
 
 def _edge_errors(chain: Chain, bundle: Bundle) -> dict[str, float | None]:
     """Of every tensor between the networks the largest error over the golden images."""
     if "onnxruntime" not in installed() or "fp32" not in bundle.spec.file_kinds():
         return {}
-    made = {name for node in bundle.spec.nodes for name in node.outputs}
-    edges = sorted(made - {*bundle.spec.outputs.names()})
+    tensors = {name for node in bundle.spec.nodes for name in node.outputs}
+    edges = sorted(tensors - {*bundle.spec.outputs.names()})
     errors: dict[str, list[float | None]] = {name: [] for name in edges}
     with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as exact:
         for image in golden_images(bundle):
-            given, expected = chain.run_all(image), exact.run_all(image)
-            for name, found in errors.items():
-                found.append(_finite(tensor_error(given[name], expected[name])))
-    return {name: _largest(found) for name, found in errors.items()}
+            outputs, expected = chain.run_all(image), exact.run_all(image)
+            for name, of_images in errors.items():
+                of_images.append(_finite(tensor_error(outputs[name], expected[name])))
+    return {name: _largest(of_images) for name, of_images in errors.items()}
 
 
 def _certificate(
     chain: Chain,
-    facts: Mapping[str, Any],
+    key: Mapping[str, Any],
     cases: list[CaseResult],
     edge_errors: Mapping[str, float | None],
 ) -> Certificate:
@@ -170,7 +165,7 @@ def _certificate(
     jaccard = min((overlap for overlap in overlaps if overlap is not None), default=None)
     shifts = [_finite(c.probability_error) for c in cases if c.probability_error is not None]
     return Certificate(
-        **facts,
+        **key,
         num_cases=len(cases),
         num_failed=sum(not case.passed for case in cases),
         tensor_errors={
@@ -188,7 +183,7 @@ def _certificate(
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON knows no other numbers."""
+    """None in place of a number that JSON cannot express."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -197,53 +192,59 @@ def _largest(values: list[float | None]) -> float | None:
     return max(known) if len(known) == len(values) and known else None
 
 
-def _read(path: Path) -> Certificate | None:
-    """None if there is none, or it is damaged: then the cases are run again."""
+def _write(certificate: Certificate) -> None:
+    content = certificate.as_dict()
+    key = {name: content.pop(name) for name in _KEY}
+    _store().write(key, content)
+
+
+def _read(key: Mapping[str, Any]) -> Certificate | None:
+    store = _store()
+    record = store.record(store.path(key))
+    return None if record is None or record.key != key else _parsed(record)
+
+
+def _parsed(record: Record) -> Certificate | None:
+    """None if a record is not of this version of the software, or its parts contradict."""
     try:
-        tree = json.loads(path.read_text())
-        passed = tree.pop("passed")
-        found = Certificate(**tree)
-        return found if found.passed is passed and _is_sound(found) else None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        fields = {**record.key, **record.value}
+        passed = fields.pop("passed")
+        certificate = Certificate(**fields)
+        return certificate if certificate.passed is passed and _has_types(certificate) else None
+    except (TypeError, AttributeError, KeyError):
         return None
 
 
-def _is_sound(found: Certificate) -> bool:
-    """Whether all is of the type that it should be of: foreign JSON may hold anything."""
-    texts = (found.bundle, found.bundle_sha256, found.precision, found.made, found.ckd)
-    errors = (*found.tensor_errors.values(), *found.edge_errors.values())
-    shares = (found.mask_jaccard, found.mask_dice, found.probability_shift)
-    counts = (found.num_cases, found.num_failed, found.decision_flips)
+def _has_types(certificate: Certificate) -> bool:
+    """True if every field has its type: a record of another version may hold anything."""
+    c = certificate
+    texts = (c.bundle, c.bundle_sha256, c.precision, c.made, c.ckd)
+    errors = (*c.tensor_errors.values(), *c.edge_errors.values())
+    shares = (c.mask_jaccard, c.mask_dice, c.probability_shift)
+    counts = (c.num_cases, c.num_failed, c.decision_flips)
     return (
-        isinstance(found.machine, dict)
-        and all(isinstance(text, str) for text in (*texts, *found.engines.values()))
+        isinstance(c.machine, dict)
+        and all(isinstance(text, str) for text in (*texts, *c.engines.values()))
         and all(value is None or isinstance(value, int | float) for value in (*errors, *shares))
         and all(isinstance(count, int) for count in counts)
     )
 
 
-def _write(path: Path, certificate: Certificate) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(certificate.as_dict(), indent=1).encode())
-    except OSError as error:
-        _log.info("a certificate cannot be kept: %s", error)
-
-
-def _refusal(chain: Chain, bundle: Bundle, found: Certificate) -> str:
+def _refusal(chain: Chain, bundle: Bundle, certificate: Certificate) -> str:
     errors = ", ".join(
         f"{name} {'no numbers' if error is None else f'{error:.2g} standard deviations'}"
-        for name, error in found.tensor_errors.items()
+        for name, error in certificate.tensor_errors.items()
     )
-    missed = [f"largest errors: {errors}"]
-    if found.mask_jaccard is not None:
-        missed.append(f"smallest mask Jaccard {found.mask_jaccard:.3f}")
-    if found.probability_shift is not None:
-        missed.append(f"largest shift of a probability {found.probability_shift:.3f}")
-    if found.decision_flips:
-        missed.append(f"{found.decision_flips} decisions changed")
+    reasons = [f"largest errors: {errors}"]
+    if certificate.mask_jaccard is not None:
+        reasons.append(f"smallest mask Jaccard {certificate.mask_jaccard:.3f}")
+    if certificate.probability_shift is not None:
+        reasons.append(f"largest shift of a probability {certificate.probability_shift:.3f}")
+    if certificate.decision_flips:
+        reasons.append(f"{certificate.decision_flips} decisions changed")
     return (
-        f"{bundle.id} on {chain.backend.name} ({found.precision}): {found.num_failed} of "
-        f"{found.num_cases} acceptance cases failed ({'; '.join(missed)}); its engines are not "
-        "used. `ckd-export engine --prune` and build them anew, take fp32, or `--device cpu`"
+        f"{bundle.id} on {chain.backend.name} ({certificate.precision}): "
+        f"{certificate.num_failed} of {certificate.num_cases} acceptance cases failed "
+        f"({'; '.join(reasons)}); its engines are not used. `ckd-export engine --prune` and build "
+        "them anew, take fp32, or `--device cpu`"
     )

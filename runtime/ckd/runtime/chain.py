@@ -1,6 +1,6 @@
-"""The chain: one engine per node, one buffer per tensor, nothing copied in between.
+"""The chain: one engine for each node and one buffer for each tensor, without copies in between.
 
-Whatever runs networks runs them here: users' cascades, acceptance cases, calibration, benchmarks.
+All code that runs networks uses it: users' cascades, acceptance cases, calibration, benchmarks.
 
 Suffix: S side of the square network input in pixels.
 """
@@ -28,23 +28,24 @@ _log = logging.getLogger(__name__)
 
 
 class Chain(Closing):
-    """Networks that are loaded one by one, and joined by buffers that never move.
+    """Networks that are loaded one by one, and connected by buffers that never move.
 
-    Every tensor of the graph has one buffer, allocated here; its producer writes it and its
-    consumers read it in place. One chain serves one thread at a time.
+    Every tensor of the graph has one buffer; its producer writes it and its consumers read it in
+    place. A chain may be used by one thread at a time.
 
     Args:
         spec: names, order and shapes of the networks.
         backend: makes engines and buffers.
-        precision: to compute in.
+        precision: that the networks compute in.
 
     Attributes:
-        spec: as given.
-        backend: as given.
-        precision: as given.
-        tensors: what each buffer holds, by tensor name.
+        spec: of the constructor.
+        backend: of the constructor.
+        precision: of the constructor.
+        file_kind: kind of the files that are loaded for this precision.
+        tensors: shape and type of each buffer, by tensor name.
         buffers: by tensor name.
-        engines: by node name, those that were loaded so far, in running order.
+        engines: those that are loaded so far, by node name, in running order.
 
     Raises:
         UsageError: the backend does not compute in this precision, or ``spec`` has no files for it.
@@ -74,11 +75,12 @@ class Chain(Closing):
 
     @classmethod
     def of(cls, bundle: Bundle, backend: Backend, precision: str) -> "Chain":
-        """All networks of a bundle.
+        """A chain with all networks of a bundle.
 
         Raises:
             UsageError: the bundle or the backend lacks the precision.
-            BundleError: a file is missing, was changed, or is not what the bundle promises.
+            BundleError: a file is missing or was changed, or its inputs and outputs are not those
+                that `cascade.json` says.
             EngineError: a network cannot be loaded.
         """
         chain = cls(bundle.spec, backend, precision)
@@ -88,7 +90,7 @@ class Chain(Closing):
                 "`ckd-export verify` repeats the acceptance cases"
             )
         try:
-            # Engines first: building one wants most of a device's memory for itself.
+            # Engines come first, because building one needs most of a device's memory.
             for node in chain.spec.nodes:
                 onnx = bundle.content(node.files[chain.file_kind])
                 chain._keep(node.name, backend.load(node, onnx, chain.tensors, precision))
@@ -109,10 +111,10 @@ class Chain(Closing):
         return self._runner
 
     def load(self, node: str, onnx: Content) -> None:
-        """Load the network of a node, after those before it, since they run in this order.
+        """Load the network of a node; call it for the nodes in running order.
 
         Raises:
-            BundleError: the file is not what the spec promises of the node.
+            BundleError: the file's inputs and outputs are not those that the spec says.
             EngineError: the network cannot be loaded.
         """
         self._allocate()
@@ -122,15 +124,15 @@ class Chain(Closing):
 
     @contextmanager
     def replaced(self, node: str, onnx: Content) -> Iterator[None]:
-        """Within a ``with`` block another network runs in place of a node's own.
+        """Within a ``with`` block, run another network in place of a node's own.
 
         Raises:
-            BundleError: the file is not what the spec promises of the node.
+            BundleError: the file's inputs and outputs are not those that the spec says.
             EngineError: the network cannot be loaded.
         """
         engine, own = self._bound(node, onnx), self.engines[node]
         try:
-            self._drop_runner()  # it may hold on to the node's own, as a CUDA graph does
+            self._drop_runner()  # it may still use the node's own engine, as a CUDA graph does
             self.engines[node] = engine
             yield
         finally:
@@ -141,11 +143,11 @@ class Chain(Closing):
     def run(
         self, image_SS3: NDArray[np.uint8], lap: Callable[[str], None] | None = None
     ) -> Outputs:
-        """The answers to an image of network size, by tensor name; valid until the next run.
+        """The outputs for an image of network size; valid until the next run.
 
         Args:
             image_SS3: uint8 RGB.
-            lap: told what has just ended, see `Runner.run`.
+            lap: called with the name of each step that ends, see `Runner.run`.
 
         Raises:
             EngineError: an engine failed.
@@ -153,10 +155,10 @@ class Chain(Closing):
         return self.runner.run(image_SS3[None], lap or (lambda step: None))
 
     def steps(self, image_SS3: NDArray[np.uint8]) -> Iterator[str]:
-        """Run node after node; gives the name of each once its outputs are in their buffers.
+        """Run node after node; gives each node's name when its outputs are in their buffers.
 
-        Whoever stops iterating has run a prefix of the chain. Slower than `run` on a GPU, which
-        waits after every node here and replays no graph.
+        If iteration stops early, only a prefix of the chain has run. On a GPU this is slower than
+        `run`, because it waits after every node and replays no CUDA graph.
 
         Raises:
             EngineError: an engine failed.
@@ -164,7 +166,13 @@ class Chain(Closing):
         return self.runner.steps(image_SS3[None])
 
     def inputs_of(self, node: str, image_SS3: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
-        """What a node reads, by tensor name, after the nodes before it ran; not copied."""
+        """The inputs of a node by tensor name, after running the nodes before it.
+
+        The arrays are the buffers' own memory, valid until the next run.
+
+        Raises:
+            EngineError: an engine failed.
+        """
         names = [one.name for one in self.spec.nodes]
         if (place := names.index(node)) == 0:
             self._allocate()
@@ -174,12 +182,12 @@ class Chain(Closing):
         return {name: self.buffers[name].read() for name in self.spec.node(node).inputs}
 
     def run_all(self, image_SS3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Every tensor of the graph, copied out: for parity checks and acceptance."""
+        """Copies of all tensors of the graph after a run, for parity checks and acceptance."""
         self.run(image_SS3)
         return {name: buffer.read().copy() for name, buffer in self.buffers.items()}
 
     def measure_ms(self, runs: int = 7) -> float:
-        """Median time of the networks for one image, after a warm-up."""
+        """Median time of the networks for one image in milliseconds, after a warm-up."""
         side = self.spec.image_size
         grey_SS3 = np.full((side, side, 3), 128, np.uint8)
         taken_ms = []
@@ -190,7 +198,7 @@ class Chain(Closing):
         return statistics.median(taken_ms[2:])
 
     def close(self) -> None:
-        """Release runner, engines and buffers; calling it twice is fine."""
+        """Release runner, engines and buffers; calling it twice is allowed."""
         self._drop_runner()
         self._release.close()
 

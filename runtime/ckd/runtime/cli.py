@@ -1,10 +1,9 @@
-"""`ckd-run`: analyse images, videos and cameras; look at bundles and at this machine.
+"""`ckd-run`: analyse images, videos and cameras; show facts about bundles and this machine.
 
-Results go to stdout, everything else to stderr.
+Findings go to stdout, all other lines to stderr.
 """
 
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -37,11 +36,11 @@ def image_command(
 ) -> None:
     """Analyse images: writes mask, overlay and JSON for each, and one predictions.csv.
 
-    Of a bundle that was exported with --explain also what speaks for the most probable label.
+    If the bundle was exported with --explain, also what speaks for the most probable label.
     """
     from ckd.picture.decode import read_rgb
     from ckd.runtime.cascade import Cascade
-    from ckd.runtime.sinks import ResultFolder
+    from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources.images import image_files
 
     files = list(image_files(paths, out))
@@ -61,8 +60,8 @@ def image_command(
                 print(f"error: {error}", file=sys.stderr)
                 continue
             written = folder.add(path, finding, image_HWC)
-            _print_finding(str(path), finding, written, as_json)
-    print(f"results in {out}. {NOTICE}", file=sys.stderr)
+            print_finding(str(path), finding, as_json=as_json, files=written)
+    console.say(f"results in {out}. {NOTICE}")
     if failed:
         raise InputError(f"{failed} of {len(files)} images could not be analysed, see above")
 
@@ -81,61 +80,32 @@ def video_command(
 ) -> None:
     """Analyse every frame of a video: writes an overlay video and predictions.csv.
 
-    Of a bundle that was exported with --explain also a video of what speaks for the most probable
-    label. Interrupted, or with a damaged video, it leaves what it has so far as
+    If the bundle was exported with --explain, also a video of what speaks for the most probable
+    label. If it is interrupted, or the video is damaged, the frames up to there stay in
     <name>_overlay.part.mp4.
     """
-    from ckd.finding.explanation import draw_explanation
-    from ckd.finding.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
-    from ckd.runtime.live import Recorder, run_live
-    from ckd.runtime.sinks import ResultFolder
+    from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources import Frame, VideoFile
+    from ckd.runtime.video import analyse_video
 
     with (
         VideoFile(path) as source,
         Cascade.load(bundle, backend, device, precision, threads) as cascade,
+        ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
     ):
-        video, explained = (out / f"{path.stem}_{what}.mp4" for what in ("overlay", "explanation"))
-        with ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder:
-            video.unlink(missing_ok=True)
-            explained.unlink(missing_ok=True)
-            recorder = Recorder(video, fps=source.fps)
-            recorders = [recorder]
-            if cascade.spec.outputs.class_map is not None:
-                recorders.append(Recorder(explained, fps=source.fps))
-            total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
-            tell = console.progress_bar("frames")
+        total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
+        progress = console.progress_bar("frames")
 
-            def on_result(frame: Frame, finding: Finding) -> None:
-                folder.add_row(f"{path.stem}_{frame.index:06d}", finding)
-                for other in recorders[1:]:
-                    other.write(draw_explanation(frame.image_HWC, finding), frame.captured_s)
-                if as_json:
-                    _print_finding(f"{path}#{frame.index}", finding, {}, as_json=True)
-                tell(frame.index + 1, total)
+        def on_finding(frame: Frame, finding: Finding) -> None:
+            if as_json:
+                print_finding(f"{path}#{frame.index}", finding, as_json=True)
+            progress(frame.index + 1, total)
 
-            whole = False
-            try:
-                report = run_live(
-                    source, cascade.predict, draw_overlay, recorder=recorder,
-                    on_result=on_result, max_frames=max_frames,
-                )  # fmt: skip
-                whole = report.stopped_by != "interrupted"
-            finally:
-                for what, each in zip(("overlay", "explanation"), recorders, strict=False):
-                    if whole:
-                        each.close()
-                    elif part := each.abandon():
-                        print(f"not finished: the {what} up to here is in {part}", file=sys.stderr)
-    if not whole:
-        raise KeyboardInterrupt
-    figures = report.statistics
-    print(
-        f"{figures.num_analysed} frames, {figures.fps or 0:.1f} frames/s; "
-        f"overlay in {video}. {NOTICE}",
-        file=sys.stderr,
-    )
+        report = analyse_video(
+            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say
+        )
+    console.say(f"{report.summary}. {NOTICE}")
 
 
 @cli.command("camera")
@@ -166,54 +136,39 @@ def camera_command(
     as_json: Json = False,
 ) -> None:
     """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
-    from contextlib import ExitStack
+    from contextlib import nullcontext
+    from functools import partial
 
     from ckd.finding.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
-    from ckd.runtime.live import Recorder, View, WebView, WindowView, run_live, save_snapshot
-    from ckd.runtime.live.view import Shown
+    from ckd.runtime.live import open_views, run_live, save_snapshot
+    from ckd.runtime.sinks import Recorder, print_finding
     from ckd.runtime.sources import CameraFormat, Frame, open_source
 
     if (width is None) != (height is None):
         raise UsageError("--width and --height: give both or neither")
-    wishes = CameraFormat(width_px=width, height_px=height, fps=fps)
-    asked = wishes if (width, height, fps) != (None, None, None) else None
+    is_asked = (width, height, fps) != (None, None, None)
+    camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
+    save = partial(save_snapshot, out)
 
-    def save(shown: Shown) -> Path:
-        return save_snapshot(out, shown)
-
-    def on_result(frame: Frame, finding: Finding) -> None:
+    def on_finding(frame: Frame, finding: Finding) -> None:
         if as_json:  # the source as typed may hold a password, its name does not
-            _print_finding(f"{frames.name}#{frame.index}", finding, {}, as_json=True)
+            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True)
 
-    with ExitStack() as stack:
-        frames = stack.enter_context(open_source(source, live=True, camera=asked))
-        views: list[View] = []
-        if view == "web":
-            web = WebView(host=host, port=port, source_name=frames.name, save=save)
-            stack.callback(web.close)
-            views.append(web)
-            print(f"live view: {web.url}  (Ctrl-C ends it)", file=sys.stderr)
-        elif view == "window":
-            window = WindowView(save=save)
-            stack.callback(window.close)
-            views.append(window)
-        recorder = None if record is None else Recorder(record)
-        if recorder is not None:
-            stack.callback(recorder.close)
-        cascade = stack.enter_context(Cascade.load(bundle, backend, device, precision, threads))
+    with (
+        open_source(source, live=True, camera=camera) as frames,
+        open_views(
+            view, host=host, port=port, source_name=frames.name, save=save, say=console.say
+        ) as views,
+        nullcontext() if record is None else Recorder(record) as recorder,
+        Cascade.load(bundle, backend, device, precision, threads) as cascade,
+    ):
         cascade.warmup()
         report = run_live(
             frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
-            on_result=on_result, max_frames=max_frames, duration_s=duration_s,
+            on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
-    figures = report.statistics
-    latency = "" if figures.latency_p50_ms is None else f", latency {figures.latency_p50_ms:.0f} ms"
-    print(
-        f"{report.stopped_by}: {figures.num_analysed} frames analysed, {figures.num_dropped} "
-        f"dropped{latency}. {NOTICE}",
-        file=sys.stderr,
-    )
+    console.say(f"{report.summary}. {NOTICE}")
 
 
 @cli.command("info")
@@ -233,9 +188,9 @@ def info_command(
     spec = opened.spec
     print(f"{spec.name}  ({spec.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
     print(f"input       uint8 RGB {spec.image_size}x{spec.image_size}")
-    apart = "" if spec.outputs.exclusive else "; an image may be of none"
+    none = "" if spec.outputs.exclusive else "; an image may be of none"
     names = ", ".join(f"{name} ({lesion_name(name)})" for name in spec.labels)
-    print(f"labels      {names}{apart}")
+    print(f"labels      {names}{none}")
     print("precisions  " + ", ".join(spec.file_kinds()))
     for node in spec.nodes:
         print(f"{node.name:<12}{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}")
@@ -264,8 +219,6 @@ def doctor_command(
 
 def main() -> None:
     """Entry point of `ckd-run`."""
-    # What a service manager sends ends a recording as properly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.run(cli)
 
 
@@ -278,25 +231,11 @@ def _settings(cascade: "Cascade") -> dict[str, object]:
     }
 
 
-def _print_finding(name: str, finding: Finding, written: dict[str, str], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"image": name, **finding.as_dict(), **written}), flush=True)
-        return
-    top = finding.top
-    label = finding.headline if top is None else f"{top} {finding.probabilities[top]:.0%}"
-    label = label and f"  {label}"
-    warning = f"  {finding.warning}" if finding.warning else ""
-    print(
-        f"{name}{warning}{label}  lesion {finding.lesion_area_px} px  "
-        f"{finding.timings_ms['total']:.0f} ms  {written.get('overlay', '')}"
-    )
-
-
 def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:
-    tell = console.progress_bar(unit)
+    progress = console.progress_bar(unit)
     for number, path in enumerate(files, start=1):
         yield path
-        tell(number, len(files))
+        progress(number, len(files))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A `with` block for whatever is to be closed at its end."""
+"""Base class of objects that a ``with`` block closes at its end."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -8,11 +8,11 @@ _Self = TypeVar("_Self", bound="Closing")  # typing.Self is too new for Python 3
 
 
 class Closing(ABC):
-    """``with`` gives the object itself and calls `close` in the end."""
+    """A ``with`` block gets the object itself, and calls `close` at its end."""
 
     @abstractmethod
     def close(self) -> object:
-        """Let go of everything held; a second call does nothing."""
+        """Release everything; a second call does nothing."""
 
     def __enter__(self: _Self) -> _Self:
         return self

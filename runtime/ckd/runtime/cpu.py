@@ -1,35 +1,35 @@
-"""What processor this is, as far as it decides how fast a network runs; Linux tells, others not."""
+"""Facts about the processor that decide how fast networks run; only Linux gives all of them."""
 
 import os
 import platform
 from pathlib import Path
 from typing import Final
 
-#: Instructions that multiply 8-bit numbers four at a time and add them in 32 bits.
+#: Instruction sets that multiply four pairs of 8-bit numbers and add the products in 32 bits.
 _INT8_FLAGS: Final = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 def cpu_name() -> str:
-    """The processor's name, or the board's on ARM, whose cores have none."""
-    found = _cpuinfo()
-    if "model name" not in found:
+    """The processor's name; on ARM, whose cores have none, the name of the board."""
+    entries = _cpuinfo()
+    if "model name" not in entries:
         return _board() or platform.processor() or platform.machine() or "unknown processor"
-    name = found["model name"]
-    if "cpu family" in found and "model" in found:  # clouds blank the name's number
-        name += f" (family {found['cpu family']}, model {found['model']})"
+    name = entries["model name"]
+    if "cpu family" in entries and "model" in entries:  # clouds remove the number from the name
+        name += f" (family {entries['cpu family']}, model {entries['model']})"
     return name
 
 
 def cpu_flags() -> frozenset[str]:
-    """The instruction sets it has, by the names that Linux gives them; empty where not told."""
-    found = _cpuinfo()
-    return frozenset(f"{found.get('flags', '')} {found.get('Features', '')}".split())
+    """The processor's instruction sets by their names in Linux; empty if they are not known."""
+    entries = _cpuinfo()
+    return frozenset(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
 
 
 def lacks_int8_instructions() -> bool:
-    """Whether INT8 convolutions run without instructions of their own here.
+    """True if the processor is known to have no instructions for INT8 convolutions.
 
-    They are slow then, and x86 before VNNI adds products pairwise in 16 bits, which can saturate.
+    They are slow then, and x86 without VNNI adds products pairwise in 16 bits, which can saturate.
     """
     flags = cpu_flags()
     return bool(flags) and not flags.intersection(_INT8_FLAGS)
@@ -53,7 +53,7 @@ def _board() -> str | None:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on, which in a container are fewer than the machine has."""
+    """Number of cores that this process may use; in a container there may be more cores."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

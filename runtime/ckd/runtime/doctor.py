@@ -1,4 +1,4 @@
-"""Is this machine fit to run a cascade? Facts, and for each problem the remedy."""
+"""Checks whether this machine can run a cascade; each problem is named with its remedy."""
 
 import importlib.metadata
 import platform
@@ -27,9 +27,13 @@ from ckd.runtime.sources.opencv import build_feature
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One fact about the machine, and whether it stands in the way.
+    """One fact about the machine.
 
-    ``exit_code`` is that of the error behind a problem, see `ckd.contract.errors`.
+    Attributes:
+        what: the subject, in a few words.
+        status: "problem" if a cascade cannot run, "note" if something optional is missing.
+        detail: the fact.
+        exit_code: of the error behind a problem, see `ckd.contract.errors`.
     """
 
     what: str
@@ -39,7 +43,7 @@ class Check:
 
 
 def examine(bundle: Path | None = None) -> list[Check]:
-    """Look at the software, then load a bundle, repeat its acceptance cases and time it."""
+    """Check the software, then load a bundle, repeat its acceptance cases and time it."""
     checks = [
         Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
         Check("cores", "ok", f"{usable_cores()} usable, {cpu_name()}"),
@@ -51,10 +55,10 @@ def examine(bundle: Path | None = None) -> list[Check]:
             Check("int8", "note", "no instructions for it (VNNI): slow, and sums may saturate")
         )
     for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
-        found = build_feature(feature)
+        version = build_feature(feature)
         checks.append(
-            Check(f"opencv {feature}", "ok", found)
-            if found
+            Check(f"opencv {feature}", "ok", version)
+            if version
             else Check(f"opencv {feature}", "note", f"not built in, so {use} is not available")
         )
     for name, (package, remedy) in BACKENDS.items():
@@ -100,7 +104,7 @@ def _tensorrt() -> Check:
 
 
 def _choice(path: Path) -> Check:
-    """How `auto` chose, which `_try_bundle` has just made it do."""
+    """The choice that `auto` made when `_try_bundle` loaded the bundle."""
     taken_ms = remembered(Bundle(path).digest(), "fp32", None)
     if taken_ms is None:
         where = f"{cache_folder()} cannot be written, so auto measures every time"

@@ -1,6 +1,6 @@
-"""What a backend makes and the rest of the runtime uses: engines, buffers, and what runs them.
+"""What a backend makes and the rest of the runtime uses: engines, buffers and runners.
 
-Protocols, not base classes: what backends share is this shape, not code.
+These are protocols: backends share these methods, not code. Classes that implement one inherit it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from ckd.contract.errors import BundleError
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 
-#: Answers of one frame by tensor name.
+#: Arrays of one frame, by tensor name.
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -24,13 +24,13 @@ class DeviceBuffer(Protocol):
     spec: TensorSpec
 
     def write(self, array: NDArray[Any]) -> None:
-        """Copy an array of exactly this shape and type in."""
+        """Copy an array in; `EngineError` if its shape or type is another than the buffer's."""
 
     def read(self) -> NDArray[Any]:
         """The content as an array on the host, valid until the next run overwrites it."""
 
     def close(self) -> None:
-        """Release the memory; calling it twice is fine."""
+        """Release the memory; calling it twice is allowed."""
 
 
 class Engine(Protocol):
@@ -40,23 +40,31 @@ class Engine(Protocol):
     outputs: tuple[TensorSpec, ...]
 
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
-        """Fix where inputs are read and outputs are written; called once."""
+        """Fix where inputs are read and outputs are written; called once.
+
+        Args:
+            buffers: by tensor name, made by the backend that made this engine.
+        """
 
     def enqueue(self, stream: int = 0) -> None:
-        """Start one run on a CUDA stream; allocates nothing. On a CPU it is finished on return."""
+        """Start one run on a CUDA stream; allocates nothing. On a CPU it is finished on return.
+
+        Raises:
+            EngineError: the engine failed or is closed.
+        """
 
     def close(self) -> None:
-        """Release the engine; calling it twice is fine."""
+        """Release the engine; calling it twice is allowed."""
 
 
 class Runner(Protocol):
-    """Takes a frame through all engines of a cascade, in whatever order and overlap it sees fit."""
+    """Takes a frame through all engines of a cascade; it decides on order and overlap."""
 
     def run(self, image: NDArray[np.uint8], lap: Callable[[str], None]) -> Outputs:
-        """The answers to one image, [1, S, S, 3], by tensor name; valid until the next run.
+        """The outputs for one image, [1, S, S, 3], by tensor name; valid until the next run.
 
-        ``lap`` is told what has just ended: "preprocess" once the image is where the engines read
-        it, then every node, or "networks" where they cannot be told apart.
+        ``lap`` is called with the name of what has just ended: "preprocess" once the image is where
+        the engines read it, then each node, or "networks" if nodes cannot be timed separately.
 
         Raises:
             EngineError: an engine failed.
@@ -65,19 +73,19 @@ class Runner(Protocol):
     def steps(self, image: NDArray[np.uint8]) -> Iterator[str]:
         """Run engine after engine; gives each node's name once its outputs are in their buffers.
 
-        Whoever stops iterating has run a prefix of the chain. On a GPU this waits after every
-        engine and replays no CUDA graph, which is all or nothing.
+        A caller that stops iterating has run a prefix of the chain. On a GPU this waits after every
+        engine and replays no CUDA graph, since a graph cannot be stopped half way.
 
         Raises:
             EngineError: an engine failed.
         """
 
     def close(self) -> None:
-        """Release what is the runner's own; calling it twice is fine."""
+        """Release what the runner itself allocated; calling it twice is allowed."""
 
 
 class DeviceArray(Protocol):
-    """An array in a GPU's memory, see `ckd.runtime.cuda.arrays.device_image`."""
+    """An array in a GPU's memory; `ckd.runtime.cuda.arrays.device_image` takes it."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -86,32 +94,34 @@ class DeviceArray(Protocol):
 
 @runtime_checkable
 class DeviceRunner(Runner, Protocol):
-    """One on a GPU: it computes a frame while it copies others, and takes images from there."""
+    """A runner on a GPU: it computes one frame while it copies others, and reads device arrays."""
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Outputs]:
-        """The answers to many images, [1, S, S, 3] each, in order.
+        """The outputs for many images, [1, S, S, 3] each, in order.
 
-        The next image is taken before answers are given; they are valid until the next ones are
-        asked for. What is raised, by ``images`` or an engine, comes after the answers before it.
+        The next image is taken before outputs are given; they are valid until the next ones are
+        asked for. An exception of ``images`` or an engine is raised after the outputs before it.
         """
 
     def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
-        """The answers, on the device, to an image that is there already; valid until the next run.
+        """The outputs, on the device, for an image on the device; valid until the next run.
 
         Raises:
-            InputError: it is no device array, not uint8[H, W, 3], or on another device.
+            InputError: this is no device array, not uint8[H, W, 3], or on another device.
             EngineError: an engine failed.
         """
 
     def run_from_device(self, image: object) -> Outputs:
-        """As `run_device`, with the answers on the host."""
+        """As `run_device`, with the outputs on the host."""
 
 
 class Backend(Protocol):
     """Makes engines and the buffers between them, all on one device.
 
     Attributes:
-        precisions: that it can compute in, each with the precision of the files this takes.
+        name: as in ``--backend``.
+        device: "cpu", or "cuda:0" and so on.
+        precisions: what it can compute in -> the kind of files that this takes.
     """
 
     name: str
@@ -121,15 +131,21 @@ class Backend(Protocol):
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> Engine:
-        """Load a node; ``specs`` says what the spec promises of each of its tensors.
+        """Load a node and check its inputs and outputs.
+
+        Args:
+            node: of a cascade.
+            onnx: its file.
+            specs: what cascade.json promises of each tensor, by name.
+            precision: to compute in, one of ``precisions``.
 
         Raises:
             EngineError: the file is no network that this backend can run.
-            BundleError: the file is missing, was changed, or is not what the spec promises.
+            BundleError: the file is missing, was changed, or is not what cascade.json promises.
         """
 
     def allocate(self, spec: TensorSpec) -> DeviceBuffer:
-        """A buffer for one tensor."""
+        """A buffer for one tensor, in the memory of the device."""
 
     def runner(
         self,
@@ -137,15 +153,15 @@ class Backend(Protocol):
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> Runner:
-        """For engines that are bound to these buffers."""
+        """A runner for engines that are bound to these buffers."""
 
 
 @runtime_checkable
 class EngineBuilder(Backend, Protocol):
-    """A backend that builds its engines on this machine; they have to prove themselves first.
+    """A backend that builds its engines on this machine; they are tested before they are used.
 
     Attributes:
-        machine: what the engines are good for: GPU, driver, versions.
+        machine: what the engines depend on: GPU, driver, versions.
     """
 
     machine: Mapping[str, str | int]
@@ -168,18 +184,22 @@ def check_promise(
     outputs: tuple[TensorSpec, ...],
     specs: Mapping[str, TensorSpec],
 ) -> None:
-    """`BundleError` unless a loaded file takes and gives what the spec promises of its node."""
+    """Compare the inputs and outputs of a loaded file with what cascade.json promises of its node.
+
+    Raises:
+        BundleError: they differ.
+    """
     promised = tuple(specs[n] for n in node.inputs), tuple(specs[n] for n in node.outputs)
     if (inputs, outputs) != promised:
-        taken, given, to_take, to_give = (
+        in_file, out_file, in_spec, out_spec = (
             ", ".join(map(str, tensors)) for tensors in (inputs, outputs, *promised)
         )
         raise BundleError(
-            f"{node.name}: the file takes {taken} and gives {given}; cascade.json says {to_take} "
-            f"and {to_give}; export the bundle again"
+            f"{node.name}: the file takes {in_file} and gives {out_file}; cascade.json says "
+            f"{in_spec} and {out_spec}; export the bundle again"
         )
 
 
 def first_line(error: Exception) -> str:
-    """What a vendor's error says, without its stack of C++ places."""
+    """The first line of a vendor's error, without the C++ stack below it."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

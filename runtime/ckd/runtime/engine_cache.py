@@ -1,13 +1,13 @@
 """Engines built on this machine, kept for the next start.
 
-An engine holds only for the machine, the versions and the settings that it was built with: its
-key has all of them, and a file whose key differs, or whose content is damaged, is built again.
-Files lie in ``engines`` of the cache folder, each with what it is in a JSON file beside it.
+An engine is valid only for the machine, the versions and the settings that it was built with. Its
+key has all of them; an engine with another key, or with damaged content, is built again. The files
+are in ``engines`` of the cache folder, and beside each engine there is its record (see
+`ckd.runtime.cache.Store`) with size and SHA-256 of the content.
 """
 
 import contextlib
 import hashlib
-import json
 import logging
 import mmap
 import os
@@ -15,16 +15,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import filelock
 
-from ckd.runtime.cache import WRITING, cache_folder, replace_file
+from ckd.runtime.cache import WRITING, Record, Store, cache_folder, replace_file
 
-#: All engines together; those used longest ago make room.
+#: Size of all engines together; beyond it those used longest ago are removed.
 LIMIT_BYTES: Final = 8 << 30
 _LOCK_POLL_S: Final = 0.1
-#: Nobody writes a file for so long.
+#: No process takes so long to write a file: after that it was killed.
 _ABANDONED_S: Final = 3600.0
 
 #: Everything that an engine depends on: content of the network, versions, device, settings.
@@ -49,36 +49,35 @@ class EngineCache:
 
     Args:
         folder: by default ``engines`` in the cache folder.
-        limit_bytes: of all engines together.
+        limit_bytes: size of all engines together.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder = folder or cache_folder() / "engines"
+        self._records = Store(self.folder)
         self.limit_bytes = limit_bytes
 
     def fetch(
         self, key: EngineKey, build: Callable[[], bytes | memoryview]
     ) -> mmap.mmap | bytes | memoryview:
-        """The engine of a key, mapped into memory; built if it is not there or not whole.
+        """The engine of a key, mapped into memory; built if it is missing or damaged.
 
-        Two processes that ask at once build it once. Where the folder cannot be written, it is
-        built and not kept. Pages of the map can be given back: they are read again when needed.
-
-        Raises:
-            Whatever ``build`` raises.
+        If two processes ask at once, one builds it and the other waits. Where the folder cannot be
+        written, the engine is built and not kept. The kernel may drop pages of the map: it reads
+        them again when they are needed. What ``build`` raises is raised here.
         """
         path = self.path(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(path.with_suffix(".lock"))
             _acquire(lock, path)
-        except OSError as error:  # no lock, so nobody can be writing: what is there may be read
+        except OSError as error:  # without locks nobody can be writing, so reading is safe
             _log.info("engines cannot be kept in %s: %s", self.folder, error)
-            found = self._read(path, key)
-            return build() if found is None else found
+            engine = self._read(path, key)
+            return build() if engine is None else engine
         try:
-            if (found := self._read(path, key)) is not None:
-                return found
+            if (engine := self._read(path, key)) is not None:
+                return engine
             content = build()
             try:
                 self._write(path, key, content)
@@ -91,25 +90,24 @@ class EngineCache:
             lock.release()
 
     def find(self, key: EngineKey) -> mmap.mmap | None:
-        """The engine of a key if it is there and whole."""
+        """The engine of a key; None if it is missing or damaged."""
         return self._read(self.path(key), key)
 
     def path(self, key: EngineKey) -> Path:
-        """Where the engine of a key lies, or would."""
-        facts = json.dumps(dict(key), sort_keys=True)
-        return self.folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.engine"
+        """The file of a key's engine, whether it exists or not."""
+        return self._records.path(key).with_suffix(".engine")
 
     def drop(self, key: EngineKey) -> None:
-        """Remove an engine, if it is there."""
+        """Remove the engine of a key, if there is one."""
         self._remove(self.path(key))
 
     def entries(self) -> list[Entry]:
         """All engines, the one used last first."""
-        found = [_entry(path) for path in self.folder.glob("*.engine")]
-        return sorted((e for e in found if e is not None), key=lambda entry: -entry.used_s)
+        entries = [self._entry(path) for path in self.folder.glob("*.engine")]
+        return sorted((e for e in entries if e is not None), key=lambda entry: -entry.used_s)
 
     def prune(self, limit_bytes: int = 0) -> int:
-        """Remove those used longest ago until so many bytes are left; returns bytes freed."""
+        """Remove engines used longest ago until so many bytes are left; gives the bytes freed."""
         freed = self._evict(limit_bytes)
         for path in self._strays():
             freed += path.stat().st_size
@@ -117,7 +115,7 @@ class EngineCache:
         return freed
 
     def _read(self, path: Path, key: EngineKey) -> mmap.mmap | None:
-        entry = _entry(path)
+        entry = self._entry(path)
         if entry is None:
             if path.exists():
                 _log.warning("%s has no record of what it is; building it again", path)
@@ -127,7 +125,7 @@ class EngineCache:
             return None
         try:
             content = _mapped(path)
-        except (OSError, ValueError) as error:  # not ours to read, empty, or just pruned
+        except (OSError, ValueError) as error:  # no permission, empty, or just removed
             _log.warning("%s cannot be read (%s); building it again", path, error)
             return None
         if len(content) != entry.size or hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -138,19 +136,15 @@ class EngineCache:
         return content
 
     def _write(self, path: Path, key: EngineKey, content: bytes | memoryview) -> None:
-        """The engine, then its record: without one it counts as not there."""
+        """Write the engine, then its record: an engine without one counts as missing."""
         _record_path(path).unlink(missing_ok=True)
         replace_file(path, content)
         _forget_pages(path)
-        record = {
-            "key": dict(key),
-            "size": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-        replace_file(_record_path(path), json.dumps(record, indent=1).encode())
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._records.write(key, {"size": len(content), "sha256": sha256})
 
     def _evict(self, limit_bytes: int, keep: Path | None = None) -> int:
-        """Remove those used longest ago beyond a limit, but never ``keep``; returns bytes freed."""
+        """Remove engines used longest ago beyond a limit, never ``keep``; gives bytes freed."""
         freed = left = 0
         for entry in self.entries():
             left += entry.size
@@ -160,37 +154,43 @@ class EngineCache:
         return freed
 
     def _strays(self) -> Iterator[Path]:
-        """Nobody knows what they are, or whoever wrote them was killed."""
+        """Engines without a record, and files that a killed process was writing."""
         for path in self.folder.glob("*.engine"):
-            if _entry(path) is None:
+            if self._entry(path) is None:
                 yield path
         for path in self.folder.glob(f"{WRITING}*"):
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
                 yield path
 
     def _remove(self, path: Path) -> None:
-        """A process that has it mapped keeps it; the lock file stays, others may wait for it."""
+        """Remove an engine; a process that has it mapped keeps the content.
+
+        The lock file stays, because other processes may wait for it.
+        """
         _record_path(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
+
+    def _entry(self, path: Path) -> Entry | None:
+        """None if an engine has no record, or one that is not understood."""
+        record = self._records.record(_record_path(path))
+        try:
+            return None if record is None else _entry(path, record)
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return None
 
 
 def _record_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _entry(path: Path) -> Entry | None:
-    """None if the record beside it is missing or not understood."""
-    try:
-        record: dict[str, Any] = json.loads(_record_path(path).read_text())
-        return Entry(
-            path=path,
-            key=dict(record["key"]),
-            size=int(record["size"]),
-            sha256=str(record["sha256"]),
-            used_s=path.stat().st_mtime,
-        )
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None
+def _entry(path: Path, record: Record) -> Entry:
+    return Entry(
+        path=path,
+        key=record.key,
+        size=int(record.value["size"]),
+        sha256=str(record.value["sha256"]),
+        used_s=path.stat().st_mtime,
+    )
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
@@ -204,8 +204,8 @@ def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
 def _forget_pages(path: Path) -> None:
     """Let the kernel read the file anew from the disk.
 
-    What was written at once stays in memory in large pieces, and comes into a map in these: each
-    number that is read would keep all its neighbourhood in a process's memory.
+    A file that was just written stays in the page cache in large folios, and a map of it gets
+    whole folios: each number that is read would keep much around it in the process's memory.
     """
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:

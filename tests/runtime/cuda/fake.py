@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.runtime.cuda.fake_capture import Capture, CaptureError, Graph
 from tests.runtime.cuda.fake_device import Device, Fault, Kind, Memory, Task, WorkFailed
+from typing_extensions import override
 
 from ckd.contract.errors import EngineError
-from ckd.runtime.cuda.api import DeviceProperties
+from ckd.runtime.cuda.api import Cuda, DeviceProperties
 
 #: Seeds that together catch a missing wait almost surely.
 SEEDS: Final = range(20)
@@ -42,8 +43,8 @@ class _Event:
     captured: tuple[Capture, frozenset[int]] | None = None
 
 
-class RecordingCuda:
-    """See `ckd.runtime.cuda.api.Cuda`.
+class RecordingCuda(Cuda):
+    """The device in host memory.
 
     Args:
         seed: of the order in which work is done.
@@ -94,25 +95,36 @@ class RecordingCuda:
         """What an application may do at any time: memory, streams and work are gone."""
         self._end("CUDA_ERROR_CONTEXT_IS_DESTROYED")
 
+    @property
+    def streams(self) -> list[int]:
+        """Those that were created and not destroyed, oldest first."""
+        return [handle for handle in self._streams if handle != _DEFAULT_STREAM]
+
+    @property
+    def num_under_way(self) -> int:
+        """How many copies, kernels and events are in streams and not done."""
+        return self._device.num_pending
+
     def leaks(self) -> list[str]:
-        """What is still held, and what was touched that is no longer; all work is run first."""
-        found = []
+        """What is still held, and what was touched after its release; all work is run first."""
+        leaks = []
         try:
             self._device.run_all()
         except Exception as error:
-            found.append(f"work that was under way touched what is gone: {error}")
+            leaks.append(f"work that was under way touched what is gone: {error}")
         for allocation in self._memory.held():
-            found.append(f"{len(allocation.data)} bytes of {allocation.kind} memory")
+            leaks.append(f"{len(allocation.data)} bytes of {allocation.kind} memory")
         for allocation in self._memory.written_after_release():
-            found.append(f"released {allocation.kind} memory was written")
-        found.extend(self._misused)
-        found.extend("a stream" for handle in self._streams if handle != _DEFAULT_STREAM)
-        found.extend("an event" for _ in self._events)
-        found.extend("a graph" for _ in self._graphs)
-        return found
+            leaks.append(f"released {allocation.kind} memory was written")
+        leaks.extend(self._misused)
+        leaks.extend("a stream" for _ in self.streams)
+        leaks.extend("an event" for _ in self._events)
+        leaks.extend("a graph" for _ in self._graphs)
+        return leaks
 
     # The protocol
 
+    @override
     def properties(self) -> DeviceProperties:
         with self._call():
             return DeviceProperties(
@@ -124,27 +136,34 @@ class RecordingCuda:
                 runtime_version=13000,
             )
 
+    @override
     def free_bytes(self) -> int:
         with self._call():
             held = (len(a.data) for a in self._memory.held() if a.kind == "device")
             return (1 << 30) - sum(held)
 
+    @override
     def allocate(self, num_bytes: int) -> int:
         return self._allocate("device", num_bytes)
 
+    @override
     def free(self, address: int) -> None:
         self._free("device", address)
 
+    @override
     def allocate_pinned(self, num_bytes: int) -> int:
         return self._allocate("host", num_bytes)
 
+    @override
     def free_pinned(self, address: int) -> None:
         self._free("host", address)
 
+    @override
     def device_of(self, address: int) -> int | None:
         with self._call():
             return self.elsewhere.get(address)
 
+    @override
     def host_array(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         with self._call():
             num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -153,6 +172,7 @@ class RecordingCuda:
                 raise Fault(f"{address:#x} is device memory, which the host cannot touch")
             return data.view(dtype).reshape(shape)
 
+    @override
     def copy(self, to: int, source: int, num_bytes: int, stream: int) -> None:
         with self._call():
             to_kind, _ = self._memory.find(to, num_bytes)
@@ -165,28 +185,34 @@ class RecordingCuda:
 
         self.put(stream, work)
 
+    @override
     def create_stream(self) -> int:
         # Some streams are always ahead of others, which a lot for every task alone seldom gives.
         stream = _Stream(weight=self._lot.choice((0.0, 0.0, 1.0, 2.0)))
         return self._create(self._streams, stream)
 
+    @override
     def destroy_stream(self, stream: int) -> None:
         if any(stream in capture.tails for capture in self._captures):
             raise EngineError("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED: the stream is recording")
         self._destroy(self._streams, stream)
 
+    @override
     def synchronize(self, stream: int) -> None:
         with self._call():
             self._refuse_while_recording("a wait of the host")
             self.num_synchronizations += 1
             self._device.run_until_done(self._find(self._streams, stream).tail)
 
+    @override
     def create_event(self, timing: bool = False) -> int:
         return self._create(self._events, _Event(has_clock=timing))
 
+    @override
     def destroy_event(self, event: int) -> None:
         self._destroy(self._events, event)
 
+    @override
     def record(self, event: int, stream: int) -> None:
         with self._call():
             marked, source = self._find(self._events, event), self._find(self._streams, stream)
@@ -196,6 +222,7 @@ class RecordingCuda:
             else:
                 marked.task, marked.captured = self._put(stream, _nothing), None
 
+    @override
     def wait(self, stream: int, event: int) -> None:
         with self._call():
             marked, waiting = self._find(self._events, event), self._find(self._streams, stream)
@@ -217,6 +244,7 @@ class RecordingCuda:
             else:
                 waiting.tail = [*waiting.tail, marked.task]
 
+    @override
     def elapsed_ms(self, start: int, end: int) -> float:
         with self._call():
             self._refuse_while_recording("a question for the time")
@@ -229,6 +257,7 @@ class RecordingCuda:
                 ticks.append(event.task.done_at)
             return float(ticks[1] - ticks[0])
 
+    @override
     def begin_capture(self, stream: int) -> None:
         with self._call():
             recording = self._find(self._streams, stream)
@@ -237,6 +266,7 @@ class RecordingCuda:
             recording.capture = Capture(stream)
             self._captures.append(recording.capture)
 
+    @override
     def end_capture(self, stream: int) -> int:
         with self._call():
             capture = self._find(self._streams, stream).capture
@@ -249,6 +279,7 @@ class RecordingCuda:
             graph = capture.end()
         return self._create(self._graphs, graph)
 
+    @override
     def launch(self, graph: int, stream: int) -> None:
         with self._call():
             launched, target = self._find(self._graphs, graph), self._find(self._streams, stream)
@@ -263,6 +294,7 @@ class RecordingCuda:
             end = self._device.add(_nothing, [*before, *tasks], target.weight)
             target.tail = launched.last_launch = [end]
 
+    @override
     def destroy_graph(self, graph: int) -> None:
         if graph in self._graphs and not all(t.is_done for t in self._graphs[graph].last_launch):
             raise EngineError("the graph is destroyed while it runs")

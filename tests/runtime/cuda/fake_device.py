@@ -131,6 +131,11 @@ class Device:
             while not task.is_done:
                 self._run_one()
 
+    @property
+    def num_pending(self) -> int:
+        """How many tasks are not done."""
+        return len(self._pending)
+
     def run_all(self) -> None:
         while self._pending:
             self._run_one()

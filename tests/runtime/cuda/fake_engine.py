@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from tests.runtime.cuda.fake import RecordingCuda
+from typing_extensions import override
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
@@ -13,7 +14,7 @@ from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.runner import CudaRunner
-from ckd.runtime.engine import DeviceBuffer, Engine
+from ckd.runtime.engine import Backend, DeviceBuffer, Engine
 
 Tensors = dict[str, NDArray[Any]]
 Function = Callable[[Tensors], Tensors]
@@ -22,7 +23,7 @@ Function = Callable[[Tensors], Tensors]
 _UNFINISHED = 0x5A
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """A function of named tensors that runs in the order of a stream.
 
     It takes its time: what it reads is read when it starts, and its outputs hold rubbish until it
@@ -50,20 +51,22 @@ class FakeEngine:
         self._addresses: dict[str, int] = {}
         self._scratch = 0
 
+    @override
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
         for spec in (*self.inputs, *self.outputs):
             self._addresses[spec.name] = cast(CudaBuffer, buffers[spec.name]).address
 
+    @override
     def enqueue(self, stream: int = 0) -> None:
         if self.refuses_from is not None and self.num_enqueued >= self.refuses_from:
             raise EngineError("this engine refuses to run")
         self.num_enqueued += 1
         if not self._scratch:
             self._scratch = self._cuda.allocate(64)
-        made: Tensors = {}
+        outputs: Tensors = {}
 
         def start() -> None:
-            made.update(self.function({s.name: self._view(s).copy() for s in self.inputs}))
+            outputs.update(self.function({s.name: self._view(s).copy() for s in self.inputs}))
             for spec in self.outputs:
                 self._cuda.bytes_at(self._addresses[spec.name], spec.num_bytes)[:] = _UNFINISHED
 
@@ -72,13 +75,14 @@ class FakeEngine:
                 raise ArithmeticError("an engine failed on the device")
             self.num_run += 1
             for spec in self.outputs:
-                self._view(spec)[...] = made[spec.name]
+                self._view(spec)[...] = outputs[spec.name]
 
         self._cuda.put(stream, start)
         self._cuda.put(stream, end)
         if self.synchronizes:
             self._cuda.synchronize(stream)
 
+    @override
     def close(self) -> None:
         scratch, self._scratch = self._scratch, 0
         self._cuda.free(scratch)
@@ -88,7 +92,7 @@ class FakeEngine:
         return data.view(np.dtype(spec.dtype)).reshape(spec.shape)
 
 
-class FakeCudaBackend:
+class FakeCudaBackend(Backend):
     """Makes fake engines of functions.
 
     Args:
@@ -106,6 +110,7 @@ class FakeCudaBackend:
         self.device = f"cuda:{cuda.index}"
         self.engines: dict[str, FakeEngine] = {}
 
+    @override
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> FakeEngine:
@@ -114,9 +119,11 @@ class FakeCudaBackend:
         self.engines[node.name] = engine
         return engine
 
+    @override
     def allocate(self, spec: TensorSpec) -> CudaBuffer:
         return CudaBuffer(spec, self.cuda)
 
+    @override
     def runner(
         self,
         spec: CascadeSpec,

@@ -10,6 +10,7 @@ from tests.runtime.cuda.fake_engine import FakeEngine, Function, Tensors
 
 from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
 from ckd.contract.wiring import IMAGE
+from ckd.runtime.cuda.arrays import DeviceImage
 from ckd.runtime.cuda.memory import CudaBuffer
 from ckd.runtime.cuda.runner import CudaRunner
 from ckd.runtime.engine import Outputs
@@ -50,23 +51,23 @@ GRAPHS: Final[Mapping[str, Wiring]] = {
 }
 
 
-def manifest_of(wiring: Wiring) -> CascadeSpec:
+def spec_of(wiring: Wiring) -> CascadeSpec:
     """Every tensor float32[1, 1, SIDE, SIDE]; "mask" and "coarse" are answers."""
-    made = [name for _, outputs in wiring.values() for name in outputs]
+    names = [name for _, outputs in wiring.values() for name in outputs]
     return CascadeSpec(
         name="rig",
         system="rig",
         labels=("a", "b"),
         tasks=(),
-        shapes={IMAGE: (1, SIDE, SIDE, 3), **dict.fromkeys(made, _SHAPE)},
-        dtypes={IMAGE: {"fp32": "uint8"}, **{name: {"fp32": "float32"} for name in made}},
+        shapes={IMAGE: (1, SIDE, SIDE, 3), **dict.fromkeys(names, _SHAPE)},
+        dtypes={IMAGE: {"fp32": "uint8"}, **{name: {"fp32": "float32"} for name in names}},
         nodes=tuple(
             NodeSpec(name, inputs, outputs, {"fp32": f"{name}.onnx"})
             for name, (inputs, outputs) in wiring.items()
         ),
         outputs=OutputSpec(
-            mask_logits="mask" if "mask" in made else None,
-            coarse_logits="coarse" if "coarse" in made else None,
+            mask_logits="mask" if "mask" in names else None,
+            coarse_logits="coarse" if "coarse" in names else None,
         ),
         thresholds={},
     )
@@ -75,10 +76,10 @@ def manifest_of(wiring: Wiring) -> CascadeSpec:
 def function_of(node: NodeSpec) -> Function:
     """Sums that differ for every input, place and output, and stay whole numbers below 2^24."""
 
-    def run(given: Tensors) -> Tensors:
+    def run(inputs: Tensors) -> Tensors:
         total = np.zeros(_SHAPE, np.float32)
         for number, name in enumerate(node.inputs):
-            values = given[name].astype(np.float32)
+            values = inputs[name].astype(np.float32)
             if name == IMAGE:
                 values = values.sum(-1)[None]
             total = (total * 3 + values * (number + 1)) % 65521
@@ -90,12 +91,12 @@ def function_of(node: NodeSpec) -> Function:
     return run
 
 
-def answers_to(spec: CascadeSpec, image: NDArray[np.uint8]) -> Tensors:
-    """What a cascade must answer: the same functions, one after another."""
+def tensors_of(spec: CascadeSpec, image: NDArray[np.uint8]) -> Tensors:
+    """Every tensor of a graph: the same functions, one after another."""
     tensors: Tensors = {IMAGE: image}
     for node in spec.nodes:
         tensors.update(function_of(node)({name: tensors[name] for name in node.inputs}))
-    return {name: tensors[name] for name in spec.outputs.names()}
+    return tensors
 
 
 def images(count: int) -> list[NDArray[np.uint8]]:
@@ -103,12 +104,20 @@ def images(count: int) -> list[NDArray[np.uint8]]:
     return [rng.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8) for _ in range(count)]
 
 
+def on_device(cuda: RecordingCuda, image: NDArray[np.uint8], stream: int) -> DeviceImage:
+    """An image that is still on its way in a stream of somebody else."""
+    pinned, address = cuda.allocate_pinned(image.nbytes), cuda.allocate(image.nbytes)
+    cuda.host_array(pinned, image.shape, "uint8")[...] = image
+    cuda.copy(address, pinned, image.nbytes, stream)
+    return DeviceImage(address, SIDE, SIDE, None, stream, cuda.index)
+
+
 class Rig:
     """A device, engines and buffers of a graph, and the runner when it is asked for."""
 
     def __init__(self, cuda: RecordingCuda, wiring: Wiring = CKDNET) -> None:
         self.cuda = cuda
-        self.spec = manifest_of(wiring)
+        self.spec = spec_of(wiring)
         specs = {name: self.spec.tensor(name, "fp32") for name in self.spec.shapes}
         self.buffers = {name: CudaBuffer(spec, cuda) for name, spec in specs.items()}
         self.engines = {
@@ -134,10 +143,16 @@ class Rig:
             engine.close()
 
     def check(self, answers: Outputs, image: NDArray[np.uint8]) -> None:
-        expected = answers_to(self.spec, image)
-        assert set(answers) == set(expected)
-        for name, values in expected.items():
-            np.testing.assert_array_equal(answers[name], values, err_msg=name)
+        assert set(answers) == set(self.spec.outputs.names())
+        expected = tensors_of(self.spec, image)
+        for name, values in answers.items():
+            np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+    def check_node(self, name: str, image: NDArray[np.uint8]) -> None:
+        """The buffers of a node's outputs hold what belongs to the image."""
+        expected = tensors_of(self.spec, image)
+        for output in self.spec.node(name).outputs:
+            np.testing.assert_array_equal(self.buffers[output].read(), expected[output], output)
 
 
 def no_lap(step: str) -> None:

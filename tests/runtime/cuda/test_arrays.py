@@ -118,9 +118,9 @@ def test_memory_that_cuda_manages_is_on_the_device_too() -> None:
 def test_what_a_library_hands_out_lives_as_long_as_the_image() -> None:
     class Copying(Packed):
         def __dlpack__(self, stream: int | None = None) -> object:
-            made = self.array.copy()
-            self.watched = weakref.ref(made)
-            return made.__dlpack__()
+            array = self.array.copy()
+            self.watched = weakref.ref(array)
+            return array.__dlpack__()
 
     packed = Copying(np.zeros((20, 30, 3), np.uint8))
     image = device_image(packed)

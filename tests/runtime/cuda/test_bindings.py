@@ -330,11 +330,12 @@ def test_an_unusable_machine_says_what_to_do(
 ) -> None:
     printed = on_fake_driver(
         f"""
+        from ckd.runtime.cuda.presence import why_no_gpu
         try:
             cuda.open_cuda("{device}")
         except CkdError as error:
             print(type(error).__name__, error)
-        print(cuda.why_unusable())
+        print(why_no_gpu())
         print(fake.fake_primary_references(0))
         """,
         **settings,

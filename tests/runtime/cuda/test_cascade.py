@@ -141,9 +141,9 @@ def test_every_tensor_can_be_read(
         Cascade(Bundle(tiny_bundle), backend, "fp32") as cascade,
         Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as plain,
     ):
-        given, wanted = cascade.chain.run_all(small), plain.chain.run_all(small)
-    assert set(given) == set(wanted)
-    for name, values in wanted.items():
+        given, expected = cascade.chain.run_all(small), plain.chain.run_all(small)
+    assert set(given) == set(expected)
+    for name, values in expected.items():
         np.testing.assert_array_equal(given[name], values, err_msg=name)
 
 
@@ -158,12 +158,12 @@ def test_an_image_on_the_device_gives_logits_there(
         Cascade(Bundle(tiny_bundle), FakeCudaBackend(cuda, function_of), "fp32") as cascade,
         Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as plain,
     ):
-        wanted = plain.chain.run_all(small)
+        expected = plain.chain.run_all(small)
         for _ in range(3):
             logits = cascade.run_device(given)
             assert set(logits) == set(cascade.spec.outputs.names())
             for name, buffer in logits.items():
-                np.testing.assert_array_equal(buffer.read(), wanted[name], err_msg=name)
+                np.testing.assert_array_equal(buffer.read(), expected[name], err_msg=name)
         before = Counter(cuda.copies)
         assert_equal(cascade.predict(given), plain.predict(small))
         assert (cuda.copies - before)["device to host"] == 1

@@ -118,8 +118,8 @@ class DLTensor(ctypes.Structure):
 
 
 def test_the_capsule_describes_memory_of_a_gpu_that_it_never_reads() -> None:
-    made = dlpack.capsule(0x7F00_0000_0000, (2, 3), "float16", 3, None)
-    tensor = DLTensor.from_address(dlpack._pointer_in(made, b"dltensor"))
+    capsule = dlpack.capsule(0x7F00_0000_0000, (2, 3), "float16", 3, None)
+    tensor = DLTensor.from_address(ctypes.addressof(dlpack.tensor_in(capsule)))
     assert (tensor.data, tensor.byte_offset) == (0x7F00_0000_0000, 0)
     assert (tensor.device_type, tensor.device_id) == (2, 3)
     assert (tensor.code, tensor.bits, tensor.lanes) == (2, 16, 1)

@@ -90,8 +90,8 @@ def test_an_image_on_the_device(on_copying_cascade: Run) -> None:
         given = CudaBuffer(TensorSpec("photograph", (4, 4, 3), "uint8"), device)
         for image in images:
             given.write(image[0])
-            found = runner.run_device(given)
-            print(right(image, {name: buffer.read() for name, buffer in found.items()}), end=" ")
+            outputs = runner.run_device(given)
+            print(right(image, {name: buffer.read() for name, buffer in outputs.items()}), end=" ")
         given.close()
         close()
     """)

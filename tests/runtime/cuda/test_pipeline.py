@@ -37,8 +37,8 @@ class Checked:
         self._rig, self._answers = rig, answers
 
     def exhaust(self) -> None:
-        for image, given in zip(images(COUNT), self._answers, strict=False):
-            self._rig.check(given, image)
+        for image, tensors in zip(images(COUNT), self._answers, strict=False):
+            self._rig.check(tensors, image)
             self.count += 1
 
 
@@ -91,9 +91,9 @@ def test_answers_are_right_on_one_stream(seed: int) -> None:
 def test_short_streams_end(count: int) -> None:
     rig = Rig(RecordingCuda())
     runner = rig.runner()
-    given = [kept(answers) for answers in runner.stream(images(count))]
-    assert len(given) == count
-    for image, answers in zip(images(count), given, strict=True):
+    answered = [kept(answers) for answers in runner.stream(images(count))]
+    assert len(answered) == count
+    for image, answers in zip(images(count), answered, strict=True):
         rig.check(answers, image)
     assert end_of(rig, runner) == []
 
@@ -128,7 +128,7 @@ def test_without_its_events_answers_are_wrong(
     for seed in SEEDS:
         rig = Rig(RecordingCuda(seed), CHAIN)  # whose networks need no events
         runner = rig.runner()
-        monkeypatch.setattr(rig.cuda, "wait", _forgetful(rig.cuda, runner, missing))
+        monkeypatch.setattr(rig.cuda, "wait", _forgetful(rig.cuda, missing))
         try:
             for image, answers in zip(images(COUNT), runner.stream(images(COUNT)), strict=True):
                 rig.check(answers, image)
@@ -137,8 +137,9 @@ def test_without_its_events_answers_are_wrong(
     assert wrong > len(SEEDS) // 4
 
 
-def _forgetful(cuda: RecordingCuda, runner: CudaRunner, missing: str) -> Callable[[int, int], None]:
-    wait, computes = cuda.wait, runner._chain.stream
+def _forgetful(cuda: RecordingCuda, missing: str) -> Callable[[int, int], None]:
+    """Waits of the computation alone, or of the copies alone; a runner has just been made."""
+    (computes,), wait = cuda.streams, cuda.wait  # slots make their streams for copies later
 
     def some(stream: int, event: int) -> None:
         if (stream == computes) != (missing == "arrival"):
@@ -215,8 +216,8 @@ def test_a_consumer_that_stops_early_leaves_nothing(count: int, seed: int) -> No
     rig = Rig(RecordingCuda(seed))
     runner = rig.runner()
     answers = runner.stream(images(COUNT))
-    for image, given in zip(images(count), islice(answers, count), strict=True):
-        rig.check(given, image)
+    for image, tensors in zip(images(count), islice(answers, count), strict=True):
+        rig.check(tensors, image)
     held = len(rig.cuda.leaks()) if seed % 2 else 0  # half of them with work still under way
     answers.close()  # type: ignore[attr-defined]
     if seed % 2 and count:
@@ -257,10 +258,10 @@ def test_a_refused_frame_comes_after_the_answers_before_it(
                 rig.engines[node].refuses_from = 0
             yield image
 
-    given = Checked(rig, runner.stream(source()))
+    answered = Checked(rig, runner.stream(source()))
     with pytest.raises(EngineError, match="refuses"):
-        given.exhaust()
-    assert given.count == frame
+        answered.exhaust()
+    assert answered.count == frame
     rig.engines[node].refuses_from = None
     rig.check(runner.run(good[3], no_lap), good[3])
     assert end_of(rig, runner) == []
@@ -271,10 +272,10 @@ def test_a_frame_that_fails_on_the_device_raises_and_all_is_released(seed: int) 
     rig = Rig(RecordingCuda(seed))
     rig.engines["cls"].fails_from = 4
     runner = rig.runner()
-    given = Checked(rig, runner.stream(images(COUNT)))
+    answered = Checked(rig, runner.stream(images(COUNT)))
     with pytest.raises(EngineError, match="failed on the device"):
-        given.exhaust()
-    assert given.count in (
+        answered.exhaust()
+    assert answered.count in (
         3,
         4,
     )  # the context ends with the fifth frame, and may take the fourth along
@@ -291,10 +292,10 @@ def test_a_source_that_fails_does_so_after_the_answers_before(frame: int, seed: 
         yield from images(frame)
         raise InputError("the lens fell off")
 
-    given = Checked(rig, runner.stream(source()))
+    answered = Checked(rig, runner.stream(source()))
     with pytest.raises(InputError, match="the lens fell off"):
-        given.exhaust()
-    assert given.count == frame
+        answered.exhaust()
+    assert answered.count == frame
     assert end_of(rig, runner) == []
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, EnvironmentUnusable
 from ckd.picture.decode import read_rgb
-from ckd.picture.resize import network_image
+from ckd.picture.resize import network_image, num_halvings
 from ckd.runtime.cuda import resize
 
 Image = NDArray[np.uint8]
@@ -39,7 +39,7 @@ def on_host(build_with_kernel: Callable[..., Path]) -> Resize:
         height, width = image_HWC.shape[:2]
         library.run_on_host(
             ctypes.c_void_p(image_HWC.ctypes.data), height, width,
-            resize.num_halvings(height, width, side_px), ctypes.c_void_p(small_HWC.ctypes.data),
+            num_halvings(height, width, side_px), ctypes.c_void_p(small_HWC.ctypes.data),
             side_px, -(-side_px // 32), -(-side_px // 4), 32, 4,
         )  # fmt: skip
         return small_HWC

@@ -1,30 +1,18 @@
 """Frames on the device: right answers in any order of work, two copies, and nothing left behind."""
 
 import dataclasses
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.runtime.cuda.fake import SEEDS, RecordingCuda
-from tests.runtime.cuda.rig import CKDNET, GRAPHS, SIDE, Rig, images, no_lap
+from tests.runtime.cuda.rig import GRAPHS, SIDE, Rig, images, no_lap, on_device
 
 from ckd.contract.errors import EngineError, InputError
 from ckd.contract.wiring import IMAGE
 from ckd.runtime.cuda.arrays import DeviceImage
-from ckd.runtime.cuda.streams import EngineStreams
 
 NUM_BYTES = SIDE * SIDE * 3
-
-
-def on_device(cuda: RecordingCuda, image: NDArray[np.uint8], stream: int) -> DeviceImage:
-    """An image that is still on its way in a stream of somebody else."""
-    pinned, address = cuda.allocate_pinned(image.nbytes), cuda.allocate(image.nbytes)
-    cuda.host_array(pinned, image.shape, "uint8")[...] = image
-    cuda.copy(address, pinned, image.nbytes, stream)
-    return DeviceImage(address, SIDE, SIDE, None, stream, cuda.index)
 
 
 # Answers
@@ -58,10 +46,10 @@ def test_answers_are_right_when_engines_are_started_one_by_one(seed: int) -> Non
 
 def test_without_its_events_answers_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seeds above are enough to see it."""
-    monkeypatch.setattr(EngineStreams, "_wait", lambda self, stream, names: None)
     wrong = 0
     for seed in SEEDS:
         rig = Rig(RecordingCuda(seed))
+        monkeypatch.setattr(rig.cuda, "wait", lambda stream, event: None)
         runner = rig.runner()
         try:
             rig.check(runner.run(images(1)[0], no_lap), images(1)[0])
@@ -76,9 +64,9 @@ def test_images_on_the_device_give_the_same_answers_there(seed: int) -> None:
     runner = rig.runner()
     theirs = rig.cuda.create_stream()
     for image in images(4):
-        given = on_device(rig.cuda, image, theirs)
+        source = on_device(rig.cuda, image, theirs)
         before = rig.cuda.copies.copy()
-        answers = runner.run_device(given)
+        answers = runner.run_device(source)
         crossed = rig.cuda.copies - before
         assert crossed["host to device"] <= 1  # that of `on_device`
         assert crossed["device to host"] == 0
@@ -125,12 +113,12 @@ def test_a_larger_image_on_the_device_is_resized_there(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By cutting it off; the real kernel has tests of its own."""
-    made: list[str] = []
+    events: list[str] = []
 
     class Cutter:
         def __init__(self, cuda: RecordingCuda, side_px: int) -> None:
             assert side_px == SIDE
-            made.append("made")
+            events.append("made")
             self._cuda = cuda
 
         def __call__(self, source: int, height: int, width: int, to: int, stream: int) -> None:
@@ -138,7 +126,7 @@ def test_a_larger_image_on_the_device_is_resized_there(
             self._cuda.copy(to, source, NUM_BYTES, stream)
 
         def close(self) -> None:
-            made.append("closed")
+            events.append("closed")
 
     monkeypatch.setattr("ckd.runtime.cuda.resize.Resizer", Cutter)
     rig = Rig(RecordingCuda(seed))
@@ -147,13 +135,13 @@ def test_a_larger_image_on_the_device_is_resized_there(
         answers = runner.run_device(on_device(rig.cuda, image, 0))  # which needs no resizing
         rig.check({name: buffer.read() for name, buffer in answers.items()}, image)
         taller = np.pad(255 - image[0], ((0, 2), (0, 0), (0, 0)))
-        given = on_device(rig.cuda, taller, 0)
-        answers = runner.run_device(dataclasses.replace(given, height=SIDE + 2))
+        source = on_device(rig.cuda, taller, 0)
+        answers = runner.run_device(dataclasses.replace(source, height=SIDE + 2))
         rig.check({name: buffer.read() for name, buffer in answers.items()}, 255 - image)
-    assert made == ["made"]
+    assert events == ["made"]
     runner.close()
     runner.close()
-    assert made == ["made", "closed"]
+    assert events == ["made", "closed"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -211,9 +199,9 @@ def test_the_first_frame_costs_no_more_copies_than_others() -> None:
 def test_every_step_is_told_when_it_is_over() -> None:
     rig = Rig(RecordingCuda(eagerness=0.0))
     runner = rig.runner()
-    told: list[tuple[str, int]] = []
-    runner.run(images(1)[0], lambda step: told.append((step, rig.engines["seg_decoder"].num_run)))
-    assert told == [("preprocess", 0), ("networks", 1)]
+    laps: list[tuple[str, int]] = []
+    runner.run(images(1)[0], lambda step: laps.append((step, rig.engines["seg_decoder"].num_run)))
+    assert laps == [("preprocess", 0), ("networks", 1)]
 
 
 def test_answers_are_views_of_one_block_that_the_next_run_overwrites() -> None:
@@ -272,225 +260,3 @@ def test_device_memory_that_is_gone_is_refused_and_the_next_image_is_not() -> No
     with pytest.raises(EngineError, match="released"):
         runner.run_device(gone)
     rig.check(runner.run(images(1)[0], no_lap), images(1)[0])
-
-
-# What fails
-
-
-def test_an_engine_that_cannot_be_captured_is_reported_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    rig = Rig(RecordingCuda())
-    rig.engines["seg_encoder"].synchronizes = True
-    runner = rig.runner()
-    with caplog.at_level(logging.WARNING):
-        for image in images(3):
-            rig.check(runner.run(image, no_lap), image)
-            runner.run_device(on_device(rig.cuda, image, 0))
-    (record,) = caplog.records
-    assert "cannot be captured into a CUDA graph" in record.message
-    assert "STREAM_CAPTURE" in record.message
-
-
-def test_engines_that_can_be_captured_are_not_worth_a_word(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    rig = Rig(RecordingCuda())
-    runner = rig.runner()
-    for image in images(3):
-        runner.run(image, no_lap)
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("node", CKDNET)
-def test_a_frame_that_is_refused_half_way_leaves_nothing_under_way(seed: int, node: str) -> None:
-    rig = Rig(RecordingCuda(seed))
-    runner = rig.runner()
-    one, two = images(2)
-    rig.engines[node].refuses_from = 0
-    with pytest.raises(EngineError, match="refuses"):
-        runner.run(one, no_lap)
-    rig.engines[node].refuses_from = None
-    for image in (two, one, two):
-        rig.check(runner.run(image, no_lap), image)
-    assert rig.cuda.num_launches == 2
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("node", CKDNET)
-def test_a_frame_that_is_refused_half_way_is_over_when_all_is_released(
-    seed: int, node: str
-) -> None:
-    rig = Rig(RecordingCuda(seed))
-    runner = rig.runner()
-    rig.engines[node].refuses_from = 0
-    with pytest.raises(EngineError, match="refuses"):
-        runner.run(images(1)[0], no_lap)
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_device_image_that_was_refused_is_read_no_more(seed: int) -> None:
-    rig = Rig(RecordingCuda(seed))
-    runner = rig.runner()
-    given = on_device(rig.cuda, images(1)[0], 0)
-    rig.engines["cls"].refuses_from = 0
-    with pytest.raises(EngineError, match="refuses"):
-        runner.run_device(given)
-    rig.cuda.free(given.address)
-    assert not any("under way" in leak for leak in rig.cuda.leaks())
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_an_engine_that_fails_while_it_is_captured_fails_again_when_it_runs(seed: int) -> None:
-    rig = Rig(RecordingCuda(seed))
-    runner = rig.runner()
-    one, two = images(2)
-    rig.check(runner.run(one, no_lap), one)
-    rig.engines["seg_decoder"].refuses_from = 1
-    with pytest.raises(EngineError, match="refuses"):
-        runner.run(two, no_lap)
-    rig.engines["seg_decoder"].refuses_from = None
-    rig.check(runner.run(two, no_lap), two)
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-@pytest.mark.parametrize("run", [0, 1, 2])
-def test_an_engine_that_fails_on_the_device_raises_and_all_is_released(run: int) -> None:
-    rig = Rig(RecordingCuda())
-    runner = rig.runner()
-    rig.engines["cls"].fails_from = run
-    for image in images(run):
-        rig.check(runner.run(image, no_lap), image)
-    with pytest.raises(EngineError, match="failed on the device"):
-        runner.run(images(1)[0], no_lap)
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-@pytest.mark.parametrize("frames", [0, 1, 2])
-def test_a_context_that_the_application_destroyed_is_one_error(frames: int) -> None:
-    rig = Rig(RecordingCuda())
-    runner = rig.runner()
-    for image in images(frames):
-        runner.run(image, no_lap)
-    rig.cuda.destroy_context()
-    told: list[str] = []
-    with pytest.raises(EngineError, match="CONTEXT_IS_DESTROYED"):
-        runner.run(images(1)[0], told.append)
-    assert told == []  # its page-locked memory was not touched: that is gone too
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-# Release
-
-
-def resources_of_a_runner() -> int:
-    cuda = RecordingCuda()
-    rig = Rig(cuda)
-    cuda.fail_after = most = 1000
-    rig.runner()
-    return most - cuda.fail_after
-
-
-def test_a_runner_that_cannot_be_made_leaves_nothing_behind() -> None:
-    count = resources_of_a_runner()
-    assert count > 5
-    for number in range(count):
-        rig = Rig(RecordingCuda())
-        rig.cuda.fail_after = number
-        with pytest.raises(EngineError, match="OUT_OF_MEMORY"):
-            rig.runner()
-        rig.close()
-        assert rig.cuda.leaks() == [], number
-
-
-def test_a_graph_that_does_not_fit_is_done_without() -> None:
-    rig = Rig(RecordingCuda())
-    runner = rig.runner()
-    one, two = images(2)
-    runner.run(one, no_lap)
-    rig.cuda.fail_after = 0
-    rig.check(runner.run(two, no_lap), two)
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-def test_an_interrupted_recording_is_ended() -> None:
-    rig = Rig(RecordingCuda())
-    runner = rig.runner()
-    one, two = images(2)
-    runner.run(one, no_lap)
-    enqueue, engine = rig.engines["cls"].enqueue, rig.engines["cls"]
-
-    def interrupted(stream: int = 0) -> None:
-        enqueue(stream)
-        engine.enqueue = enqueue  # type: ignore[method-assign]
-        raise KeyboardInterrupt
-
-    engine.enqueue = interrupted  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        runner.run(two, no_lap)
-    rig.check(runner.run(two, no_lap), two)
-    assert rig.cuda.num_launches == 1  # recorded again
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, EngineError])
-def test_an_interrupted_frame_is_waited_for_before_anything_is_released(
-    interrupt: type[BaseException], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig = Rig(RecordingCuda(eagerness=0.0))
-    runner = rig.runner()
-    one, two = images(2)
-    runner.run(one, no_lap)
-    with monkeypatch.context() as patch:
-        patch.setattr(rig.cuda, "synchronize", _interrupted_after(1, interrupt, rig))
-        with pytest.raises(interrupt):
-            runner.run(one, no_lap)
-    rig.check(runner.run(two, no_lap), two)
-    runner.close()
-    rig.close()
-    assert rig.cuda.leaks() == []
-
-
-def _interrupted_after(
-    count: int, interrupt: type[BaseException], rig: Rig
-) -> Callable[[int], None]:
-    calls = 0
-    original = rig.cuda.synchronize
-
-    def synchronize(stream: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == count + 1:
-            raise interrupt("stop")
-        original(stream)
-
-    return synchronize
-
-
-def test_closing_twice_is_fine_and_a_closed_runner_says_so() -> None:
-    rig = Rig(RecordingCuda())
-    runner = rig.runner()
-    image = images(1)[0]
-    runner.run(image, no_lap)
-    runner.close()
-    runner.close()
-    with pytest.raises(EngineError, match="has been closed; load it again"):
-        runner.run(image, no_lap)
-    with pytest.raises(EngineError, match="has been closed"):
-        runner.run_device(DeviceImage(rig.buffers[IMAGE].address, SIDE, SIDE, None))
-    rig.close()
-    assert rig.cuda.leaks() == []

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from tests.runtime.cuda.rig import CHAIN, CKDNET, DIAMOND, GRAPHS, Wiring, manifest_of
+from tests.runtime.cuda.rig import CHAIN, CKDNET, DIAMOND, GRAPHS, Wiring, spec_of
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.wiring import IMAGE
@@ -18,7 +18,7 @@ from ckd.runtime.cuda.schedule import (
 
 
 def plan(wiring: Wiring) -> StreamPlan:
-    return plan_streams(manifest_of(wiring))
+    return plan_streams(spec_of(wiring))
 
 
 def test_the_image_only_half_of_ckdnet_runs_beside_the_other_networks() -> None:
@@ -100,7 +100,7 @@ def test_a_node_that_needs_nothing_still_starts_with_the_frame() -> None:
 
 
 def test_one_stream_needs_no_event() -> None:
-    single = plan_one_stream(manifest_of(CKDNET))
+    single = plan_one_stream(spec_of(CKDNET))
     assert [step.node for step in single.steps] == list(CKDNET)
     assert single.num_streams == 1
     assert single.awaited == frozenset()

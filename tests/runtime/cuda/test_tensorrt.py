@@ -81,9 +81,9 @@ class Engine:
         return True
 
     def _run(self) -> None:
-        given = {name: self._view(name) for name, m in self.modes.items() if m is Mode.INPUT}
+        inputs = {name: self._view(name) for name, m in self.modes.items() if m is Mode.INPUT}
         names = [name for name, mode in self.modes.items() if mode is Mode.OUTPUT]
-        for name, values in zip(names, self.session.run(names, given), strict=True):
+        for name, values in zip(names, self.session.run(names, inputs), strict=True):
             self._view(name)[...] = -values if name == self.wrong else values
 
     def _view(self, name: str) -> NDArray[Any]:
@@ -136,9 +136,9 @@ def test_answers_are_those_of_the_cpu_from_one_graph(load: Load, tiny_bundle: Pa
         cascade.warmup()
         allocated, launched = cuda.num_allocations, cuda.num_launches
         for _ in range(3):
-            found, expected = cascade.predict(IMAGE), reference.predict(IMAGE)
-            assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-            np.testing.assert_array_equal(found.mask_HW, expected.mask_HW)
+            finding, expected = cascade.predict(IMAGE), reference.predict(IMAGE)
+            assert finding.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+            np.testing.assert_array_equal(finding.mask_HW, expected.mask_HW)
         assert cuda.num_allocations == allocated
         assert cuda.num_launches == launched + 3
 
@@ -149,10 +149,10 @@ def test_its_engines_have_a_certificate_that_holds_at_the_next_start(
     for _ in range(2):
         cascade, _ = load()
         cascade.close()
-    (made,) = certificates(Bundle(tiny_bundle))
-    assert made.passed
-    assert made.machine["gpu"] == "Recording"
-    assert made.machine["tensorrt"] == "fake 1.0"
+    (certificate,) = certificates(Bundle(tiny_bundle))
+    assert certificate.passed
+    assert certificate.machine["gpu"] == "Recording"
+    assert certificate.machine["tensorrt"] == "fake 1.0"
 
 
 def test_engines_that_cannot_be_kept_are_said_to_be_once(

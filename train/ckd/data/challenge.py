@@ -1,7 +1,7 @@
-"""A challenge's data set: split words, folders and tables, and how they become one listing.
+"""A challenge's data set: words of the splits, folders and tables, and how they become a listing.
 
-An archive may have unpacked into a folder of its own name once more; both depths are read.
-Superpixel maps and segmentations that lie among the images are not images.
+Some archives unpack into a folder of their own name inside another; both depths are read.
+Superpixel maps and segmentations in a folder of images are not taken for images.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckd.contract.errors import InputError
-from ckd.data.listing import Listing, Pool, image_files, made_split, mask_files
+from ckd.data.listing import Listing, Pool, hashed_split, image_files, mask_files
 from ckd.data.samples import SampleSet, Split, SplitBy
 from ckd.data.tables import Row, find_table, read_table
 
@@ -18,7 +18,7 @@ _NOT_IMAGES = ("_superpixels", "_segmentation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Folders and files that belong together; ``{}`` stands for the split's word in their names."""
+    """Folders and files that belong together; ``{}`` in a name stands for the word of the split."""
 
     images: tuple[str, ...]
     masks: str | None = None
@@ -28,19 +28,26 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """One year's data set."""
+    """The data set of one year.
+
+    Attributes:
+        words: how file names call each split.
+        cut: splits that are cut from the training images if their own files are missing.
+        columns: of the table, besides the id.
+        header: names of the columns if the table has none.
+    """
 
     name: str
     labels: tuple[str, ...]
     words: Mapping[Split, str]
-    made: frozenset[Split] = field(default=frozenset())  # cut from training where not there
+    cut: frozenset[Split] = field(default=frozenset())
     parts: tuple[Part, ...]
     read_class: Callable[[Row], int | None]
-    columns: tuple[str, ...]  # of the table, besides the id
+    columns: tuple[str, ...]
     header: tuple[str, ...] | None = None
 
     def names(self, split: Split) -> tuple[str, ...]:
-        """Every folder and file that the split may consist of."""
+        """Every folder and file that may belong to the split."""
         if split not in self.words:
             return ()
         word = self.words[split]
@@ -59,7 +66,11 @@ class Challenge:
         )
 
     def listing(self, root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
-        """The samples of one split, those of all parts together."""
+        """The samples of one split, from all parts.
+
+        Raises:
+            InputError: the split is missing, or a table cannot be understood.
+        """
         groups = self._groups(root) if split_by == "lesion" else {}
         parts: list[Listing] = []
         made_up = False
@@ -67,9 +78,9 @@ class Challenge:
             source = self._source(root, part, split)
             if source is None:
                 continue
-            made: set[Split] = {s for s in self.made if self._source(root, part, s) == "train"}
+            cut: set[Split] = {s for s in self.cut if self._source(root, part, s) == "train"}
             pool = self._pool(root, part, self.words[source], groups)
-            parts.append(pool.listing(self.name, split, self.labels, _belongs(pool, split, made)))
+            parts.append(pool.listing(self.name, split, self.labels, _belongs(pool, split, cut)))
             made_up |= source != split
         if not parts:
             raise InputError(
@@ -80,16 +91,16 @@ class Challenge:
         return _joined(self.name, split, self.labels, parts, made_up)
 
     def _source(self, root: Path, part: Part, split: Split) -> Split | None:
-        """The split whose files hold the split asked for; None where it cannot be had."""
-        if split in self.words and _is_there(root, part, self.words[split]):
+        """The split in whose files the samples of ``split`` are; None if the files are missing."""
+        if split in self.words and _exists(root, part, self.words[split]):
             return split
-        if split in self.made and _is_there(root, part, self.words["train"]):
+        if split in self.cut and _exists(root, part, self.words["train"]):
             return "train"
         return None
 
     def _pool(self, root: Path, part: Part, word: str, groups: Mapping[str, str]) -> Pool:
         images: dict[str, Path] = {}
-        for name in reversed(part.images):  # the first named wins
+        for name in reversed(part.images):  # files of the first folder replace those of the second
             if folder := _folder(root, name.format(word)):
                 images |= image_files(folder, _NOT_IMAGES)
         masks, classes = {}, {}
@@ -101,8 +112,9 @@ class Challenge:
         return Pool(images=images, masks=masks, classes=classes, groups=groups)
 
     def _groups(self, root: Path) -> dict[str, str]:
-        """Lesion by image of all parts and splits: an image may be in two parts."""
-        names = (p.groups.format(word) for p in self.parts if p.groups for word in _words(self))
+        """Lesion by image id, over all parts and splits, because an image may be in two parts."""
+        words = self.words.values()
+        names = (p.groups.format(word) for p in self.parts if p.groups for word in words)
         groups: dict[str, str] = {}
         for name in names:
             if table := find_table(root, name):
@@ -111,33 +123,30 @@ class Challenge:
         return {image_id: group for image_id, group in groups.items() if group}
 
 
-def _words(challenge: Challenge) -> tuple[str, ...]:
-    return tuple(challenge.words.values())
-
-
 def _folder(root: Path, name: str) -> Path | None:
     candidates = (root / name / name, root / name)
     return next((path for path in candidates if path.is_dir()), None)
 
 
-def _is_there(root: Path, part: Part, word: str) -> bool:
-    """Images, and something that is known of them."""
+def _exists(root: Path, part: Part, word: str) -> bool:
+    """Whether the part has images, and masks or a table for them."""
     return any(_folder(root, name.format(word)) for name in part.images) and bool(
         (part.masks and _folder(root, part.masks.format(word)))
         or (part.table and find_table(root, part.table.format(word)))
     )
 
 
-def _belongs(pool: Pool, split: Split, made: set[Split]) -> Callable[[str], bool]:
-    if split != "train" and split not in made:
+def _belongs(pool: Pool, split: Split, cut: set[Split]) -> Callable[[str], bool]:
+    """Whether an image of the pool belongs to the split, if ``cut`` are cut from training."""
+    if split != "train" and split not in cut:
         return lambda image_id: True
-    return lambda image_id: made_split(pool.split_key(image_id), made) == split
+    return lambda image_id: hashed_split(pool.split_key(image_id), cut) == split
 
 
 def _joined(
     name: str, split: Split, labels: tuple[str, ...], parts: list[Listing], made_up: bool
 ) -> Listing:
-    """Parts as one; an image in two of them has the mask of one and the label of the other."""
+    """Join parts; an image in two of them gets the mask of one and the label of the other."""
     samples = {sample.id: sample for sample in parts[0].set.samples}
     for sample in (sample for part in parts[1:] for sample in part.set.samples):
         if first := samples.get(sample.id):

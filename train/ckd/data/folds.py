@@ -7,7 +7,10 @@ from ckd.data.samples import SampleSet
 
 
 def split_fold(samples: SampleSet, which: int, of: int, seed: int) -> tuple[SampleSet, SampleSet]:
-    """Everything but one of ``of`` folds, and that fold: classes balanced, groups kept whole."""
+    """All samples but those of one of ``of`` folds, and that fold.
+
+    Folds balance the classes and keep groups whole.
+    """
     items = samples.samples
     folds = StratifiedGroupKFold(of, shuffle=True, random_state=seed)
     strata = [-1 if s.label is None else s.label for s in items]

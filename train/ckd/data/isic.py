@@ -1,4 +1,4 @@
-"""The ISIC challenges of 2016 to 2019: which folder and which table hold what."""
+"""The ISIC challenges of 2016 to 2019: the folders and tables of each."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from ckd.data.tables import Row
 
 
 def one_of(labels: tuple[str, ...]) -> Callable[[Row], int | None]:
-    """Reader of tables with one column per class; a row without a 1 has no label (UNK in 2019)."""
+    """Reader of a table with one column per class; a row without a 1 has no label (UNK in 2019)."""
 
     def read(row: Row) -> int | None:
         hits = [index for index, label in enumerate(labels) if row.flag(label.lower())]
@@ -20,7 +20,7 @@ def one_of(labels: tuple[str, ...]) -> Callable[[Row], int | None]:
 
 
 def _class_2016(row: Row) -> int:
-    """The training table holds words, the test table 0.0 and 1.0."""
+    """Class of a row; the training table holds words, the test table 0.0 and 1.0."""
     words = {"malignant": True, "benign": False}
     malignant = words.get(row.cells["malignant"].lower())
     if malignant is None:
@@ -29,7 +29,7 @@ def _class_2016(row: Row) -> int:
 
 
 def _class_2017(row: Row) -> int:
-    """What is neither melanoma nor seborrheic keratosis is a nevus."""
+    """Class of a row; a lesion that is neither melanoma nor seborrheic keratosis is a nevus."""
     melanoma, keratosis = row.flag("melanoma"), row.flag("seborrheic_keratosis")
     if melanoma and keratosis:
         raise row.error("melanoma and seborrheic_keratosis are both 1, expected one at most")
@@ -43,7 +43,7 @@ CHALLENGES = (
         name="isic2016",
         labels=ISIC2016,
         words={"train": "Training", "test": "Test"},
-        made=frozenset({"val"}),
+        cut=frozenset({"val"}),
         parts=(
             Part(
                 images=(f"{_2016}1_{{}}_Data", f"{_2016}3_{{}}_Data"),
@@ -69,12 +69,12 @@ CHALLENGES = (
         read_class=_class_2017,
         columns=("melanoma", "seborrheic_keratosis"),
     ),
-    # Masks (Task 1) and labels (Task 3) are of different images; either may lie there alone.
+    # Masks (Task 1) and labels (Task 3) are of different images, and one of them may be missing.
     Challenge(
         name="isic2018",
         labels=ISIC2018,
         words={"train": "Training", "val": "Validation", "test": "Test"},
-        made=frozenset({"val"}),
+        cut=frozenset({"val"}),
         parts=(
             Part(images=("ISIC2018_Task1-2_{}_Input",), masks="ISIC2018_Task1_{}_GroundTruth"),
             Part(
@@ -86,12 +86,12 @@ CHALLENGES = (
         read_class=one_of(ISIC2018),
         columns=tuple(label.lower() for label in ISIC2018),
     ),
-    # Only the training part is read: the test part's unknown class has no place in training.
+    # Only the training part is read, because the test part has a class that training does not know.
     Challenge(
         name="isic2019",
         labels=ISIC2019,
         words={"train": "Training"},
-        made=frozenset({"val", "test"}),
+        cut=frozenset({"val", "test"}),
         parts=(
             Part(
                 images=("ISIC_2019_{}_Input",),

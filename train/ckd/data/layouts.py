@@ -1,8 +1,8 @@
-"""Finds out how a data folder is laid out and reads one split of it.
+"""Recognises the layout of a data folder and reads one split of it.
 
-Known layouts are the ISIC challenges of 2016 to 2019 as they unpack (`ckd.data.isic`) and a
-plain one for data of one's own (`ckd.data.plain`). Nothing is configured: the folder's
-content decides.
+Known layouts are the ISIC challenges of 2016 to 2019 as they unpack (`ckd.data.isic`) and a plain
+one for own data (`ckd.data.plain`). The layout is recognised by the content of the folder, without
+configuration.
 """
 
 from collections.abc import Sequence
@@ -18,22 +18,23 @@ from ckd.data.listing import Listing
 from ckd.data.plain import is_plain, list_plain
 from ckd.data.samples import SampleSet, Split, SplitBy
 
-#: Lies in the folder of a data set that was made up, and says how; see `ckd.data.synthetic.write`.
+#: File in the folder of a generated data set that says how it was made, see
+#: `ckd.data.synthetic.write`.
 GENERATED: Final = "generated.json"
 
 
 def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> SampleSet:
     """The images of one split with their masks, labels and groups, in the order of their ids.
 
-    Where the data set has no such split, it is cut from the training images by a hash of each
-    image's group, a tenth for val and, where the data set has no test split either, a tenth for
-    test: the same on every machine, and no lesion straddles. ``split_by="image"`` forgets the
-    groups, as publications do that split ISIC 2019 by image: scores are flattered by lesions seen
-    in training, and the set's name says so. Images with neither mask nor label are left out;
+    A split that the data set does not have is cut from the training images by a hash of each
+    image's group: a tenth of them for val, and a tenth for test if that is missing too. The cut is
+    the same on every machine, and no lesion is in two splits. ``split_by="image"`` ignores the
+    groups, as publications do that split ISIC 2019 by image; lesions seen in training then raise
+    the scores, and the name of the set says so. Images with neither mask nor label are left out;
     `list_split` names them.
 
     Raises:
-        InputError: an unknown layout, a split that is missing or empty, a table that cannot be
+        InputError: the layout is unknown, the split is missing or empty, or a table cannot be
             understood.
     """
     listing = list_split(root, split, split_by)
@@ -48,16 +49,17 @@ def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Sample
 
 
 def read_unseen(root: Path, split: Split, specs: Sequence[CascadeSpec]) -> SampleSet:
-    """As `read_split`, cut as the bundles' own training images were cut.
+    """`read_split` with the cut of the bundles' own training images.
 
-    Otherwise a bundle whose recipe splits by image would be scored on images it was trained on.
+    With another cut, a bundle whose recipe splits by image would be scored on its training images.
 
     Raises:
-        InputError: as `read_split`.
+        InputError: as by `read_split`.
         UsageError: the bundles' images were cut differently, so that no images are new to all.
     """
     cuts: dict[SplitBy, str] = {
-        "image" if m.provenance.get("split_by") == "image" else "lesion": m.name for m in specs
+        "image" if spec.provenance.get("split_by") == "image" else "lesion": spec.name
+        for spec in specs
     }
     if len(cuts) > 1 and list_split(root, split).made_up:
         raise UsageError(
@@ -68,45 +70,47 @@ def read_unseen(root: Path, split: Split, specs: Sequence[CascadeSpec]) -> Sampl
 
 
 def list_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
-    """As `read_split`, with what was left out; a split may come out empty.
+    """The split as by `read_split`, with the files and rows that are left out. It may be empty.
 
-    Made-up data is named as such, whatever its layout: no model card may take it for the real.
+    The name of a generated data set says so, whatever its layout, so that no model card presents it
+    as real.
 
     Raises:
-        InputError: an unknown layout, a missing split, a table that cannot be understood.
+        InputError: the layout is unknown, the split is missing, or a table cannot be understood.
     """
     challenge = _challenge(root)
     read = list_plain if challenge is None else challenge.listing
-    found = read(root, split, split_by)
-    name = found.set.name
+    listing = read(root, split, split_by)
+    name = listing.set.name
     if (root / GENERATED).is_file():
         name = f"generated ({name} layout)"
     if split_by == "image":
         name = f"{name}, split by image"
-    return replace(found, set=replace(found.set, name=name))
+    return replace(listing, set=replace(listing.set, name=name))
 
 
 def splits_of(root: Path) -> tuple[Split, ...]:
-    """The splits that `list_split` can read from the folder, official or made up.
+    """The splits that `list_split` can read from the folder, official or cut from training.
 
     Raises:
-        InputError: an unknown layout.
+        InputError: the layout is unknown.
     """
     challenge = _challenge(root)
     return ("train", "val", "test") if challenge is None else challenge.splits(root)
 
 
 def _challenge(root: Path) -> Challenge | None:
-    """The challenge that lies in the folder, None for the plain layout."""
+    """The challenge whose data is in the folder, or None for the plain layout."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the data set")
-    found = [challenge for challenge in CHALLENGES if challenge.splits(root)]
-    if len(found) > 1:
+    challenges = [challenge for challenge in CHALLENGES if challenge.splits(root)]
+    if len(challenges) > 1:
         raise InputError(
-            f"{root}: holds {' and '.join(c.name for c in found)}; give each a folder of its own"
+            f"{root}: holds {' and '.join(c.name for c in challenges)}; "
+            "give each a folder of its own"
         )
-    if found:
-        return found[0]
+    if challenges:
+        return challenges[0]
     if is_plain(root):
         return None
     raise _unknown(root)

@@ -1,8 +1,8 @@
-"""From folders and tables to the samples of one split, with what was left out kept for the report.
+"""From folders and tables to the samples of one split; what is left out is listed for the report.
 
-Every layout reduces to a `Pool`: images, masks, classes and groups by image id. What a pool's
-listing leaves out (an image that nothing is known of, a table row without image) is tolerated in
-training and shown by `ckd-train data check`.
+Every layout is turned into a `Pool`: images, masks, classes and groups by image id. Files and rows
+that its listing leaves out (images without mask and label, rows without image) do no harm in
+training; `ckd-train data check` shows them.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from ckd.contract.errors import InputError
 from ckd.data.samples import Sample, SampleSet, Split
 from ckd.picture.decode import IMAGE_SUFFIXES
 
-#: Share of the groups that each made-up split receives.
-MADE_SPLIT_SHARE = 0.1
+#: Share of the groups in each split that is cut from the training images.
+CUT_SPLIT_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One split as it lies on the disk: what can be used, and what cannot."""
+    """One split as it is on the disk: samples that can be used, and files that cannot."""
 
     set: SampleSet
-    made_up: bool = False  # the data set has no such split; it was cut from the training images
+    made_up: bool = False  # cut from the training images, because the data set has no such split
     without_truth: tuple[Path, ...] = ()  # images with neither mask nor label
     rows_without_image: tuple[str, ...] = ()  # image ids
     masks_without_image: tuple[Path, ...] = ()
@@ -31,7 +31,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """Files and facts that belong together, all by image id."""
+    """Files, classes and groups that belong together, by image id."""
 
     images: Mapping[str, Path]
     masks: Mapping[str, Path] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Pool:
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def split_key(self, image_id: str) -> str:
-        """What decides an image's made-up split: its group, so that no group straddles."""
+        """The key by which `hashed_split` places an image: its group, so that groups stay whole."""
         return self.groups.get(image_id, image_id)
 
     def listing(
@@ -49,7 +49,7 @@ class Pool:
         labels: tuple[str, ...],
         belongs: Callable[[str], bool] = lambda image_id: True,
     ) -> Listing:
-        """The images, rows and masks whose id ``belongs``, in the order of their ids."""
+        """The images, rows and masks for whose id ``belongs`` is true, in the order of the ids."""
         samples, without_truth = [], []
         for image_id, image in sorted(self.images.items()):
             if not belongs(image_id):
@@ -69,18 +69,18 @@ class Pool:
         )
 
 
-def made_split(key: str, made: Collection[Split]) -> Split:
-    """The split of a group or image where the splits ``made`` are cut from the training images.
+def hashed_split(key: str, cut: Collection[Split]) -> Split:
+    """The split of a group or image if the splits ``cut`` are cut from the training images.
 
-    Decided by a hash of the key alone: the same on every machine, and an image keeps its place
-    when others join the data set.
+    It follows from a hash of the key alone: it is the same on every machine, and an image keeps its
+    split when other images are added to the data set.
     """
     digest = hashlib.sha256(key.encode()).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
-    if share < MADE_SPLIT_SHARE:
-        return "val" if "val" in made else "train"
-    if share < 2 * MADE_SPLIT_SHARE:
-        return "test" if "test" in made else "train"
+    if share < CUT_SPLIT_SHARE:
+        return "val" if "val" in cut else "train"
+    if share < 2 * CUT_SPLIT_SHARE:
+        return "test" if "test" in cut else "train"
     return "train"
 
 
@@ -109,18 +109,18 @@ def mask_files(folder: Path, *, suffix_required: bool) -> dict[str, Path]:
 
 
 def _by_id(folder: Path, id_of_stem: Callable[[str], str | None]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        # Names that begin with a dot are other systems' leavings ("._lesion.jpg").
+        # Other systems leave files whose names begin with a dot ("._lesion.jpg").
         if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         image_id = id_of_stem(path.stem)
         if image_id is None:
             continue
-        if image_id in found:
+        if image_id in files:
             raise InputError(
-                f"{folder}: {found[image_id].name} and {path.name} both stand for {image_id!r}; "
+                f"{folder}: {files[image_id].name} and {path.name} both stand for {image_id!r}; "
                 "keep one of them"
             )
-        found[image_id] = path
-    return found
+        files[image_id] = path
+    return files

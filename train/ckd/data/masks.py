@@ -1,4 +1,4 @@
-"""Ground-truth masks: one way to read them, for training, scoring and checking alike."""
+"""Reading of ground-truth masks, for training, scoring and checks."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ckd.data.samples import MASK_THRESHOLD
 
 
 def read_grey_mask(path: Path) -> NDArray[np.uint8]:
-    """A mask's pixels as they are stored, uint8 [H, W]; `InputError` where it cannot be decoded."""
+    """A mask's pixels as stored, uint8 [H, W]; `InputError` if it cannot be decoded."""
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
@@ -23,7 +23,7 @@ def read_mask(path: Path, image_shape: tuple[int, ...] | None = None) -> NDArray
     """A ground-truth mask [H, W], True on the lesion.
 
     Raises:
-        InputError: unreadable, or not of the height and width of its image where these are given.
+        InputError: the mask is unreadable, or has another size than ``image_shape``.
     """
     mask_HW = read_grey_mask(path) > MASK_THRESHOLD
     if image_shape is not None and mask_HW.shape != image_shape[:2]:

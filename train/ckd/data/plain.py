@@ -1,15 +1,15 @@
-"""A data set of one's own: ``images/``, and beside it ``masks/`` or ``labels.csv`` or both.
+"""The plain layout for own data: ``images/``, and next to it ``masks/`` or ``labels.csv`` or both.
 
     images/lesion7.jpg
     masks/lesion7.png         or lesion7_segmentation.png
     labels.csv                image,label[,split][,group]
 
-Without a ``split`` column a tenth of the groups goes into val and another tenth into test.
+Without a ``split`` column, val and test receive a tenth of the groups each.
 """
 
 from pathlib import Path
 
-from ckd.data.listing import Listing, Pool, image_files, made_split, mask_files
+from ckd.data.listing import Listing, Pool, hashed_split, image_files, mask_files
 from ckd.data.samples import Split, SplitBy
 from ckd.data.tables import read_table
 
@@ -32,9 +32,9 @@ def is_plain(root: Path) -> bool:
 
 
 def list_plain(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:
-    """The samples of one split; classes are those of the whole table, in alphabetical order.
+    """The samples of one split; the classes are those of the whole table, in alphabetical order.
 
-    Images that the table does not list are training images where the table has splits.
+    If the table has splits, images that it does not list are training images.
     """
     masks_folder, table = root / "masks", root / "labels.csv"
     rows = read_table(table, ("label",)) if table.is_file() else {}
@@ -50,23 +50,23 @@ def list_plain(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listin
         groups={image_id: group for image_id, group in groups.items() if group},
     )
 
-    told: dict[str, Split] = {}
+    split_of: dict[str, Split] = {}
     for image_id, row in rows.items():
         if "split" in row.cells:
             word = row.cells["split"].lower()
             if word not in _SPLIT_WORDS:
                 raise row.error(f"split is {row.cells['split']!r}, expected train, val or test")
-            told[image_id] = _SPLIT_WORDS[word]
+            split_of[image_id] = _SPLIT_WORDS[word]
 
     def belongs(image_id: str) -> bool:
-        if told:
-            return told.get(image_id, "train") == split
-        return made_split(pool.split_key(image_id), ("val", "test")) == split
+        if split_of:
+            return split_of.get(image_id, "train") == split
+        return hashed_split(pool.split_key(image_id), ("val", "test")) == split
 
     listing = pool.listing(root.resolve().name, split, labels, belongs)
     return Listing(
         listing.set,
-        not told and split != "train",
+        not split_of and split != "train",
         listing.without_truth,
         listing.rows_without_image,
         listing.masks_without_image,

@@ -1,4 +1,4 @@
-"""What a check of a data set found, for people and for programs."""
+"""Report of a check of a data set, for people and for programs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,16 +8,16 @@ from ckd.data.samples import Split
 
 Severity = Literal["error", "warning"]
 
-#: File names shown with a finding.
+#: Most file names that are shown with a problem.
 MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class DataFinding:
+class DataProblem:
     """One thing that is wrong, how often, and what to do about it."""
 
     code: str  # a stable name for programs, such as "unreadable-image"
-    severity: Severity  # an error spoils a training or its scores, a warning may be meant so
+    severity: Severity  # an error spoils a training or its scores; a warning may be intended
     sentence: str
     count: int
     examples: tuple[str, ...]  # file names or ids, at most `MAX_EXAMPLES`
@@ -26,10 +26,10 @@ class DataFinding:
 
 @dataclass(frozen=True, slots=True)
 class SplitCounts:
-    """What one split offers to training."""
+    """Numbers of images, masks and labels of one split."""
 
     split: Split
-    made_up: bool  # cut from the training images, as the data set has no such split
+    made_up: bool  # cut from the training images, because the data set has no such split
     images: int
     with_mask: int
     with_label: int
@@ -43,32 +43,34 @@ class DataReport:
     root: str
     name: str
     splits: tuple[SplitCounts, ...]
-    findings: tuple[DataFinding, ...]  # errors first
+    problems: tuple[DataProblem, ...]  # errors first
 
     @property
     def has_errors(self) -> bool:
-        """Whether anything was found that spoils a training or its scores."""
-        return any(finding.severity == "error" for finding in self.findings)
+        """Whether the data set has an error, which spoils a training or its scores."""
+        return any(problem.severity == "error" for problem in self.problems)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report in types that JSON knows."""
-        return {**asdict(self), "has_errors": self.has_errors}
+        """The report, ready for JSON."""
+        record = asdict(self)
+        problems = record.pop("problems")
+        return {**record, "findings": problems, "has_errors": self.has_errors}
 
     def to_text(self) -> str:
         """The report as paragraphs for a terminal."""
         lines = [f"{self.name}, {self.root}", "", *self._table(), ""]
-        for finding in self.findings:
-            shown = ", ".join(finding.examples)
-            more = finding.count - len(finding.examples)
-            lines.append(f"{finding.severity}: {finding.sentence}")
+        for problem in self.problems:
+            shown = ", ".join(problem.examples)
+            more = problem.count - len(problem.examples)
+            lines.append(f"{problem.severity}: {problem.sentence}")
             if shown:
                 lines.append(f"    {shown}" + (f" and {more} more" if more > 0 else ""))
-            lines.append(f"    {finding.remedy}")
-        errors = sum(finding.severity == "error" for finding in self.findings)
-        warnings = len(self.findings) - errors
+            lines.append(f"    {problem.remedy}")
+        errors = sum(problem.severity == "error" for problem in self.problems)
+        warnings = len(self.problems) - errors
         lines.append(
             f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-            if self.findings
+            if self.problems
             else "nothing wrong was found"
         )
         return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What the loaders hand to training: which files belong together, and what is known of each."""
+"""Samples of a data set: an image with its mask, label and group."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,22 +10,23 @@ from ckd.contract.errors import InputError
 from ckd.contract.labels import label_of
 
 Split = Literal["train", "val", "test"]
-#: What a split that is made up keeps together: all images of a lesion (or patient), or nothing.
+#: What a cut from the training images keeps together: all images of a lesion (or patient) if
+#: "lesion", nothing if "image".
 SplitBy = Literal["lesion", "image"]
 
-#: Official scorer: mask pixels above this belong to the lesion.
+#: Mask pixels above this value belong to the lesion, as for the official scorer.
 MASK_THRESHOLD = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image and what is known of it; a sample may lack a mask or a label, not both."""
+    """One image with a mask, a label or both."""
 
     id: str
     image: Path
     mask: Path | None = None
-    label: int | None = None  # index into SampleSet.labels; one past the last is none of them
-    group: str | None = None  # lesion or patient; samples of one group never straddle a split
+    label: int | None = None  # index into SampleSet.labels; one past the last means none of them
+    group: str | None = None  # lesion or patient; a group is in one split only
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class SampleSet:
 def numbered_as(
     labels: tuple[str, ...], samples: SampleSet, *, exclusive: bool = True
 ) -> SampleSet:
-    """The samples with their labels numbered as the system's are: the order differs by data set.
+    """The samples with their labels numbered in the system's order, which data sets may not share.
 
-    A class that the system does not know does no harm as long as no image is of it. Where labels do
-    not exclude each other, such an image is of none of them.
+    The data set may have a class that the system does not know, if no image is of that class. If
+    labels do not exclude each other, an image of an unknown class counts as one of no label.
 
     Raises:
         InputError: an image is of an unknown class, or there are no images.

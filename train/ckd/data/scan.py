@@ -1,13 +1,14 @@
-"""Reads every image and mask of a data set once and notes what matters about each."""
+"""Reads every image and mask of a data set once and records its state."""
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ckd.console.progress import Progress
 from ckd.contract.errors import InputError
 from ckd.data.masks import read_grey_mask
 from ckd.data.samples import MASK_THRESHOLD, Sample, Split
@@ -18,18 +19,18 @@ MaskState = Literal["good", "unreadable", "mis-sized", "empty", "full", "faint",
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What reading one sample's files showed."""
+    """State of one sample's files."""
 
     split: Split
     sample: Sample
-    pixels_sha256: str | None  # of the decoded image; None where it cannot be read
-    mask: MaskState | None  # None where there is none
+    pixels_sha256: str | None  # of the decoded image; None if it cannot be read
+    mask: MaskState | None  # None if the sample has no mask
 
 
 def scan_samples(
-    samples: Sequence[tuple[Split, Sample]], progress: Callable[[int, int], None] | None = None
+    samples: Sequence[tuple[Split, Sample]], progress: Progress | None = None
 ) -> list[Scan]:
-    """Read all files in a thread pool; ``progress`` hears how many samples of how many are done."""
+    """Read all files in a thread pool; ``progress`` is called with samples done and of all."""
     scans: list[Scan] = []
     pool = ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1))
     try:
@@ -38,7 +39,7 @@ def scan_samples(
             if progress is not None:
                 progress(len(scans), len(samples))
     finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole archive
+        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for all files
     return scans
 
 
@@ -49,7 +50,7 @@ def _scan(split: Split, sample: Sample) -> Scan:
         image_hw, digest = None, None
     else:
         image_hw = image_HWC.shape[:2]
-        # The size belongs to the digest: two blank images of one area are not the same image.
+        # The size is part of the digest, so that blank images of equal area differ by shape.
         digest = hashlib.sha256(repr(image_hw).encode() + image_HWC.tobytes()).hexdigest()
     mask = None if sample.mask is None else _mask_state(sample.mask, image_hw)
     return Scan(split, sample, digest, mask)

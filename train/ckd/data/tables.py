@@ -1,7 +1,7 @@
-"""The CSV files that come with data sets: read whole, checked, errors that name the line.
+"""Reading of the CSV files of data sets; errors name the line.
 
-A table that cannot be understood is refused rather than half used: a label read wrongly is worse
-than a training that does not start.
+A table that cannot be understood is refused as a whole, because a wrong label is worse than a
+training that does not start.
 """
 
 import csv
@@ -12,7 +12,7 @@ from pathlib import Path
 from ckd.contract.errors import InputError
 from ckd.picture.decode import IMAGE_SUFFIXES
 
-#: Names under which tables keep the image's id.
+#: Names of the column that holds the image's id.
 ID_COLUMNS = ("image", "image_id")
 
 
@@ -25,10 +25,10 @@ class Row:
     cells: dict[str, str]
 
     def flag(self, column: str) -> bool:
-        """A cell that holds 0 or 1, in any spelling of these numbers.
+        """The truth of a cell that holds 0 or 1, in any spelling of these numbers.
 
         Raises:
-            InputError: anything else, a probability for instance.
+            InputError: the cell holds anything else, such as a probability.
         """
         text = self.cells[column]
         try:
@@ -45,7 +45,7 @@ class Row:
 
 
 def find_table(root: Path, name: str) -> Path | None:
-    """``root/name``, or that file inside a folder of the same name, as some archives unpack."""
+    """``root/name``, or the file in a folder of the same name, as some archives unpack."""
     candidates = (root / name, root / Path(name).stem / name)
     return next((path for path in candidates if path.is_file()), None)
 
@@ -57,12 +57,12 @@ def read_table(
 
     Args:
         path: a comma-separated UTF-8 file.
-        required: columns besides the id that must be there, in lower case.
-        header: names of the columns where the file has no line of its own for them.
+        required: columns that the table must have besides the id, in lower case.
+        header: names of the columns if the first line does not name them.
 
     Raises:
-        InputError: not text, a column missing, a line with too few or too many cells, an empty or
-            repeated id.
+        InputError: the file is not text, a column is missing, a line has too few or too many cells,
+            or an id is empty or repeated.
     """
     lines = _lines(path)
     if header is None:
@@ -101,7 +101,7 @@ def without_image_suffix(name: str) -> str:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that are not blank, with their numbers; a byte order mark is dropped."""
+    """Number and cells of each line that is not blank; a byte order mark is dropped."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

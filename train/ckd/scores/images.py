@@ -1,20 +1,19 @@
-"""Scores of images one by one, and of all of them together; needs no PyTorch.
+"""Scores of single images, and of all images together. This module needs no PyTorch.
 
 Suffixes: N images, K labels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.confusion import Confusion, confusion_from_masks
 from ckd.contract.labels import headline_tasks
-from ckd.contract.spec import OutputSpec
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
+from ckd.finding.answers import Answers, AnswerSource
 from ckd.finding.finding import Finding
 from ckd.scores.metrics import (
     ClassificationScores,
@@ -24,21 +23,17 @@ from ckd.scores.metrics import (
 )
 
 
-class Answering(Protocol):
-    """What gives answers: a system in training, or the spec of one that is deployed."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """In the order of the probabilities."""
-
-    @property
-    def outputs(self) -> OutputSpec:
-        """What is answered."""
-
-
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """What was answered for one image, beside what is true."""
+    """How right the answers for one image are; None for an answer or a truth that is missing.
+
+    Attributes:
+        id: of the image.
+        fine: pixels of the fine mask against the true one.
+        coarse: pixels of the coarse mask against the true one.
+        probabilities: in the order of the system's labels.
+        label: index of the true label; one past the last stands for none of them.
+    """
 
     id: str
     fine: Confusion | None = None
@@ -48,36 +43,42 @@ class ImageScore:
 
 
 def score_finding(finding: Finding, sample: Sample) -> ImageScore:
-    """What a runtime found in a photograph, scored at the photograph's size.
+    """Score what a runtime says of a photograph, at the photograph's size.
 
     Raises:
-        InputError: the mask cannot be read, or is of another size.
+        InputError: the true mask cannot be read, or is of another size than the photograph.
     """
-    fine = coarse = None
     masks = (finding.mask_HW, finding.coarse_mask_HW)
-    seen = next((mask_HW for mask_HW in masks if mask_HW is not None), None)
-    if sample.mask is not None and seen is not None:
-        truth_HW = read_mask(sample.mask, seen.shape)
-        fine, coarse = (
-            None if mask_HW is None else confusion_from_masks(mask_HW, truth_HW)
-            for mask_HW in masks
-        )
-    probabilities = tuple(finding.probabilities.values()) or None
+    size = next((mask_HW.shape for mask_HW in masks if mask_HW is not None), None)
+    if sample.mask is None or size is None:
+        return score_answers(finding, sample, None)
+    return score_answers(finding, sample, read_mask(sample.mask, size))
+
+
+def score_answers(
+    answers: Answers | Finding, sample: Sample, truth_HW: NDArray[np.bool_] | None
+) -> ImageScore:
+    """Score answers whose masks have the size of ``truth_HW``; None leaves the masks unscored."""
+    fine, coarse = (
+        None if mask_HW is None or truth_HW is None else confusion_from_masks(mask_HW, truth_HW)
+        for mask_HW in (answers.mask_HW, answers.coarse_mask_HW)
+    )
+    probabilities = tuple(answers.probabilities.values()) or None
     return ImageScore(sample.id, fine, coarse, probabilities, sample.label)
 
 
 def mask_scores(scores: Sequence[ImageScore], which: str = "fine") -> SegmentationScores | None:
-    """Official segmentation scores of the fine or coarse masks, or None where there are none."""
+    """Official segmentation scores of the "fine" or "coarse" masks; None if none was scored."""
     confusions = [c for score in scores if (c := getattr(score, which)) is not None]
     return segmentation_scores(confusions) if confusions else None
 
 
 def label_scores(
-    answering: Answering, scores: Sequence[ImageScore], tasks: tuple[str, ...]
+    source: AnswerSource, scores: Sequence[ImageScore], tasks: tuple[str, ...]
 ) -> ClassificationScores | None:
-    """Official classification scores, or None where no image has both label and answer.
+    """Official classification scores; None if no image has both a label and probabilities.
 
-    The mean AUC is over ``tasks`` where the labels hold all of them, over all labels otherwise.
+    The mean AUC is over ``tasks`` if the labels hold all of them, otherwise over all labels.
     """
     probabilities_NK, labels_N = diagnosed(scores)
     if not len(labels_N):
@@ -85,9 +86,9 @@ def label_scores(
     return classification_scores(
         probabilities_NK,
         labels_N,
-        answering.labels,
-        tasks=headline_tasks(tasks, answering.labels),
-        exclusive=answering.outputs.exclusive,
+        source.labels,
+        tasks=headline_tasks(tasks, source.labels),
+        exclusive=source.outputs.exclusive,
     )
 
 
@@ -96,14 +97,15 @@ def label_loss(scores: Sequence[ImageScore], weights_K: Sequence[float]) -> floa
     probabilities_NK, labels_N = diagnosed(scores)
     weights_N = np.asarray(weights_K)[labels_N]
     of_truth_N = probabilities_NK[np.arange(len(labels_N)), labels_N]
-    total = max(float(weights_N.sum()), 1e-12)  # only labels that training never saw
+    total = max(float(weights_N.sum()), 1e-12)  # 0 if training saw none of these labels
     return float(-(weights_N * np.log(np.maximum(of_truth_N, 1e-12))).sum() / total)
 
 
 def binary_label_loss(scores: Sequence[ImageScore], positives_K: Sequence[float]) -> float:
     """Sum over labels of the mean binary cross-entropy, where labels do not exclude each other.
 
-    ``positives_K``: what a label's positives weigh; an image of none of the labels has index K.
+    ``positives_K`` is the weight of each label's positives. An image of none of the labels has
+    index K.
     """
     probabilities_NK, labels_N = diagnosed(scores)
     truth_NK = labels_N[:, None] == np.arange(len(positives_K))

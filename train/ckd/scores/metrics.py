@@ -1,8 +1,8 @@
-"""Scores of a set of images: masks and diagnoses together, as the official ISIC scorer gives them.
+"""Scores of a set of images, of masks and of diagnoses, as the official ISIC scorer computes them.
 
-Source: the `isic_challenge_scoring` package, whose edge rules are kept, here that tied maxima are
-wrong. "PPV" as the CKDNet authors print it for ISIC 2017 is average precision; precision at 0.5 is
-`Confusion.ppv`. All scores are fractions in [0, 1].
+Source: the `isic_challenge_scoring` package, whose rules for special cases are kept; one is that
+tied maxima are wrong. The "PPV" that the CKDNet authors print for ISIC 2017 is average precision;
+precision at 0.5 is `Confusion.ppv`. All scores are fractions in [0, 1].
 
 Suffixes: N samples, K classes.
 """
@@ -43,13 +43,13 @@ class SegmentationScores:
     num_images: int
 
     def as_dict(self) -> dict[str, float | None]:
-        """By name, ready for JSON."""
+        """The scores by name, ready for JSON: nan becomes None."""
         return {name: _json_ready(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScores:
-    """One class against the rest; all but the first two are at probability 0.5."""
+    """One class against the rest. All scores but the first two are at probability 0.5."""
 
     auc: float
     average_precision: float
@@ -64,19 +64,19 @@ class ClassificationScores:
     """Each class against the rest, and the scores over all classes."""
 
     per_label: Mapping[str, LabelScores]
-    tasks: tuple[str, ...]  # the labels that mean_auc is over
+    tasks: tuple[str, ...]  # the labels whose AUCs are averaged in mean_auc
     mean_auc: float
     balanced_accuracy: float
-    accuracy: float  # of the largest probability; ties are wrong
+    accuracy: float  # of the label of largest probability; ties are wrong
     num_images: int
 
     def as_dict(self) -> dict[str, Any]:
-        """By name, ready for JSON: nan becomes None."""
+        """The scores by name, ready for JSON: nan becomes None."""
         return {name: _json_ready(value) for name, value in asdict(self).items()}
 
 
 def segmentation_scores(confusions: Sequence[Confusion]) -> SegmentationScores:
-    """Score each image, then average (not the score of the pooled pixels)."""
+    """Means of the scores of single images (not the scores of pooled pixels)."""
     require(len(confusions) > 0, "segmentation scores: expected at least one image, got none")
     return SegmentationScores(
         jaccard=fmean(c.jaccard for c in confusions),
@@ -98,9 +98,9 @@ def classification_scores(
 ) -> ClassificationScores:
     """Score class probabilities against the true class indices.
 
-    ``tasks`` are the labels whose AUCs are averaged, all by default; ISIC 2017 is scored on
-    ``("MEL", "SBK")``. A nan AUC is left out of the mean. Where labels do not exclude each other,
-    the index K is an image of none of them, and answered right if no probability is above 0.5.
+    ``tasks`` are the labels whose AUCs are averaged, by default all; ISIC 2017 is scored on
+    ``("MEL", "SBK")``. A nan AUC is left out of the mean. If labels do not exclude each other,
+    index K stands for an image of none of them, which is right if no probability is above 0.5.
     """
     right_N = _right(probabilities_NK, labels_N, exclusive)
     num_classes = probabilities_NK.shape[1]
@@ -127,10 +127,10 @@ def classification_scores(
 
 
 def balanced_accuracy(probabilities_NK: Reals, labels_N: Indices, exclusive: bool = True) -> float:
-    """Mean over classes of the share found by the largest probability (ISIC 2018 Task 3).
+    """Mean over classes of the share of samples with the right answer (ISIC 2018 Task 3).
 
-    A sample whose maximum several classes share is undecided, and wrong. Classes without samples
-    are left out.
+    The answer is the class of the largest probability. It is wrong if several classes share the
+    maximum. Classes without samples are left out.
     """
     right_N = _right(probabilities_NK, labels_N, exclusive)
     return fmean(float(right_N[labels_N == label].mean()) for label in np.unique(labels_N))
@@ -146,8 +146,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap: low and high end of a statistic over resampled test sets.
 
-    ``statistic`` takes the indices of one draw, ``num_samples`` of them with replacement. Draws
-    that give nan (no melanoma drawn, say) are ignored; if all do, both ends are nan.
+    ``statistic`` takes the indices of one draw: ``num_samples``, drawn with replacement. Draws that
+    give nan (for instance because no melanoma was drawn) are ignored; if all do, both ends are nan.
     """
     if num_samples < 1 or repeats < 1 or not 0.0 < level < 1.0:
         raise UsageError(f"bootstrap: cannot draw {repeats} x {num_samples} at level {level}")
@@ -181,7 +181,7 @@ def _label_scores(probabilities_N: Reals, positive_N: Bools) -> LabelScores:
 
 
 def _right(probabilities_NK: Reals, labels_N: Indices, exclusive: bool) -> Bools:
-    """Where the largest probability is that of the true class, and of no other."""
+    """Whether the largest probability is that of the true class and of no other class."""
     shape = probabilities_NK.shape
     require(
         len(shape) == 2 and probabilities_NK.size > 0 and labels_N.shape == shape[:1],
@@ -197,12 +197,12 @@ def _right(probabilities_NK: Reals, labels_N: Indices, exclusive: bool) -> Bools
         f"labels: expected whole numbers from 0 to {last}, one for each sample",
     )
     largest_N1 = probabilities_NK.max(axis=1, keepdims=True)
-    alone_N = np.count_nonzero(probabilities_NK == largest_N1, axis=1) == 1
-    said_N = probabilities_NK.argmax(axis=1)
+    decided_N = np.count_nonzero(probabilities_NK == largest_N1, axis=1) == 1
+    answer_N = probabilities_NK.argmax(axis=1)
     if not exclusive:
         none_N = largest_N1[:, 0] <= 0.5
-        said_N, alone_N = np.where(none_N, shape[1], said_N), alone_N | none_N
-    return np.asarray(alone_N & (said_N == labels_N))
+        answer_N, decided_N = np.where(none_N, shape[1], answer_N), decided_N | none_N
+    return np.asarray(decided_N & (answer_N == labels_N))
 
 
 def _json_ready(value: Any) -> Any:

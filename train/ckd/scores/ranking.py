@@ -1,9 +1,9 @@
 """How well scores rank positives above negatives: ROC and precision-recall curves and their areas.
 
-By the definitions of the official ISIC scorer, with one departure: the area under a curve over a
-single class is nan, where that package warns or fails.
+The definitions are those of the official ISIC scorer with one difference: the area under a curve is
+nan if all samples are of one class, where that package warns or fails.
 
-Suffixes: N samples, T thresholds, falling.
+Suffixes: N samples, T thresholds in descending order.
 """
 
 import math
@@ -17,7 +17,7 @@ from ckd.contract.confusion import Bools, Reals, check_scores
 
 @dataclass(frozen=True, slots=True)
 class RocCurve:
-    """Rates where scores at or above each threshold are positive; the first (inf) is none."""
+    """Rates if scores at or above each threshold are positive; at the first (inf) none is."""
 
     false_positive_rate_T: Reals
     true_positive_rate_T: Reals
@@ -26,7 +26,7 @@ class RocCurve:
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecallCurve:
-    """Points as in `RocCurve`; at inf, with none positive, precision is 1 and recall 0."""
+    """Points as in `RocCurve`; at inf, where no score is positive, precision is 1 and recall 0."""
 
     precision_T: Reals
     recall_T: Reals
@@ -34,15 +34,15 @@ class PrecisionRecallCurve:
 
 
 def roc_curve(scores_N: Reals, positive_N: Bools) -> RocCurve:
-    """Receiver operating characteristic; a rate over no samples is nan."""
+    """Receiver operating characteristic; a rate is nan if it has no samples."""
     tp_T, fp_T, thresholds_T = _counts_by_threshold(scores_N, positive_N)
     return RocCurve(_share(fp_T), _share(tp_T), thresholds_T)
 
 
 def roc_auc(scores_N: Reals, positive_N: Bools) -> float:
-    """The chance that a positive scores above a negative; equal scores count half.
+    """Probability that a positive scores above a negative; equal scores count half.
 
-    This is the area under the ROC curve (Mann-Whitney). nan without positives or negatives.
+    This is the area under the ROC curve (Mann-Whitney). It is nan without positives or negatives.
     """
     tp_T, fp_T, _ = _counts_by_threshold(scores_N, positive_N)
     pairs = int(tp_T[-1]) * int(fp_T[-1])
@@ -51,7 +51,7 @@ def roc_auc(scores_N: Reals, positive_N: Bools) -> float:
 
 
 def precision_recall_curve(scores_N: Reals, positive_N: Bools) -> PrecisionRecallCurve:
-    """Precision against recall; recall over no positives is nan."""
+    """Precision against recall; recall is nan if there are no positives."""
     tp_T, fp_T, thresholds_T = _counts_by_threshold(scores_N, positive_N)
     precision_T = np.append(1.0, tp_T[1:] / (tp_T[1:] + fp_T[1:]))
     return PrecisionRecallCurve(precision_T, _share(tp_T), thresholds_T)
@@ -60,7 +60,7 @@ def precision_recall_curve(scores_N: Reals, positive_N: Bools) -> PrecisionRecal
 def average_precision(scores_N: Reals, positive_N: Bools) -> float:
     """Precision at each threshold weighted by the recall gained there, without interpolation.
 
-    This is what the CKDNet authors print as "PPV". nan without positives or negatives.
+    The CKDNet authors print it as "PPV". It is nan without positives or negatives.
     """
     curve = precision_recall_curve(scores_N, positive_N)
     if positive_N.all() or not positive_N.any():
@@ -71,7 +71,7 @@ def average_precision(scores_N: Reals, positive_N: Bools) -> float:
 def _counts_by_threshold(
     scores_N: Reals, positive_N: Bools
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Reals]:
-    """True and false positives at or above inf, then each distinct score from the largest."""
+    """True and false positives at or above inf and then each distinct score, largest first."""
     check_scores(scores_N, positive_N)
     order = np.argsort(-scores_N)
     sorted_N = scores_N[order].astype(np.float64)

@@ -1,8 +1,9 @@
-"""What the device can do at most, measured on it: how fast it moves and how fast it multiplies.
+"""Measured limits of the device: how fast it copies memory and how fast it multiplies.
 
-From both follows a floor under any way to run a network: its weights must be read, and its products
-be made. Reading and multiplying overlap at best, so the floor is the longer of the two. Activations
-do not count, and weights that stay in a large cache between two frames can undercut it.
+They give a lower bound of the time of any way to run a network, the floor: its weights must be read
+and its products computed. At best both overlap, so the floor is the longer of the two times.
+Activations are not counted. A network whose weights stay in a large cache between two frames can be
+faster than its floor.
 """
 
 import statistics
@@ -34,7 +35,7 @@ class Ceilings:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """No way to run a network is faster; milliseconds."""
+    """Lower bound of the time of any way to run a network; milliseconds."""
 
     weights_ms: float
     products_ms: float
@@ -48,7 +49,7 @@ class Floor:
 def measure_ceilings(
     device: str, *, side: int = 8192, copy_bytes: int = 1 << 30, runs: int = 10
 ) -> Ceilings:
-    """Measure a device that is idle.
+    """Measure an idle device.
 
     Args:
         device: for torch.
@@ -105,7 +106,7 @@ def _product_ms(device: str, precision: str, side: int, runs: int) -> float | No
         columns = high.t().contiguous().t()
         product: Callable[[], object] = lambda: torch._int_mm(low, columns)  # noqa: E731
     else:
-        # Not zeros: multiplying by them takes less power, and the clock may stay higher.
+        # Random numbers, as products with zeros take less power and may leave the clock higher.
         dtype = torch.float32 if precision == "fp32" else torch.float16
         one, other = (
             torch.randn(side, side, device=device, generator=generator).to(dtype) for _ in range(2)

@@ -1,4 +1,4 @@
-"""`ckd-bench gpu`: its options; what it does is in `ckd.benchmarks.gpu.measure`."""
+"""The options of `ckd-bench gpu`; `ckd.benchmarks.gpu.measure` does the work."""
 
 import sys
 import tempfile

@@ -1,6 +1,6 @@
-"""Who races: every way to run a subject on a device, and why those that cannot run do not.
+"""The contenders of a race: every way to run a subject on a device, and why some cannot run.
 
-The names say what exactly runs; a batch is one call in PyTorch, and one image after another for
+The names say what exactly runs. A batch is one call in PyTorch, and one image after another for
 graphs that were exported for one image.
 """
 
@@ -14,21 +14,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.benchmarks.contenders import logit_error
+from ckd.benchmarks.gpu.cascade_step import open_ckd
 from ckd.benchmarks.gpu.deadline import Deadline
 from ckd.benchmarks.gpu.pytorch import TorchStep, idle_compilers_after, torch_system
-from ckd.benchmarks.gpu.steps import Logits, OnnxStep, Step, open_ckd
+from ckd.benchmarks.gpu.steps import Logits, OnnxStep, Step
 from ckd.benchmarks.gpu.subject import Subject
+from ckd.benchmarks.same_networks import logit_error
 from ckd.contract.errors import UsageError
 from ckd.runtime.engine import first_line
 
 #: Part of the time left that one contender may take until it can race. `torch.compile` tries out
-#: kernels for minutes, and whoever comes after it must still be able to be measured against it.
+#: kernels for minutes, and the contenders after it need time to be measured against it.
 _SHARE: Final = 0.5
 _COMPILE_SHARE: Final = 0.6
 #: Part of the time left that one contender's turns may take.
 _TURNS_SHARE: Final = 0.2
-#: What all others are measured against, in time and in answers.
+#: The contender that all others are measured against, in time and in answers.
 REFERENCE: Final = "PyTorch eager FP32"
 
 #: FP32 logits that differ by more than this part of the largest are not of the same networks. Wide,
@@ -40,10 +41,10 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One contender that may or may not be able to run.
+    """One contender, which may turn out to be unable to run.
 
     Attributes:
-        share: of the time left, which opening and the first two calls may take.
+        share: part of the time left that opening and the first two calls may take.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A contender that did not run, and why."""
+    """A contender that did not run, and the reason."""
 
     name: str
     reason: str
@@ -62,7 +63,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """Those that can run, with how far their answers lie from the reference's."""
+    """The contenders that can run, with the distance of their answers from the reference's."""
 
     entries: Mapping[str, Entry]
     steps: Mapping[str, Step]
@@ -71,9 +72,9 @@ class Opened:
 
 
 def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterator[Entry]:
-    """Everything that could race on a device, the most telling first: time may run out.
+    """Everything that could race on a device, the most important first, as time may run out.
 
-    PyTorch compiled is what ours is measured against, so it opens before anything is exported.
+    Compiled PyTorch is the main peer of ours, so it opens before anything is exported.
     """
 
     def eager(precision: str) -> Callable[[Images], Step]:
@@ -93,10 +94,10 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
         backend: str, precision: str, *, whole: bool = False, in_line: bool = False
     ) -> Callable[[Images], Step]:
         def bundle() -> Path:
-            made = (subject.one_graph_bundle if whole else subject.bundle)(precision)
+            folder = (subject.one_graph_bundle if whole else subject.bundle)(precision)
             if backend == "tensorrt":
                 subject.check_time("engines")
-            return made
+            return folder
 
         return lambda images: open_ckd(bundle, backend, precision, images, device, in_line=in_line)
 
@@ -108,7 +109,7 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
     yield Entry("torch.compile max-autotune FP16", "fp16", compiled, _COMPILE_SHARE)
     yield ours("tensorrt", "fp16")
     yield ours("onnxruntime", "fp16")
-    # What it is worth that networks run side by side; on ONNX Runtime they never do.
+    # This shows the gain of running networks side by side; on ONNX Runtime they never do.
     in_line = ckd("tensorrt", "fp16", in_line=True)
     yield Entry("ckd, tensorrt FP16, one network at a time", "fp16", in_line)
     yield ours("onnxruntime", "fp32")
@@ -121,7 +122,7 @@ def entries(subject: Subject, device: str, compiler: str = "inductor") -> Iterat
 
 
 def open_all(
-    wanted: Iterator[Entry],
+    candidates: Iterator[Entry],
     images_BSS3: Images,
     stack: ExitStack,
     deadline: Deadline,
@@ -129,24 +130,25 @@ def open_all(
     num_turns: int,
     say: Callable[[str], None],
 ) -> Opened:
-    """Open and run each twice; whoever cannot, or gives other answers in FP32, is listed as absent.
+    """Open each contender and run it twice.
 
-    So is who takes more than its share of the time: to open, or for the turns that it would have.
+    A contender is listed as absent if it fails, gives other answers in FP32, or takes more than its
+    share of the time to open or for its turns.
 
     Args:
-        wanted: the reference first.
+        candidates: the reference first.
         images_BSS3: for all of them.
         stack: closes those that were opened.
         deadline: of the races of this subject.
-        num_turns: that each will have at least.
-        say: is told what happens, since some of it takes minutes.
+        num_turns: least number of turns that each will have.
+        say: told what happens, as some of it takes minutes.
     """
     running: dict[str, Entry] = {}
     steps: dict[str, Step] = {}
     errors: dict[str, float | None] = {}
     absent: list[Absent] = []
     expected: Logits | None = None
-    for entry in wanted:
+    for entry in candidates:
         say(f"{entry.name} ...")
         try:
             with deadline.stopping(entry.name, entry.share):
@@ -157,26 +159,26 @@ def open_all(
                 step()
                 call_s = time.perf_counter() - start_s
             deadline.check(f"its {num_turns} turns", num_turns * call_s, _TURNS_SHARE)
-            given = _of_last_image(step.logits())
-            error = _compared(entry, given, expected)
+            logits = _of_last_image(step.logits())
+            error = _compared(entry, logits, expected)
         except Exception as failure:  # one that cannot run must not end the race of the others
             absent.append(Absent(entry.name, reason_of(failure)))
             say(f"{entry.name} does not race: {absent[-1].reason}")
             continue
         if entry.name == REFERENCE:
-            expected, error = given, 0.0
+            expected, error = logits, 0.0
         name = entry.name + step.caveat
         running[name], steps[name], errors[name] = replace(entry, name=name), step, error
     return Opened(entries=running, steps=steps, logit_errors=errors, absent=tuple(absent))
 
 
 def reason_of(error: Exception) -> str:
-    """Why a contender is absent, in one line."""
+    """One line on why a contender is absent."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _close(name: str, step: Step, say: Callable[[str], None]) -> None:
-    """Whoever cannot even be closed, for the device is lost, must not take the others' figures."""
+    """Close a contender; a failure, as on a lost device, must not cost the others' figures."""
     try:
         step.close()
     except Exception as error:
@@ -187,11 +189,11 @@ def _of_last_image(logits: Logits) -> Logits:
     return {name: values[-1:].astype(np.float32) for name, values in logits.items()}
 
 
-def _compared(entry: Entry, given: Logits, expected: Logits | None) -> float | None:
-    """How far the answers lie apart, as a part of the largest; `UsageError` in FP32 if too far."""
+def _compared(entry: Entry, logits: Logits, expected: Logits | None) -> float | None:
+    """The `logit_error`; `UsageError` in FP32 if it is too large."""
     if expected is None:
         return None
-    error = logit_error(given, expected)
+    error = logit_error(logits, expected)
     if entry.precision == "fp32" and not error <= _SAME_NETWORKS:
         raise UsageError(f"its logits differ from PyTorch's by {error:.2g} of the largest")
     return error

@@ -1,4 +1,4 @@
-"""A limit on the whole measurement: what would be too long is not begun, or stopped."""
+"""A limit on the whole measurement: work that would take too long is not begun, or is stopped."""
 
 import contextlib
 import signal
@@ -9,8 +9,8 @@ from typing import Final
 
 from ckd.contract.errors import UsageError
 
-#: Seconds between attempts to stop something; what it releases on the way out takes less.
-_AGAIN_S: Final = 5.0
+#: Seconds between attempts to stop something; releasing what it holds takes less.
+STOP_INTERVAL_S: Final = 5.0
 
 
 class Deadline:
@@ -37,12 +37,12 @@ class Deadline:
     def stopping(self, what: str, share: float) -> Iterator[None]:
         """Stop what runs in the block when it has taken its share of the time left.
 
-        By a signal, so it works in the main thread only, and waits for calls that do not return to
-        Python. It is repeated, for libraries that catch whatever is raised while they try things
-        out. Not to be nested.
+        A signal stops it, so this works in the main thread only, and waits for calls that do not
+        return to Python. The signal is repeated, because libraries catch every exception while
+        they try out kernels. Blocks must not be nested.
 
         Raises:
-            UsageError: it was stopped.
+            UsageError: the block was stopped.
         """
         seconds = max(share * self.left_s, 0.01)
 
@@ -53,7 +53,7 @@ class Deadline:
             )
 
         handler = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
+        signal.setitimer(signal.ITIMER_REAL, seconds, STOP_INTERVAL_S)
         try:
             yield
         finally:

@@ -1,8 +1,8 @@
-"""The device that is measured on: what it is, and how long it worked.
+"""The device that is measured on: its properties, and a clock for its work.
 
-Device time is what lies between two events in the device's own queue, so it holds the gaps in which
-the device waits for the host to send work, but not the host's wait for the answer. On a CPU, which
-a rehearsal runs on, both times are one.
+Device time lies between two events in the device's own queue, so it includes the gaps in which the
+device waits for the host to send work, but not the host's wait for the answer. On a CPU, which a
+rehearsal runs on, both times are the same.
 """
 
 import re
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from typing_extensions import override
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.runtime.cpu import cpu_name
@@ -18,13 +19,13 @@ from ckd.runtime.cpu import cpu_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What was measured on; what only a GPU has is None of a CPU."""
+    """The device that was measured on; the properties that only a GPU has are None for a CPU."""
 
     name: str
     compute_capability: str | None
     num_multiprocessors: int | None
     memory_gb: float | None
-    cuda: str | None  # that torch was built for
+    cuda: str | None  # the version that torch was built for
 
     @property
     def slug(self) -> str:
@@ -42,23 +43,23 @@ class DeviceClock(Protocol):
         """Wait until the device is idle; milliseconds that it took since `start`."""
 
 
-class HostClock:
-    """Of a CPU, which is idle when a call returns."""
+class HostClock(DeviceClock):
+    """The clock of a CPU, which is idle when a call returns."""
 
     def __init__(self) -> None:
         self._start_s = 0.0
 
+    @override
     def start(self) -> None:
-        """See `DeviceClock`."""
         self._start_s = time.perf_counter()
 
+    @override
     def stop(self) -> float:
-        """See `DeviceClock`."""
         return 1e3 * (time.perf_counter() - self._start_s)
 
 
-class EventClock:
-    """Of a CUDA stream: a pair of events in it."""
+class EventClock(DeviceClock):
+    """The clock of a CUDA stream, by a pair of events in it."""
 
     def __init__(self, stream: "torch.cuda.Stream") -> None:
         self._stream = stream
@@ -67,12 +68,12 @@ class EventClock:
             for _ in range(2)
         )
 
+    @override
     def start(self) -> None:
-        """See `DeviceClock`."""
         self._first.record(self._stream)
 
+    @override
     def stop(self) -> float:
-        """See `DeviceClock`."""
         self._last.record(self._stream)
         self._last.synchronize()
         return float(self._first.elapsed_time(self._last))
@@ -89,8 +90,8 @@ def check_device(device: str) -> None:
     """Raise unless torch can compute there.
 
     Raises:
-        UsageError: it is no name of a device.
-        EnvironmentUnusable: there is no such device, or no driver for it.
+        UsageError: this is not the name of a device.
+        EnvironmentUnusable: this machine has no such device, or no driver for it.
     """
     if device == "cpu":
         return
@@ -113,10 +114,10 @@ def check_device(device: str) -> None:
 
 
 def use_device(device: str) -> None:
-    """Make the GPU of a number torch's current one.
+    """Make a GPU that is named by its number torch's current one.
 
-    The runtime works in the context that is current, and refuses to work on another device; torch
-    goes back to the first device's wherever it is told another one for a single call.
+    The runtime works in the current context and refuses to work on another device. Torch returns to
+    the first device after every call that names another one.
     """
     index = torch.device(device).index
     if index is not None:
@@ -124,17 +125,17 @@ def use_device(device: str) -> None:
 
 
 def describe(device: str) -> Device:
-    """Name and size of a device that `check_device` has found to be there."""
+    """Name and size of a device that passed `check_device`."""
     if device == "cpu":
         return Device(
             name=f"{cpu_name()} (rehearsal)", compute_capability=None, num_multiprocessors=None,
             memory_gb=None, cuda=None,
         )  # fmt: skip
-    found = torch.cuda.get_device_properties(device)
+    properties = torch.cuda.get_device_properties(device)
     return Device(
-        name=found.name,
-        compute_capability=f"{found.major}.{found.minor}",
-        num_multiprocessors=found.multi_processor_count,
-        memory_gb=round(found.total_memory / 1e9, 1),
+        name=properties.name,
+        compute_capability=f"{properties.major}.{properties.minor}",
+        num_multiprocessors=properties.multi_processor_count,
+        memory_gb=round(properties.total_memory / 1e9, 1),
         cuda=torch.version.cuda,
     )

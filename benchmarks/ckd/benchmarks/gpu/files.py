@@ -1,4 +1,4 @@
-"""Where a report of a GPU goes: JSON for programs, tables and a picture for people."""
+"""Writes a report of a GPU: JSON for programs, tables and a picture for people."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""What a machine has for a measurement on its GPU; run as a program by `benchmarks/gpu.sh`.
+"""Check that a machine can measure its GPU; run as a program by `benchmarks/gpu.sh`.
 
     python -m ckd.benchmarks.gpu.machine [--device cpu]
 
 Prints interpreter, packages and devices to stderr. Ends with exit code 3 if there is no GPU, or a
-package without which there is nothing to measure: all of them are named at once.
+package without which nothing can be measured; it names all of them at once.
 """
 
 import importlib
@@ -16,8 +16,8 @@ from typing import Final
 
 from ckd.contract.errors import CkdError
 
-#: Module -> the name it is installed by. Tests and race begin with importing these, or end in the
-#: middle without them.
+#: Module -> the name it is installed by. Tests and race import these at their start, or fail
+#: halfway without them.
 NEEDED: Final = {
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
@@ -25,17 +25,19 @@ NEEDED: Final = {
     "filelock": "filelock",
     "rich": "rich",
     "typer": "typer",
+    "typing_extensions": "typing-extensions",
     "pydantic": "pydantic",
     "torch": "torch",
     "torchvision": "torchvision",
     "onnx": "onnx",
+    "onnx_ir": "onnx-ir",
     "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime-gpu",
     "pytest": "pytest",
 }
-#: The same, of what runs a cascade on a GPU.
+#: The same, for running a cascade on a GPU.
 _NEEDED_ON_GPU: Final = {"cuda.bindings.driver": "cuda-bindings", "triton": "triton"}
-#: Module -> what is left out without it.
+#: Module -> what the measurement leaves out without it.
 _OPTIONAL: Final = {
     "tensorrt": "TensorRT, and ckd on it",
     "matplotlib": "the picture",
@@ -46,7 +48,7 @@ def inventory(device: str, broken: Mapping[str, str]) -> Iterator[str]:
     """One line for the interpreter and one for each package.
 
     Args:
-        device: that will be raced on.
+        device: to race on.
         broken: modules that cannot be imported, and why.
     """
     yield f"Python {platform.python_version()} {sys.executable}"
@@ -62,14 +64,15 @@ def inventory(device: str, broken: Mapping[str, str]) -> Iterator[str]:
 
 
 def needed(device: str) -> dict[str, str]:
-    """What must be there for a device: module -> the name it is installed by."""
+    """Modules that a device needs -> the names they are installed by."""
     return NEEDED if device == "cpu" else NEEDED | _NEEDED_ON_GPU
 
 
 def find_broken(modules: Iterable[str]) -> dict[str, str]:
     """Modules that cannot be imported, and why.
 
-    They are imported, not looked for: one whose shared libraries are missing lies there all right.
+    They are imported, not just looked for: a module may exist while its shared libraries are
+    missing.
     """
     broken = {}
     for module in modules:

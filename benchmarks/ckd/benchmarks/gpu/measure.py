@@ -1,8 +1,7 @@
 """A cascade on a GPU, against PyTorch, ONNX Runtime and TensorRT: all contenders in turn.
 
-What is measured begins with uint8 images at network size in the host's memory and ends with the
-logits there. The resize before and the masks after it are work of the CPU, see
-`ckd.benchmarks.latency`.
+A call begins with uint8 images at network size in the host's memory and ends with the logits there.
+The resize before and the masks after it are work of the CPU, see `ckd.benchmarks.latency`.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from ckd.benchmarks.machine import activity, conditions, machine
 from ckd.benchmarks.measure import latency_from_samples, paired_ratio
 from ckd.train.recipes.catalogue import find_recipe
 
-#: Part of the time left that a recipe may take when others follow.
+#: Part of the time left that a recipe may take if another one follows.
 _SHARE_OF_RECIPE: Final = 0.85
 
 Say = Callable[[str], None]
@@ -39,7 +38,8 @@ class Settings:
         batches: images in a call.
         runs: timed turns at most; fewer where time is short.
         warmup: turns that do not count.
-        side: of the matrices, and ``copy_bytes``: of the copy, that the ceilings are measured by.
+        side: of the matrices whose product is timed for the ceilings.
+        copy_bytes: size of the copy that is timed for the ceilings.
         compiler: of `torch.compile`.
     """
 
@@ -64,16 +64,16 @@ def measure_gpu(
 ) -> GpuReport:
     """Race every recipe in every batch, and write the report after each race.
 
-    So what has been measured is there even if a later race ends the process, or is ended with it.
+    What has been measured is then kept even if a later race crashes, or is stopped.
 
     Args:
         recipes: names, the most important one first.
-        work: folder for networks and files; what it has is used again.
+        work: folder for networks and files; files in it are used again.
         out: folder for the report; None writes nothing.
         settings: how to measure.
         deadline: for everything.
         command: to be quoted.
-        say: is told what happens.
+        say: told what happens.
 
     Raises:
         EnvironmentUnusable: there is no such device.
@@ -81,7 +81,7 @@ def measure_gpu(
     """
     check_device(settings.device)
     for recipe in recipes:
-        find_recipe(recipe)  # a wrong name is known now, not after minutes
+        find_recipe(recipe)  # so that a wrong name fails now, not after minutes
     use_device(settings.device)
     before = activity()
     say("measuring what the device can do at most")
@@ -118,7 +118,7 @@ def run_race(
 ) -> Race:
     """One subject, one batch size, all contenders in turn."""
     with ExitStack() as stack:
-        wanted = entries(subject, settings.device, settings.compiler)
+        candidates = entries(subject, settings.device, settings.compiler)
         title = f"{subject.name}, batch {batch}"
 
         def tell(line: str) -> None:
@@ -126,7 +126,7 @@ def run_race(
 
         turns = settings.warmup + 1 + MIN_RUNS
         images = subject.images(batch)
-        opened = open_all(wanted, images, stack, subject.deadline, num_turns=turns, say=tell)
+        opened = open_all(candidates, images, stack, subject.deadline, num_turns=turns, say=tell)
         timed = take_turns(
             opened.steps, subject.deadline, runs=settings.runs, warmup=settings.warmup, say=tell
         )

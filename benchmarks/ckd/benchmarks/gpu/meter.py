@@ -1,19 +1,22 @@
-"""A CUDA device that keeps count: what is copied, what is allocated, how long a frame takes it.
+"""A CUDA device that counts copies and allocations, and times frames.
 
-It stands between the runtime and the device, so what it counts is what the runtime really asked
-for: of a captured graph, the copies inside it count each time that it is launched.
+It stands between the runtime and the device, so it counts what the runtime really asked for. The
+copies inside a captured graph count each time that the graph is launched.
 """
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
+from typing_extensions import override
+
+from ckd.benchmarks.gpu.device import DeviceClock
+from ckd.benchmarks.gpu.forwarding import ForwardingCuda
 from ckd.runtime.cuda.api import Cuda
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """What crossed the bus."""
+    """Copies between host and device."""
 
     num_in: int  # host to device
     bytes_in: int
@@ -26,18 +29,18 @@ class Copies:
         )
 
 
-class Meter:
+class Meter(ForwardingCuda, DeviceClock):
     """`Cuda` that counts, and a `DeviceClock` of the frames that go through it.
 
     A frame's time runs from its first work in a stream to where the host waits for the last, as its
-    runner does before it returns. What is not counted is handed on as it is.
+    runner does before it returns.
 
     Attributes:
         num_allocations: of device and page-locked memory, so far.
     """
 
     def __init__(self, cuda: Cuda) -> None:
-        self._cuda = cuda
+        super().__init__(cuda)
         self._first, self._last = cuda.create_event(timing=True), cuda.create_event(timing=True)
         self._on_device: dict[int, int] = {}  # address to size
         self._counted: Counter[str] = Counter()
@@ -47,86 +50,82 @@ class Meter:
         self._taken_ms = 0.0
         self.num_allocations = 0
 
+    @override
     def start(self) -> None:
-        """A frame begins: the count starts at nothing, the clock with the first work."""
+        # The count of copies starts at 0 now, the clock with the first work.
         self._counted, self._taken_ms = Counter(), 0.0
         self._begun, self._started = True, False
 
+    @override
     def stop(self) -> float:
-        """Milliseconds of the frame that has just been waited for."""
         return self._taken_ms
 
     def copies(self) -> Copies:
-        """Since the last `start`."""
+        """The copies since the last `start`."""
         kinds = ("num_in", "bytes_in", "num_out", "bytes_out")
         return Copies(*(self._counted[kind] for kind in kinds))
 
     def close(self) -> None:
         """Release the events."""
-        self._cuda.destroy_event(self._first)
-        self._cuda.destroy_event(self._last)
+        self.cuda.destroy_event(self._first)
+        self.cuda.destroy_event(self._last)
 
-    # The part of `Cuda` that is counted.
-
+    @override
     def allocate(self, num_bytes: int) -> int:
-        """See `Cuda`."""
-        address = self._cuda.allocate(num_bytes)
+        address = self.cuda.allocate(num_bytes)
         self._on_device[address] = num_bytes
         self.num_allocations += 1
         return address
 
+    @override
     def free(self, address: int) -> None:
-        """See `Cuda`."""
         self._on_device.pop(address, None)
-        self._cuda.free(address)
+        self.cuda.free(address)
 
+    @override
     def allocate_pinned(self, num_bytes: int) -> int:
-        """See `Cuda`."""
         self.num_allocations += 1
-        return self._cuda.allocate_pinned(num_bytes)
+        return self.cuda.allocate_pinned(num_bytes)
 
+    @override
     def copy(self, to: int, source: int, num_bytes: int, stream: int) -> None:
-        """See `Cuda`."""
         self._begin(stream)
         counted = self._counted if self._recording is None else self._recording
         if (inside := self._is_on_device(to)) != self._is_on_device(source):
             way = "in" if inside else "out"
             counted.update({f"num_{way}": 1, f"bytes_{way}": num_bytes})
-        self._cuda.copy(to, source, num_bytes, stream)
+        self.cuda.copy(to, source, num_bytes, stream)
 
+    @override
     def begin_capture(self, stream: int) -> None:
-        """See `Cuda`."""
-        self._cuda.begin_capture(stream)
+        self.cuda.begin_capture(stream)
         self._recording = Counter()
 
+    @override
     def end_capture(self, stream: int) -> int:
-        """See `Cuda`."""
         recorded, self._recording = self._recording, None
-        graph = self._cuda.end_capture(stream)
+        graph = self.cuda.end_capture(stream)
         self._graphs[graph] = recorded or Counter()
         return graph
 
+    @override
     def launch(self, graph: int, stream: int) -> None:
-        """See `Cuda`."""
         self._begin(stream)
         self._counted.update(self._graphs[graph])
-        self._cuda.launch(graph, stream)
+        self.cuda.launch(graph, stream)
 
+    @override
     def synchronize(self, stream: int) -> None:
-        """See `Cuda`."""
         if self._started:
-            self._cuda.record(self._last, stream)
-        self._cuda.synchronize(stream)
+            self.cuda.record(self._last, stream)
+        self.cuda.synchronize(stream)
         if self._started:
-            self._taken_ms = self._cuda.elapsed_ms(self._first, self._last)
+            self._taken_ms = self.cuda.elapsed_ms(self._first, self._last)
             self._begun = self._started = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cuda, name)
 
     def _begin(self, stream: int) -> None:
         if self._begun and not self._started and self._recording is None:
-            self._cuda.record(self._first, stream)
+            self.cuda.record(self._first, stream)
             self._started = True
 
     def _is_on_device(self, address: int) -> bool:

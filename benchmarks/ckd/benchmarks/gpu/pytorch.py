@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from typing_extensions import override
 
 from ckd.benchmarks.gpu.device import clock_for
 from ckd.benchmarks.gpu.meter import Copies
-from ckd.benchmarks.gpu.steps import Logits
+from ckd.benchmarks.gpu.steps import Logits, Step
 from ckd.contract.errors import EngineError
 from ckd.train.networks.image_input import ImageInput
 from ckd.train.systems.graph import System
@@ -25,15 +26,16 @@ from ckd.train.systems.graph import System
 COMPILE_MODE: Final = "max-autotune"
 
 
-class TorchStep:
-    """A system in PyTorch, as a careful engineer would call it: page-locked memory, no copy waited
-    for but the last.
+class TorchStep(Step):
+    """A system in PyTorch, as a careful engineer would call it: with page-locked memory, and a wait
+    for the last copy only.
 
     Args:
         system: on the device; used as it is.
-        images_BSS3: what it is given.
+        images_BSS3: the input of every turn.
         device: for torch.
-        compiled: by `torch.compile`; ``compiler`` of a test does less.
+        compiled: whether by `torch.compile`.
+        compiler: of `torch.compile`; tests take a simpler one.
     """
 
     def __init__(
@@ -50,27 +52,28 @@ class TorchStep:
             mode = COMPILE_MODE if compiler == "inductor" else None
             answers = torch.compile(answers, mode=mode, dynamic=False, backend=compiler)
         self._answers, self._names = answers, system.outputs.names()
-        self._compiled, self._device = compiled, device
+        self._compiled, self.device = compiled, device
         self._skips_before = num_graph_skips()
         self._frames = torch.from_numpy(images_BSS3)
         pinned = device != "cpu"
         self._staged = torch.empty_like(self._frames, pin_memory=pinned)
         self._image = torch.empty_like(self._frames, device=device)
         with torch.inference_mode():
-            made = answers(self._image)
-        self._results = [torch.empty_like(t, device="cpu", pin_memory=pinned) for t in made]
+            outputs = answers(self._image)
+        self._results = [torch.empty_like(t, device="cpu", pin_memory=pinned) for t in outputs]
         self._clock = clock_for(device)
         self.device_ms: list[float] = []
 
     @property
+    @override
     def caveat(self) -> str:
-        """See `Step`; where `torch.compile` can replay no CUDA graph it goes on without one."""
-        graphs = not self._compiled or self._device == "cpu"
+        # Where `torch.compile` can replay no CUDA graph it goes on without one.
+        graphs = not self._compiled or self.device == "cpu"
         return "" if graphs or num_graph_skips() == self._skips_before else ", no CUDA graphs"
 
+    @override
     @torch.inference_mode()
     def __call__(self) -> None:
-        """One turn."""
         self._staged.copy_(self._frames)
         self._clock.start()
         self._image.copy_(self._staged, non_blocking=True)
@@ -78,28 +81,28 @@ class TorchStep:
             result.copy_(tensor, non_blocking=True)
         self.device_ms.append(self._clock.stop())
 
+    @override
     def logits(self) -> Logits:
-        """See `Step`."""
         return {
             name: tensor.float().numpy()
             for name, tensor in zip(self._names, self._results, strict=True)
         }
 
+    @override
     def copies(self) -> Copies:
-        """See `Step`; by construction."""
         return Copies(
             1, self._staged.nbytes, len(self._results), sum(t.nbytes for t in self._results)
         )
 
+    @override
     def allocations(self) -> int | None:
-        """See `Step`: torch has a pool."""
         return None
 
+    @override
     def close(self) -> None:
-        """See `Step`."""
         self._answers = _gone
         if self._compiled:
-            torch.compiler.reset()  # it would keep weights and graphs
+            torch.compiler.reset()  # otherwise it keeps weights and graphs
 
 
 def torch_system(system: System, precision: str, device: str) -> System:
@@ -117,7 +120,7 @@ def torch_system(system: System, precision: str, device: str) -> System:
 
 
 def num_graph_skips() -> int:
-    """How often `torch.compile` has gone without a CUDA graph in this process; it logs why."""
+    """How often `torch.compile` did without a CUDA graph in this process; it logs why."""
     return counters["inductor"]["cudagraph_skips"]
 
 
@@ -134,7 +137,7 @@ def idle_compilers_after() -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """FP32 is FP32, without TensorFloat-32; cuDNN chooses its kernels by measurement."""
+    """Compute FP32 without TensorFloat-32, and let cuDNN choose its kernels by measurement."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
     cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = False, False, True
@@ -145,14 +148,14 @@ def full_precision() -> Iterator[None]:
 
 
 class _Answers(nn.Module):
-    """A system that gives its results only, so that a compiler may forget everything else."""
+    """A system that gives its outputs only, so that a compiler can drop everything else."""
 
     def __init__(self, system: System) -> None:
         super().__init__()
         self.system, self.names = system, system.outputs.names()
 
     def forward(self, image_BHWC: Tensor) -> tuple[Tensor, ...]:
-        """Results in the order of their names."""
+        """The outputs in the order of their names."""
         tensors = self.system(image_BHWC)
         return tuple(tensors[name] for name in self.names)
 
@@ -165,7 +168,7 @@ class _HalfAfter(nn.Module):
         self.prepare = prepare
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        """See `ImageInput`."""
+        """Run `ImageInput`, then cast."""
         prepared: Tensor = self.prepare(image_BHWC)
         return prepared.half()
 

@@ -1,4 +1,4 @@
-"""What a measurement on a GPU found, written as JSON, Markdown and a picture."""
+"""The report of a measurement on a GPU, as JSON and as Markdown."""
 
 import json
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ class Result:
     Attributes:
         device: from the copy to the device to the end of the copy back, in the device's own queue.
         wall: of the same call, as its caller sees it.
-        speedup: how many times ``wall`` goes into that of PyTorch eager FP32, turn by turn.
-        copies: what crossed the bus in a call.
-        allocations: of memory during all timed turns; None where nobody counts.
-        floor: that this precision has on this device; None where it could not be measured.
+        speedup: wall time of PyTorch eager FP32 over ``wall``, turn by turn.
+        copies: between host and device in a call.
+        allocations: of memory during all timed turns; None if they are not counted.
+        floor: lower bound of the time in this precision on this device; None if not measured.
         logit_error: largest difference from PyTorch's logits, as a part of the largest logit.
     """
 
@@ -40,12 +40,12 @@ class Result:
 
     @property
     def wall_over_device(self) -> float:
-        """What the host adds; of medians."""
+        """Median wall time over median device time: what the host adds."""
         return self.wall.p50_ms / self.device.p50_ms
 
     @property
     def over_floor(self) -> float | None:
-        """How many times its device time is what no way to run it can undercut."""
+        """Device time over the floor."""
         return None if self.floor is None else self.device.p50_ms / self.floor.ms
 
 
@@ -56,7 +56,7 @@ class Race:
     Attributes:
         macs: multiply-accumulates of one image in the exported networks.
         num_weights: of the exported networks.
-        absent: who did not race, and why.
+        absent: contenders that did not race, and why.
     """
 
     subject: str
@@ -91,12 +91,12 @@ class GpuReport:
         return f"gpu-{self.device.slug}-{self.conditions.date[:10]}"
 
     def to_json(self) -> str:
-        """Everything, times in milliseconds; ratios that follow from it are added."""
+        """Everything, times in milliseconds, with the ratios of these times."""
         tree: dict[str, Any] = {"schema": 1, "measured": "gpu", **asdict(self)}
-        for race, found in zip(tree["races"], self.races, strict=True):
-            for result, of in zip(race["results"], found.results, strict=True):
-                result["wall_over_device"] = of.wall_over_device
-                result["over_floor"] = of.over_floor
+        for race_tree, race in zip(tree["races"], self.races, strict=True):
+            for result_tree, result in zip(race_tree["results"], race.results, strict=True):
+                result_tree["wall_over_device"] = result.wall_over_device
+                result_tree["over_floor"] = result.over_floor
         return json.dumps(rounded(tree), indent=1) + "\n"
 
     def to_markdown(self) -> str:

@@ -1,7 +1,7 @@
-"""What is raced: a recipe's networks with untrained weights, and the files made of them.
+"""The subject of a race: a recipe's networks with untrained weights, and the files made of them.
 
-Files are made when they are first asked for and kept in a folder, so that a machine without a GPU
-can make them beforehand. What takes long is not begun when the time left is too short for it.
+Files are made at the first request and kept in a folder, so that a machine without a GPU can make
+them beforehand. Long work is not begun if the time left is too short for it.
 """
 
 import functools
@@ -31,8 +31,8 @@ from ckd.train.fitting.run_folder import load_run
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import merged
 
-#: Seconds that a piece of work takes, and seconds more for each million weights: guesses for one
-#: core of a server, only good for not beginning what cannot be finished.
+#: Seconds that a piece of work takes, and additional seconds for each million weights. They are
+#: estimates for one core of a server, only good enough to skip work that cannot be finished.
 COSTS_S: Final = {
     "export": (15.0, 0.4),
     "one graph": (10.0, 0.2),
@@ -47,7 +47,7 @@ class Subject:
 
     Args:
         name: of the recipe.
-        folder: where its files are kept, and looked for.
+        folder: where its files are kept.
         deadline: of the whole measurement.
 
     Attributes:
@@ -61,16 +61,16 @@ class Subject:
         self.name, self.deadline = name, deadline
         self._folder = folder / name
         run = self._folder / "run"
-        if not (run / "data.json").exists():  # what is written last
+        if not (run / "data.json").exists():  # which is written last
             shutil.rmtree(run, ignore_errors=True)
             untrained_run(name, run)
         _, system = load_run(run)
         self.system: System = system.eval()
-        self._made: dict[tuple[str, str], Path | Exception] = {}
+        self._results: dict[tuple[str, str], Path | Exception] = {}
 
     @functools.cached_property
     def num_weights(self) -> int:
-        """Of the exported networks."""
+        """Number of weights of the exported networks."""
         return sum(weights.numel() for weights in folded(self.system).parameters())
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class Subject:
         self.deadline.check(what, fixed_s + per_million_s * self.num_weights / 1e6)
 
     def bundle(self, precision: str) -> Path:
-        """A bundle with files of this precision; what failed once fails at once."""
+        """A bundle with files of this precision; after a failure, every call fails at once."""
         if precision == "int8":
             return self._once("int8", precision, self._quantise)
         return self._once("export", "float", self._export)
@@ -125,32 +125,33 @@ class Subject:
         return folder
 
     def _once(self, kind: str, precision: str, make: Callable[[Path], None]) -> Path:
-        """The file or folder of that kind: made earlier, or now if there is time."""
+        """The file or folder of that kind, made earlier, or now if the time is enough."""
         path = self._folder / f"{kind.replace(' ', '-')}.{precision}"
         key = kind, precision
-        if key not in self._made:
+        if key not in self._results:
             try:
                 if not path.exists():
                     self.check_time(kind)
                     make(path)
-                self._made[key] = path
+                self._results[key] = path
             except Exception as error:
-                self._made[key] = error
-        made = self._made[key]
-        if isinstance(made, Exception):
-            raise made
-        return made
+                self._results[key] = error
+        result = self._results[key]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _export(self, path: Path) -> None:
-        """FP32 as `ckd-export` writes it, and FP16 without its check: untrained networks amplify
-        rounding so much that they would not pass.
+        """Export FP32 as `ckd-export` does, and FP16 without the check of the answers.
+
+        Untrained networks fail that check, as they amplify rounding.
         """
-        with tempfile.TemporaryDirectory(dir=self._folder) as room:
-            made = Path(room) / "bundle"
-            write_bundle(self.system, made, name=self.name, provenance={"purpose": "benchmark"})
-            spec, deployed = Bundle(made).spec, folded(self.system)
+        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+            folder = Path(scratch) / "bundle"
+            write_bundle(self.system, folder, name=self.name, provenance={"purpose": "benchmark"})
+            spec, deployed = Bundle(folder).spec, folded(self.system)
             for node in deployed.nodes:
-                export_onnx(node, deployed, made / f"{node.name}.fp16.onnx", "fp16")
+                export_onnx(node, deployed, folder / f"{node.name}.fp16.onnx", "fp16")
             both = replace(
                 spec,
                 nodes=tuple(
@@ -162,15 +163,15 @@ class Subject:
                     for name, of in spec.dtypes.items()
                 },
             )
-            (made / CASCADE).write_text(spec_to_json(both))
-            write_hashes(made)
-            made.replace(path)
+            (folder / CASCADE).write_text(spec_to_json(both))
+            write_hashes(folder)
+            folder.replace(path)
 
     def _quantise(self, path: Path) -> None:
         data = self._folder / "images"
         side = self.system.image_size
         write_isic2017(data, num_train=_NUM_CALIBRATION, num_val=1, side_px=side)
-        images = {found.name: found for found in sorted(data.rglob("*_Training_Data/*.jpg"))}
+        images = {file.name: file for file in sorted(data.rglob("*_Training_Data/*.jpg"))}
         setting = QuantSetting(method="minmax")
         quantise_bundle(Bundle(self.bundle("fp16")), images, path, setting=setting)
 

@@ -1,4 +1,4 @@
-"""The timed turns of a race: call by call, with whoever fails left out."""
+"""The timed turns of a race, call by call, without contenders that fail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Samples = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """What the turns of a race gave, by name; equal index, same turn. Nobody may be left."""
+    """The figures of the turns of a race, by name; equal index, same turn. They may be empty."""
 
     runs: int
     wall_ms: Samples
@@ -33,7 +33,7 @@ class Timed:
 
 
 class _Failed(Exception):
-    """A contender that raised in its turn; the cause is chained."""
+    """Raised from the exception of a contender in its turn."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -48,14 +48,14 @@ def take_turns(
     warmup: int,
     say: Callable[[str], None],
 ) -> Timed:
-    """Time all in turn; after one that raises, the others begin anew without it.
+    """Time all contenders in turn; after one that raises, the others start again without it.
 
     Args:
         steps: the contenders by name.
-        deadline: of the race; fewer turns are taken where time is short.
+        deadline: of the race; if time is short, fewer turns are taken.
         runs: timed turns at most.
         warmup: turns that do not count.
-        say: is told what happens.
+        say: told what happens.
     """
     racing, dropped = dict(steps), list[Absent]()
 
@@ -100,10 +100,10 @@ def _named(name: str, step: Step) -> Callable[[], None]:
     return turn
 
 
-def affordable(wanted: int, first_ms: Samples, deadline: Deadline) -> int:
-    """How many turns fit into this race's share of the time left."""
+def affordable(runs: int, first_ms: Samples, deadline: Deadline) -> int:
+    """The number of turns that fit into this race's share of the time left, ``runs`` at most."""
     turn_s = sum(float(np.median(taken_ms)) for taken_ms in first_ms.values()) / 1e3
-    return min(wanted, max(int(_SHARE * deadline.left_s / max(turn_s, 1e-6)), MIN_RUNS))
+    return min(runs, max(int(_SHARE * deadline.left_s / max(turn_s, 1e-6)), MIN_RUNS))
 
 
 def _more(now: int | None, before: int | None) -> int | None:

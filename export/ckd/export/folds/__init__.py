@@ -1,9 +1,9 @@
 """Inference-time algebra: the same answers from fewer operations.
 
-Each fold swaps a sub-module of a trained network for one that is equal in exact arithmetic. What
-lies between the networks keeps its name and shape, but CKDNet's h1..h4 and CLNet's c0..s4 change
-meaning: batch normalisation is folded through the cut into them. A fold stays away where it would
-not hold.
+Each fold replaces a sub-module of a trained network by one that is equal in exact arithmetic. The
+tensors between the networks keep their names and shapes, but CKDNet's h1..h4 and CLNet's c0..s4
+change meaning, as batch normalisation of the next network is folded into them. A fold is left out
+where it would not be equal.
 """
 
 import copy
@@ -24,12 +24,12 @@ from ckd.train.systems.graph import System
 
 @torch.no_grad()
 def folded(system: System) -> System:
-    """A copy of a trained system with every fold applied that holds for it, in evaluation mode.
+    """A copy of a trained system in evaluation mode, with every fold applied that is equal there.
 
-    Of other networks only batch normalisations are folded.
+    In networks of other systems, only batch normalisations are folded.
     """
     copied = copy.deepcopy(system).eval()
-    networks = list(copied.modules())  # those inside fused nodes too
+    networks = list(copied.modules())  # also those inside fused nodes
     encoders = [network for network in networks if isinstance(network, SegEncoder)]
     for network in networks:
         match network:

@@ -1,4 +1,4 @@
-"""RootSeg's context module at the size it really sees.
+"""RootSeg's context module, for the size of map that it gets.
 
 Suffixes: B batch, C channels, H rows, W columns.
 """
@@ -14,10 +14,10 @@ from ckd.train.networks.rootseg import PooledBranch, RootSeg
 class FoldedAspp(nn.Module):
     """The five branches and their projection.
 
-    An atrous tap that always falls outside the map multiplies padding only: at a rate of at least
-    the map's side just the centre tap is left, and the branch is a 1x1 convolution. Those branches
-    share one convolution. The pooled branch holds one value per channel: the projection needs it
-    once an image, not once a pixel, and its batch normalisation is a part of that product.
+    An atrous tap that always falls outside the map multiplies padding only. At a rate of at least
+    the map's side only the centre tap is left, and the branch is a 1x1 convolution. Those branches
+    share one convolution. The pooled branch gives one value per channel, so the projection computes
+    it once an image, not once a pixel, and its batch normalisation is a part of that product.
     """
 
     def __init__(self, rootseg: RootSeg, deep_px: int) -> None:
@@ -55,16 +55,16 @@ class FoldedAspp(nn.Module):
 
 
 def fold_aspp(rootseg: RootSeg, deep_px: int) -> None:
-    """Swap branches and projection, in place.
+    """Replace branches and projection, in place.
 
     Args:
         rootseg: in evaluation mode.
-        deep_px: side of the map that the branches see.
+        deep_px: side of the map that the branches get.
     """
     fold_batch_norms(rootseg)
     rootseg.aspp, rootseg.project = (
         nn.ModuleList([FoldedAspp(rootseg, deep_px)]),
-        nn.Sequential(),  # what the module above has done already
+        nn.Sequential(),  # the module above includes the projection
     )
 
 

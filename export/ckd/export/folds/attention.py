@@ -1,4 +1,4 @@
-"""The classifier's channel attention where only its mean over the map is asked for.
+"""The classifier's channel attention, for classifiers that use only its mean over the map.
 
 Suffixes: B batch, C channels, H rows, W columns, T = H*W.
 """
@@ -13,7 +13,7 @@ from ckd.train.networks.cls import Cls
 class PooledAttention(nn.Module):
     """Mean over the map of `ChannelAttention`: delta * (S a) + a with a the mean of A.
 
-    Pooling is linear, so S, which is needed, multiplies one vector instead of the map.
+    Pooling is linear, so S multiplies one vector instead of the map.
     """
 
     def __init__(self, attention: ChannelAttention) -> None:
@@ -30,10 +30,10 @@ class PooledAttention(nn.Module):
 
 
 def fold_channel_attention(cls: Cls) -> None:
-    """Swap the attention, in place: for nothing where delta is 0, for its mean where that is asked.
+    """Replace the attention, in place: by an identity if delta is 0, by its mean if that suffices.
 
-    Nothing is done where more than its mean is asked for: a class map is, and MobileNetV2's head,
-    which stands between attention and pooling, is not linear.
+    The mean does not suffice for a class map, nor for MobileNetV2's head, which stands between
+    attention and pooling and is not linear; the attention then stays.
     """
     attention = cls.attention
     if attention.delta.item() == 0.0:

@@ -1,7 +1,7 @@
 """Batch normalisation as a part of the convolution before it.
 
-ONNX export would do so too, but on weights that are in half precision by then: computed in float32
-the fold keeps a half-precision network about as exact as its weights.
+ONNX export would fold it too, but after the weights were cast to half precision. Computed in
+float32, the fold keeps a half-precision network about as exact as its weights.
 """
 
 from itertools import pairwise
@@ -12,12 +12,12 @@ from torchvision.models.googlenet import BasicConv2d as GoogLeNetConv
 from torchvision.models.inception import BasicConv2d as InceptionConv
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-#: Modules whose children run in the order in which they are listed, as far as these two go.
+#: Modules whose convolutions and normalisations run in the order in which they are listed.
 _IN_ORDER = (nn.Sequential, BasicBlock, Bottleneck, GoogLeNetConv, InceptionConv)
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Fuse, in place, wherever a parent is known to run convolution and normalisation in turn."""
+    """Fuse, in place, in every parent known to run convolution and normalisation in turn."""
     for parent in network.modules():
         if not isinstance(parent, _IN_ORDER):
             continue

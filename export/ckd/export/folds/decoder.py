@@ -1,4 +1,4 @@
-"""The fine network's decoder: what can be computed before enlarging is computed before it.
+"""The fine network's decoder, with as much as possible computed before enlarging.
 
 Suffixes: B batch, C channels, H rows, W columns.
 """
@@ -12,12 +12,12 @@ from ckd.export.folds.batch_norm import fold_batch_norms
 from ckd.train.networks.blocks import ConvBnRelu, ScSE
 from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
 
-#: Channels from which four small convolutions and their interleaving beat one large convolution.
+#: From this many channels, four small interleaved convolutions are faster than one large one.
 MIN_PHASE_CHANNELS = 32
 
 
 class FoldedKnowledge(nn.Module):
-    """h = ReLU(half + W mean): mu, C and batch normalisation lie in W and in the other half."""
+    """h = ReLU(half + W mean), with mu, C and batch normalisation in W and in the other half."""
 
     def __init__(self, part: EntangleKnowledge) -> None:
         super().__init__()
@@ -29,12 +29,12 @@ class FoldedKnowledge(nn.Module):
         )
 
     def forward(self, image_half_BCHW: Tensor, mean_B1HW: Tensor) -> Tensor:
-        """As `EntangleKnowledge`, of halves that are normalised already."""
+        """As `EntangleKnowledge`, from halves that are already normalised."""
         return torch.relu(image_half_BCHW + self.conv(mean_B1HW))
 
 
 class FoldedScSE(nn.Module):
-    """x * cSE + x * sSE as x * (cSE + sSE): one pass over the map fewer."""
+    """x * cSE + x * sSE as x * (cSE + sSE), with one pass over the map less."""
 
     def __init__(self, scse: ScSE) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class FoldedScSE(nn.Module):
 
 
 class FoldedJoinedScSE(nn.Module):
-    """scSE of [enlarged, skip] from the map before it was enlarged.
+    """scSE of [enlarged, skip], computed from the map before it was enlarged.
 
     The spatial gate's 1x1 convolution commutes with repeating pixels, and the mean of a map with
-    every pixel repeated is that of the map: both see a quarter of the pixels.
+    every pixel repeated is that of the map, so both read a quarter of the pixels.
     """
 
     def __init__(self, scse: ScSE, c_below: int) -> None:
@@ -77,8 +77,8 @@ class FoldedJoinedScSE(nn.Module):
 class PhaseConv(nn.Module):
     """3x3 convolution of a map enlarged twice by repetition, computed on the map itself.
 
-    Output pixels of one parity see only 2x2 different pixels: the taps that fall on the same one
-    are added up. Four such kernels, interleaved, cost 4/9 of the multiplications.
+    Output pixels of one parity depend on only 2x2 different pixels, so the taps that fall on the
+    same pixel are added up. Four such kernels, interleaved, take 4/9 of the multiplications.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -103,7 +103,7 @@ class PhaseConv(nn.Module):
 
 
 class FoldedBlock(nn.Module):
-    """`AttentionBlock` with its gate, and where it pays its first convolution, before enlarging."""
+    """`AttentionBlock` with its gate, and if faster its first convolution, before enlarging."""
 
     def __init__(self, block: AttentionBlock) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class FoldedBlock(nn.Module):
 
 
 def fold_knowledge(encoder: SegEncoder, decoder: SegDecoder) -> None:
-    """Normalise in the photograph's half instead of after the sum, in place, through the cut."""
+    """Normalise in the encoder's half instead of after the sum in the decoder, in place."""
     for index, part in enumerate(decoder.knowledge):
         assert isinstance(part, EntangleKnowledge)
         conv = encoder.entangle[index]
@@ -143,7 +143,7 @@ def fold_knowledge(encoder: SegEncoder, decoder: SegDecoder) -> None:
 
 
 def fold_decoder(decoder: SegDecoder) -> None:
-    """Swap the decoder's blocks, in place."""
+    """Replace the decoder's blocks, in place."""
     fold_batch_norms(decoder)
     for index, block in enumerate(decoder.blocks):
         assert isinstance(block, AttentionBlock)

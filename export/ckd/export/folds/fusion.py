@@ -1,4 +1,4 @@
-"""CLNet's fusion modules: their first normalisation lies in the encoders' convolutions."""
+"""CLNet's fusion modules, with their first normalisation in the encoders' convolutions."""
 
 from torch import nn
 
@@ -7,7 +7,7 @@ from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
 
 
 def fold_fusion(encoders: list[FusionEncoder], fusion: Fusion) -> None:
-    """Scale both halves, in place, and shift one of them: enlarging leaves a constant as it is."""
+    """Scale both halves, in place, and shift one: enlarging does not change a constant."""
     first, second = encoders
     for conv, other, level in zip(first.reduce, second.reduce, fusion.levels, strict=True):
         assert isinstance(conv, nn.Conv2d)

@@ -1,4 +1,4 @@
-"""Inference backends: each loads one node of a cascade and runs it on buffers it was given.
+"""Inference backends: each loads the nodes of a cascade and runs them on buffers of its device.
 
 Vendor packages are imported only inside the module of the one backend that needs them.
 """

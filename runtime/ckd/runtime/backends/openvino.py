@@ -1,7 +1,8 @@
 """OpenVINO on the CPU, reading and writing shared buffers in place.
 
-Its kernels use bfloat16 and int8 instructions where the processor has them. What it would choose by
-itself is set here: FP32 stays FP32 unless bf16 was asked for, and one request has all threads.
+Its kernels use bfloat16 and int8 instructions where the processor has them. Settings that it would
+choose by itself are fixed here: FP32 stays FP32 unless bf16 was asked for, and one request has all
+threads.
 """
 
 import functools
@@ -15,6 +16,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 import openvino as ov
+from typing_extensions import override
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import CkdError, EngineError
@@ -22,13 +24,13 @@ from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
 from ckd.runtime.backends.host import HostBuffer, HostRunner
 from ckd.runtime.cpu import usable_cores
-from ckd.runtime.engine import DeviceBuffer, Engine, check_promise, first_line
+from ckd.runtime.engine import Backend, DeviceBuffer, Engine, check_promise, first_line
 from ckd.runtime.engine_cache import EngineCache, EngineKey
 
 _DTYPES: Final[Mapping[str, DType]] = {"u8": "uint8", "f32": "float32", "f16": "float16"}
-#: What OpenVINO computes in where a file says float32. Left to itself it takes bfloat16 where the
-#: processor has it; in what INT8 leaves in float, that cost the embedded cascade 0.017 of the
-#: melanomas' Jaccard, so it has to be asked for.
+#: What OpenVINO computes in where a file says float32. By default it takes bfloat16 where the
+#: processor has it; in the layers that INT8 leaves in float, that lowered the Jaccard index of the
+#: embedded cascade on melanomas by 0.017, so bfloat16 has to be asked for.
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
 
 _Settings = Mapping[str, str | int]
@@ -38,16 +40,16 @@ _log = logging.getLogger(__name__)
 
 @functools.cache
 def _core() -> ov.Core:
-    """One for all, until the process ends.
+    """One core for all backends, kept until the process ends.
 
-    Each one's CPU plugin gives the thread a stack for signals, and when it is released restores the
-    one before. Of two that are released in the order in which they were made, the second restores
-    memory that the first has freed: the next signal, such as Ctrl-C, ends the process (2026.4).
+    A core's CPU plugin gives the thread a stack for signals, and its release restores the previous
+    stack. If two cores are released in the order in which they were made, the second restores a
+    stack that the first has freed: the next signal, such as Ctrl-C, ends the process (2026.4).
     """
     return ov.Core()
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(Backend):
     """Engines on the CPU. A buffer's memory is one NumPy array that all requests share."""
 
     name = "openvino"
@@ -64,13 +66,14 @@ class OpenVinoBackend:
         self._core = _core()
         self._cache = EngineCache()
 
+    @override
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OpenVinoEngine":
-        """Compile a node, or take what was compiled earlier, and check it against the spec.
+        """Load a node from the cache of compiled networks; it is compiled first if it is not there.
 
-        Compiled networks come from a file mapped into memory, whose pages are given back once the
-        weights are laid out for the kernels. That halves the memory of what is compiled directly.
+        The cached file is mapped into memory, and its pages are given back once the weights have
+        their layout for the kernels. That halves the memory of a network that is compiled directly.
         """
         settings: _Settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -88,7 +91,7 @@ class OpenVinoBackend:
         }
 
         def build() -> memoryview:
-            # From a file it is read piece by piece; from memory it would be copied twice.
+            # OpenVINO reads a file piece by piece; it would copy a network in memory twice.
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "network.onnx"
                 path.write_bytes(onnx.read())
@@ -112,45 +115,48 @@ class OpenVinoBackend:
         exported.give_back_pages()
         return OpenVinoEngine(node, compiled, exported, specs)
 
+    @override
     def allocate(self, spec: TensorSpec) -> "OpenVinoBuffer":
-        """Host memory, wrapped once for every request that uses it."""
         return OpenVinoBuffer(spec)
 
+    @override
     def runner(
         self,
         spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> HostRunner:
-        """One engine after another."""
         return HostRunner(spec, engines, buffers)
 
 
 class _Exported:
-    """A compiled network as OpenVINO writes it; an imported one goes on reading its weights."""
+    """A compiled network as OpenVINO writes it; the network goes on reading its weights here."""
 
     def __init__(self, content: mmap.mmap | bytes | memoryview) -> None:
         self._content = content if isinstance(content, mmap.mmap) else bytearray(content)
         if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_NOHUGEPAGE"):
-            # Else each bias that is read keeps 2 MB of laid-out weights around it in memory.
+            # With huge pages, each bias that is read would keep 2 MB of weights in memory.
             self._content.madvise(mmap.MADV_NOHUGEPAGE)
         self.tensor = ov.Tensor(np.frombuffer(self._content, np.uint8), shared_memory=True)
 
     def give_back_pages(self) -> None:
-        """Free the memory of a mapped file; what is needed again is read from it again."""
+        """Free the memory of a mapped file; pages that are needed again are read again."""
         if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self._content.madvise(mmap.MADV_DONTNEED)
 
 
 class OpenVinoBuffer(HostBuffer):
-    """A NumPy array and the tensor over the same memory; the array must outlive the tensor."""
+    """A NumPy array and the tensor over the same memory, made once for all requests.
+
+    The array must outlive the tensor.
+    """
 
     def __init__(self, spec: TensorSpec) -> None:
         super().__init__(spec)
         self.tensor = ov.Tensor(self.array, shared_memory=True)
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """One inference request bound to fixed buffers."""
 
     def __init__(
@@ -168,8 +174,8 @@ class OpenVinoEngine:
         self._request: ov.InferRequest | None = compiled.create_infer_request()
         self._buffers: tuple[DeviceBuffer, ...] = ()
 
+    @override
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
-        """Point inputs and outputs at the buffers of their names."""
         assert self._request is not None
         assert self._exported is not None
         self._buffers = tuple(buffers[spec.name] for spec in (*self.inputs, *self.outputs))
@@ -178,8 +184,8 @@ class OpenVinoEngine:
         self.enqueue()  # the first run lays out the weights of some kernels
         self._exported.give_back_pages()
 
+    @override
     def enqueue(self, stream: int = 0) -> None:
-        """Run; results are in the bound buffers on return."""
         if self._request is None:
             raise EngineError(f"{self.name} is closed")
         try:
@@ -187,8 +193,8 @@ class OpenVinoEngine:
         except Exception as error:
             raise EngineError(f"{self.name} failed: {first_line(error)}") from error
 
+    @override
     def close(self) -> None:
-        """Free the request and the compiled network."""
         self._request, self._exported, self._buffers = None, None, ()
 
 

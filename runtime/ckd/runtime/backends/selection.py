@@ -1,4 +1,4 @@
-"""Which backends this machine has, and the one that is asked for, opened."""
+"""Which backends this machine has; opens the one that is asked for."""
 
 import importlib.util
 import re
@@ -10,13 +10,14 @@ from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.engine import Backend
 
 #: On the CPU: backend -> (package that must be importable, how to install it from a clone of this
-#: project); the first serves everywhere. On the public index the name `ckd` is another project's.
+#: project). The first one runs everywhere. On the public index, `ckd` is another project's name.
 BACKENDS: Final = {
     "onnxruntime": ("onnxruntime", "pip install '.[cpu]'"),
     "openvino": ("openvino", "pip install '.[openvino]'"),
 }
 
-#: On a CUDA device, the first that is there. ONNX Runtime has a build of its own for it.
+#: On a CUDA device; "auto" takes the first that is installed. ONNX Runtime has a separate build
+#: for CUDA.
 GPU_BACKENDS: Final = ("tensorrt", "onnxruntime")
 
 
@@ -28,12 +29,12 @@ def installed() -> tuple[str, ...]:
 
 
 def chosen_device(name: str, device: str) -> str:
-    """What "auto" means here, "cpu" or "cuda"; other devices as they are.
+    """Which device "auto" means here, "cpu" or "cuda"; other devices are given back unchanged.
 
-    A GPU is taken without being asked for if TensorRT is there to run on it, and a device answers.
+    "auto" takes a GPU if TensorRT is installed and a device answers, or if TensorRT is asked for.
 
     Raises:
-        UsageError: unknown backend or device, or a device that the backend is not for.
+        UsageError: unknown backend or device, or a device that the backend does not support.
     """
     known = (*BACKENDS, *(gpu for gpu in GPU_BACKENDS if gpu not in BACKENDS))
     if name != "auto" and name not in known:
@@ -43,8 +44,8 @@ def chosen_device(name: str, device: str) -> str:
     if device == "auto":
         if name == "tensorrt":
             return "cuda"
-        wanted = name == "auto" and has_tensorrt() and why_no_gpu() is None
-        return "cuda" if wanted else "cpu"
+        takes_gpu = name == "auto" and has_tensorrt() and why_no_gpu() is None
+        return "cuda" if takes_gpu else "cpu"
     if device == "cpu" and name == "tensorrt":
         raise UsageError("tensorrt runs on a GPU: --device cuda, or another backend for the CPU")
     if device != "cpu" and name not in ("auto", *GPU_BACKENDS):
@@ -58,14 +59,14 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
     """The backend of that name, or the first one installed for "auto".
 
     Args:
-        name: "auto", or one of `BACKENDS` or `GPU_BACKENDS`; `ckd.runtime.choice` knows which is
-            the fastest on the CPU.
+        name: "auto", or one of `BACKENDS` or `GPU_BACKENDS`; `ckd.runtime.choice` measures which
+            is the fastest on the CPU.
         device: "auto" (see `chosen_device`), "cpu", "cuda" or "cuda:N".
         num_threads: of one engine's CPU work; None uses every core this process may run on.
 
     Raises:
-        UsageError: unknown backend or device, or a device that the backend is not for.
-        EnvironmentUnusable: not installed, or there is no GPU; says what to do.
+        UsageError: unknown backend or device, or a device that the backend does not support.
+        EnvironmentUnusable: the backend is not installed, or there is no GPU; says what to do.
     """
     device = chosen_device(name, device)
     if device != "cpu":
@@ -77,9 +78,9 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
             f"no inference backend is installed; in the folder of this project: {remedy}"
         )
     if chosen not in installed():
-        others = f" ({', '.join(installed())} is)" if installed() else ""
+        alternatives = f" ({', '.join(installed())} is)" if installed() else ""
         raise EnvironmentUnusable(
-            f"{chosen} is not installed{others}; in the folder of this project: "
+            f"{chosen} is not installed{alternatives}; in the folder of this project: "
             f"`{BACKENDS[chosen][1]}`"
         )
     if chosen == "openvino":
@@ -92,7 +93,7 @@ def open_backend(name: str, device: str, num_threads: int | None) -> Backend:
 
 
 def _open_gpu_backend(name: str, device: str) -> Backend:
-    """What is not installed is said first: without it a device is of no use."""
+    """Open a backend on a CUDA device; a missing package is reported before a missing device."""
     from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
     from ckd.runtime.cuda.bindings import open_cuda
 

@@ -1,5 +1,5 @@
-"""A CUDA device: memory, streams, graphs, and the chain of engines on it.
+"""A CUDA device: memory, streams, graphs, and the engines of a cascade on it.
 
-Everything here asks CUDA through one small interface, `ckd.runtime.cuda.api.Cuda`. The real one is
-`ckd.runtime.cuda.bindings`; the tests have one that records and needs no GPU.
+Everything here calls CUDA through one small protocol, `ckd.runtime.cuda.api.Cuda`. The real device
+is `ckd.runtime.cuda.bindings`; the tests have a device that records calls and needs no GPU.
 """

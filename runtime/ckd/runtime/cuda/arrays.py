@@ -1,7 +1,7 @@
 """Images that are on the device already, in an array of PyCUDA, CuPy, Numba, torch or another.
 
-Two protocols are understood. DLPack comes first, because through it the owner of the array sees
-to it that the image is finished when it is read; ``__cuda_array_interface__`` serves the rest.
+Two protocols are understood. DLPack is tried first, because it makes the owner of the array ensure
+that the image is finished when it is read; ``__cuda_array_interface__`` is for all other arrays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from ckd.runtime.cuda.memory import DEFAULT_STREAM
 
 #: DLPack's numbers for memory that kernels can read: of a device, and managed by CUDA.
 _ON_DEVICE: Final = (2, 13)
-#: How CUDA numbers its default stream where 0 could be read as "none".
+#: DLPack's number for CUDA's default stream; 0 is not allowed, because it is ambiguous.
 _DLPACK_DEFAULT_STREAM: Final = 1
 _EXPECTED: Final = "expected C-contiguous uint8[H, W, 3] in RGB order"
 
@@ -28,8 +28,8 @@ class DeviceImage:
 
     Attributes:
         owner: keeps the memory alive.
-        stream: in whose order the image is finished; readers wait for it.
-        device_index: of the device it is on, None where the array does not say.
+        stream: the stream that finishes the image; readers wait for it.
+        device_index: of the device that the image is on; None if the array does not say.
     """
 
     address: int
@@ -47,7 +47,7 @@ def device_image(array: object) -> DeviceImage:
         array: has ``__dlpack__`` and ``__dlpack_device__``, or ``__cuda_array_interface__``.
 
     Raises:
-        InputError: it is no device array, or not uint8[H, W, 3] in C order.
+        InputError: this is no device array, or not uint8[H, W, 3] in C order.
     """
     if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
         return _from_dlpack(array)
@@ -68,7 +68,7 @@ def _from_cuda_array_interface(array: Any) -> DeviceImage:
         strides = described.get("strides")
         strides = None if strides is None else tuple(int(step) for step in strides)
         stream = int(described.get("stream") or DEFAULT_STREAM)
-    except Exception as error:  # whatever a foreign property raises
+    except Exception as error:  # a property of another library may raise anything
         raise InputError(
             f"image: the __cuda_array_interface__ of {type(array).__name__} cannot be read "
             f"({type(error).__name__}: {error})"
@@ -92,12 +92,12 @@ def _from_dlpack(array: Any) -> DeviceImage:
         tensor = tensor_in(capsule)
     shape = tuple(tensor.shape[axis] for axis in range(tensor.num_axes))
     strides = None
-    if tensor.strides:  # counted in elements, which are bytes in the one type that is taken
+    if tensor.strides:  # counted in elements, which are bytes, since only uint8 is accepted
         strides = tuple(tensor.strides[axis] for axis in range(tensor.num_axes))
     _check(shape, _dtype_name(tensor), strides, int(tensor.data or 0))
     address = tensor.data + tensor.byte_offset
     height, width, _ = shape
-    # The capsule owns the array; as it is not used up, it lets go when it is collected.
+    # The capsule owns the array; it is not consumed, so it releases the array when it is deleted.
     return DeviceImage(address, height, width, capsule, device_index=int(index))
 
 
@@ -105,7 +105,7 @@ def _from_dlpack(array: Any) -> DeviceImage:
 def _taking(array: Any) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever a foreign method raises
+    except Exception as error:  # a method of another library may raise anything
         raise InputError(
             f"image: {type(array).__name__} cannot be taken by DLPack "
             f"({type(error).__name__}: {error})"
@@ -116,7 +116,7 @@ def _check(shape: Sequence[int], dtype: str, strides_B: Sequence[int] | None, ad
     if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise InputError(f"image: {_EXPECTED}, got {dtype}{list(shape)}")
     gapless = (shape[1] * 3, 3, 1)
-    # The step along an axis of one is never taken, and libraries put anything there.
+    # The stride of an axis of length 1 is never used, and libraries put any number there.
     if strides_B is not None and any(
         size > 1 and step != expected
         for size, step, expected in zip(shape, strides_B, gapless, strict=True)
@@ -135,6 +135,6 @@ def _dtype_name(tensor: DLTensor) -> str:
     if tensor.dtype_lanes != 1:
         return f"vectors of {tensor.dtype_lanes}"
     kinds = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}
-    # What has no width in its name, such as booleans, is none of these.
+    # Other types, such as booleans, have no width in their name.
     kind = kinds.get(tensor.dtype_code)
     return f"{kind}{tensor.dtype_bits}" if kind else f"DLPack type {tensor.dtype_code}"

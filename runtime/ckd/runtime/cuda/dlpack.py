@@ -1,6 +1,6 @@
-"""Tensors handed to other libraries without a copy, by the DLPack protocol (version 0.x).
+"""Tensors shared with other libraries without a copy, by the DLPack protocol (version 0.x).
 
-Every consumer takes this version: torch, CuPy, JAX, TensorFlow, NumPy (for memory of the host).
+Every consumer accepts this version: torch, CuPy, JAX, TensorFlow, NumPy (for host memory).
 https://dmlc.github.io/dlpack/latest/
 """
 
@@ -23,27 +23,27 @@ def capsule(
     owner: object,
     device_type: int = CUDA,
 ) -> Any:
-    """A PyCapsule named "dltensor" over memory that stays where it is.
+    """A PyCapsule named "dltensor" over existing memory.
 
     Args:
         address: of the first element; the tensor is contiguous, the last axis fastest.
         shape: in elements.
         dtype: of the elements.
         device_index: 1 of "cuda:1".
-        owner: is kept alive until the consumer drops its tensor, or the capsule goes unconsumed.
-        device_type: `CUDA`, or `CPU` for memory of the host.
+        owner: is kept alive until the consumer deletes its tensor, or the unconsumed capsule goes.
+        device_type: `CUDA`, or `CPU` for host memory.
     """
-    # NumPy makes the capsule, of an array that is never read: both of a capsule's ends may come in
-    # any thread, in the middle of an exception or after Python's own end, where only C can run.
-    array = np.asarray(_Held(address, shape, dtype, owner))
-    made = array.__dlpack__()
-    tensor = tensor_in(made)
+    # NumPy makes the capsule, from an array that is never read. A capsule may be deleted in any
+    # thread, during an exception or after the interpreter's end, where only C code can run.
+    array = np.asarray(_Memory(address, shape, dtype, owner))
+    shared = array.__dlpack__()
+    tensor = tensor_in(shared)
     tensor.device_kind, tensor.device_index = device_type, device_index
-    return made
+    return shared
 
 
-class _Held:
-    """What NumPy needs to know of the memory, and keeps for as long as its array."""
+class _Memory:
+    """Describes the memory to NumPy, which keeps this object alive as long as its array."""
 
     def __init__(self, address: int, shape: tuple[int, ...], dtype: DType, owner: object) -> None:
         self.owner = owner
@@ -56,7 +56,7 @@ class _Held:
 
 
 class DLTensor(ctypes.Structure):
-    """DLPack's DLTensor, with which its DLManagedTensor begins: where a tensor lies, and what."""
+    """DLPack's DLTensor, the first member of its DLManagedTensor: address, shape and type."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -72,12 +72,12 @@ class DLTensor(ctypes.Structure):
     )
 
 
-# A prototype of its own: setting types on `ctypes.pythonapi` would set them for everyone.
+# A separate prototype: types that are set on `ctypes.pythonapi` would apply to all its users.
 _pointer_in: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
 
 
 def tensor_in(capsule: object) -> Any:
-    """A view of the `DLTensor` in a capsule of DLPack before 1.0, one that nobody has consumed."""
+    """A view of the `DLTensor` in an unconsumed capsule of DLPack before 1.0."""
     return DLTensor.from_address(_pointer_in(capsule, b"dltensor"))

@@ -1,4 +1,4 @@
-"""CUDA's error codes as sentences: what was being done, CUDA's name of it, and the remedy."""
+"""CUDA's error codes as sentences: what failed, CUDA's name of the error, and the remedy."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,11 +7,11 @@ from ckd.contract.errors import EngineError
 
 OUT_OF_MEMORY: Final = 2
 
-#: There is no such context any more.
+#: Codes that say that the context no longer exists.
 DESTROYED: Final = frozenset({201, 709})
 
-#: After these nothing in the context can be used or needs to be freed: it is gone, or lost to an
-#: error of a kernel.
+#: Codes after which nothing in the context can be used or needs to be freed: it is destroyed, or
+#: unusable because a kernel failed.
 CONTEXT_LOST: Final = DESTROYED | {4, 214, 226, 700, 702, 710, *range(714, 722)}
 
 _RESTART: Final = (
@@ -65,7 +65,7 @@ _REMEDIES: Final[Mapping[int, str]] = {
 
 
 def describe(error: Any, doing: str) -> str:
-    """One sentence on an error code of the driver, or of NVRTC.
+    """A sentence about an error code of the driver, or of NVRTC.
 
     Args:
         error: `CUresult` or `nvrtcResult`.
@@ -78,7 +78,7 @@ def describe(error: Any, doing: str) -> str:
 
 
 def checked(result: tuple[Any, ...], doing: str) -> Any:
-    """What a call of cuda-bindings gave behind its error code: nothing, one value or a tuple.
+    """The result of a call of cuda-bindings after its error code: None, one value or a tuple.
 
     Raises:
         EngineError: the call failed.

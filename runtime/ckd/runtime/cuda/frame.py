@@ -1,4 +1,4 @@
-"""The way of one frame between host and device: one copy in, one copy out."""
+"""One frame's copies between host and device: one in, one out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,21 +11,21 @@ from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.held import Held
 from ckd.runtime.cuda.memory import CudaBuffer
 
-#: Answers start at multiples of this many bytes, more than any type or copy engine asks for.
+#: Outputs start at multiples of this many bytes, more than any type or copy engine requires.
 _ALIGNMENT: Final = 256
 
 
 class FrameMemory:
-    """Page-locked memory for one image and its answers, and a block to gather answers in.
+    """Page-locked memory for one image and its outputs, and a block to gather outputs in.
 
-    Copies from and to other host memory would keep the host waiting and could not be captured.
-    The answers are gathered on the device, where copies cost almost nothing, and cross the bus as
-    one block.
+    Copies from and to pageable memory would block the host and could not be captured. The outputs
+    are gathered on the device, where copies cost almost nothing, and cross the bus as one block.
 
-    The host may not write the image before `send` is over, nor read `answers` before `fetch` is.
+    The host must not write the image before `send` has finished, nor read `answers` before `fetch`
+    has finished.
 
     Attributes:
-        answers: by tensor name; views of the page-locked memory, gone with `close`.
+        answers: outputs by tensor name; views of the page-locked memory, which `close` releases.
 
     Raises:
         EngineError: memory is exhausted.
@@ -51,31 +51,31 @@ class FrameMemory:
             raise
 
     def stage(self, image_1HW3: NDArray[np.uint8]) -> None:
-        """Write the image where it will be sent from; `EngineError` on another shape or type."""
+        """Write the image to page-locked memory; `EngineError` on another shape or type."""
         self._image_spec.check(image_1HW3)
         self._image[...] = image_1HW3
 
     def send(self, address: int, stream: int) -> None:
-        """Copy the staged image to device memory."""
+        """Put a copy of the staged image to device memory into a stream."""
         self._cuda.copy(address, self._staged, self._image_spec.num_bytes, stream)
 
     def gather(self, stream: int) -> None:
-        """Copy the answers side by side, on the device."""
+        """Put copies of the outputs into one block on the device into a stream."""
         for buffer, offset in zip(self._outputs, self._offsets, strict=True):
             self._cuda.copy(self._gathered + offset, buffer.address, buffer.spec.num_bytes, stream)
 
     def fetch(self, stream: int) -> None:
-        """Copy the gathered answers to the host."""
+        """Put a copy of the gathered outputs to the host into a stream."""
         self._cuda.copy(self._fetched, self._gathered, self._num_bytes, stream)
 
     def close(self) -> None:
-        """Release the memory, which nothing may be using; calling it twice is fine."""
+        """Release the memory, which no copy may be using; calling it twice is allowed."""
         self.answers = {}
         self._held.close()
 
 
 def _laid_out(specs: Sequence[TensorSpec]) -> tuple[list[int], int]:
-    """Where in a block each tensor starts, and how long the block is."""
+    """The offset of each tensor in a block, and the size of the block, in bytes."""
     offsets, end = [], 0
     for spec in specs:
         offsets.append(-(-end // _ALIGNMENT) * _ALIGNMENT)

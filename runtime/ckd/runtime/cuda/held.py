@@ -1,4 +1,4 @@
-"""What an object got from CUDA, to be given back all at once."""
+"""The CUDA resources of one object, released together."""
 
 from contextlib import ExitStack
 
@@ -8,8 +8,8 @@ from ckd.runtime.cuda.api import Cuda
 class Held(ExitStack):
     """Memory, streams and events of one owner.
 
-    They are given back in reverse order by ``close``, each even if giving back another failed; a
-    second ``close`` does nothing. What uses them must be over by then.
+    ``close`` releases them in reverse order, and goes on if one cannot be released; a second
+    ``close`` does nothing. Work that uses them must have finished.
     """
 
     def __init__(self, cuda: Cuda) -> None:
@@ -17,25 +17,25 @@ class Held(ExitStack):
         self._cuda = cuda
 
     def device(self, num_bytes: int) -> int:
-        """Device memory; its address."""
+        """Allocate device memory; gives its address."""
         address = self._cuda.allocate(num_bytes)
         self.callback(self._cuda.free, address)
         return address
 
     def pinned(self, num_bytes: int) -> int:
-        """Page-locked host memory; its address."""
+        """Allocate page-locked host memory; gives its address."""
         address = self._cuda.allocate_pinned(num_bytes)
         self.callback(self._cuda.free_pinned, address)
         return address
 
     def stream(self) -> int:
-        """A stream."""
+        """Create a stream."""
         stream = self._cuda.create_stream()
         self.callback(self._cuda.destroy_stream, stream)
         return stream
 
     def event(self) -> int:
-        """An event without a clock."""
+        """Create an event without a clock."""
         event = self._cuda.create_event()
         self.callback(self._cuda.destroy_event, event)
         return event

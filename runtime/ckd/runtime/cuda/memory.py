@@ -1,7 +1,7 @@
-"""Tensors in device memory, open to whatever else computes on that device.
+"""Tensors in device memory, which other libraries on that device can read.
 
-PyCUDA, CuPy, Numba and torch take a `CudaBuffer` without a copy, through
-``__cuda_array_interface__`` or DLPack; `ckd.runtime.cuda.arrays` takes theirs.
+PyCUDA, CuPy, Numba and torch read a `CudaBuffer` without a copy, through
+``__cuda_array_interface__`` or DLPack; `ckd.runtime.cuda.arrays` reads their arrays.
 """
 
 from collections.abc import Iterator
@@ -10,22 +10,25 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ckd.contract.errors import EngineError
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.engine import DeviceBuffer
 
-#: CUDA's default stream, which waits for all that applications put into blocking streams.
+#: CUDA's default stream, which waits for everything that applications put into blocking streams.
 DEFAULT_STREAM: Final = 0
 #: DLPack's number for memory of a CUDA device.
 DLPACK_CUDA: Final = 2
 
 
-class CudaBuffer:
+class CudaBuffer(DeviceBuffer):
     """Device memory of one tensor.
 
-    The address never changes. The memory is this object's until `close`, whoever else has been
-    given the address; what it holds is overwritten by the next run of its cascade.
+    The address never changes. This object owns the memory until `close`, even if others know the
+    address. The next run of the cascade overwrites the content. `write` and `read` wait for their
+    copy and allocate page-locked memory: they are for checks, not for every frame.
 
     Raises:
         EngineError: device memory is exhausted.
@@ -39,10 +42,10 @@ class CudaBuffer:
 
     @property
     def address(self) -> int:
-        """Where the tensor is in device memory.
+        """Address of the first element in device memory.
 
         Raises:
-            EngineError: it has been closed.
+            EngineError: the buffer has been closed.
         """
         if not self._is_open:
             raise EngineError(
@@ -51,37 +54,33 @@ class CudaBuffer:
             )
         return self._address
 
+    @override
     def write(self, array: NDArray[Any]) -> None:
-        """Copy in and wait until that is done: for checks, not for every frame.
-
-        Raises:
-            EngineError: another shape or type, or the copy failed.
-        """
         self.spec.check(array)
         with self._on_host() as (address, host):
             host[...] = array
             self._copy(self.address, address)
 
+    @override
     def read(self) -> NDArray[Any]:
-        """A copy of the content on the host, once it is there: for checks, not for every frame."""
         with self._on_host() as (address, host):
             self._copy(address, self.address)
             return host.copy()
 
+    @override
     def close(self) -> None:
-        """Release the memory; calling it twice is fine."""
         if self._is_open:
             self._is_open = False
             self._cuda.free(self._address)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """In elements, batch axis included."""
+        """In elements, including the batch axis."""
         return self.spec.shape
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3. No stream: a cascade's runs are over when they return."""
+        """Version 3, without a stream: a cascade's run has finished when it returns."""
         return {
             "shape": self.spec.shape,
             "typestr": np.dtype(self.spec.dtype).str,
@@ -99,7 +98,7 @@ class CudaBuffer:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> object:
-        """A capsule that keeps this object alive; any ``stream`` may read it at once."""
+        """A capsule that keeps this object alive; any ``stream`` may read it immediately."""
         from ckd.runtime.cuda.dlpack import capsule
 
         if copy or dl_device not in (None, self.__dlpack_device__()):
@@ -112,7 +111,7 @@ class CudaBuffer:
 
     @contextmanager
     def _on_host(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Page-locked memory of the tensor's size, for as long as one copy takes."""
+        """Page-locked memory of the tensor's size for one copy: its address, and an array of it."""
         address = self._cuda.allocate_pinned(self.spec.num_bytes)
         try:
             yield address, self._cuda.host_array(address, self.spec.shape, self.spec.dtype)

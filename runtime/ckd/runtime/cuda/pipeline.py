@@ -1,16 +1,15 @@
-"""Streams of frames: while one is computed, the next is copied in and the last one out.
+"""Streams of frames: while one is computed, the next is copied in and the previous one out.
 
-Two slots take turns. Each has page-locked memory, a place where its image lands on the device, a
-block where its answers are gathered, and a stream for its copies, which run on the copy engines
-beside the computation. The engines have one set of buffers, so frames are computed one after
-another, on the chain's streams:
+Two slots take turns. Each has page-locked memory, device memory for its image, a block where its
+outputs are gathered, and a stream for its copies, which the copy engines do during the computation.
+The engines have one set of buffers, so frames are computed one after another, on their streams:
 
     slot 0's copies   in 0 ┐       ┌ out 0   in 2 ┐       ┌ out 2
-    chain                  └ 0 ────┴ 1 ───┬───────┴ 2 ────┘
+    engines                └ 0 ────┴ 1 ───┬───────┴ 2 ────┘
     slot 1's copies          in 1 ┘       └ out 1   in 3
 
-No copy has to ask whether the slot's memory is free: the host gives a slot its next image only
-after it has waited for its last answers, and those come after everything else in the slot.
+No copy has to wait until the slot's memory is free: the host gives a slot its next image only after
+it has waited for the slot's previous outputs, whose copy is the last work of the slot.
 """
 
 import contextlib
@@ -35,24 +34,24 @@ _NUM_SLOTS: Final = 2
 
 def overlapped(
     cuda: Cuda,
-    chain: EngineStreams,
+    engines: EngineStreams,
     image: CudaBuffer,
     outputs: Sequence[CudaBuffer],
     images: Iterable[NDArray[np.uint8]],
 ) -> Iterator[Outputs]:
-    """The answers to images [1, S, S, 3], in order, each while the next is under way.
+    """The outputs for images [1, S, S, 3], in order, each while the next is under way.
 
-    For throughput: answers come one image late, because the next image is taken first. They are
-    page-locked memory, valid until the next ones are asked for. What it holds on the device is
-    released at the end, or when the iterator is closed or collected.
+    This is for throughput: outputs come one image late, because the next image is taken first. They
+    are page-locked memory, valid until the next ones are asked for. Memory and streams are released
+    at the end, or when the iterator is closed or deleted.
 
     Raises:
-        EngineError: memory is exhausted, or an engine failed. Answers to the images before come
-            first; the same holds for what ``images`` raises.
+        EngineError: memory is exhausted, or an engine failed. It is raised after the outputs for
+            the images before; so is an exception of ``images``.
     """
     with Held(cuda) as held:
-        slots = [_Slot(cuda, chain, image, outputs, held) for _ in range(_NUM_SLOTS)]
-        held.callback(_drain, chain, slots)
+        slots = [_Slot(cuda, engines, image, outputs, held) for _ in range(_NUM_SLOTS)]
+        held.callback(_drain, engines, slots)
         source, turns = iter(images), itertools.cycle(slots)
         under_way: _Slot | None = None
         end: Exception | None = None
@@ -70,57 +69,57 @@ def overlapped(
 
 
 class _Slot:
-    """What one frame needs that another must not touch while it is under way."""
+    """The memory and streams of one frame, which no other may use while it is under way."""
 
     def __init__(
         self,
         cuda: Cuda,
-        chain: EngineStreams,
+        engines: EngineStreams,
         image: CudaBuffer,
         outputs: Sequence[CudaBuffer],
         held: Held,
     ) -> None:
-        self._cuda, self._chain, self._image = cuda, chain, image
+        self._cuda, self._engines, self._image = cuda, engines, image
         self._frame = FrameMemory(cuda, image.spec, outputs)
         held.callback(self._frame.close)
         self._landed = held.device(image.spec.num_bytes)
         self._copies = held.stream()
         self._arrival, self._computed = held.event(), held.event()
-        self._compute = Replay(cuda, chain, self._enqueue_compute)
+        self._compute = Replay(cuda, engines, self._enqueue_compute)
         held.callback(self._compute.close)
 
     def submit(self, image_1HW3: NDArray[np.uint8]) -> None:
-        """Put everything of a frame into the streams; waits for nothing."""
-        self._chain.check_open()
-        # Page-locked memory is unmapped when its context goes, so first ask whether it is there.
+        """Put all work of a frame into the streams; does not wait for it."""
+        self._engines.check_open()
+        # A destroyed context unmaps page-locked memory, so check the context before writing to it.
         self._cuda.synchronize(self._copies)
         self._frame.stage(image_1HW3)
         self._frame.send(self._landed, self._copies)
         self._cuda.record(self._arrival, self._copies)
-        self._cuda.wait(self._chain.stream, self._arrival)
+        self._cuda.wait(self._engines.stream, self._arrival)
         self._compute.enqueue()
-        self._cuda.record(self._computed, self._chain.stream)
+        self._cuda.record(self._computed, self._engines.stream)
         self._cuda.wait(self._copies, self._computed)
         self._frame.fetch(self._copies)
 
     def collect(self) -> Outputs:
-        """Wait for the frame."""
+        """Wait for the frame; gives its outputs."""
         self._cuda.synchronize(self._copies)
         return self._frame.answers
 
     def drain(self) -> None:
-        """Wait until nothing is under way, whatever became of it."""
+        """Wait until no work is under way, whether or not it failed."""
         with contextlib.suppress(EngineError):
             self._cuda.synchronize(self._copies)
 
     def _enqueue_compute(self) -> None:
-        stream = self._chain.stream
+        stream = self._engines.stream
         self._cuda.copy(self._image.address, self._landed, self._image.spec.num_bytes, stream)
-        self._chain.enqueue()
+        self._engines.enqueue()
         self._frame.gather(stream)
 
 
-def _drain(chain: EngineStreams, slots: Sequence[_Slot]) -> None:
-    chain.drain()
+def _drain(engines: EngineStreams, slots: Sequence[_Slot]) -> None:
+    engines.drain()
     for slot in slots:
         slot.drain()

@@ -1,11 +1,11 @@
-// Area averaging in whole numbers, so that every GPU, and a CPU, gives the same bytes.
+// Area averaging in integers, so that every GPU, and a CPU, gives the same bytes.
 //
-// An output pixel covers `size` of the `side * size` equal parts into which a row or column of
-// `size` input pixels can be cut, and an input pixel `side` of them: what they share is a whole
-// number. Must hold: side * size < 2^32, and 6 halvings at most.
+// A row or column of `size` input pixels is divided into `side * size` equal parts. An output pixel
+// covers `size` parts and an input pixel covers `side` parts, so their overlap is an integer number
+// of parts. Limits: side * size < 2^32, and at most 6 halvings.
 
 struct Cover {  // the input pixels, first to last, under one output pixel, in one direction
-    unsigned int begin, end;  // in parts
+    unsigned int begin, end;  // of the output pixel, in parts
     unsigned int first, last;
 };
 
@@ -16,8 +16,9 @@ static __device__ Cover cover(unsigned int index, unsigned int size, unsigned in
     c.end = c.begin + size;
     c.first = c.begin / side;
     c.last = (c.end - 1) / side;
-    // OpenCV's INTER_AREA turns to interpolation if either direction is enlarged. Enlarging, that
-    // is the same; in the other direction the second pixel then stands for all that follow.
+    // OpenCV's INTER_AREA interpolates if either direction is enlarged. In the direction that is
+    // enlarged, the result is the same; in the other direction, the second pixel then represents
+    // all pixels after it.
     if (linear && c.last > c.first + 1) c.last = c.first + 1;
     return c;
 }
@@ -33,7 +34,7 @@ struct Rgb {
     unsigned int red, green, blue;
 };
 
-// A pixel of the image [.., width, 3] after so many halvings, each of which rounds half up.
+// A pixel of the image [.., width, 3] after HALVINGS halvings, each of which rounds half up.
 template <int HALVINGS>
 static __device__ Rgb halved(const unsigned char *image_HWC, size_t width, size_t row, size_t column)
 {
@@ -71,8 +72,8 @@ static __device__ Rgb pixel_of(const unsigned char *image_HWC, size_t width,
     }
 }
 
-// image_HWC, 3 channels, halved so many times, to small_HWC of side x side; a thread per output
-// pixel.
+// Halves image_HWC, which has 3 channels, `halvings` times and averages it to small_HWC of
+// side x side; one thread per output pixel.
 extern "C" __global__ void resize_area(const unsigned char *image_HWC, unsigned int height,
                                        unsigned int width, unsigned int halvings,
                                        unsigned char *small_HWC, unsigned int side)

@@ -1,6 +1,6 @@
-"""A photograph brought to network size on the device, as `ckd.picture.decode` does it.
+"""Resizes photographs to network size on the device, as `ckd.picture.resize` does on the host.
 
-The kernel is `resize.cu` beside this, compiled by NVRTC for the device when a `Resizer` is made.
+The kernel is `resize.cu` beside this; NVRTC compiles it for the device when a `Resizer` is made.
 """
 
 import ctypes
@@ -11,32 +11,33 @@ from typing import Any
 
 from ckd.contract.errors import EngineError, EnvironmentUnusable, InputError
 from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX
+from ckd.picture.resize import num_halvings
 from ckd.runtime.cuda.bindings import CudaBindings
 from ckd.runtime.cuda.errors import checked
 
 KERNEL = "resize_area"
-_BLOCK = 32, 4  # threads: a warp along each of four rows of the output
+_BLOCK = 32, 4  # threads: one warp for each of four rows of the output
 
 
 class Resizer:
-    """uint8 RGB HWC of any size to ``side_px`` square, by area averaging.
+    """Resizes uint8 RGB HWC of any size to ``side_px`` square, by area averaging.
 
-    It halves large images first, as `ckd.picture.resize.network_image` does, and differs from
-    it by 1 of 255 at most: where OpenCV rounds ties to even and sums weights of limited precision,
-    this rounds up and is exact.
+    It halves large images first, as `ckd.picture.resize.network_image` does, and differs from that
+    by 1 of 255 at most: OpenCV rounds ties to even and sums weights of limited precision; this
+    rounds ties up and is exact.
 
     Args:
         cuda: the device, in whose context the kernel is loaded.
         side_px: of the square, 32 to 1024.
 
     Raises:
-        ValueError: another ``side_px``.
+        ValueError: ``side_px`` is below 32 or above 1024.
         EnvironmentUnusable: NVRTC is not installed.
         EngineError: the kernel does not compile or load.
     """
 
     def __init__(self, cuda: CudaBindings, side_px: int) -> None:
-        if not 32 <= side_px <= 1024:  # the kernel's whole numbers and halvings go so far
+        if not 32 <= side_px <= 1024:  # the range of the kernel's integers and halvings
             raise ValueError(f"side_px: expected 32 to 1024, got {side_px}")
         self._cuda, self._side_px = cuda, side_px
         code = compiled(cuda.properties().compute_capability)
@@ -45,8 +46,8 @@ class Resizer:
         module = checked(cuda.driver.cuModuleLoadData(ctypes.addressof(image)), _LOADING)
         self._module = int(module)
         try:
-            found = cuda.driver.cuModuleGetFunction(module, KERNEL.encode())
-            self._function = checked(found, _LOADING)
+            function = cuda.driver.cuModuleGetFunction(module, KERNEL.encode())
+            self._function = checked(function, _LOADING)
         except EngineError:
             self.close()
             raise
@@ -54,12 +55,12 @@ class Resizer:
     def __call__(
         self, source_address: int, height: int, width: int, to_address: int, stream: int
     ) -> None:
-        """Resize ``[height, width, 3]`` into ``[side_px, side_px, 3]``, in the stream's order.
+        """Put a resize of ``[height, width, 3]`` into ``[side_px, side_px, 3]`` into a stream.
 
-        Both are contiguous memory of the device, and stay so until the stream has got there.
+        Both are contiguous device memory, which must not be released before the stream has done it.
 
         Raises:
-            InputError: an image too small or too large, as for `ckd.picture.decode`.
+            InputError: the image is too small or too large, as in `ckd.picture.decode`.
             EngineError: the kernel cannot be launched, or was closed.
         """
         if not self._module:
@@ -79,7 +80,7 @@ class Resizer:
         checked(launched, f"cannot resize an image of {width}x{height} pixels")
 
     def close(self) -> None:
-        """Unload the kernel; calling it twice is fine."""
+        """Unload the kernel; calling it twice is allowed."""
         self._cuda.unload(self._module)
         self._module = 0
 
@@ -89,24 +90,20 @@ _UINT, _ADDRESS = ctypes.c_uint, ctypes.c_void_p
 _PARAMETERS = _ADDRESS, _UINT, _UINT, _UINT, _ADDRESS, _UINT  # of `resize_area`
 
 
-def num_halvings(height: int, width: int, side_px: int) -> int:
-    """How often `ckd.picture.resize.network_image` halves an image before the last step."""
-    halvings = 0
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 4 * side_px:
-        height, width, halvings = height // 2, width // 2, halvings + 1
-    return halvings
-
-
 def source() -> str:
-    """CUDA C++ of the kernel."""
+    """The kernel in CUDA C++."""
     return resources.files("ckd.runtime.cuda").joinpath("resize.cu").read_text("utf-8")
 
 
 @functools.cache
 def compiled(capability: tuple[int, int]) -> bytes:
-    """The kernel for a compute capability: machine code, or PTX where NVRTC is too old for it.
+    """The kernel for a compute capability: machine code, or PTX if NVRTC is older than the GPU.
 
-    Machine code, since a driver that is older than NVRTC takes no PTX of it.
+    Machine code is preferred, because a driver that is older than NVRTC cannot load NVRTC's PTX.
+
+    Raises:
+        EnvironmentUnusable: NVRTC is not installed.
+        EngineError: NVRTC cannot compile for a GPU as old as this, or the kernel does not compile.
     """
     try:
         nvrtc: Any = importlib.import_module("cuda.bindings.nvrtc")

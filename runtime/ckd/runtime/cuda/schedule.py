@@ -1,8 +1,8 @@
-"""Which engine runs on which stream and what it waits for, read from the graph alone.
+"""Which engine runs on which stream and what it waits for; only the graph decides.
 
-Networks that do not depend on each other get streams of their own, so that the GPU may run them
-side by side. Waiting costs an event each, so nobody waits for what is over anyway: what went
-before on the same stream, and what somebody it waited for had waited for.
+Networks that do not depend on each other get separate streams, so that the GPU can run them at the
+same time. Each wait costs an event, so a step does not wait for work that has finished anyway: work
+before it on its own stream, and work that one of its predecessors has waited for.
 """
 
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from ckd.contract.spec import CascadeSpec
 from ckd.contract.wiring import IMAGE
 
 #: Stands for the arrival of the image, on the first stream and before everything else. No node has
-#: this name: names are not empty.
+#: this name, because names are not empty.
 ARRIVAL: Final = ""
 
 
@@ -23,8 +23,8 @@ class Step:
 
     Attributes:
         node: its name.
-        stream: index of the stream it goes into.
-        waits_for: nodes on other streams, or `ARRIVAL`, that must be over before it starts.
+        stream: index of the stream that it is put into.
+        waits_for: nodes on other streams, or `ARRIVAL`, that must have finished before it starts.
     """
 
     node: str
@@ -37,7 +37,7 @@ class StreamPlan:
     """All nodes of a cascade in the order in which they are put into their streams.
 
     Attributes:
-        joins: nodes that the first stream waits for in the end; then everything is over.
+        joins: nodes that the first stream waits for at the end; then all nodes have finished.
     """
 
     steps: tuple[Step, ...]
@@ -45,27 +45,27 @@ class StreamPlan:
 
     @property
     def num_streams(self) -> int:
-        """The first stream, where the image arrives, and those beside it."""
+        """Number of streams; the image arrives on the first one."""
         return 1 + max(step.stream for step in self.steps)
 
     @property
     def awaited(self) -> frozenset[str]:
-        """What somebody waits for: this needs an event."""
+        """Nodes, or `ARRIVAL`, that a step or the first stream waits for; each needs an event."""
         return frozenset(self.joins).union(*(step.waits_for for step in self.steps))
 
 
 def plan_streams(spec: CascadeSpec) -> StreamPlan:
-    """Every node continues the stream of its last producer, unless another node already did.
+    """Every node continues the stream of its latest producer, unless another node already does.
 
-    A producer is the node that makes an input, or the arrival of the image. A node that can
-    continue no producer's stream gets a new one, which starts by waiting: a stream that waits for
-    nothing could not be captured into a graph.
+    A producer is a node that makes an input, or the arrival of the image. A node that cannot
+    continue the stream of any producer gets a new stream, which starts with a wait: a stream that
+    waits for nothing cannot be captured into a graph.
     """
     made_by = {name: node.name for node in spec.nodes for name in node.outputs}
     made_by[IMAGE] = ARRIVAL
     order = [ARRIVAL, *(node.name for node in spec.nodes)]
-    tails = [ARRIVAL]  # of every stream, what it does last
-    past = {ARRIVAL: frozenset({ARRIVAL})}  # of everything, what is over once it is over
+    tails = [ARRIVAL]  # the last step of every stream
+    past = {ARRIVAL: frozenset({ARRIVAL})}  # step -> all steps that have finished when it has
     steps = []
     for node in spec.nodes:
         producers = {made_by[name] for name in node.inputs} or {ARRIVAL}
@@ -85,14 +85,14 @@ def plan_streams(spec: CascadeSpec) -> StreamPlan:
 
 
 def plan_one_stream(spec: CascadeSpec) -> StreamPlan:
-    """One node after another, for engines that are tied to a stream."""
+    """One node after another on one stream, for engines that can run on that one only."""
     return StreamPlan(tuple(Step(node.name, 0) for node in spec.nodes))
 
 
 def _not_implied(
     names: Collection[str], over: frozenset[str], past: dict[str, frozenset[str]]
 ) -> tuple[str, ...]:
-    """Which of the names, latest first, must be waited for by someone for whom some are over."""
+    """Which of the names, latest first, must be waited for if those in ``over`` have finished."""
     needed = []
     for name in names:
         if name not in over:

@@ -1,4 +1,4 @@
-"""All engines of a cascade, put into their streams at once."""
+"""The engines of a cascade on their CUDA streams: all at once, or one after another."""
 
 import contextlib
 import logging
@@ -20,16 +20,16 @@ class EngineStreams:
 
     Args:
         cuda: the device.
-        spec: says what depends on what.
+        spec: says which node depends on which.
         engines: by node name.
-        one_stream: where the engines are tied to a stream, that one; it stays the caller's.
+        one_stream: the only stream that the engines can run on, if any; the caller owns it.
 
     Attributes:
-        stream: the first one. Whatever the engines read is put there before them, and what comes
-            after them there finds them all finished.
+        stream: the first one. Work that is in it before the engines has finished when they start;
+            work that is put into it after them starts when all have finished.
 
     Raises:
-        EngineError: streams or events cannot be made.
+        EngineError: streams or events cannot be created.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class EngineStreams:
         self._is_open = True
 
     def enqueue(self) -> None:
-        """Put one run of every engine into the streams; waits for nothing.
+        """Put one run of every engine into the streams; does not wait for them.
 
         Raises:
-            EngineError: an engine refused, and some may be under way: `drain` before going on.
+            EngineError: an engine refused; others may be under way: `drain` before going on.
         """
         self._mark(ARRIVAL, self.stream)
         for step in self._plan.steps:
@@ -72,33 +72,37 @@ class EngineStreams:
         self._is_warm = True
 
     def steps(self) -> Iterator[str]:
-        """Run engine after engine, and wait for each; gives the node that has finished.
+        """Run engine after engine, and wait for each; gives the name of the node that has finished.
 
-        What the engines read has been put into `stream` before.
+        Between steps nothing is under way, so the caller may stop after any of them. The image has
+        been put into `stream` before.
 
         Raises:
-            EngineError: an engine refused or failed.
+            EngineError: an engine refused or failed, or the streams were closed: `drain`.
         """
         self._cuda.synchronize(self.stream)
+        last = self._plan.steps[-1]
         for step in self._plan.steps:
+            self.check_open()  # the caller may have closed it between steps
             stream = self._streams[step.stream]
             self._engines[step.node].enqueue(stream)
             self._cuda.synchronize(stream)
+            # After the last step every engine has run, each on the stream that it has in `enqueue`.
+            self._is_warm |= step is last
             yield step.node
-        self._is_warm = True
 
     @property
     def can_be_captured(self) -> bool:
-        """Into a CUDA graph, as far as is known: not before all engines have run once."""
+        """Whether a CUDA graph may be captured: every engine has run once, no capture failed."""
         return self._is_capturable and self._is_warm
 
     def check_open(self) -> None:
-        """Raise `EngineError` if it has been closed."""
+        """Raise `EngineError` if this has been closed."""
         if not self._is_open:
             raise EngineError("this cascade has been closed; load it again")
 
     def give_up_capture(self, reason: BaseException) -> None:
-        """Say once that frames will not be replayed as a graph, and why."""
+        """Capture nothing from now on; the reason is logged once."""
         if self._is_capturable:
             self._is_capturable = False
             _log.warning(
@@ -108,13 +112,13 @@ class EngineStreams:
             )
 
     def drain(self) -> None:
-        """Wait until nothing is under way, whatever became of it."""
+        """Wait until no work is under way, whether or not it failed."""
         for stream in self._streams if self._is_open else ():
             with contextlib.suppress(EngineError):
                 self._cuda.synchronize(stream)
 
     def close(self) -> None:
-        """Release streams and events, of which nothing may be under way; the engines stay."""
+        """Release streams and events, which no work may be using; the engines stay open."""
         self._is_open = False
         self._held.close()
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.finding.finding import Finding
-from ckd.runtime.live.record import Recorder
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
+from ckd.runtime.sinks.recorder import Recorder
 from ckd.runtime.sources.frames import Frame, FrameSource
 
 StoppedBy = Literal["max frames", "duration", "source ended", "interrupted", "view closed"]
 
-#: How long to wait for a frame before the views are asked again whether to go on.
+#: Longest wait for a frame, after which the views are updated and may end the loop.
 POLL_S = 0.1
 
 
@@ -28,6 +28,17 @@ class LiveReport:
     stopped_by: StoppedBy
     statistics: LiveStatistics
 
+    @property
+    def summary(self) -> str:
+        """One line for the person who watched."""
+        figures, latency = self.statistics, ""
+        if figures.latency_p50_ms is not None:
+            latency = f", latency {figures.latency_p50_ms:.0f} ms"
+        return (
+            f"{self.stopped_by}: {figures.num_analysed} frames analysed, {figures.num_dropped} "
+            f"dropped{latency}"
+        )
+
 
 def run_live(
     source: FrameSource,
@@ -36,17 +47,28 @@ def run_live(
     *,
     views: Sequence[View] = (),
     recorder: Recorder | None = None,
-    on_result: Callable[[Frame, Finding], None] | None = None,
+    on_finding: Callable[[Frame, Finding], None] | None = None,
     max_frames: int | None = None,
     duration_s: float | None = None,
 ) -> LiveReport:
     """Analyse frames until a limit, the end of the source, a closed view or Ctrl-C.
 
-    Images are uint8 RGB HWC. Source, views and recorder stay the caller's, who closes them; they
-    are used from this thread only. Without views and recorder nothing is drawn.
+    The caller closes source, views and recorder; this function uses them in the calling thread
+    only. Without views and recorder nothing is drawn. What the functions given here raise ends the
+    loop and is raised.
+
+    Args:
+        source: gives the newest frame.
+        analyse: gives the finding of an image, uint8 RGB HWC.
+        draw: gives the overlay of an image and its finding, uint8 RGB HWC.
+        views: told of every finding, and several times a second of the source's state.
+        recorder: gets every overlay.
+        on_finding: called with every frame and its finding.
+        max_frames: number of frames after which the loop ends.
+        duration_s: time after which the loop ends.
 
     Raises:
-        SourceUnavailable: the source failed for good; and whatever ``analyse`` raises.
+        SourceUnavailable: the source failed for good.
     """
     meter = _Meter(source)
     stopped_by: StoppedBy | None = None
@@ -58,13 +80,13 @@ def run_live(
                 break
             frame = source.get(min(left_s, POLL_S))
             if frame is None and (has_ended := source.state == "ended"):
-                frame = source.get(0)  # one may have come between the two questions
+                frame = source.get(0)  # one may have arrived between the two calls
             shown: Shown | None = None
             if frame is not None:
                 finding = analyse(frame.image_HWC)
                 meter.count(frame)
-                if on_result is not None:
-                    on_result(frame, finding)
+                if on_finding is not None:
+                    on_finding(frame, finding)
                 if views or recorder is not None:
                     shown = Shown(frame, finding, draw(frame.image_HWC, finding))
             if shown is not None and recorder is not None:
@@ -81,13 +103,13 @@ def run_live(
         stopped_by = "interrupted"
     except SourceUnavailable:
         for view in views:
-            view.update(meter.status(), None)  # say so before all closes
+            view.update(meter.status(), None)  # show the failure before the views are closed
         raise
     return LiveReport(stopped_by, meter.statistics())
 
 
 class _Meter:
-    """Counts, rate and latency; of bounded size however long the run."""
+    """Counts, rate and latency, in memory that does not grow with the length of the run."""
 
     def __init__(self, source: FrameSource) -> None:
         self.num_analysed = 0
@@ -117,7 +139,7 @@ class _Meter:
             p50_ms, p90_ms = map(float, np.percentile(self._latencies_ms, [50, 90]))
         if len(self._finished_s) > 1:
             now_s, last_s = time.monotonic(), self._finished_s[-1]
-            until_s = last_s if now_s - last_s < 1 else now_s  # a silent source lets it fall
+            until_s = last_s if now_s - last_s < 1 else now_s  # falls while the source is silent
             fps = (len(self._finished_s) - 1) / (until_s - self._finished_s[0])
         return LiveStatistics(
             num_analysed=self.num_analysed,

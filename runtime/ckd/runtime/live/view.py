@@ -1,4 +1,4 @@
-"""What the loop hands to a view, and what it expects of one."""
+"""What the loop gives to a view, and what it needs of one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ckd.runtime.sources.frames import Frame, SourceState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveStatistics:
-    """How the loop is doing. Rates and latencies are of the last frames, not of the whole run.
+    """Counts, rate and latency of the loop; the last two are of the latest frames only.
 
     Latency runs from the grab of a frame to its finding; drawing and display come on top.
     """
@@ -29,7 +29,7 @@ class LiveStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The source and the loop, at one moment."""
+    """State of the source and of the loop at one moment."""
 
     state: SourceState
     detail: str = ""
@@ -38,28 +38,31 @@ class Status:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """One analysed frame. The arrays are shared between views: read only."""
+    """One analysed frame. Views share the arrays and must not change them."""
 
     frame: Frame
     finding: Finding
     overlay_HWC: NDArray[np.uint8]  # RGB
 
 
-#: Stores what is shown and returns the file to tell the user of.
+#: Saves an analysed frame; gives the file to name to the user.
 Saver = Callable[[Shown], Path]
 
 
 class View(Protocol):
-    """A place where results are looked at."""
+    """A place where people look at findings."""
 
     @property
     def closed(self) -> bool:
-        """True once the user has closed it; the loop then ends."""
+        """True once the user has closed the view; then the loop ends."""
 
     def update(self, status: Status, shown: Shown | None) -> None:
-        """A new result, or with None just the present state; called several times a second."""
+        """Show a new finding, or only the state if ``shown`` is None.
+
+        Called several times a second.
+        """
 
 
-def result_json(shown: Shown) -> dict[str, Any]:
-    """A result in the words of the JSON that all commands print, and which frame it is of."""
+def finding_json(shown: Shown) -> dict[str, Any]:
+    """A finding as all commands print it as JSON, with the number of its frame."""
     return {"frame": shown.frame.index, **shown.finding.as_dict()}

@@ -1,4 +1,4 @@
-"""The web view: results in any browser on this machine, with nothing to install."""
+"""The web view: findings in any browser on this machine, without installing anything."""
 
 import ipaddress
 import secrets
@@ -11,18 +11,22 @@ from ckd.runtime.live.web_server import ViewServer
 
 
 class WebView(Closing):
-    """Serves the page from construction until `close`; `url` is where.
+    """Serves a page at `url` from construction until `close`.
 
-    On a loopback address (the default) only this machine can look. On any other, the address holds
-    a random token, without which nothing is shown; the connection is not encrypted.
+    On a loopback address (the default) only this machine can see the page. On any other, the
+    address contains a random token, without which nothing is shown; the connection is not
+    encrypted.
 
     Args:
-        host: a local address to bind; "0.0.0.0" for all of this machine's.
-        port: 0 lets the system choose.
-        source_name: shown in the page's head.
+        host: a local address to bind; "0.0.0.0" for all addresses of this machine.
+        port: to listen on; 0 for any free one.
+        source_name: shown at the top of the page.
         save: what the save button does; None hides it.
-        max_streams: browsers that can watch at a time.
+        max_streams: number of browsers that can watch at the same time.
         max_side_px: larger pictures are shrunk before they are sent; saved ones are not.
+
+    Attributes:
+        url: address of the page.
 
     Raises:
         UsageError: the address cannot be bound.
@@ -53,15 +57,15 @@ class WebView(Closing):
 
     @property
     def closed(self) -> bool:
-        """False until `close`: a browser that leaves may come back."""
+        """True after `close`; a browser that disconnects may come back, so it ends nothing."""
         return self._closed
 
     def update(self, status: Status, shown: Shown | None) -> None:
-        """Show a result, or just the state."""
+        """Show a finding, or only the state if ``shown`` is None."""
         self._board.publish(status, shown)
 
     def close(self) -> None:
-        """Stop serving; returns once every connection and thread has ended. May be called twice."""
+        """Stop serving, after all connections and threads have ended. May be called twice."""
         if not self._closed:
             self._closed = True
             self._server.close()

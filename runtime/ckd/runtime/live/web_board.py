@@ -1,4 +1,4 @@
-"""What the web view shows: written by the loop, read by the threads that serve browsers."""
+"""What the web view shows: the loop writes it, and the threads that serve browsers read it."""
 
 import threading
 import time
@@ -9,15 +9,20 @@ import numpy as np
 
 from ckd.contract.errors import CkdError
 from ckd.contract.labels import lesion_name
-from ckd.runtime.live.view import Saver, Shown, Status, result_json
+from ckd.runtime.live.view import Saver, Shown, Status, finding_json
 
 JPEG_QUALITY = 90
 
 
 class Board:
-    """The one result on show, and its JPEG, made when the first browser asks for it.
+    """The finding that is shown, and its JPEG, which is made when the first browser asks for it.
 
-    Freezing happens here and not in the browser, so that saving stores the very frame that is seen.
+    Freezing is done here and not in the browser, so that the saved frame is the one that is seen.
+
+    Args:
+        source_name: shown at the top of the page.
+        save: what the save button does; None if nothing can be saved.
+        max_side_px: larger pictures are shrunk.
     """
 
     def __init__(self, source_name: str, save: Saver | None, max_side_px: int) -> None:
@@ -26,17 +31,17 @@ class Board:
         self._max_side_px = max_side_px
         self._changed = threading.Condition()  # guards the next block
         self._shown: Shown | None = None
-        self._sequence = 0  # of `_shown`; 0 is nothing yet
+        self._sequence = 0  # number of `_shown`; 0 means that there is none yet
         self._status = Status(state="connecting")
         self._updated_s = time.monotonic()
         self._frozen = False
         self._closed = False
-        self._encoding = threading.Lock()  # guards the JPEG; never taken inside the one above
+        self._encoding = threading.Lock()  # guards the JPEG; never acquired inside the lock above
         self._jpeg = b""
         self._jpeg_sequence = 0
 
     def publish(self, status: Status, shown: Shown | None) -> None:
-        """Show a new result, unless frozen; with None only the state changes."""
+        """Show a new finding, unless frozen; with None only the state changes."""
         with self._changed:
             self._status = status
             self._updated_s = time.monotonic()
@@ -46,12 +51,12 @@ class Board:
                 self._changed.notify_all()
 
     def freeze(self, frozen: bool) -> None:
-        """Hold the picture that is shown, or let it go; without one, do nothing."""
+        """Keep the picture that is shown, or no longer; without a picture nothing is frozen."""
         with self._changed:
             self._frozen = frozen and self._shown is not None
 
     def close(self) -> None:
-        """Let everybody who waits for a picture go."""
+        """Wake all threads that wait for a picture."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -63,7 +68,7 @@ class Board:
             return self._closed
 
     def next_jpeg(self, after: int, timeout_s: float) -> tuple[int, bytes] | None:
-        """Wait for a picture later than number ``after``: its number and bytes, or None."""
+        """Wait for a picture with a number above ``after``; gives its number and JPEG, or None."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._sequence > after, timeout_s)
             if self._closed or self._shown is None or self._sequence <= after:
@@ -76,10 +81,10 @@ class Board:
             return self._jpeg_sequence, self._jpeg
 
     def save(self) -> str:
-        """Store what is shown; the file's name.
+        """Save what is shown; gives the file's name.
 
         Raises:
-            CkdError: there is nothing to save, nowhere to save it, or the disk refuses.
+            CkdError: nothing is shown, saving is off, or the files cannot be written.
         """
         with self._changed:
             shown = self._shown
@@ -90,7 +95,7 @@ class Board:
         return self._save(shown).name
 
     def state(self) -> dict[str, Any]:
-        """Everything the page shows besides the picture."""
+        """All that the page shows besides the picture."""
         with self._changed:
             shown, status, frozen = self._shown, self._status, self._frozen
             age_s = time.monotonic() - self._updated_s
@@ -114,7 +119,7 @@ def _result(shown: Shown) -> dict[str, Any]:
     names = {label: lesion_name(label) for label in shown.finding.probabilities}
     height, width = shown.frame.size_hw
     return {
-        **result_json(shown),
+        **finding_json(shown),
         "names": names,
         "headline": shown.finding.headline,
         "lesion_share": shown.finding.lesion_area_px / (height * width),

@@ -1,14 +1,14 @@
-"""The HTTP side of the web view: four addresses, few clients, nothing from the internet.
+"""The HTTP server of the web view, for few clients; it needs nothing from the internet.
 
     GET  /              the page
     GET  /stream.mjpg   the overlay, as multipart JPEG
-    GET  /state.json    everything else that the page shows
-    POST /save          store what is shown
-    POST /freeze?on=1   hold the picture; on=0 lets it go
+    GET  /state.json    all else that the page shows
+    POST /save          save what is shown
+    POST /freeze?on=1   keep the picture that is shown; on=0 ends that
 
-What is shown may be a patient's skin, so other sites in the same browser must not reach it: on a
-loopback address the Host header must name one (which defeats DNS rebinding), elsewhere a token is
-needed; and a POST needs a header that a foreign page cannot send.
+The pictures may show a patient's skin, so other sites in the same browser must not reach them. On a
+loopback address the Host header must name a loopback address (which prevents DNS rebinding); on
+others a token is needed. A POST needs a header that a page of another site cannot send.
 """
 
 import hmac
@@ -28,16 +28,17 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from ckd.contract.errors import CkdError
 from ckd.runtime.live.web_board import Board
 
-#: A browser holds one connection for the stream and one or two for the rest.
+#: A browser has one connection for the stream, and one or two for the rest.
 MAX_CONNECTIONS = 24
-#: A client that takes nothing for this long is let go.
+#: A client that reads nothing for this long is disconnected.
 CLIENT_TIMEOUT_S = 10.0
-#: The page sends it with every POST; see the top of the file.
+#: The header that the page sends with every POST; see the top of this file.
 POST_HEADER = "X-CKD-View"
 
 _BOUNDARY = "ckd-frame"
-#: Sent right after each picture, not before the next one: Chromium shows a part only once it has
-#: read the head of the part after it, and would always be one picture late. (So no lengths.)
+#: Head of a part, sent right after the picture before it. Chromium shows a part only when it has
+#: read the head of the next one, and would otherwise always be one picture late. So the head cannot
+#: state the length of its part.
 _PART_HEAD = f"\r\n--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _PAGE_POLICY = (
@@ -48,7 +49,14 @@ _log = logging.getLogger(__name__)
 
 
 class ViewServer(ThreadingHTTPServer):
-    """Serves one `Board`. `close` ends every connection and joins every thread."""
+    """Serves one `Board`; `close` ends all connections and joins all threads.
+
+    Args:
+        address: host and port to bind.
+        board: what is shown.
+        token: that a request must have; None on a loopback address.
+        max_streams: number of browsers that can watch at the same time.
+    """
 
     daemon_threads = False  # so that they are joined
 
@@ -70,13 +78,13 @@ class ViewServer(ThreadingHTTPServer):
         self._thread.start()
 
     def server_bind(self) -> None:
-        """Bind without the base class's reverse DNS look-up, which hangs where there is no DNS."""
+        """Bind without the base class's reverse DNS look-up, which hangs if there is no DNS."""
         socketserver.TCPServer.server_bind(self)
         self.server_name = str(self.server_address[0])
         self.server_port = self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a client, unless there are too many."""
+        """Start a thread for a client, or disconnect it if there are too many."""
         with self._connections_lock:
             full = len(self._connections) >= MAX_CONNECTIONS
             if not full:
@@ -87,13 +95,13 @@ class ViewServer(ThreadingHTTPServer):
             super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget a client that is done."""
+        """End a client's connection."""
         with self._connections_lock:
             self._connections.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away is no error; anything else is logged, and ends nothing."""
+        """Log an error, unless a browser has disconnected; the server goes on."""
         if not isinstance(sys.exc_info()[1], OSError):
             _log.error("web view: a request failed", exc_info=True)
 
@@ -106,7 +114,7 @@ class ViewServer(ThreadingHTTPServer):
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # gone already
+                    continue  # it has ended already
         self.server_close()
         self._thread.join()
 
@@ -133,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)
-        self.close_connection = True  # a body is neither expected nor read
+        self.close_connection = True  # a body would not be read
         if not self._is_welcome(url):
             return
         if self.headers.get(POST_HEADER) is None:
@@ -150,13 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "no such action")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing per request: the page polls."""
+        """Log no requests, because the page polls."""
 
     def _is_welcome(self, url: SplitResult) -> bool:
         token = self.server.token
         if token is not None:
-            given = parse_qs(url.query).get("token", [""])[0]
-            if hmac.compare_digest(given.encode(), token.encode()):
+            sent = parse_qs(url.query).get("token", [""])[0]
+            if hmac.compare_digest(sent.encode(), token.encode()):
                 return True
             self._refuse(HTTPStatus.FORBIDDEN, "open the address with its token, as printed")
             return False
@@ -181,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             sequence = 0
             while not self.server.board.closed:
                 newer = self.server.board.next_jpeg(sequence, timeout_s=1.0)
-                if newer is None:  # a silent source must not keep the places of those who left
+                if newer is None:  # while the source is silent, no write fails when a client leaves
                     if self._has_left():
                         return
                     continue

@@ -1,4 +1,4 @@
-"""The desktop window: the overlay with a panel of numbers beside it.
+"""The desktop window: the overlay, and a panel of numbers beside it.
 
 Keys: q or Esc quits, space freezes the picture (analysis goes on), s saves what is shown.
 """
@@ -27,7 +27,11 @@ _MESSAGE_S = 4.0
 
 
 class WindowView(Closing):
-    """A window of OpenCV's own; create and update it in the main thread.
+    """A window of OpenCV; create and update it in the main thread.
+
+    Args:
+        title: of the window.
+        save: what the key s does; None if it does nothing.
 
     Raises:
         EnvironmentUnusable: this OpenCV has no windows, or there is no display.
@@ -41,7 +45,7 @@ class WindowView(Closing):
             )
         on_linux = sys.platform.startswith("linux")
         if on_linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            # Qt would abort the whole process.
+            # Without a display Qt would abort the whole process.
             raise EnvironmentUnusable(
                 "window: there is no display (DISPLAY is not set); use `--view web`, "
                 "or log in with `ssh -X`"
@@ -61,7 +65,7 @@ class WindowView(Closing):
         return self._closed
 
     def update(self, status: Status, shown: Shown | None) -> None:
-        """Draw and look at the keyboard."""
+        """Draw the window and act on keys."""
         if shown is not None and not (self._frozen and self._shown):
             self._shown = shown
         message = self._message if time.monotonic() < self._message_until_s else ""
@@ -72,7 +76,7 @@ class WindowView(Closing):
             self._closed = True
 
     def close(self) -> None:
-        """Take the window away. May be called twice."""
+        """Close the window. May be called twice."""
         self._closed = True
         cv2.destroyAllWindows()
 
@@ -95,7 +99,14 @@ class WindowView(Closing):
 def window_picture(
     status: Status, shown: Shown | None, *, frozen: bool, message: str
 ) -> NDArray[np.uint8]:
-    """The overlay with the panel at its right, uint8 RGB HWC."""
+    """The overlay with the panel at its right, uint8 RGB HWC.
+
+    Args:
+        status: of source and loop.
+        shown: the frame to show; None before the first.
+        frozen: True if the picture is frozen.
+        message: a line to the user, or an empty text.
+    """
     image_HWC = np.full((480, 640, 3), 12, np.uint8) if shown is None else shown.overlay_HWC
     if (scale := _MIN_HEIGHT_PX / image_HWC.shape[0]) > 1:
         image_HWC = np.asarray(cv2.resize(image_HWC, None, fx=scale, fy=scale), dtype=np.uint8)
@@ -157,6 +168,6 @@ def _write(
     scale: float,
     colour: tuple[int, int, int],
 ) -> None:
-    # OpenCV's fonts hold ASCII only.
-    shown = text.encode("ascii", "replace").decode()
-    cv2.putText(canvas_HWC, shown, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    # OpenCV's fonts have ASCII only.
+    ascii_text = text.encode("ascii", "replace").decode()
+    cv2.putText(canvas_HWC, ascii_text, (x, y), _FONT, scale, colour, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""A folder of results: mask, overlay and JSON for each image, one CSV for all."""
+"""A folder of results: mask, overlay and JSON of each image, and one CSV of all."""
 
 import csv
 import itertools
@@ -17,15 +17,15 @@ from ckd.runtime.closing import Closing
 
 
 class ResultFolder(Closing):
-    """Collects findings; `predictions.csv` grows as they come, so an interruption loses nothing.
+    """Writes findings into a folder; each row of `predictions.csv` is written at once.
 
-    The CSV has the columns of an ISIC submission: ``image``, then one probability per label in the
-    bundle's class order.
+    So an interruption loses no finding. The CSV has the columns of an ISIC submission: ``image``,
+    then one probability for each label in the bundle's class order.
 
     Args:
         folder: created if missing; results of the same names are replaced.
         labels: in the bundle's order.
-        run: how the results were made, saved as `run.json`.
+        run: settings that the findings are made with, saved as `run.json`.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -50,11 +50,12 @@ class ResultFolder(Closing):
     def add(
         self, image: Path | str, finding: Finding, image_HWC: NDArray[np.uint8]
     ) -> dict[str, str]:
-        """Write one finding; returns the paths of its files by kind.
+        """Write one finding; gives the paths of its files by kind.
 
         Args:
-            image: its path; a second image of the same stem keeps its ending, and further ones of
-                the same name are numbered. The JSON tells which is which.
+            image: path of the photograph, whose stem names the files. For a second image of the
+                same stem the ending becomes part of the name, and further ones are numbered. The
+                JSON holds the path.
             finding: to write.
             image_HWC: RGB, for the overlay.
         """
@@ -72,7 +73,7 @@ class ResultFolder(Closing):
 
     def add_row(self, name: str, finding: Finding) -> None:
         """Append a row to the CSV only."""
-        known = finding.probabilities  # empty if the system classifies nothing
+        known = finding.probabilities  # empty if the cascade does not classify
         cells = [f"{known[label]:.6f}" if label in known else "" for label in self.labels]
         self._rows.writerow([name, *cells])
         self._csv.flush()

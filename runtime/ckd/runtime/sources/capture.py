@@ -1,4 +1,4 @@
-"""From what a user typed to an open source of frames.
+"""Opens the source of frames that a user has typed.
 
 0                          camera by index
 /dev/video0                camera by device file (Linux)
@@ -28,7 +28,7 @@ _GRAMMAR = "a camera index (0), /dev/videoN, csi://N, rtsp://, http://, https://
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraFormat:
-    """What to ask a USB or CSI camera for; it delivers the nearest thing it has."""
+    """The format to request of a USB or CSI camera, which gives the nearest one that it has."""
 
     width_px: int | None = None
     height_px: int | None = None
@@ -44,16 +44,24 @@ def open_source(
     open_timeout_s: float = 5.0,
     read_timeout_s: float = 3.0,
 ) -> FrameSource:
-    """Open a source; see the top of this file for what may be typed.
+    """Open a source; the top of this file lists what may be typed.
 
-    A camera or stream becomes a `LatestFrame` that connects in the background, so that networks
-    can load meanwhile; a file becomes a `VideoFile`, or with ``live`` a `LatestFrame` that plays it
-    at its own speed and drops what the consumer is too slow for, as a camera would.
+    A camera or stream becomes a `LatestFrame`, which connects in the background, so that networks
+    can load meanwhile. A file becomes a `VideoFile`, or with ``live`` a `LatestFrame`, which plays
+    it at its own speed and drops frames that the consumer is too slow for, as a camera does.
+
+    Args:
+        source: as typed.
+        live: play files as a camera.
+        camera: format to request; for cameras only.
+        reconnect: how to reconnect to a lost camera or stream.
+        open_timeout_s: of network cameras.
+        read_timeout_s: of network cameras.
 
     Raises:
-        UsageError: not a source at all.
+        UsageError: the text names no source.
         EnvironmentUnusable: this OpenCV cannot open such a source.
-        SourceUnavailable: no such device or file. Of a network camera this is only known to `get`.
+        SourceUnavailable: the device or file does not exist; for a network camera, `get` raises it.
     """
     text = source.strip()
     reconnect = reconnect or Reconnect()
@@ -78,15 +86,15 @@ def open_source(
             raise SourceUnavailable(f"{text}: no such file; expected {_GRAMMAR}")
         if not live:
             return VideoFile(path)
-        VideoFileReader(path).close()  # a wrong file is known now, not at the first frame
+        VideoFileReader(path).close()  # so that a wrong file is an error now
         name, opener = path.name, lambda: VideoFileReader(path)
-    # A read and an open cannot be interrupted, so closing may have to sit out one of each.
+    # A read and an open cannot be interrupted, so closing may have to wait for one of each.
     patience_s = open_timeout_s + read_timeout_s + 1
     return LatestFrame(opener, name=name, reconnect=reconnect, close_timeout_s=patience_s)
 
 
 def gstreamer_pipeline(sensor: int, camera: CameraFormat) -> str:
-    """NVIDIA's camera stack as OpenCV wants it, keeping one buffer so that nothing queues up."""
+    """NVIDIA's camera stack as a pipeline for OpenCV, with one buffer, so that no frames queue."""
     width_px, height_px = camera.width_px or 1920, camera.height_px or 1080
     return (
         f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),format=NV12,"
@@ -103,7 +111,7 @@ def _usb_opener(
     device = f"/dev/video{index}" if on_linux else f"camera {index}"
     parameters: list[int] = []
     if on_linux:
-        # Raw pictures of an HD camera do not fit USB 2; asked for JPEG it keeps its frame rate.
+        # USB 2 is too slow for raw pictures of an HD camera; with JPEG it keeps its frame rate.
         parameters += [cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")]
     if camera.width_px and camera.height_px:
         parameters += [cv2.CAP_PROP_FRAME_WIDTH, camera.width_px]
@@ -120,7 +128,7 @@ def _usb_opener(
                 f"{device}: cannot be opened as a camera; "
                 "close other programs that use it, or try another index"
             )
-        # Set after opening: a property the driver does not know must not fail the camera.
+        # Set after opening, because an unknown property would make opening fail.
         for name, value in zip(parameters[::2], parameters[1::2], strict=True):
             capture.set(name, value)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -133,8 +141,8 @@ def _usb_opener(
 
 def _check_device(device: Path) -> None:
     if not device.exists():
-        there = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
-        raise SourceUnavailable(f"{device}: no such camera (connected: {there}); plug it in")
+        devices = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
+        raise SourceUnavailable(f"{device}: no such camera (connected: {devices}); plug it in")
     if not os.access(device, os.R_OK | os.W_OK):
         raise SourceUnavailable(
             f"{device}: no permission; add this user to the group `video` and log in again"

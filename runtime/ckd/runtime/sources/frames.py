@@ -1,7 +1,7 @@
-"""One frame, and what every source of frames offers.
+"""One frame, and the interface of all sources of frames.
 
 Suffixes: H rows, W columns, C channels in RGB order. Times ending in ``_s`` are seconds of
-`time.monotonic`: they can be subtracted from each other, and no clock change disturbs them.
+`time.monotonic`: their differences are right also when the clock is set.
 """
 
 from abc import abstractmethod
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ckd.runtime.closing import Closing
 
-#: "no signal" is a source that was live, is silent now, and may come back; "failed" will not.
+#: A source with "no signal" was live and may come back; a "failed" one will not.
 SourceState = Literal["connecting", "live", "no signal", "ended", "failed"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture. The array belongs to whoever took the frame; no source writes to it again."""
+    """One picture. The source does not write to the array again."""
 
     image_HWC: NDArray[np.uint8]
     index: int  # counts the frames of the source from 0; a gap is a dropped frame
@@ -33,39 +33,39 @@ class Frame:
 
 
 class FrameSource(Closing):
-    """Frames one by one. Close it, or use it in a ``with`` statement.
+    """Gives frames one by one. Close it, or use it in a ``with`` statement.
 
-    Iterating yields frames until the source ends, and raises if it fails.
+    Iterating gives frames until the source ends, and raises if it fails.
     """
 
-    name: str  # fit to be shown: holds no password
+    name: str  # may be shown to people: it holds no password
 
     @property
     @abstractmethod
     def state(self) -> SourceState:
-        """What the source is doing now."""
+        """The present state of the source."""
 
     @property
     @abstractmethod
     def detail(self) -> str:
-        """One line about `state` for the person watching, or nothing."""
+        """One line about `state` for people, or an empty text."""
 
     @property
     @abstractmethod
     def fps(self) -> float | None:
-        """Frames per second as the source states it; None where it does not."""
+        """Frames per second as the source states it; None if it does not."""
 
     @property
     @abstractmethod
     def dropped(self) -> int:
-        """Frames that arrived and were replaced by a newer one before anybody took them."""
+        """Number of frames that were replaced by a newer one before they were taken."""
 
     @abstractmethod
     def get(self, timeout_s: float | None = None) -> Frame | None:
-        """Wait for the next frame; None after the time-out or at the end (`state` tells which).
+        """Wait for the next frame; None after the time-out, or at the end (`state` tells which).
 
         Raises:
-            SourceUnavailable: the source cannot be opened, or has gone and did not come back.
+            SourceUnavailable: the source cannot be opened, or was lost and did not come back.
         """
 
     @abstractmethod

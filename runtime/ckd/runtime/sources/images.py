@@ -1,4 +1,4 @@
-"""Photographs named on a command line: single files, and everything below a folder."""
+"""Photographs that a command line names: single files, and all images below a folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,13 @@ from ckd.picture.decode import IMAGE_SUFFIXES
 
 
 def image_files(paths: list[Path], results: Path) -> Iterator[Path]:
-    """The files as given, and all images in the folders as given, sorted.
+    """Each path that is a file, and the sorted images below each path that is a folder.
 
-    What lies in ``results`` below such a folder is an earlier answer, and is passed over.
+    Images in ``results`` below such a folder are results of earlier runs, and are left out.
 
     Raises:
-        InputError: a folder without images.
-        UsageError: ``results`` is such a folder itself.
+        InputError: a folder has no images.
+        UsageError: ``results`` is one of the folders.
     """
     for path in paths:
         if not path.is_dir():
@@ -26,22 +26,22 @@ def image_files(paths: list[Path], results: Path) -> Iterator[Path]:
 
 
 def images_below(folder: Path, besides: Path | None = None) -> list[Path]:
-    """All images below a folder, sorted, but for those in a folder ``besides`` within it.
+    """All images below a folder, sorted, without those in a folder ``besides`` within it.
 
     Raises:
-        InputError: no such folder, or no images in it.
+        InputError: the folder does not exist, or has no images.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one that holds images")
-    found = sorted(
+    files = sorted(
         file
         for file in folder.rglob("*")
         if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
     )
-    if besides is not None and folder.resolve() in (others := besides.resolve()).parents:
-        found = [file for file in found if others not in file.resolve().parents]
-    if not found:
+    if besides is not None and folder.resolve() in (left_out := besides.resolve()).parents:
+        files = [file for file in files if left_out not in file.resolve().parents]
+    if not files:
         raise InputError(
             f"{folder}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
-    return found
+    return files

@@ -1,8 +1,8 @@
-"""The newest frame of a source that does not wait: a camera or a stream.
+"""The newest frame of a camera or a stream.
 
-A camera read in step with a slow analysis falls further behind with every frame, because drivers
-and FFmpeg queue what nobody has taken (opencv/opencv#13145). So one thread reads as fast as frames
-come and keeps only the newest; what it overwrites is counted.
+If a slow analysis reads a camera frame by frame, it falls further behind with every frame, because
+drivers and FFmpeg queue frames (opencv/opencv#13145). So a thread reads as fast as frames come and
+keeps only the newest; it counts the frames that it overwrites.
 """
 
 import threading
@@ -12,36 +12,43 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import FrameReader, rgb_from_bgr
 
-#: A live source that is silent for longer shows "no signal" even while its read still blocks.
+#: After this time without a frame the state is "no signal", even while a read still blocks.
 SILENT_AFTER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconnect:
-    """How to go after a source that was lost. The defaults give up after about a minute."""
+    """How to reconnect to a lost source. The defaults give up after about a minute."""
 
     max_attempts: int = 10
     first_delay_s: float = 0.5
     factor: float = 2.0
     max_delay_s: float = 8.0
-    #: Also retry when the very first connection fails; by default that is taken for a typing error.
+    #: Also retry when the first connection fails, which by default is taken for a typing error.
     at_start: bool = False
 
     def delay_s(self, attempt: int) -> float:
-        """Pause before retry number ``attempt``, counted from 1."""
+        """Pause before an attempt; the first has number 1."""
         return float(min(self.max_delay_s, self.first_delay_s * self.factor ** (attempt - 1)))
 
 
 class LatestFrame(FrameSource):
-    """Keeps the newest frame of what ``opener`` opens; returns at once and connects in a thread.
+    """Keeps the newest frame of a source, to which a thread connects and reconnects.
 
-    ``opener`` raises `SourceUnavailable` when it cannot open; it is called again after a loss,
-    always in the reader thread. A finite source (a recording) is played at its own speed and ends.
+    A finite source (a recording) is played at its own speed and ends.
+
+    Args:
+        opener: opens the source, or raises `SourceUnavailable`; called in the reader thread, and
+            again after a loss.
+        name: of the source, for people; without a password.
+        reconnect: how to reconnect.
+        close_timeout_s: how long `close` waits for the thread.
     """
 
     def __init__(
@@ -66,38 +73,38 @@ class LatestFrame(FrameSource):
         self._num_dropped = 0
         self._last_grab_s = 0.0
         self._stop = threading.Event()
-        # A daemon, so that a driver that never returns cannot keep the program from ending.
+        # A daemon thread, so that a driver that never returns cannot keep the program running.
         self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
         self._thread.start()
 
     @property
+    @override
     def state(self) -> SourceState:
-        """See `FrameSource`."""
         with self._changed:
             return "no signal" if self._is_silent() else self._state
 
     @property
+    @override
     def detail(self) -> str:
-        """See `FrameSource`."""
         with self._changed:
             if self._is_silent():
                 return f"no picture for {time.monotonic() - self._last_grab_s:.0f} s"
             return self._detail
 
     @property
+    @override
     def fps(self) -> float | None:
-        """Frames per second as the source states it; None before it is open."""
         with self._changed:
             return self._fps
 
     @property
+    @override
     def dropped(self) -> int:
-        """Frames overwritten by a newer one before they were taken."""
         with self._changed:
             return self._num_dropped
 
+    @override
     def get(self, timeout_s: float | None = None) -> Frame | None:
-        """See `FrameSource`: waits for a frame newer than the last one taken."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._newest is not None or self._state in ("ended", "failed"), timeout_s
@@ -108,10 +115,11 @@ class LatestFrame(FrameSource):
                 return None
             (image_bgr, captured_s), self._newest = self._newest, None
             index = self._num_grabbed - 1
-        return Frame(rgb_from_bgr(image_bgr), index, captured_s)  # dropped ones skip this work
+        return Frame(rgb_from_bgr(image_bgr), index, captured_s)  # dropped frames are not converted
 
+    @override
     def close(self) -> None:
-        """Stop the thread and release the source; waits for a read that is under way."""
+        """Stop the thread and release the source, after waiting for a read that is under way."""
         self._stop.set()
         self._thread.join(self._close_timeout_s)
         with self._changed:
@@ -125,7 +133,7 @@ class LatestFrame(FrameSource):
             self._keep_connected()
             with self._changed:
                 self._set_state("ended", "end of the source")
-        except Exception as error:  # whatever it is, the consumer must hear of it
+        except Exception as error:  # `get` raises it in the consumer's thread
             with self._changed:
                 self._error = error
                 self._set_state("failed", str(error))
@@ -171,7 +179,7 @@ class LatestFrame(FrameSource):
                 self._set_state("live", "")
 
     def _pause(self, attempt: int, lost: SourceUnavailable | None, finite: bool) -> None:
-        """Wait before the next attempt, or raise when there is to be none."""
+        """Wait before the next attempt, or raise `SourceUnavailable` after the last."""
         limit = self._reconnect.max_attempts
         reason = f"{lost}" if lost else f"{self.name}: delivers no picture"
         if finite:

@@ -1,7 +1,6 @@
-"""The border to OpenCV's video capture: quiet, with time-outs, and a time stamp at the grab.
+"""OpenCV's video capture: without its messages, with time-outs, and with the time of each grab.
 
-Arrays named ``*_bgr`` are uint8 HWC in OpenCV's channel order; they become RGB in `rgb_from_bgr`
-and nowhere else.
+Arrays named ``*_bgr`` are uint8 HWC in OpenCV's channel order; `rgb_from_bgr` converts them.
 """
 
 import os
@@ -13,25 +12,36 @@ from typing import Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 
 class FrameReader(Protocol):
-    """An open source that is read by one thread."""
+    """An open source, used by one thread.
+
+    Attributes:
+        fps: frames per second as the source states it; None if it does not.
+        finite: True for a recording, whose end is no fault.
+    """
 
     fps: float | None
-    finite: bool  # True for a recording, whose end is no fault
+    finite: bool
 
     def read(self) -> tuple[NDArray[np.uint8], float] | None:
-        """The next picture (BGR) and its grab time; None when nothing came."""
+        """The next picture (BGR) and the time when it was grabbed; None if there is none."""
 
     def close(self) -> None:
-        """Release it."""
+        """Release the source."""
 
 
-class CaptureReader:
-    """`FrameReader` over an open `cv2.VideoCapture`, which it owns.
+class CaptureReader(FrameReader):
+    """Reads from an open `cv2.VideoCapture`, and closes it.
 
-    A ``device`` has no last frame, whatever its driver answers; of a file or address, OpenCV knows.
+    Args:
+        capture: open.
+        device: True for a camera, which has no last frame even if its driver announces one.
+
+    Attributes:
+        num_frames: that the container announces; None for cameras and streams.
     """
 
     def __init__(self, capture: cv2.VideoCapture, *, device: bool = False) -> None:
@@ -41,8 +51,8 @@ class CaptureReader:
         self.num_frames = None if announced is None else round(announced)
         self.finite = self.num_frames is not None
 
+    @override
     def read(self) -> tuple[NDArray[np.uint8], float] | None:
-        """See `FrameReader`."""
         if not self._capture.grab():
             return None
         grabbed_s = time.monotonic()  # before decoding, which takes milliseconds
@@ -55,18 +65,24 @@ class CaptureReader:
 
     @property
     def position_s(self) -> float:
-        """Place of the last frame in a recording."""
+        """Time of the last frame from the start of a recording."""
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
 
+    @override
     def close(self) -> None:
-        """Release the device or file."""
         self._capture.release()
 
 
 def open_capture(
     target: str | int, backend: int = cv2.CAP_ANY, parameters: Sequence[int] = ()
 ) -> cv2.VideoCapture | None:
-    """Open ``target``; None when OpenCV cannot. ``parameters`` are property, value, ..."""
+    """Open a file, address or camera; None if OpenCV cannot.
+
+    Args:
+        target: file, address, or index of a camera.
+        backend: of OpenCV.
+        parameters: property, value, property, value and so on.
+    """
     quiet_opencv()
     try:
         if isinstance(target, int):
@@ -87,28 +103,28 @@ def rgb_from_bgr(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def quiet_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to stderr: our one line says what went wrong.
+    """Keep OpenCV and FFmpeg from writing to stderr, where our errors are one line each.
 
-    Settings of the user's own environment win, e.g. ``OPENCV_LOG_LEVEL=DEBUG`` to look closer.
-    The FFmpeg level is read at its first use in the process, hence no context manager.
+    Settings in the user's environment have priority, e.g. ``OPENCV_LOG_LEVEL=DEBUG`` to debug.
+    FFmpeg reads its level once in a process, so this cannot be undone afterwards.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    # A USB camera that falls silent blocks its reader for this long; OpenCV's own value is 10 s.
+    # How long a silent USB camera blocks its reader, in seconds; OpenCV's default is 10.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV 5 has it in `cv2.utils.logging`, 4 in `cv2`; 0 is silent in both.
-        where = getattr(cv2.utils, "logging", cv2)
-        where.setLogLevel(0)
+        # In OpenCV 5 the function is in `cv2.utils.logging`, in 4 in `cv2`; 0 is silent in both.
+        module = getattr(cv2.utils, "logging", cv2)
+        module.setLogLevel(0)
 
 
 def build_feature(name: str) -> str | None:
-    """What `cv2.getBuildInformation` says of ``name`` ("GStreamer", "GUI"); None for a no."""
-    found = re.search(rf"^\s*{re.escape(name)}:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
-    if found is None or found[1].upper() in {"NO", "NONE"}:
+    """Value of a feature ("GStreamer", "GUI") in `cv2.getBuildInformation`; None for "no"."""
+    line = re.search(rf"^\s*{re.escape(name)}:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    if line is None or line[1].upper() in {"NO", "NONE"}:
         return None
-    return found[1]
+    return line[1]
 
 
 def _positive(value: float) -> float | None:
-    """OpenCV says "unknown" as 0, -1, NaN or a huge negative number."""
+    """None for a value that is unknown: OpenCV gives 0, -1, NaN or a huge negative number."""
     return float(value) if np.isfinite(value) and value > 0 else None

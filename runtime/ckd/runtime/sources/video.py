@@ -1,28 +1,29 @@
-"""Video files: every frame, in order, and an error rather than a silent end for a damaged one."""
+"""Video files: every frame in order, and an error at the end of a damaged file."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.picture.decode import IMAGE_SUFFIXES
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
-from ckd.runtime.sources.opencv import CaptureReader, open_capture, rgb_from_bgr
+from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
 
-#: A file that yields less than this share of what its header announces was cut off. Not 1.0:
-#: containers estimate, and a clip trimmed on a phone hides a few frames behind an edit list.
+#: A file with less than this share of the frames that its header announces was cut off. It is not
+#: 1.0, because containers estimate, and edit lists hide frames of clips that a phone trimmed.
 COMPLETE_SHARE = 0.9
 
 
 class VideoFile(FrameSource):
-    """Frames of a video file. Nothing is dropped, however slow the consumer.
+    """Frames of a video file. None is dropped, however slow the consumer is.
 
     Iterate once; open the file again for a second pass.
 
     Raises:
-        SourceUnavailable: no such file, not a video, no frame in it; and from `get`, after the
-            last readable frame, when the file turns out to be cut off.
+        SourceUnavailable: the file does not exist, is no video or has no frame; `get` raises it
+            after the last readable frame if the file is cut off.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +35,7 @@ class VideoFile(FrameSource):
 
     @property
     def num_frames(self) -> int | None:
-        """Frames the container announces; some containers estimate it, some do not say."""
+        """Frames that the container announces, which may be an estimate; None if it does not."""
         return self._reader.num_frames
 
     @property
@@ -43,27 +44,28 @@ class VideoFile(FrameSource):
         return self._reader.size_hw
 
     @property
+    @override
     def state(self) -> SourceState:
-        """See `FrameSource`."""
         return self._state
 
     @property
+    @override
     def detail(self) -> str:
-        """See `FrameSource`."""
         return "end of the file" if self._state == "ended" else ""
 
     @property
+    @override
     def fps(self) -> float | None:
-        """Frames per second as the container states it."""
         return self._reader.fps
 
     @property
+    @override
     def dropped(self) -> int:
-        """Always 0."""
         return 0
 
+    @override
     def get(self, timeout_s: float | None = None) -> Frame | None:
-        """The next frame, or None at the end. A file is always ready: the time-out is unused."""
+        """The next frame, or None at the end; the time-out is not used."""
         if self._state != "live":
             return None
         try:
@@ -77,15 +79,19 @@ class VideoFile(FrameSource):
         self._num_taken += 1
         return Frame(rgb_from_bgr(taken[0]), self._num_taken - 1, taken[1])
 
+    @override
     def close(self) -> None:
-        """Close the file."""
         self._reader.close()
         if self._state == "live":
             self._state = "ended"
 
 
-class VideoFileReader:
-    """`FrameReader` over a file; the first frame is decoded at once, to know that there is one."""
+class VideoFileReader(FrameReader):
+    """Reads a file; the first frame is decoded at once, to check that there is one.
+
+    Raises:
+        SourceUnavailable: the file does not exist, is no video or has no frame.
+    """
 
     finite = True
 
@@ -104,8 +110,9 @@ class VideoFileReader:
             )
         self.size_hw: tuple[int, int] = (self.first[0].shape[0], self.first[0].shape[1])
 
+    @override
     def read(self) -> tuple[NDArray[np.uint8], float] | None:
-        """See `FrameReader`; raises `SourceUnavailable` when the file ends before its time."""
+        """The next picture; `SourceUnavailable` at the end of a file that is cut off."""
         taken, self.first = (self.first or self._reader.read()), None
         if taken is None:
             self._check_complete()
@@ -113,14 +120,14 @@ class VideoFileReader:
         self._num_read += 1
         return taken
 
+    @override
     def close(self) -> None:
-        """Close the file."""
         self._reader.close()
 
     def _check_complete(self) -> None:
         if self.num_frames is None or self._num_read >= COMPLETE_SHARE * self.num_frames:
             return
-        # Variable frame rates make the announced count wrong, but not the last frame's time.
+        # With a variable frame rate the announced count is wrong, but not the last frame's time.
         if self.fps and self._reader.position_s * self.fps >= COMPLETE_SHARE * self.num_frames - 1:
             return
         raise SourceUnavailable(
@@ -135,7 +142,7 @@ def _open(path: Path) -> CaptureReader:
     if not path.exists():
         raise SourceUnavailable(f"{path}: no such file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        # OpenCV would open it, and go on with every image numbered after it.
+        # OpenCV would open it, and continue with all images whose numbers follow.
         raise SourceUnavailable(
             f"{path}: is an image, expected a video; use `ckd-run image` for images"
         )

@@ -1,7 +1,8 @@
-"""Scalar fields that the procedural dermoscopy is painted with: noise, cells, dots, curves.
+"""Scalar fields that generated dermoscopy is painted with: noise, cells, dots, curves.
 
-All sizes are shares of the image's side, and every field draws from a child of the generator it is
-given: how much it draws depends on the resolution, what is drawn after it must not.
+All sizes are shares of the image's side. Every field draws from a child of the generator that is
+passed in, because the number of its draws depends on the resolution and later draws must not.
+
 Suffixes: H rows, W columns, C channels in RGB order. Fields are float32.
 """
 
@@ -29,13 +30,13 @@ def noise(rng: Rng, side_px: int, size: float, octaves: int = 1) -> Field:
 
 
 def ramp(field_HW: Field, low: float, high: float) -> Field:
-    """Smoothstep: 0 up to ``low``, 1 from ``high`` on."""
+    """Smoothstep: 0 up to ``low`` and 1 from ``high``."""
     t_HW = np.clip((field_HW - low) / (high - low), 0.0, 1.0)
     return np.asarray(t_HW * t_HW * (3.0 - 2.0 * t_HW), dtype=np.float32)
 
 
 def mesh(rng: Rng, side_px: int, pitch: float, jitter: float) -> Field:
-    """A honeycomb net: 1 on its lines, 0 in its holes; ``jitter`` 0 is regular, 0.5 is wild."""
+    """A honeycomb net: 1 on its lines, 0 in its holes; ``jitter`` is 0 (regular) to 0.5 (wild)."""
     rng = rng.spawn(1)[0]
     pitch_px = max(pitch * side_px, 2.5)
     count = int(side_px / pitch_px) + 3
@@ -60,7 +61,7 @@ def dots(rng: Rng, where_HW: Field, count: int, size: tuple[float, float]) -> Fi
         return canvas_HW.astype(np.float32)
     for index in rng.integers(0, len(ys), count):
         radius_px = max(rng.uniform(*size) * side_px, 0.6)
-        # Sixteenths of a pixel: at low resolution a dot must not jump to the grid.
+        # In sixteenths of a pixel, so that dots do not snap to the grid at low resolution.
         centre = (int(xs[index]) * 16, int(ys[index]) * 16)
         weight = int(rng.integers(130, 256))
         cv2.circle(canvas_HW, centre, int(radius_px * 16), weight, -1, cv2.LINE_AA, 4)
@@ -79,7 +80,7 @@ def curve_px(
 
 @dataclass(frozen=True, slots=True)
 class Polar:
-    """Pixel coordinates about a lesion: distance in shares of the side, and angle."""
+    """Pixel coordinates around a lesion: distance in shares of the side, and angle."""
 
     radius_HW: Field
     angle_HW: Field
@@ -88,7 +89,7 @@ class Polar:
 def polar(
     side_px: int, centre_xy: tuple[float, float], aspect: float, turn: float, bend_HW2: Field
 ) -> Polar:
-    """Polar coordinates, squeezed by ``aspect`` along ``turn`` and bent by a displacement field."""
+    """Polar coordinates, scaled by ``aspect`` along ``turn`` and bent by a displacement field."""
     axis = (np.arange(side_px, dtype=np.float32) + 0.5) / side_px
     x_HW = axis[None, :] - np.float32(centre_xy[0]) + bend_HW2[..., 0]
     y_HW = axis[:, None] - np.float32(centre_xy[1]) + bend_HW2[..., 1]
@@ -100,7 +101,7 @@ def polar(
 
 
 def fourier_radius(rng: Rng, angle_HW: Field, swing: float, waves: int) -> Field:
-    """A closed curve's radius about 1 in every direction, from ``waves`` random harmonics."""
+    """Radius of a closed curve, about 1 in every direction, from ``waves`` random harmonics."""
     turns = np.linspace(0.0, 2.0 * np.pi, 513)
     radius = np.ones_like(turns)
     for wave in range(2, waves + 2):

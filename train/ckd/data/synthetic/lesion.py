@@ -1,7 +1,7 @@
-"""Procedural lesions: a border, and pigment laid into skin by absorption.
+"""Generated lesions: a border, and pigment that absorbs light of the skin.
 
-Each class carries the cues dermatologists read, exaggerated a little so that a small network can
-learn them: melanoma (MEL) is large, asymmetric, ragged and of several colours; seborrheic
+Each class has the signs that dermatologists look for, slightly exaggerated so that a small network
+can learn them: melanoma (MEL) is large, asymmetric, ragged and of several colours; seborrheic
 keratosis (SBK) is waxy and sharply cut, with milia-like cysts and comedo-like openings; a nevus
 (NEV) is round, of one brown, with an even network or globules.
 """
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ckd.data.synthetic.fields import Field, Rng, dots, fourier_radius, mesh, noise, polar, ramp
 
-# What a unit of pigment absorbs in red, green and blue.
+# Absorption of a unit of pigment in red, green and blue.
 BROWN_C = np.array([0.45, 0.95, 1.45], np.float32)
 DARK_C = np.array([1.25, 1.5, 1.6], np.float32)
 TAN_C = np.array([0.2, 0.45, 0.95], np.float32)
 RED_C = np.array([0.08, 0.75, 0.6], np.float32)
 GREY_C = np.array([0.85, 0.72, 0.6], np.float32)
-#: Light that a veil or a cyst scatters back.
+#: Colours of the light that a veil, a scar or a cyst scatters back.
 VEIL_C = np.array([0.50, 0.56, 0.68], np.float32)
 SCAR_C = np.array([0.88, 0.80, 0.80], np.float32)
 CYST_C = np.array([0.95, 0.90, 0.80], np.float32)
@@ -28,7 +28,7 @@ CYST_C = np.array([0.95, 0.90, 0.80], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """Where a lesion lies and how it changes the light that skin sends back."""
+    """Place of a lesion and its effect on the light that the skin reflects."""
 
     mask_HW: NDArray[np.bool_]
     depth_HW: Field  # 1 in the centre, 0 on the border, negative outside
@@ -36,7 +36,7 @@ class Lesion:
     scattered_HW: tuple[tuple[Field, NDArray[np.float32]], ...]  # share of light, its colour
 
     def over(self, skin_HWC: Field) -> Field:
-        """The skin with the lesion in it."""
+        """The image of the skin with the lesion."""
         image_HWC = skin_HWC * np.exp(-self.absorbed_HWC)
         for share_HW, colour_C in self.scattered_HW:
             image_HWC += share_HW[..., None] * (colour_C - image_HWC)
@@ -87,7 +87,7 @@ def keratosis(rng: Rng, side_px: int) -> Lesion:
         + _tinted(0.22 * fissures_HW + 0.75 * openings_HW, BROWN_C)
         + _tinted(0.35 * openings_HW, DARK_C)
     )
-    # A raised, greasy surface: lumps shine on the side that faces the lamp.
+    # The surface is raised and greasy: lumps shine on the side that faces the lamp.
     light_HW = cv2.Sobel(lumps_HW, cv2.CV_32F, 1, 1, ksize=3)
     shine_HW = alpha_HW * ramp(np.asarray(light_HW / (light_HW.std() + 1e-6)), 0.8, 2.6) * 0.22
     return Lesion(
@@ -110,7 +110,7 @@ def nevus(rng: Rng, side_px: int) -> Lesion:
         body_HW *= 1.0 + rng.uniform(0.4, 0.9) * (net_HW - 0.45) * fade_HW
     else:
         body_HW += 0.3 * dots(rng, ramp(depth_HW, 0.05, 0.1), 80, (0.005, 0.009)) * alpha_HW
-    # One hue throughout, but not the same in every nevus: tan, brown or nearly black.
+    # A nevus has one hue throughout, which differs between nevi: tan, brown or nearly black.
     dark, pink = rng.uniform(0.0, 0.5), rng.uniform(0.0, 0.3) * (rng.random() < 0.4)
     hue_C = (1 - dark) * BROWN_C + dark * DARK_C + np.float32(pink) * RED_C
     return Lesion(_mask(depth_HW), depth_HW, _tinted(body_HW, hue_C), ())
@@ -126,7 +126,7 @@ def _depth(
     ragged: float,
     aspect: tuple[float, float],
 ) -> Field:
-    """How deep inside the lesion each pixel lies, as a share of the radius in its direction."""
+    """Depth of each pixel inside the lesion, as a share of the radius in its direction."""
     room = max(0.5 - 1.35 * size, 0.02)
     centre_xy = tuple(0.5 + rng.uniform(-room, room, 2) * 0.6)
     bend_HW2 = np.stack([noise(rng, side_px, 0.18, 2) for _ in "xy"], -1) * (0.12 * ragged)
@@ -139,7 +139,7 @@ def _depth(
 
 
 def _mask(depth_HW: Field) -> NDArray[np.bool_]:
-    """The largest connected inside, without holes: how annotators outline a lesion."""
+    """The largest connected region inside, with holes filled, as annotators outline a lesion."""
     inside_HW = (depth_HW > 0.0).astype(np.uint8)
     contours, _ = cv2.findContours(inside_HW, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled_HW = np.zeros_like(inside_HW)

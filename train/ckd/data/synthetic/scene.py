@@ -1,4 +1,4 @@
-"""What surrounds a synthetic lesion: skin below it; hair, gel, ruler and optics above it."""
+"""Surroundings of a generated lesion: skin, hair, gel, ruler and optics."""
 
 import cv2
 import numpy as np
@@ -23,12 +23,12 @@ _HAIR_KC = np.array([[0.16, 0.1, 0.07], [0.3, 0.17, 0.09], [0.07, 0.06, 0.06]], 
 
 
 def skin(rng: Rng, side_px: int) -> Field:
-    """Skin of one tone with mottling, vessels' blush and fine furrows."""
+    """Skin of one tone with mottling, redness from vessels, and fine furrows."""
     mix_K = rng.dirichlet(np.full(len(_TONES_KC), 0.35)).astype(np.float32)
     tone_C = mix_K @ _TONES_KC
     melanin_HW = 0.03 * noise(rng, side_px, 0.4, 3) + 0.02 * noise(rng, side_px, 0.025, 2)
     blush_HW = rng.uniform(0.01, 0.04) * noise(rng, side_px, 0.12, 4)
-    # Furrows: where two tilted, stretched noises cross zero.
+    # Furrows are the zero crossings of two stretched noises.
     furrows_HW = np.zeros((side_px, side_px), np.float32)
     for _ in range(2):
         stretched = rng.standard_normal((int(rng.integers(16, 30)), 70), dtype=np.float32)
@@ -101,7 +101,7 @@ def bubbles(rng: Rng, image_HWC: Field) -> None:
 
 
 def sticker(rng: Rng, image_HWC: Field, keep_clear_HW: NDArray[np.bool_]) -> None:
-    """Put a coloured disc at the edge, as one clinic of the archive did; never on the lesion."""
+    """Draw a coloured disc at the edge, as one clinic of the archive had; never on the lesion."""
     side_px = image_HWC.shape[0]
     angle, radius = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.1, 0.22)
     centre = 0.5 + 0.55 * np.array([np.cos(angle), np.sin(angle)])
@@ -115,7 +115,7 @@ def sticker(rng: Rng, image_HWC: Field, keep_clear_HW: NDArray[np.bool_]) -> Non
 
 
 def optics(rng: Rng, image_HWC: Field) -> Field:
-    """Uneven light, the dermoscope's round field of view, focus, white balance and noise."""
+    """The image with uneven light, round field of view, blur, white balance and noise."""
     side_px = image_HWC.shape[0]
     flat_HW2 = np.zeros((side_px, side_px, 2), np.float32)
     centre = 0.5 + rng.normal(0.0, 0.03, 2)
@@ -136,5 +136,5 @@ def optics(rng: Rng, image_HWC: Field) -> Field:
 
 
 def blend(image_HWC: Field, cover_HW: Field, colour: Field) -> None:
-    """Lay a colour over the image in place, as opaque as ``cover_HW`` says."""
+    """Blend a colour over the image, in place; ``cover_HW`` is its opacity."""
     image_HWC += cover_HW[..., None] * (colour - image_HWC)

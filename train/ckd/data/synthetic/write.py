@@ -1,12 +1,11 @@
-"""Procedural dermoscopy: pictures with an exact outline and a known diagnosis, from a seed.
+"""Generated dermoscopy: pictures with an exact outline and a known diagnosis, from a seed.
 
-For tests, demonstrations and dry runs of a training without patient data. It imitates the look of
-dermoscopy, not its statistics: no accuracy measured on it says anything of real lesions.
+It serves tests, demonstrations and dry runs of a training without patient data. It imitates the
+look of dermoscopy, not its statistics: an accuracy measured on it says nothing about real lesions.
 
-The module needs no torch, so that the tests of a device can use it.
+The module needs no PyTorch, so that tests of a device can use it.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ckd.data.samples import Split
 from ckd.data.synthetic import scene
 from ckd.data.synthetic.fields import Rng, ramp
 from ckd.data.synthetic.lesion import RED_C, Lesion, keratosis, melanoma, nevus
+from ckd.finding.files import write_json
 from ckd.picture.decode import MIN_SIDE_PX
 
 _LESIONS: dict[str, Callable[[Rng, int], Lesion]] = {
@@ -30,16 +30,16 @@ _LESIONS: dict[str, Callable[[Rng, int], Lesion]] = {
     "SBK": keratosis,
     "NEV": nevus,
 }
-#: The classes of a written data set in turn: every class occurs in any four images, nevi most.
+#: Classes of a written data set, in turn: any four images hold every class, and nevi twice.
 _TURN = ("NEV", "MEL", "NEV", "SBK")
-#: Cases per seed of a written data set, so that no two seeds share one.
+#: Case numbers per seed of a written data set; different seeds share no case.
 _SEED_STRIDE = 10_000_000
 _WORDS: dict[Split, str] = {"train": "Training", "val": "Validation", "test": "Test_v2"}
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticCase:
-    """One made-up picture and the truth about it."""
+    """One generated picture with its mask and diagnosis."""
 
     image_HWC: NDArray[np.uint8]  # RGB
     mask_HW: NDArray[np.bool_]  # True on the lesion
@@ -47,7 +47,7 @@ class SyntheticCase:
 
 
 def dermoscopy(seed: int, side_px: int = 256, label: str | None = None) -> SyntheticCase:
-    """Make the case of a seed: always the same at the same size, and alike at other sizes.
+    """Generate the case of a seed: equal at equal size, and similar at other sizes.
 
     Args:
         seed: not negative.
@@ -55,21 +55,21 @@ def dermoscopy(seed: int, side_px: int = 256, label: str | None = None) -> Synth
         label: MEL, SBK or NEV; None lets the seed choose.
 
     Raises:
-        UsageError: an unknown label, or a picture too small to show a lesion.
+        UsageError: the label is unknown, or the picture too small to show a lesion.
     """
     if label is not None and label not in _LESIONS:
         raise UsageError(f"label {label!r} cannot be made up; choose one of {', '.join(ISIC2017)}")
     if side_px < MIN_SIDE_PX:
         raise UsageError(f"side_px is {side_px}; give at least {MIN_SIDE_PX}")
     rng = np.random.default_rng(seed)
-    chosen = _TURN[rng.integers(len(_TURN))]  # drawn always: a given label changes nothing else
-    label = chosen if label is None else label
+    drawn = _TURN[rng.integers(len(_TURN))]  # always drawn, so that ``label`` shifts no later draw
+    label = drawn if label is None else label
 
     lesion = _LESIONS[label](rng, side_px)
     image_HWC = scene.skin(rng, side_px)
     halo_HW = rng.uniform(0.0, 0.12) * ramp(lesion.depth_HW, -0.9, -0.1)
     image_HWC = lesion.over(image_HWC * np.exp(-halo_HW[..., None] * RED_C))
-    # What lies on the skin is drawn alike for every class: nothing of it gives the class away.
+    # The objects on the skin do not depend on the class, so they do not reveal it.
     if rng.random() < 0.04:
         scene.sticker(rng, image_HWC, lesion.mask_HW)
     if rng.random() < 0.2:
@@ -93,16 +93,17 @@ def write_isic2017(
     side_px: int = 256,
     seed: int = 0,
 ) -> None:
-    """Write a data set of made-up cases under ``root``, laid out as ISIC 2017 is.
+    """Write a data set of generated cases under ``root`` in the layout of ISIC 2017.
 
-    Cases of different splits and of different seeds differ. Existing files of the same names are
-    overwritten; a split of zero images leaves no folder. `generated.json` says that all is made up.
+    Different splits and different seeds share no case. Existing files of the same names are
+    overwritten; a split of zero images has no folder. `generated.json` says that the data set is
+    generated.
     """
     counts: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
     root.mkdir(parents=True, exist_ok=True)
     record = {"command": "ckd-train data generate", "ckd": ckd_version(), "seed": seed}
     record |= {"side_px": side_px, **{f"num_{split}": count for split, count in counts.items()}}
-    (root / GENERATED).write_text(json.dumps(record, indent=2) + "\n")
+    write_json(root / GENERATED, record)
     number = 0
     for split, count in counts.items():
         if count == 0:

@@ -1,4 +1,4 @@
-"""`tsne.png`: how the classifier's features lie to each other, as in figure 7 of CKDNet's paper.
+"""`tsne.png`: the classifier's features in the plane, as in figure 7 of CKDNet's paper.
 
 Suffixes: N images, C features.
 """
@@ -12,49 +12,53 @@ from numpy.typing import NDArray
 
 from ckd.contract.labels import label_of
 from ckd.train.evaluation import plots
-from ckd.train.evaluation.folder import said
+from ckd.train.evaluation.folder import predicted_label
 from ckd.train.evaluation.summary import Evaluation
 
-#: Fewer points make no picture.
+#: With fewer labelled images no figure is drawn.
 MIN_IMAGES = 20
-#: More take longer than all else in an evaluation; evenly chosen in the order of the data set.
+#: More would take longer than the rest of an evaluation. The images are chosen evenly, in the order
+#: of the data set.
 _MAX_IMAGES = 1000
 _PERPLEXITY = 30.0
 
 
-def embedded(features_NC: NDArray[Any]) -> NDArray[np.float32]:
-    """t-SNE (van der Maaten and Hinton, 2008) to the plane, [N, 2]; always the same for the same.
+def tsne(features_NC: NDArray[Any]) -> NDArray[np.float32]:
+    """Embed features in the plane by t-SNE (van der Maaten and Hinton, 2008); gives [N, 2].
 
-    Started from the first two principal components, on one thread: sums of several would be taken
-    in another order each time. The perplexity is 30, less for under 91 images.
+    Equal features give equal places: it starts from the first two principal components and runs on
+    one thread, because several threads would add up in another order each time. The perplexity is
+    30, and less for fewer than 91 images.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     perplexity = min(_PERPLEXITY, (len(features_NC) - 1) / 3)
     with threadpool_limits(1):
-        tsne = TSNE(perplexity=perplexity, init="pca", random_state=0)
-        return np.asarray(tsne.fit_transform(features_NC.astype(np.float32)), np.float32)
+        method = TSNE(perplexity=perplexity, init="pca", random_state=0)
+        return np.asarray(method.fit_transform(features_NC.astype(np.float32)), np.float32)
 
 
 def embedding_figure(
     evaluation: Evaluation, features: Sequence[NDArray[np.float32]]
 ) -> Figure | None:
-    """The labelled images by their true label, wrong answers crossed; None of too few images.
+    """Draw the labelled images by true label, wrong answers as crosses.
+
+    None if fewer than `MIN_IMAGES` images have a label.
 
     Args:
-        evaluation: what was found.
-        features: that the classifier's last layer takes, for each of its images.
+        evaluation: its images are drawn.
+        features: input of the classifier's last layer for each of these images.
     """
     known = [
-        (vector_C, score.label, said(score, evaluation) != score.label)
+        (vector_C, score.label, predicted_label(score, evaluation) != score.label)
         for vector_C, score in zip(features, evaluation.images, strict=True)
         if score.label is not None
     ]
     known = known[:: -(-len(known) // _MAX_IMAGES) or 1]
     if len(known) < MIN_IMAGES:
         return None
-    places_N2 = embedded(np.stack([vector_C for vector_C, _, _ in known]))
+    places_N2 = tsne(np.stack([vector_C for vector_C, _, _ in known]))
     labels_N = np.array([label for _, label, _ in known])
     wrong_N = np.array([is_wrong for _, _, is_wrong in known])
 

@@ -1,10 +1,10 @@
-"""Run a trained system over a set of images, score it, and write down what was found.
+"""Run a trained system over a set of images, score it, and write the scores and figures.
 
-Every record names its views: scores of "1" and of "paper" are not comparable
+Every record names its views, because scores of "1" and of "paper" are not comparable
 (`ckd.train.evaluation.views`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,22 +12,24 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ckd.console.progress import Progress
 from ckd.contract.errors import UsageError
 from ckd.data.samples import Sample, SampleSet, numbered_as
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation.embedding import embedding_figure
-from ckd.train.evaluation.explanation_sheet import chosen, explained_pictures, explanation_sheet
-from ckd.train.evaluation.folder import outlined, worst, write_folder
+from ckd.train.evaluation.explanation_sheet import (
+    explained_pictures,
+    explanation_sheet,
+    images_to_explain,
+)
+from ckd.train.evaluation.folder import with_outlines, worst_images, write_folder
 from ckd.train.evaluation.scoring import score_image
 from ckd.train.evaluation.summary import Evaluation, Views, summarised
-from ckd.train.evaluation.views import Answers, answers
+from ckd.train.evaluation.views import Logits, image_logits
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
-
-#: Called with the number of images done and of all.
-Progress = Callable[[int, int], None]
 
 
 def evaluate(
@@ -40,12 +42,13 @@ def evaluate(
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Run ``system`` on ``samples``, score it, and write down what was found.
+    """Run ``system`` on ``samples``, score it, and write scores and figures to a folder.
 
     The folder ``out`` is described in `ckd.train.evaluation.folder`.
 
     Raises:
-        InputError: no images, one that cannot be decoded, or a label that the system does not know.
+        InputError: there are no images, one cannot be decoded, or one has a label that the system
+            does not know.
         UsageError: unknown views.
     """
     if views not in get_args(Views):
@@ -55,37 +58,37 @@ def evaluate(
         (s.augmentation for s in recipe.stages if system.outputs.class_logits in s.tensors()),
         Augmentation(),
     )
-
-    # The same answers, and what the classifier rests them on.
+    # This system has the same answers, and also gives class maps and the classifier's features.
     open_system = rewrite.explained(system, features=True) if rewrite.class_head(system) else system
     features: list[NDArray[np.float32]] = []
 
-    def answered(some: Sequence[Sample]) -> Iterator[tuple[Sample, Answers]]:
-        return answers(open_system, some, views, settings, batch_size)
+    def logits_of(subset: Sequence[Sample]) -> Iterator[tuple[Sample, Logits]]:
+        return image_logits(open_system, subset, views, settings, batch_size)
 
     was_training = open_system.training
     open_system.eval()
     try:
         images: list[ImageScore] = []
-        for sample, answer in answered(samples.samples):
-            images.append(score_image(system, answer, sample))
-            if rewrite.FEATURES in answer:
-                features.append(answer[rewrite.FEATURES])
+        for sample, logits in logits_of(samples.samples):
+            images.append(score_image(system, logits, sample))
+            if rewrite.FEATURES in logits:
+                features.append(logits[rewrite.FEATURES])
             if progress is not None:
                 progress(len(images), len(samples))
         evaluation = summarised(
-            recipe.name, system, samples, images, weights=system.digest(), tasks=recipe.tasks,
-            mask_threshold=system.mask_threshold, views=views,
+            recipe.name, system, samples, images,
+            weights=system.digest(), tasks=recipe.tasks, views=views,
         )  # fmt: skip
-        # These are answered again, so that no masks need be kept of thousands of images.
-        to_explain = {s.id: s for scores in chosen(evaluation).values() for s in scores}
-        ids = {score.id for scores in worst(images).values() for score in scores} | {*to_explain}
+        # The system runs again on the images that are drawn, so that the masks of thousands of
+        # images need not be kept.
+        to_explain = {s.id: s for scores in images_to_explain(evaluation).values() for s in scores}
+        ids = {s.id for scores in worst_images(images).values() for s in scores} | {*to_explain}
         pictures, explained = {}, {}
-        for sample, answer in answered([s for s in samples.samples if s.id in ids]):
-            pictures[sample.id] = outlined(system, sample, answer)
+        for sample, logits in logits_of([s for s in samples.samples if s.id in ids]):
+            pictures[sample.id] = with_outlines(system, sample, logits)
             if features and sample.id in to_explain:
                 explained[sample.id] = explained_pictures(
-                    open_system, sample, answer, to_explain[sample.id]
+                    open_system, sample, logits, to_explain[sample.id]
                 )
     finally:
         open_system.train(was_training)

@@ -1,7 +1,7 @@
-"""`explanations.png`: what spoke for the predicted label, where it was wrong and where right.
+"""`explanations.png`: the evidence for the predicted label of some wrong and some right images.
 
-Each image three times: the photograph, Grad-CAM++ scaled to its own largest value, and the map that
-a bundle exported with --explain gives, on the scale of `ckd-run`.
+Each image is shown three times: the photograph, Grad-CAM++ scaled to its own largest value, and the
+map that a bundle exported with --explain gives, on the scale of `ckd-run`.
 
 Suffixes: H rows, W columns, C channels in RGB order, h, w of a map, S network side.
 """
@@ -20,9 +20,15 @@ from ckd.picture.resize import network_image
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation import plots
 from ckd.train.evaluation.explain import explain
-from ckd.train.evaluation.folder import TRUTH_RGB, caption, outlined, probability_of_truth, said
+from ckd.train.evaluation.folder import (
+    TRUTH_RGB,
+    caption,
+    predicted_label,
+    probability_of_truth,
+    with_outlines,
+)
 from ckd.train.evaluation.summary import Evaluation
-from ckd.train.evaluation.views import Answers
+from ckd.train.evaluation.views import Logits
 from ckd.train.systems.graph import System
 
 _NUM_EACH = 6
@@ -30,14 +36,17 @@ _WRONG = "Most wrong: least probability of the true label"
 _RIGHT = "Right: the most certain of each label in turn"
 
 
-def chosen(evaluation: Evaluation) -> dict[str, list[ImageScore]]:
-    """The most wrong images and some right ones, by heading; empty without labels or answers."""
+def images_to_explain(evaluation: Evaluation) -> dict[str, list[ImageScore]]:
+    """The most wrong images and some right ones, by heading.
+
+    Only images that have a label and probabilities are chosen; a heading without images is absent.
+    """
     ranked = [(p, s) for s in evaluation.images if (p := probability_of_truth(s)) is not None]
     ranked.sort(key=lambda pair: pair[0])
-    wrong = [score for _, score in ranked if said(score, evaluation) != score.label]
+    wrong = [score for _, score in ranked if predicted_label(score, evaluation) != score.label]
     right: dict[int, list[ImageScore]] = {}
     for _, score in reversed(ranked):
-        if said(score, evaluation) == score.label:
+        if predicted_label(score, evaluation) == score.label:
             right.setdefault(score.label, []).append(score)
     in_turn = [
         right[label][turn]
@@ -50,23 +59,26 @@ def chosen(evaluation: Evaluation) -> dict[str, list[ImageScore]]:
 
 
 def explained_pictures(
-    system: System, sample: Sample, answer: Answers, score: ImageScore
+    system: System, sample: Sample, logits: Logits, score: ImageScore
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Grad-CAM++ and the deployed map of the most probable label, over the photograph.
 
-    Both are of the plain view, whatever views were averaged for the answer.
+    Both maps are computed from the plain view, even if the logits were averaged over several views.
 
     Args:
-        system: as `ckd.train.systems.rewrite.explained` makes it, in evaluation mode.
-        sample: whose photograph it is.
-        answer: to it, for the outlines.
-        score: of that answer.
+        system: made by `ckd.train.systems.rewrite.explained`, in evaluation mode.
+        sample: its photograph is drawn.
+        logits: of the sample, for the outlines.
+        score: of these logits.
     """
     image_SSC = network_image(read_rgb(sample.image), system.image_size)
-    (found,) = explain(system, image_SSC[None], [int(np.argmax(score.probabilities or ()))])
-    own_hw = found.grad_cam_hw / max(float(found.grad_cam_hw.max()), 1e-12)
-    log_odds_hw = found.log_odds_hw / FULL_LOG_ODDS
-    return outlined(system, sample, answer, own_hw), outlined(system, sample, answer, log_odds_hw)
+    (explanation,) = explain(system, image_SSC[None], [int(np.argmax(score.probabilities or ()))])
+    grad_cam_hw = explanation.grad_cam_hw / max(float(explanation.grad_cam_hw.max()), 1e-12)
+    log_odds_hw = explanation.log_odds_hw / FULL_LOG_ODDS
+    return (
+        with_outlines(system, sample, logits, grad_cam_hw),
+        with_outlines(system, sample, logits, log_odds_hw),
+    )
 
 
 def explanation_sheet(
@@ -74,12 +86,12 @@ def explanation_sheet(
     pictures: Mapping[str, NDArray[np.uint8]],
     explained: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]],
 ) -> Figure:
-    """The contact sheet of the `chosen` images, two in a row.
+    """The contact sheet of the `images_to_explain`, two in a row.
 
     Args:
-        evaluation: what was found.
+        evaluation: its images are shown.
         pictures: the outlined photographs, by id.
-        explained: what `explained_pictures` made, by id.
+        explained: the results of `explained_pictures`, by id.
     """
 
     def tiles(score: ImageScore) -> Sequence[plots.Tile]:
@@ -93,7 +105,7 @@ def explanation_sheet(
 
     sections = {
         heading: [tile for score in scores for tile in tiles(score)]
-        for heading, scores in chosen(evaluation).items()
+        for heading, scores in images_to_explain(evaluation).items()
     }
     colours = {
         "truth": TRUTH_RGB,

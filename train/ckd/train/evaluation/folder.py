@@ -1,18 +1,17 @@
-"""The folder that an evaluation leaves behind, for people to look at and programs to read.
+"""The folder that an evaluation writes, for people and for programs.
 
     scores.json             official scores with 95 % bootstrap intervals over the images
-    per_image.csv           what was answered for each image, and how good its masks are
-    roc.png                 and precision_recall.png, where labels are known
-    jaccard.png             how the masks' scores spread, where masks are known
-    worst_cases.png         the photographs that went worst
-    explanations.png        what spoke for the predicted labels, where labels are known
-    tsne.png                how the classifier's features lie, where 20 images have labels
+    per_image.csv           the answers for each image and the scores of its masks
+    roc.png                 and precision_recall.png, if labels are known
+    jaccard.png             distribution of the masks' Jaccard indices, if masks are known
+    worst_cases.png         the photographs with the worst scores
+    explanations.png        the evidence for the predicted labels, if labels are known
+    tsne.png                the classifier's features in the plane, if 20 images have labels
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,16 +25,17 @@ from ckd.contract.labels import label_of
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
 from ckd.finding.explanation import draw_heat
+from ckd.finding.files import write_json
 from ckd.finding.logits import mask_from_logits
 from ckd.finding.overlay import FINE_RGB, draw_border
 from ckd.picture.decode import read_rgb
 from ckd.scores.images import ImageScore, diagnosed
 from ckd.train.evaluation import plots
 from ckd.train.evaluation.summary import Evaluation
-from ckd.train.evaluation.views import Answers
+from ckd.train.evaluation.views import Logits
 from ckd.train.systems.graph import System
 
-TRUTH_RGB = (255, 64, 208)  # beside the overlay's green, for the colour-blind too
+TRUTH_RGB = (255, 64, 208)  # the colour-blind can tell it from the overlay's green
 _NUM_WORST = 12
 _TILE_PX = 320  # longer side
 _MASK_COLUMNS = ("jaccard", "dice", "sensitivity", "specificity", "accuracy")
@@ -54,31 +54,31 @@ def write_folder(
     """Write the folder described above; an earlier one is replaced as a whole.
 
     Args:
-        evaluation: what was found.
-        pictures: of the `worst` images, by id, as `outlined` draws them.
-        figures: further ones, by file name.
-        out: created if missing.
+        evaluation: its scores are written.
+        pictures: of the `worst_images`, by id, drawn by `with_outlines`.
+        figures: further figures, by file name.
+        out: the folder; it is created if missing.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name in _FILES:
-        (out / name).unlink(missing_ok=True)  # not every set of images gives every figure
+        (out / name).unlink(missing_ok=True)  # the new evaluation may not have every figure
     _write_per_image(evaluation, out / "per_image.csv")
     _draw_curves(evaluation, out)
     if pictures:
         tiles = {
             heading: [plots.Tile(pictures[s.id], caption(s, evaluation)) for s in scores]
-            for heading, scores in worst(evaluation.images).items()
+            for heading, scores in worst_images(evaluation.images).items()
         }
         colours = {"truth": TRUTH_RGB, "predicted": FINE_RGB}
         sheet = plots.contact_sheet(tiles, colours, evaluation.title)
         plots.save(sheet, out / "worst_cases.png", dpi=120)
     for name, figure in figures.items():
         plots.save(figure, out / name, dpi=120)
-    # Last, so that a folder that has it is complete.
-    (out / "scores.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n")
+    # This file is written last, so a folder that has it is complete.
+    write_json(out / "scores.json", evaluation.as_dict())
 
 
-def worst(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
+def worst_images(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
     """The images with the worst masks and those with the worst probabilities, by heading."""
     masks = [(s.fine.jaccard, s) for s in images if s.fine is not None]
     labels = [(certainty, s) for s in images if (certainty := probability_of_truth(s)) is not None]
@@ -93,7 +93,10 @@ def worst(images: Sequence[ImageScore]) -> dict[str, list[ImageScore]]:
 
 
 def probability_of_truth(score: ImageScore) -> float | None:
-    """What the true label was given; an image of none of the labels, what the likeliest left."""
+    """Probability of the true label; None if the label or the probabilities are unknown.
+
+    For an image of none of the labels it is one minus the largest probability.
+    """
     if score.label is None or score.probabilities is None:
         return None
     if score.label == len(score.probabilities):
@@ -101,15 +104,15 @@ def probability_of_truth(score: ImageScore) -> float | None:
     return score.probabilities[score.label]
 
 
-def outlined(
+def with_outlines(
     system: System,
     sample: Sample,
-    answer: Answers,
+    logits: Logits,
     heat_hw: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """The photograph, small, with the borders of the true and the fine mask.
+    """The photograph, reduced in size, with the borders of the true and the fine mask.
 
-    With ``heat_hw``, under a map as `ckd.finding.explanation.draw_heat` draws it.
+    A map ``heat_hw`` is drawn over it by `ckd.finding.explanation.draw_heat`.
     """
     image_HWC = read_rgb(sample.image)
     scale = _TILE_PX / max(image_HWC.shape)
@@ -122,9 +125,9 @@ def outlined(
             read_mask(sample.mask).astype(np.float32), size, interpolation=cv2.INTER_AREA
         )
         draw_border(small_HWC, np.asarray(truth >= 0.5), TRUTH_RGB, 3)
-    if system.outputs.mask_logits in answer:
+    if system.outputs.mask_logits in logits:
         fine_HW = mask_from_logits(
-            answer[system.outputs.mask_logits][0],
+            logits[system.outputs.mask_logits][0],
             size[1],
             size[0],
             threshold=system.mask_threshold,
@@ -144,18 +147,20 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
             masks.append(getattr(score.coarse, "jaccard", None))
             row = [score.id, "" if score.label is None else label_of(labels, score.label)]
             row += [f"{p:.6f}" for p in probabilities] or [""] * len(labels)
-            row.append(label_of(labels, said(score, evaluation)) if probabilities else "")
+            row.append(
+                label_of(labels, predicted_label(score, evaluation)) if probabilities else ""
+            )
             row += ["" if value is None else f"{value:.6f}" for value in masks]
             table.writerow([*row, evaluation.views])
 
 
 def _draw_curves(evaluation: Evaluation, out: Path) -> None:
-    """The figures over all images; one that would be empty is not written."""
+    """Draw the figures over all images; a figure that would be empty is not written."""
     scores, title = evaluation.classification, evaluation.title
     if scores is not None and not all(math.isnan(s.auc) for s in scores.per_label.values()):
-        shown = (*diagnosed(evaluation.images), evaluation.labels, scores.tasks, title)
-        plots.save(plots.roc_figure(*shown), out / "roc.png")
-        plots.save(plots.precision_recall_figure(*shown), out / "precision_recall.png")
+        content = (*diagnosed(evaluation.images), evaluation.labels, scores.tasks, title)
+        plots.save(plots.roc_figure(*content), out / "roc.png")
+        plots.save(plots.precision_recall_figure(*content), out / "precision_recall.png")
     jaccards = {
         "fine": [s.fine.jaccard for s in evaluation.images if s.fine is not None],
         "coarse": [s.coarse.jaccard for s in evaluation.images if s.coarse is not None],
@@ -164,8 +169,11 @@ def _draw_curves(evaluation: Evaluation, out: Path) -> None:
         plots.save(plots.jaccard_figure(jaccards, title), out / "jaccard.png")
 
 
-def said(score: ImageScore, evaluation: Evaluation) -> int:
-    """Index of the likeliest label; past the last where all may be wrong and none is likely."""
+def predicted_label(score: ImageScore, evaluation: Evaluation) -> int:
+    """Index of the most probable label.
+
+    If labels do not exclude each other and none is more probable than not, it is one past the last.
+    """
     assert score.probabilities is not None
     top = int(np.argmax(score.probabilities))
     none = not evaluation.exclusive and score.probabilities[top] <= 0.5
@@ -173,13 +181,13 @@ def said(score: ImageScore, evaluation: Evaluation) -> int:
 
 
 def caption(score: ImageScore, evaluation: Evaluation) -> tuple[str, ...]:
-    """Id, mask score, and what the label is and was taken for."""
+    """Id, score of the mask, predicted and true label, each on a line."""
     labels = evaluation.labels
     lines = [score.id if len(score.id) <= 30 else f"...{score.id[-27:]}"]
     if score.fine is not None:
         lines.append(f"Jaccard {score.fine.jaccard:.3f}")
     if score.probabilities is not None:
-        top = label_of(labels, said(score, evaluation))
+        top = label_of(labels, predicted_label(score, evaluation))
         lines.append(f"predicted {top} {max(score.probabilities):.3f}")
         if score.label is not None:
             true = label_of(labels, score.label)

@@ -1,4 +1,4 @@
-"""Curves of a training: loss and validation scores by epoch, from what Lightning logged."""
+"""Curves of a training: loss and validation scores by epoch, read from Lightning's logs."""
 
 import contextlib
 import csv
@@ -15,8 +15,8 @@ from ckd.train.recipes.text import load_recipe
 def learning_curves(run: Path) -> Path | None:
     """Draw loss and validation scores of every stage into ``<run>/learning_curves.png``.
 
-    None if nothing was logged yet. A stage that was resumed has several logs; of an epoch that
-    was run again the later log counts. Scores have a row where a stage was validated at all.
+    None if nothing was logged yet. A stage that was resumed has several logs; if they share an
+    epoch, the later log counts. The row of scores is left out if no stage was validated.
     """
     stages = [stage.name for stage in load_recipe(run / "recipe.json").stages]
     logged = {name: table for name in stages if (table := _epochs(run / name / "logs"))}
@@ -61,14 +61,15 @@ def _plot_epochs(axes: Axes, table: dict[int, dict[str, float]], names: Sequence
 
 
 def _epochs(logs: Path) -> dict[int, dict[str, float]]:
-    """Logged figures by epoch (from 0) and name; later versions win."""
+    """Logged values by epoch (from 0) and name; those of later versions replace earlier ones."""
     table: dict[int, dict[str, float]] = {}
     files = logs.glob("version_*/metrics.csv")
     for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
-                # Empty cells were not logged at that step; a killed run's last line is cut off.
+                # A cell is empty if its value was not logged at that step. The last line of a run
+                # that was killed may be incomplete.
                 with contextlib.suppress(ValueError):
-                    found = {name: float(text) for name, text in row.items() if text}
-                    table.setdefault(int(found["epoch"]), {}).update(found)
+                    values = {name: float(text) for name, text in row.items() if text}
+                    table.setdefault(int(values["epoch"]), {}).update(values)
     return table

@@ -1,6 +1,6 @@
-"""Figures of an evaluation, drawn off screen: no window, no global state.
+"""Figures of an evaluation, drawn off screen without windows or global state.
 
-All text that comes from outside (ids, labels, data sets) is drawn as it is, never as mathematics.
+Text that comes from outside (ids, labels, names of data sets) is never parsed as mathematics.
 Suffixes: H rows, W columns, C channels in RGB order, K classes, N images.
 """
 
@@ -25,8 +25,8 @@ Bools = NDArray[np.bool_]
 Indices = NDArray[np.integer[Any]]
 Reals = NDArray[np.floating[Any]]
 
-#: Okabe and Ito's colours, told apart by the colour-blind too; wine stands for their yellow, which
-#: is faint on white paper. As many as ISIC 2019 has labels.
+#: Okabe and Ito's colours, which the colour-blind can tell apart; wine replaces their yellow, which
+#: is faint on white paper. There are as many as ISIC 2019 has labels.
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255",
 )  # fmt: skip
@@ -51,7 +51,7 @@ class Tile:
 
 
 def save(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write a figure; the file's ending gives the format."""
+    """Write a figure in the format that the file's suffix names."""
     figure.savefig(path, dpi=dpi)
 
 
@@ -62,7 +62,7 @@ def roc_figure(
     tasks: Sequence[str],
     title: str,
 ) -> Figure:
-    """ROC curve of each class against the rest with its AUC, ``tasks`` bold."""
+    """ROC curve of each class against the rest, with its AUC; ``tasks`` are bold."""
 
     def draw(axes: Axes, scores_N: Reals, positive_N: Bools) -> tuple[Line2D, str]:
         curve = roc_curve(scores_N, positive_N)
@@ -82,16 +82,16 @@ def precision_recall_figure(
     tasks: Sequence[str],
     title: str,
 ) -> Figure:
-    """Precision against recall of each class, as the steps whose area is AP; ``tasks`` bold.
+    """Precision against recall of each class, in steps whose area is AP; ``tasks`` are bold.
 
-    The legend gives each class's share of the images too: the AP that guessing would reach.
+    The legend also gives each class's share of the images, which is the AP of guessing.
     """
 
     def draw(axes: Axes, scores_N: Reals, positive_N: Bools) -> tuple[Line2D, str]:
         curve = precision_recall_curve(scores_N, positive_N)
         line = axes.plot(curve.recall_T, curve.precision_T, drawstyle="steps-pre")[0]
-        found = average_precision(scores_N, positive_N)
-        return line, f"AP {found:.3f} (share {positive_N.mean():.2f})"
+        precision = average_precision(scores_N, positive_N)
+        return line, f"AP {precision:.3f} (share {positive_N.mean():.2f})"
 
     figure, axes = _square(title, "recall (sensitivity)", "precision")
     _curves(draw, axes, probabilities_NK, labels_N, names, tasks)
@@ -99,7 +99,7 @@ def precision_recall_figure(
 
 
 def jaccard_figure(jaccards: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Histogram of the images' Jaccard indices for each kind of mask, and the 0.65 threshold."""
+    """Histogram of the images' Jaccard indices for each kind of mask, with the threshold 0.65."""
     figure = blank_figure(6.4, 4.2)
     axes = tidy(figure.add_subplot())
     handles: list[Artist] = []
@@ -108,8 +108,8 @@ def jaccard_figure(jaccards: Mapping[str, Sequence[float]], title: str) -> Figur
         counts, edges = np.histogram(values, bins=20, range=(0.0, 1.0))
         style: dict[str, Any] = {"linewidth": 1.8} if index else {"fill": True, "alpha": 0.55}
         handles.append(axes.stairs(counts, edges, color=COLOURS[index], **style))
-        low = np.mean(np.asarray(values) < 0.65)
-        texts.append(f"{name}: mean {np.mean(values):.3f}, {low:.0%} below 0.65")
+        share_below = np.mean(np.asarray(values) < 0.65)
+        texts.append(f"{name}: mean {np.mean(values):.3f}, {share_below:.0%} below 0.65")
     handles.append(axes.axvline(0.65, color="black", linewidth=1.0, linestyle="--"))
     texts.append("0.65: the threshold Jaccard counts less as 0")
     axes.set(xlim=(0, 1), xlabel="Jaccard index", ylabel="images")
@@ -124,7 +124,7 @@ def contact_sheet(
     borders: Mapping[str, tuple[int, int, int]],
     title: str,
 ) -> Figure:
-    """Pictures in rows of six under their section's heading, and what the borders' colours mean."""
+    """Pictures in rows of six under their section's heading, and a legend of the ``borders``."""
     rows = [-(-len(tiles) // _SHEET_COLUMNS) for tiles in sections.values()]
     heights = [0.6, *(0.4 + 2.75 * count for count in rows)]  # inches: title, then each section
     figure = blank_figure(2.35 * _SHEET_COLUMNS, sum(heights))
@@ -136,7 +136,7 @@ def contact_sheet(
         loc="center right",
         ncols=len(borders),
         fontsize=11,
-        facecolor="#5B4A42",  # about the photographs' darkness, on which the colours are meant
+        facecolor="#5B4A42",  # about as dark as the photographs that the colours are drawn on
         labelcolor="white",
         framealpha=1.0,
     )
@@ -148,21 +148,21 @@ def contact_sheet(
         for axes, tile in zip(grid, tiles, strict=False):
             axes.imshow(tile.picture_HWC)
             name, *rest = tile.lines
-            axes.set_anchor("S")  # so that captions of one row stand level
+            axes.set_anchor("S")  # aligns the captions of a row
             for text, below_pt, weight in ((name, 4, "bold"), ("\n".join(rest), 16, "normal")):
                 axes.annotate(text, (0.5, 0), (0, -below_pt), fontweight=weight, **_CAPTION)
     return figure
 
 
 def blank_figure(width_in: float, height_in: float) -> Figure:
-    """A figure drawn off screen."""
+    """An empty figure that is drawn off screen."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def _square(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """Axes from 0 to 1 both ways."""
+    """A figure and its axes, both from 0 to 1."""
     figure = blank_figure(5.4, 5.4)
     axes = tidy(figure.add_subplot())
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=xlabel, ylabel=ylabel)
@@ -171,7 +171,7 @@ def _square(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 
 def tidy(axes: Axes) -> Axes:
-    """The axes with a light grid and without a frame."""
+    """Give the axes a light grid and remove the frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E3E3E3", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -186,7 +186,7 @@ def _curves(
     names: Sequence[str],
     tasks: Sequence[str],
 ) -> None:
-    """One curve for each class that some images have and others have not, and the legend."""
+    """Draw a curve for each class that some but not all images are of, and the legend."""
     lines, texts, bold = [], [], []
     for index, name in enumerate(names):
         positive_N = np.asarray(labels_N == index)

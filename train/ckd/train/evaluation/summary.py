@@ -14,24 +14,27 @@ from numpy.typing import NDArray
 
 from ckd.contract.confusion import threshold_jaccard
 from ckd.data.samples import SampleSet, Split
-from ckd.scores.images import Answering, ImageScore, diagnosed, label_scores, mask_scores
+from ckd.finding.answers import AnswerSource
+from ckd.scores.images import ImageScore, diagnosed, label_scores, mask_scores
 from ckd.scores.metrics import ClassificationScores, SegmentationScores, bootstrap_interval
 from ckd.scores.ranking import roc_auc
 
-#: Test-time views that every answer is made of, see `ckd.train.evaluation.views`.
+#: Test-time views, see `ckd.train.evaluation.views`.
 Views = Literal["1", "paper"]
+#: Low and high end; both None if the score is undefined.
 Interval = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What a system scored on one split; None where the images or the system lack something.
+    """Scores of a system on one split; None for what the images or the system do not have.
 
     Attributes:
-        weights: digest of the system's.
-        views: that every answer was made of.
-        labels: class names in the order of each image's probabilities, and of its label.
-        exclusive: every image is of one of them; otherwise it may be of none.
+        recipe: name of the recipe, or of the bundle.
+        weights: digest of the system's weights.
+        views: test-time views of every image.
+        labels: class names in the order of each image's probabilities; its label is an index.
+        exclusive: every image is of exactly one label; otherwise it may be of none.
         images: the score of each image, in the order of the data set.
         intervals: 95 % bootstrap intervals by "fine", "coarse" and "labels", then by score.
     """
@@ -51,9 +54,9 @@ class Evaluation:
     intervals: dict[str, dict[str, Interval]]
 
     def as_dict(self) -> dict[str, Any]:
-        """What `scores.json` holds; what is not defined, such as the AUC of one class, is None."""
+        """Content of `scores.json`; an undefined score, such as the AUC of one class, is None."""
 
-        def scored(
+        def with_intervals(
             kind: str, scores: SegmentationScores | ClassificationScores | None
         ) -> dict[str, Any] | None:
             if scores is None:
@@ -69,16 +72,16 @@ class Evaluation:
             "num_images": len(self.images),
             "mask_threshold": self.mask_threshold,
             "segmentation": {
-                "fine": scored("fine", self.fine),
-                "coarse": scored("coarse", self.coarse),
+                "fine": with_intervals("fine", self.fine),
+                "coarse": with_intervals("coarse", self.coarse),
             },
-            "classification": scored("labels", self.classification),
+            "classification": with_intervals("labels", self.classification),
         }
 
     def to_text(self) -> str:
-        """The headline figures with their intervals, for a terminal."""
+        """The headline scores with their intervals, for a terminal."""
 
-        def shown(name: str, value: float, kind: str, key: str) -> str:
+        def score_line(name: str, value: float, kind: str, key: str) -> str:
             low, high = self.intervals[kind][key]
             between = "" if low is None else f" [{low:.3f}, {high:.3f}]"
             number = "undefined" if math.isnan(value) else f"{value:.3f}"
@@ -88,59 +91,57 @@ class Evaluation:
         for kind, masks in (("fine", self.fine), ("coarse", self.coarse)):
             for key in self.intervals[kind] if masks is not None else ():
                 name = f"{kind} {key.replace('_', ' ')}"
-                lines.append(shown(name, getattr(masks, key), kind, key))
-        if (found := self.classification) is not None:
-            lines.append(shown("mean AUC", found.mean_auc, "labels", "mean_auc"))
-            for task in found.tasks:
-                auc = found.per_label[task].auc
-                lines.append(shown(f"AUC {task}", auc, "labels", f"auc_{task}"))
-            lines.append(f"  {'accuracy':<26}{found.accuracy:.3f}")
-            lines.append(f"  {'balanced accuracy':<26}{found.balanced_accuracy:.3f}")
+                lines.append(score_line(name, getattr(masks, key), kind, key))
+        if (labels := self.classification) is not None:
+            lines.append(score_line("mean AUC", labels.mean_auc, "labels", "mean_auc"))
+            for task in labels.tasks:
+                auc = labels.per_label[task].auc
+                lines.append(score_line(f"AUC {task}", auc, "labels", f"auc_{task}"))
+            lines.append(f"  {'accuracy':<26}{labels.accuracy:.3f}")
+            lines.append(f"  {'balanced accuracy':<26}{labels.balanced_accuracy:.3f}")
         return "\n".join(lines)
 
     @property
     def title(self) -> str:
-        """One line for figures."""
+        """Title of figures, in one line."""
         views = "single view" if self.views == "1" else "the paper's views"
         return f"{self.recipe} on {self.dataset} {self.split}, {len(self.images)} images, {views}"
 
 
 def summarised(
     name: str,
-    answering: Answering,
+    source: AnswerSource,
     samples: SampleSet,
     images: Sequence[ImageScore],
     *,
     weights: str,
     tasks: tuple[str, ...],
-    mask_threshold: float,
     views: Views = "1",
 ) -> Evaluation:
-    """The scores of all images together, and how sure they are.
+    """The scores of all images together, with bootstrap intervals.
 
     Args:
         name: of the recipe, or of the bundle.
-        answering: whose answers they are.
+        source: the system or the spec of the bundle that gave the answers.
         samples: in the order of ``images``.
-        images: scores one by one.
+        images: scores of the single images.
         weights: digest of the weights.
         tasks: labels that count in the headline AUC.
-        mask_threshold: that masks were cut at.
-        views: that every answer was made of.
+        views: test-time views of every image.
     """
-    classification = label_scores(answering, images, tasks)
+    classification = label_scores(source, images, tasks)
     intervals = {kind: _mask_intervals(images, kind) for kind in ("fine", "coarse")}
     if classification is not None:
-        intervals["labels"] = _label_intervals(images, answering.labels, classification)
+        intervals["labels"] = _label_intervals(images, source.labels, classification)
     return Evaluation(
         recipe=name,
         weights=weights,
         dataset=samples.name,
         split=samples.split,
         views=views,
-        mask_threshold=mask_threshold,
-        labels=answering.labels,
-        exclusive=answering.outputs.exclusive,
+        mask_threshold=source.mask_threshold,
+        labels=source.labels,
+        exclusive=source.outputs.exclusive,
         images=tuple(images),
         fine=mask_scores(images, "fine"),
         coarse=mask_scores(images, "coarse"),
@@ -166,14 +167,14 @@ def _mask_intervals(images: Sequence[ImageScore], kind: str) -> dict[str, Interv
 def _label_intervals(
     images: Sequence[ImageScore], labels: tuple[str, ...], scores: ClassificationScores
 ) -> dict[str, Interval]:
-    """Of the AUC of each task, as ``auc_<task>``, and of their mean."""
+    """Intervals of the AUC of each task, by ``auc_<task>``, and of their mean."""
     probabilities_NK, labels_N = diagnosed(images)
 
     def interval(tasks: Sequence[str]) -> Interval:
         columns = [labels.index(t) for t in tasks if not math.isnan(scores.per_label[t].auc)]
         if not columns:
             return None, None
-        # A draw that misses one of the classes gives nan, which leaves it out.
+        # A draw without one of the classes gives nan and is ignored.
         return _interval(
             lambda drawn: fmean(
                 roc_auc(probabilities_NK[drawn, k], labels_N[drawn] == k) for k in columns

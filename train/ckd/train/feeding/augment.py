@@ -1,7 +1,9 @@
 """Random changes of training images (paper section 4.2; the authors' code for the numbers).
 
-All randomness comes from the generator passed in, so a sample looks the same however often, and by
-whichever process, it is drawn. Suffixes: H rows, W columns, C channels in RGB order.
+All randomness comes from the generator that is passed in, so every process draws the same views of
+a sample.
+
+Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import cv2
@@ -14,7 +16,7 @@ from ckd.train.feeding.augmentation import Augmentation
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-#: CKDNet's seven colour jitters: (brightness, contrast, saturation, hue), one of which is drawn.
+#: CKDNet's seven colour jitters as (brightness, contrast, saturation, hue). One of them is drawn.
 ONE_OF_SEVEN = (
     (0.1, 0.0, 0.0, 0.0),
     (0.0, 0.2, 0.0, 0.0),
@@ -33,21 +35,21 @@ def augment(
     side_px: int,
     rng: np.random.Generator,
 ) -> tuple[Image, Mask | None]:
-    """A random view of an image at network size, and its mask seen through the same geometry."""
+    """A random view of an image at network size, and its mask under the same geometry."""
     height, width = image_HWC.shape[:2]
     if min(height, width) > 1.5 * side_px:
-        # Shrink with an area filter first: the warp below samples bilinearly and would alias.
-        near = int(1.25 * side_px)
-        image_HWC = network_image(image_HWC, near)
+        # An area filter shrinks it first: the warp below samples bilinearly and would alias.
+        shrunk_px = int(1.25 * side_px)
+        image_HWC = network_image(image_HWC, shrunk_px)
         if mask_HW is not None:
-            mask_HW = shrink_mask(mask_HW, near, settings)
+            mask_HW = shrink_mask(mask_HW, shrunk_px, settings)
     matrix = _random_affine(image_HWC.shape[:2], settings, side_px, rng)
     size = (side_px, side_px)
     mode = cv2.BORDER_REFLECT_101 if settings.border == "reflect" else cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(image_HWC, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode)
     warped_mask = None
     if mask_HW is not None:
-        # Under the same rule as the image: a reflected lesion is one, black is none.
+        # The border rule of the image applies: a reflected lesion is lesion, black is not.
         soft = cv2.warpAffine(
             mask_HW.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode
         )
@@ -56,7 +58,7 @@ def augment(
 
 
 def shrink_mask(mask_HW: Mask, side_px: int, settings: Augmentation) -> Mask:
-    """Mask at network size: pixels at least half covered, or, as the authors do, covered at all."""
+    """Mask at network size: pixels covered by at least a half, or at all as by the authors."""
     covered = cv2.resize(
         mask_HW.astype(np.float32), (side_px, side_px), interpolation=cv2.INTER_AREA
     )
@@ -66,11 +68,11 @@ def shrink_mask(mask_HW: Mask, side_px: int, settings: Augmentation) -> Mask:
 def multi_scale_crop(
     image_HWC: Image, fraction: float, settings: Augmentation, rng: np.random.Generator
 ) -> Image:
-    """CKDNet's random crop of ``fraction`` of the sides, out of a centre somewhat larger.
+    """CKDNet's random crop of ``fraction`` of the sides, from a centre that is somewhat larger.
 
-    ``official_crop_axes`` repeats the authors' slip: they read PIL's (width, height) as (height,
-    width), so the crop has the transposed shape, and where it exceeds the photograph it is padded
-    with black.
+    ``official_crop_axes`` repeats an error of the authors: they read PIL's (width, height) as
+    (height, width), so the crop has the transposed shape and is padded with black where it exceeds
+    the photograph.
     """
     height, width = image_HWC.shape[:2]
     if settings.official_crop_axes:
@@ -86,13 +88,13 @@ def multi_scale_crop(
 
 
 def jitter_colour(image_HWC: Image, kind: str, rng: np.random.Generator) -> Image:
-    """Random colour, as `Augmentation.colour` names it."""
+    """Change the colour at random; ``kind`` is that of `Augmentation.colour`."""
     if kind == "none":
         return image_HWC
     if kind == "one_of_seven":
         return _jitter(image_HWC, ONE_OF_SEVEN[rng.integers(len(ONE_OF_SEVEN))], rng)
     image = _jitter(image_HWC, (0.25, 0.25, 0.3, 0.03), rng)
-    # Another camera: white balance, gamma and sharpness differ from unit to unit.
+    # Cameras differ in white balance, gamma and sharpness.
     gains = rng.uniform(0.88, 1.12, 3)
     gamma = float(np.exp(rng.uniform(-0.25, 0.25)))
     ramp = np.linspace(0, 1, 256)[:, None] ** gamma * gains
@@ -118,7 +120,7 @@ def _jitter(
     out = np.clip(x, 0, 255).astype(np.uint8)
     if hue:
         hsv = cv2.cvtColor(out, cv2.COLOR_RGB2HSV)
-        turn = round(180 * float(rng.uniform(-hue, hue)))  # OpenCV's 8-bit hue spans 180 steps
+        turn = round(180 * float(rng.uniform(-hue, hue)))  # OpenCV's 8-bit hue has 180 steps
         hsv[..., 0] = (hsv[..., 0].astype(np.int16) + turn) % 180
         out = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
     return out
@@ -127,7 +129,7 @@ def _jitter(
 def _random_affine(
     shape: tuple[int, ...], settings: Augmentation, side_px: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """2x3 matrix from source to network pixels: squash, then flip, rotate, shear, scale, shift."""
+    """2x3 matrix from source to network pixels: resize, then flip, rotate, shear, scale, shift."""
     height, width = shape
     angle, shear = np.deg2rad(
         [
@@ -149,7 +151,7 @@ def _random_affine(
 
 
 def _crop_padded(image_HWC: Image, top: int, left: int, height: int, width: int) -> Image:
-    """Crop that may reach beyond the image; outside is black."""
+    """A crop that may reach beyond the image, where it is black."""
     out = np.zeros((height, width, 3), np.uint8)
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(top + height, image_HWC.shape[0]), min(left + width, image_HWC.shape[1])

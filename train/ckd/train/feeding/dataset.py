@@ -1,10 +1,10 @@
-"""Samples as tensors, in an order that is the same on every machine, process and restart.
+"""Samples as tensors, in an order that is the same on every machine, in every process and restart.
 
-A batch is drawn as (epoch, index) pairs and each pair seeds its own generator, so nothing depends
-on how many workers load it or how many processes share it.
+A batch consists of (epoch, index) pairs, and each pair seeds a generator of its own. So the number
+of workers that load a batch and of processes that share it makes no difference.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ckd.console.progress import Progress
 from ckd.contract.errors import InputError
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet
@@ -26,8 +27,8 @@ class TrainingViews(Dataset[dict[str, Tensor]]):
     """Augmented views of each sample, addressed by (epoch, index).
 
     An item holds ``image`` uint8 [V, S, S, 3], ``index`` and ``turn`` [V] (quarter turns of each
-    view), and where needed ``mask`` float [V, 1, S, S] and ``label`` int64 [V]. V is 1, four for
-    turned views, or one plus the number of multi-scale crops.
+    view), and if needed ``mask`` float [V, 1, S, S] and ``label`` int64 [V]. V is 1, or 4 for
+    turned views, or 1 plus the number of multi-scale crops.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class TrainingViews(Dataset[dict[str, Tensor]]):
         if "mask" in self.needs:
             assert sample.mask is not None
             mask_HW = read_mask(sample.mask, image_HWC.shape)
-            view, seen = augment(image_HWC, mask_HW, self.settings, self.side_px, rng)
-            assert seen is not None
+            view, view_mask = augment(image_HWC, mask_HW, self.settings, self.side_px, rng)
+            assert view_mask is not None
             views = [view]
-            item["mask"] = torch.from_numpy(seen.astype(np.float32))[None, None]
+            item["mask"] = torch.from_numpy(view_mask.astype(np.float32))[None, None]
         else:
             views = self._views(image_HWC, rng)
             turns = list(range(4)) if self.settings.turned_views else [0] * len(views)
@@ -76,26 +77,29 @@ class TrainingViews(Dataset[dict[str, Tensor]]):
         if settings.crop_scales:
             crops = [multi_scale_crop(image_HWC, f, settings, rng) for f in settings.crop_scales]
             augmented = [augment(crop, None, settings, self.side_px, rng)[0] for crop in crops]
-            return [network_image(image_HWC, self.side_px), *augmented]  # one plain, as published
+            return [
+                network_image(image_HWC, self.side_px),
+                *augmented,
+            ]  # the first is plain, as published
         turns = range(4 if settings.turned_views else 1)
         turned = [np.ascontiguousarray(np.rot90(image_HWC, turn)) for turn in turns]
         return [augment(view, None, settings, self.side_px, rng)[0] for view in turned]
 
 
 class EpochBatches:
-    """Batches of (epoch, index) for one process, every sample in exactly one batch of an epoch.
+    """Batches of (epoch, index) for one process; each sample is in exactly one batch of an epoch.
 
-    All processes see the same number of batches (collective operations would hang otherwise): each
-    global batch is dealt out in turn, and a last one too small to give everybody two samples joins
-    the one before.
+    All processes get the same number of batches, because collective operations would hang
+    otherwise. Each global batch is dealt out to the processes in turn. If the last one is too small
+    to give each process two samples, it is joined to the one before.
     """
 
     def __init__(
         self, num_samples: int, batch_size: int, epoch: int, seed: int, rank: int, world: int
     ) -> None:
         order = np.random.default_rng((seed, epoch, 0xB47C)).permutation(num_samples)
-        whole = batch_size * world
-        cuts = list(range(whole, num_samples, whole))
+        global_size = batch_size * world
+        cuts = list(range(global_size, num_samples, global_size))
         if cuts and num_samples - cuts[-1] < 2 * world:
             cuts.pop()
         self.batches = [
@@ -112,25 +116,26 @@ class EpochBatches:
 def training_loader(
     views: TrainingViews, batches: EpochBatches, num_workers: int
 ) -> DataLoader[dict[str, Tensor]]:
-    """Loader of one epoch; views of an item are laid out along the batch."""
+    """Loader of one epoch; the views of an item are rows of the batch."""
     return DataLoader(
         views,
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_concatenate,
-        # Forking after threads have started can deadlock; a fork server has none.
+        # Forking after threads have started can deadlock; a fork server has no threads.
         multiprocessing_context="forkserver" if num_workers else None,
         persistent_workers=False,
-        generator=torch.Generator(),  # its draw must not shift the networks' dropout
+        generator=torch.Generator(),  # its draws must not shift those of the networks' dropout
     )
 
 
 def drop_unreadable(
-    samples: SampleSet, progress: Callable[[int, int], None] | None = None
+    samples: SampleSet, progress: Progress | None = None
 ) -> tuple[SampleSet, list[str]]:
-    """Leave out files that cannot be decoded, and say which: before the first epoch, not in it.
+    """The samples whose files can be decoded, and messages about the others.
 
-    ``progress`` is told (done, total).
+    It is called before the first epoch, so that no training ends in the middle of one.
+    ``progress`` is called with the number of samples done and of all.
     """
 
     def problem(sample: Sample) -> str | None:
@@ -144,8 +149,9 @@ def drop_unreadable(
 
     problems: dict[Sample, str | None] = {}
     with ThreadPoolExecutor() as pool:
-        for sample, found in zip(samples.samples, pool.map(problem, samples.samples), strict=True):
-            problems[sample] = found
+        messages = pool.map(problem, samples.samples)
+        for sample, message in zip(samples.samples, messages, strict=True):
+            problems[sample] = message
             if progress is not None:
                 progress(len(problems), len(samples))
     return (

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ckd.contract.errors import GateFailed, InputError
 from ckd.data.samples import SampleSet
 from ckd.scores.images import ImageScore
-from ckd.train.evaluation.scoring import PlainImages, judged_outputs, score_batch
+from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.fitting.figures import Figures, stage_figures
 from ckd.train.fitting.schedules import learning_rate_factor
@@ -53,7 +53,7 @@ class StageModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.recipe, self.stage, self.system = recipe, stage, system
-        self.judged = judged_outputs(stage, system.outputs)
+        self.judged = scored_outputs(stage, system.outputs)
         self.train_set = train_set
         self.val_set = val_set if self.judged.names() else None
         self.num_workers = num_workers

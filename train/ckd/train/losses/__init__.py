@@ -1,4 +1,4 @@
-"""Losses by family; a recipe's stage holds some of them as its terms."""
+"""Losses by family. The terms of a recipe's stage are chosen among them."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Losses of labels: cross-entropy and focal over exclusive labels, binary ones otherwise.
+"""Losses of labels: cross-entropy and focal loss if labels exclude each other, else binary ones.
 
 Suffixes: B batch, K labels.
 """
@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, NonNegativeFloat
 from torch import Tensor
 
-from ckd.train.losses.term import ClassCounts
+from ckd.train.losses.term import ClassCounts, OutputTerm
 from ckd.train.settings import STRICT, Fraction
 
 
 def class_weights(counts_K: Sequence[int]) -> tuple[float, ...]:
-    """100 / training images of the label, as in CKDNet's code; 0 for a label never seen."""
+    """100 / training images of the label, as in CKDNet's code; 0 for a label without images."""
     return tuple(100.0 / count if count else 0.0 for count in counts_K)
 
 
@@ -30,8 +30,8 @@ def weighted_cross_entropy(
 ) -> Tensor:
     """Class-weighted cross-entropy.
 
-    code (PyTorch's weighted mean): divided by the sum of the batch's weights, so the common factor
-    of the weights cancels. CKDNet's paper, Eq. 5: divided by the number of images.
+    "code" (PyTorch's weighted mean) divides by the sum of the batch's weights, so that a common
+    factor of the weights cancels. "paper" (CKDNet, Eq. 5) divides by the number of images.
     """
     weight = torch.tensor(weights_K, dtype=torch.float32, device=logits_BK.device)
     reduction = "mean" if form == "code" else "sum"
@@ -42,20 +42,20 @@ def weighted_cross_entropy(
 
 
 def softmax_focal(logits_BK: Tensor, labels_B: Tensor, gamma: float = 2.0) -> Tensor:
-    """Mean of -(1 - p)^gamma log p, p the true label's probability (Lin et al. 2017); no alpha."""
+    """Mean of -(1 - p)^gamma log p without alpha (Lin et al. 2017); p is the true label's."""
     log_p_B = F.log_softmax(logits_BK.float(), dim=1).gather(1, labels_B[:, None])[:, 0]
     return (-((1.0 - log_p_B.exp()) ** gamma) * log_p_B).mean()
 
 
 def positive_weights(classes: ClassCounts) -> tuple[float, ...]:
-    """Negatives / positives of each label; 0 for a label never seen."""
+    """Negatives / positives of each label; 0 for a label without images."""
     return tuple((classes.total - n) / n if n else 0.0 for n in classes.per_label)
 
 
 def binary_cross_entropy(logits_BK: Tensor, labels_B: Tensor, classes: ClassCounts) -> Tensor:
-    """Sum over the labels of each one's mean binary cross-entropy, an image of none has index K.
+    """Sum over the labels of the mean binary cross-entropy. An image of no label has index K.
 
-    Positives weigh as much as all negatives together, see `positive_weights`.
+    The positives of a label weigh as much as its negatives together, see `positive_weights`.
     """
     num_labels = logits_BK.shape[1]
     truth_BK = F.one_hot(labels_B, num_labels + 1)[:, :num_labels].float()
@@ -67,8 +67,8 @@ def binary_cross_entropy(logits_BK: Tensor, labels_B: Tensor, classes: ClassCoun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelLoss:
-    """Cross-entropy or focal loss over exclusive labels; of turned views only the upright count."""
+class LabelLoss(OutputTerm):
+    """Cross-entropy or focal loss over exclusive labels; only upright views count."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     needs: ClassVar[Literal["label"]] = "label"
@@ -82,14 +82,10 @@ class LabelLoss:
     form: Literal["code", "paper"] = "code"
     label_smoothing: Fraction = 0.0
 
-    def tensors(self) -> tuple[str, ...]:
-        """What of the system it is computed from."""
-        return (self.output,)
-
     def __call__(
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
     ) -> Tensor:
-        """Of a batch with ``label`` [B]; computed in float32."""
+        """The loss in float32 of a batch with ``label`` [B]."""
         logits_BK, labels_B = _upright(tensors[self.output], batch)
         if self.focal:
             return softmax_focal(logits_BK, labels_B)
@@ -102,8 +98,8 @@ class LabelLoss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BinaryLoss:
-    """`binary_cross_entropy` of labels that do not exclude each other; of upright views only."""
+class BinaryLoss(OutputTerm):
+    """`binary_cross_entropy` of labels that do not exclude each other; only upright views count."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     needs: ClassVar[Literal["label"]] = "label"
@@ -113,19 +109,15 @@ class BinaryLoss:
     output: str
     weight: NonNegativeFloat = 1.0
 
-    def tensors(self) -> tuple[str, ...]:
-        """What of the system it is computed from."""
-        return (self.output,)
-
     def __call__(
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], classes: ClassCounts
     ) -> Tensor:
-        """Of a batch with ``label`` [B], K for an image of none; computed in float32."""
+        """The loss in float32 of a batch with ``label`` [B]; K stands for an image of no label."""
         logits_BK, labels_B = _upright(tensors[self.output], batch)
         return binary_cross_entropy(logits_BK, labels_B, classes)
 
 
 def _upright(logits_BK: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits and labels of the views that are not turned: an image's label counts once."""
+    """Logits and labels of the views that are not turned, so that each label counts once."""
     upright_B = batch["turn"] == 0
     return logits_BK[upright_B], batch["label"][upright_B]

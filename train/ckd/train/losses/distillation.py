@@ -12,14 +12,14 @@ from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from ckd.contract.errors import UsageError
-from ckd.train.losses.term import ClassCounts
+from ckd.train.losses.term import ClassCounts, TeacherTerm
 from ckd.train.settings import STRICT
 
 
 def soft_divergence(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over rows; 0 of none.
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over rows; 0 if there are none.
 
-    Hinton et al. 2015; T^2 keeps the gradient's size the same whatever the temperature.
+    Hinton et al. 2015; the factor T^2 keeps the size of the gradient independent of T.
     """
     log_p_NK = F.log_softmax(student_NK.float() / temperature, dim=1)
     log_q_NK = F.log_softmax(teacher_NK.float() / temperature, dim=1)
@@ -28,11 +28,10 @@ def soft_divergence(student_NK: Tensor, teacher_NK: Tensor, temperature: float) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoftLabels:
+class SoftLabels(TeacherTerm):
     """`soft_divergence` of class logits [B, K] on the upright, the turned or all views."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    needs: ClassVar[None] = None
 
     kind: Literal["soft_labels"] = "soft_labels"
     name: str = "soft_labels"
@@ -42,14 +41,10 @@ class SoftLabels:
     temperature: PositiveFloat = 4.0
     views: Literal["upright", "turned", "all"] = "all"
 
-    def tensors(self) -> tuple[str, ...]:
-        """What of the system it is computed from."""
-        return (self.student, self.teacher)
-
     def __call__(
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], _: ClassCounts
     ) -> Tensor:
-        """Of a batch with ``turn`` [B]; computed in float32."""
+        """The loss in float32 of a batch with ``turn`` [B]."""
         student_BK, teacher_BK = tensors[self.student], tensors[self.teacher]
         if self.views != "all":
             chosen_B = (batch["turn"] == 0) == (self.views == "upright")
@@ -58,14 +53,13 @@ class SoftLabels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
+class Hint(TeacherTerm):
     """Mean squared difference of two tensors of one shape (FitNets, Romero et al. 2015, Eq. 3).
 
-    The paper halves and sums where SSD-KD's code, followed here, takes the mean.
+    The paper takes half of the sum; here the mean is taken as in SSD-KD's code.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    needs: ClassVar[None] = None
 
     kind: Literal["hint"] = "hint"
     name: str = "hint"
@@ -73,14 +67,10 @@ class Hint:
     teacher: str
     weight: NonNegativeFloat = 1.0
 
-    def tensors(self) -> tuple[str, ...]:
-        """What of the system it is computed from."""
-        return (self.student, self.teacher)
-
     def __call__(
         self, tensors: Mapping[str, Tensor], _: Mapping[str, Tensor], __: ClassCounts
     ) -> Tensor:
-        """Computed in float32; `UsageError` if the shapes differ."""
+        """The loss in float32; `UsageError` if the shapes differ."""
         student, teacher = tensors[self.student].float(), tensors[self.teacher].float()
         if student.shape != teacher.shape:
             raise UsageError(

@@ -1,8 +1,10 @@
-"""Losses of how features relate: between the images of a batch, and between channels.
+"""Losses of relations between the images of a batch, and between channels.
 
 Relational knowledge distillation (Park et al. 2019) and SSD-KD's Gram term (Wang et al. 2023).
-Everything is computed in float64: it is little work, and the short cuts below subtract large
-numbers from each other. Suffixes: N rows, C channels, P places.
+Everything is computed in float64, because the formulas below subtract large numbers from each
+other; the cost is small.
+
+Suffixes: N rows, C channels, P places.
 """
 
 from collections.abc import Mapping
@@ -16,36 +18,39 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ckd.contract.errors import UsageError
-from ckd.train.losses.term import ClassCounts
+from ckd.train.losses.term import ClassCounts, TeacherTerm
 from ckd.train.settings import STRICT
 
-#: Triplets of rows that are looked at in one go.
-_CHUNK = 1 << 20
 _EPSILON = 1e-12
 
 
 def distance_loss(student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
-    """Smooth L1 of the two matrices of distances, each divided by the mean of its positive ones.
+    """Smooth L1 of the two matrices of distances, each divided by its mean positive distance.
 
-    Park et al. 2019, Eqs. 3 to 5. The two may differ in C. Fewer than two distinct rows have no
-    distances: what they give is 0.
+    Park et al. 2019, Eqs. 3 to 5. Student and teacher may differ in C. The loss is 0 for fewer than
+    two distinct rows.
     """
     student_NN, teacher_NN = (_distances(x.double()) for x in (student_NC, teacher_NC))
     return F.smooth_l1_loss(_by_mean(student_NN), _by_mean(teacher_NN))
 
 
-def angle_loss(student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
+def angle_loss(student_NC: Tensor, teacher_NC: Tensor, max_triplets: int = 1 << 20) -> Tensor:
     """Smooth L1 of the cosines of all angles between three rows, mean over all N^3 triplets.
 
-    Park et al. 2019, Eqs. 6 and 7: the cosine at row i between the directions to j and to k; 0
-    where one of these is row i's equal. It is had from scalar products of the rows, which takes
-    N^3 steps where differences take N^3 C, and a chunk of rows i at a time, so that memory does
-    not grow with N^3 either: SSD-KD's code holds [N, N, C] and [N, N, N] at once.
+    Park et al. 2019, Eqs. 6 and 7: the cosine at row i between the directions to j and to k; 0 if
+    row j or row k equals row i. The cosines are computed from scalar products of the rows, which
+    takes N^3 steps where differences would take N^3 C, and for a chunk of rows i at a time, so that
+    memory does not grow with N^3. (SSD-KD's code holds [N, N, C] and [N, N, N] at once.)
+
+    Args:
+        student_NC: features of the student.
+        teacher_NC: features of the teacher.
+        max_triplets: triplets of rows in a chunk, if a single row i has no more.
     """
     student, teacher = _Angles(student_NC.double()), _Angles(teacher_NC.double())
     num = len(student_NC)
     total = student_NC.new_zeros((), dtype=torch.float64)
-    step = max(_CHUNK // max(num * num, 1), 1)
+    step = max(max_triplets // max(num * num, 1), 1)
     for start in range(0, num, step):
         rows = slice(start, start + step)
         total = total + checkpoint(
@@ -57,9 +62,9 @@ def angle_loss(student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
 def gram_loss(student_NCP: Tensor, teacher_NCP: Tensor) -> Tensor:
     """sqrt(mean (G_s - G_t)^2) over rows and pairs of channels, G = F F^T / (C P) (SSD-KD's L_cr).
 
-    The sum of squares is had from matrices [P, P] instead of [C, C], 49 by 49 instead of 2048 by
-    2048: |F_s F_s^T - F_t F_t^T|^2 = |F_s^T F_s|^2 + |F_t^T F_t|^2 - 2 |F_s^T F_t|^2. 1e-12 under
-    the root keeps the gradient finite where the two are equal, where the authors' is not a number.
+    The sum of squares is computed from matrices [P, P] instead of [C, C], such as 49 by 49 instead
+    of 2048 by 2048: |F_s F_s^T - F_t F_t^T|^2 = |F_s^T F_s|^2 + |F_t^T F_t|^2 - 2 |F_s^T F_t|^2.
+    1e-12 under the root keeps the gradient finite if both are equal; the authors' is nan then.
     """
     num, channels, places = student_NCP.shape
     student_NCP = student_NCP.double() / (channels * places) ** 0.5
@@ -77,15 +82,14 @@ def gram_loss(student_NCP: Tensor, teacher_NCP: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relation:
+class Relation(TeacherTerm):
     """`distance_loss`, `angle_loss` or `gram_loss` of a student's and a teacher's features.
 
-    Features are [B, C] or maps [B, C, H, W]; of maps distances and angles compare the means over
-    places. The Gram term takes maps of one C each, whatever their H and W.
+    Features are [B, C] or maps [B, C, H, W]. Distances and angles compare the means of maps over
+    places. The Gram term takes maps of equal C; H and W may differ.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    needs: ClassVar[None] = None
 
     kind: Literal["relation"] = "relation"
     name: str
@@ -94,14 +98,10 @@ class Relation:
     teacher: str
     weight: NonNegativeFloat = 1.0
 
-    def tensors(self) -> tuple[str, ...]:
-        """What of the system it is computed from."""
-        return (self.student, self.teacher)
-
     def __call__(
         self, tensors: Mapping[str, Tensor], _: Mapping[str, Tensor], __: ClassCounts
     ) -> Tensor:
-        """Over all rows of a batch; `UsageError` if Gram matrices would differ in size."""
+        """The loss over all rows of a batch; `UsageError` if Gram matrices would differ in size."""
         student, teacher = tensors[self.student], tensors[self.teacher]
         with torch.autocast(student.device.type, enabled=False):
             if self.of == "gram":
@@ -117,10 +117,10 @@ class Relation:
 
 
 class _Angles:
-    """What cosines between three rows are made of."""
+    """Scalar products and inverse distances of rows, from which cosines are computed."""
 
     def __init__(self, x_NC: Tensor) -> None:
-        x_NC = x_NC - x_NC.mean(dim=0)  # changes no angle, and leaves less to be subtracted
+        x_NC = x_NC - x_NC.mean(dim=0)  # angles do not change, and the products get smaller
         self.products_NN = x_NC @ x_NC.T
         distance_NN = _distances(x_NC)
         apart_NN = distance_NN > 0
@@ -140,7 +140,7 @@ def _angle_difference(student: _Angles, teacher: _Angles, rows: slice) -> Tensor
 
 
 def _distances(x_NC: Tensor) -> Tensor:
-    """Euclidean, [N, N]; exactly 0 between equal rows, where the gradient is 0 too."""
+    """Euclidean distances [N, N]; exactly 0 with gradient 0 between equal rows."""
     return torch.cdist(x_NC, x_NC, compute_mode="donot_use_mm_for_euclid_dist")
 
 

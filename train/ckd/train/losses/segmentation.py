@@ -1,7 +1,9 @@
 """Losses of masks: Dice and a term for each pixel (CKDNet, section 3.4).
 
-Each in three forms: "code" is that of CKDNet's authors, "paper" what their paper prints, "plain"
-the textbook's. Suffixes: B batch, N pixels; masks and logits are [B, 1, H, W], masks 0 or 1.
+Each has three forms: "code" is that of the CKDNet authors' code, "paper" that of their paper, and
+"plain" that of textbooks. Masks (0 or 1) and logits are [B, 1, H, W].
+
+Suffixes: B batch, N pixels, H rows, W columns.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import ConfigDict, NonNegativeFloat
 from torch import Tensor
 
-from ckd.train.losses.term import ClassCounts
+from ckd.train.losses.term import ClassCounts, OutputTerm
 from ckd.train.settings import STRICT
 
 Form = Literal["code", "paper", "plain"]
@@ -23,11 +25,13 @@ _PROBABILITY_FLOOR = 1e-6
 
 
 def soft_dice(logits: Tensor, mask: Tensor, form: Form = "code") -> Tensor:
-    """1 - Dice per image, mean over the batch.
+    """1 - Dice of each image, mean over the batch.
 
+    With probabilities p, truth q and overlap I = sum p q:
     code: 1 - 2 (I + 1) / (sum p + sum q + 1), clamped at 0 (a perfect mask of A pixels would give
-    -1 / (2A + 1), an empty one on an empty truth -1). paper, Eq. 7: squared denominators, no
-    smoothing; here 1e-6 keeps empty/empty defined. plain: 1 - (2 I + 1) / (sum p + sum q + 1).
+    -1 / (2A + 1), an empty mask of an empty truth -1). paper, Eq. 7: squared denominators without
+    smoothing; 1e-6 is added here so that an empty mask of an empty truth has a value.
+    plain: 1 - (2 I + 1) / (sum p + sum q + 1).
     """
     p_BN = torch.sigmoid(logits).flatten(1)
     q_BN = mask.flatten(1)
@@ -46,10 +50,10 @@ def soft_dice(logits: Tensor, mask: Tensor, form: Form = "code") -> Tensor:
 def binary_focal(logits: Tensor, mask: Tensor, form: Form = "code", gamma: float = 2.0) -> Tensor:
     """Focal loss over pixels.
 
-    code: mean over the lesion's pixels plus mean over the rest, which balances the two. Where the
-    authors divide by nothing (no lesion pixel in the batch) the mean of the rest is returned.
-    paper, Eq. 9: mean over all pixels with alpha 0.25 on the lesion, 0.75 elsewhere. plain: the
-    same without alpha.
+    code: mean over the lesion's pixels plus mean over the other pixels, which balances the two. If
+    the batch has no lesion pixel, the authors divide by zero; here the mean over the other pixels
+    is returned. paper, Eq. 9: mean over all pixels with alpha 0.25 on the lesion and 0.75
+    elsewhere. plain: the same without alpha.
     """
     p = torch.sigmoid(logits).clamp(_PROBABILITY_FLOOR, 1.0 - _PROBABILITY_FLOOR)
     on_lesion = -((1.0 - p) ** gamma) * p.log() * mask
@@ -64,10 +68,11 @@ def binary_focal(logits: Tensor, mask: Tensor, form: Form = "code", gamma: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskLoss:
+class MaskLoss(OutputTerm):
     """Dice + ``pixel_weight`` * (focal or cross-entropy over pixels) of mask logits.
 
-    Logits smaller than the mask, such as CKDNet's coarse ones, are enlarged with aligned corners.
+    Logits of a smaller size than the mask, such as CKDNet's coarse ones, are enlarged with aligned
+    corners.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -81,14 +86,10 @@ class MaskLoss:
     pixel: Literal["focal", "cross_entropy"] = "focal"
     pixel_weight: NonNegativeFloat = 1.0
 
-    def tensors(self) -> tuple[str, ...]:
-        """What of the system it is computed from."""
-        return (self.output,)
-
     def __call__(
         self, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor], _: ClassCounts
     ) -> Tensor:
-        """Of a batch with ``mask`` [B, 1, H, W]; computed in float32."""
+        """The loss in float32 of a batch with ``mask`` [B, 1, H, W]."""
         mask, logits = batch["mask"], tensors[self.output].float()
         if logits.shape != mask.shape:
             logits = F.interpolate(logits, mask.shape[2:], mode="bilinear", align_corners=True)

@@ -3,7 +3,7 @@
 Suffixes: B batch, C channels, H rows, W columns, T = H*W.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -37,10 +37,10 @@ class DoubleConv(nn.Sequential):
 
 
 class SpatialMean(nn.Module):
-    """Mean over the map, [B, C, 1, 1], summed up in float32: half precision loses it from 2048."""
+    """Mean over the map, [B, C, 1, 1]. It sums in float32, as half-precision sums err from 2048."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The type that came in goes out."""
+        """The mean in the type of the input."""
         return x_BCHW.float().mean(dim=(2, 3), keepdim=True).to(x_BCHW.dtype)
 
 
@@ -48,10 +48,10 @@ class ChannelAttention(nn.Module):
     """Channel attention of CKDNet's classifier (after DANet's CAM), A -> delta * (S A) + A.
 
     S is the row-wise softmax of ``energy_sign`` * A A^T. The authors' code computes
-    softmax(rowmax - E), which equals softmax(-E): channels attend to *dissimilar* ones, so -1 is
-    the default. The paper prints softmax(E): +1. delta starts at 0, where the block is the
-    identity. Energies and softmax stay in float32: at E of about 1000, half precision is off by
-    1.6e-3.
+    softmax(rowmax - E), which equals softmax(-E): channels attend to *dissimilar* channels. So the
+    default is -1. The paper prints softmax(E), which is +1. delta starts at 0, where the block is
+    the identity. Energies and softmax stay in float32, because half precision has an error of
+    1.6e-3 at E of about 1000.
     """
 
     def __init__(self, energy_sign: Literal[-1, 1] = -1) -> None:
@@ -60,7 +60,7 @@ class ChannelAttention(nn.Module):
         self.delta = nn.Parameter(torch.zeros(1))
 
     def forward(self, a_BCHW: Tensor) -> Tensor:
-        """Re-weight the channels; same shape out as in."""
+        """Re-weight the channels; the shape stays the same."""
         with torch.autocast(a_BCHW.device.type, enabled=False):
             a_BCT = a_BCHW.float().flatten(2)
             mixed_BCT = torch.bmm(self.weights(a_BCT), a_BCT)
@@ -75,11 +75,11 @@ class ChannelAttention(nn.Module):
 class ClassHead(nn.Module):
     """Class logits from one or several maps: their means over places, dropout, a linear layer.
 
-    With ``gives_features`` it also gives the joined means, [B, C], for others to learn from. With
-    ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each place
-    adds to each logit. The linear layer and the mean change places, so the map's mean over places
-    is the logit less its bias; with several maps if each is enlarged by a whole factor, which
-    leaves a mean as it is.
+    With ``gives_features`` it also gives the joined means, [B, C], for other networks to learn
+    from. With ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each
+    place adds to each logit. The linear layer and the mean commute, so the map's mean over places
+    is the logit less its bias. With several maps this holds if each is enlarged by a whole factor,
+    which does not change its mean.
     """
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float = 0.0) -> None:
@@ -92,31 +92,43 @@ class ClassHead(nn.Module):
         self.gives_features = False
 
     def forward(self, *maps_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Logits [B, K]; then, where asked for, the map [B, K, H, W] and the features [B, C]."""
+        """Logits [B, K], then on request the map [B, K, H, W] and the features [B, C]."""
         pooled_BC = torch.cat([self.pool(x).flatten(1) for x in maps_BCHW], dim=1)
-        given = [self.fc(self.dropout(pooled_BC))]
+        outputs = [self.fc(self.dropout(pooled_BC))]
         if self.gives_map:
-            given.append(self.class_map(*maps_BCHW))
+            outputs.append(self.class_map(*maps_BCHW))
         if self.gives_features:
-            given.append(pooled_BC)
-        return tuple(given)
+            outputs.append(pooled_BC)
+        return tuple(outputs)
 
     def class_map(self, *maps_BCHW: Tensor) -> Tensor:
-        """[B, K, H, W] of the largest map's size."""
+        """The class activation map [B, K, H, W] at the size of the largest map."""
         size = max(tuple(x.shape[2:]) for x in maps_BCHW)
         kernels = torch.split(self.fc.weight, list(self.channels), dim=1)
         parts = [F.conv2d(x, w[..., None, None]) for x, w in zip(maps_BCHW, kernels, strict=True)]
-        total, *others = [enlarged(part, size) for part in parts]
-        for part in others:
+        total, *rest = [enlarged(part, size) for part in parts]
+        for part in rest:
             total = total + part
         return total
 
 
 def enlarged(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
-    """The map at ``size_HW``: bilinear, pixels taken as areas; as it is where that is its size."""
+    """The map enlarged bilinearly to ``size_HW``, corners not aligned; unchanged at that size."""
     if tuple(x_BCHW.shape[2:]) == tuple(size_HW):
         return x_BCHW
     return F.interpolate(x_BCHW, tuple(size_HW), mode="bilinear", align_corners=False)
+
+
+def initialise(parts: nn.Module, draw: Callable[..., Tensor]) -> None:
+    """Draw the kernels of all convolutions by a function of `torch.nn.init`, and set biases to 0.
+
+    ``draw`` is `kaiming_normal_` or `kaiming_uniform_`; it is told that a ReLU follows.
+    """
+    for module in parts.modules():
+        if isinstance(module, nn.Conv2d):
+            draw(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 class ChannelGate(nn.Sequential):
@@ -151,7 +163,7 @@ class ScSE(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Gate every element; for x >= 0 the result lies in [0, 2x]."""
+        """Gate every element; the result lies in [0, 2x] for x >= 0."""
         channel_gate: Tensor = self.channel(x_BCHW)
         spatial_gate: Tensor = self.spatial(x_BCHW)
         return x_BCHW * channel_gate + x_BCHW * spatial_gate

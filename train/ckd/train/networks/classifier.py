@@ -1,4 +1,4 @@
-"""Any classifier of torchvision, with a linear layer of our own.
+"""Any classifier of torchvision, with a new linear layer.
 
 Suffixes: B batch, C channels, h rows and w columns of the last map, T = 1 + h*w tokens, K classes.
 """
@@ -14,26 +14,26 @@ from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
-#: At which the maps are looked at: at a smaller one the last may be no map but a point. The second
-#: is for networks that take images of no other size.
+#: Sides of the image that the network is traced with. The last map of a smaller image may be a
+#: single point. The second is for networks that take images of no other size.
 _SIDE_PX, _FIXED_SIDE_PX = 128, 224
 
 
 class Classifier(nn.Module):
     """The features of an ImageNet network, their mean over places, a linear layer.
 
-    What the network has between its last map and its pooling (dropout, hidden layers as VGG's or
-    MobileNetV3's) is left out: SSD-KD's MobileNetV2 has no dropout either, and class maps need the
-    linear layer to follow the mean. So of a vision transformer the patches' tokens are averaged,
-    not its class token read.
+    The layers between the network's last map and its linear layer (dropout, hidden layers such as
+    VGG's or MobileNetV3's) are left out: SSD-KD's MobileNetV2 has no dropout either, and class maps
+    require that the linear layer follows the mean. For the same reason the tokens of a vision
+    transformer's patches are averaged, and its class token is not used.
 
     Args:
-        backbone: torchvision's name of it.
+        backbone: torchvision's name of the network.
         num_classes: K.
         weights: see `imagenet_network`.
 
     Raises:
-        UsageError: no such network.
+        UsageError: torchvision has no such network.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
 
@@ -49,7 +49,7 @@ class Classifier(nn.Module):
 
 
 class LastMap(Pretrained):
-    """A torchvision classifier up to the last map before its pooling, or to its last tokens as one.
+    """A torchvision classifier up to its last map before pooling, or its last tokens as a map.
 
     Attributes:
         channels: C.
@@ -63,8 +63,7 @@ class LastMap(Pretrained):
             network.transform_input = False  # as torchvision's weights set it
             self.rescale = HalfMeanInput()
         graph = _RootTracer().trace(network)
-        whole = fx.GraphModule(network, graph)
-        last, self.channels = _last_map(network, whole)
+        last, self.channels = _last_map(network, fx.GraphModule(network, graph))
         for node in reversed(graph.nodes):
             if node.op == "output":
                 node.args = (last,)
@@ -72,21 +71,21 @@ class LastMap(Pretrained):
         self.features = fx.GraphModule(network, graph)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """[B, C, h, w]."""
-        found: Tensor = self.features(self.rescale(image_BCHW))
-        return found
+        """The last map, [B, C, h, w]."""
+        map_BChw: Tensor = self.features(self.rescale(image_BCHW))
+        return map_BChw
 
 
 class _RootTracer(fx.Tracer):
-    """Looks into the network's own `forward` only, so that its blocks stay what they are."""
+    """Traces only the network's own `forward`, so that its blocks stay modules."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
 
-def _last_map(network: nn.Module, whole: fx.GraphModule) -> tuple[fx.Node, int]:
-    """The node before pooling and classifier, and its channels."""
-    graph = whole.graph
+def _last_map(network: nn.Module, traced: fx.GraphModule) -> tuple[fx.Node, int]:
+    """The node before pooling and classifier, and its number of channels."""
+    graph = traced.graph
     if isinstance(network, tv.VisionTransformer):
         tokens = next(node for node in graph.nodes if node.target == "encoder")
         with graph.inserting_after(tokens):
@@ -95,11 +94,10 @@ def _last_map(network: nn.Module, whole: fx.GraphModule) -> tuple[fx.Node, int]:
     device = next(network.parameters()).device
     image_BCHW = torch.zeros(1, 3, side_px, side_px, device=device)
     with torch.no_grad():
-        ShapeProp(whole).propagate(image_BCHW)
+        ShapeProp(traced).propagate(image_BCHW)
 
     def shape(node: fx.Node) -> tuple[int, ...]:
-        found = node.meta.get("tensor_meta")
-        return tuple(getattr(found, "shape", ()))
+        return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
 
     def is_past_features(node: fx.Node) -> bool:
         name = str(node.target)
@@ -116,6 +114,6 @@ def _last_map(network: nn.Module, whole: fx.GraphModule) -> tuple[fx.Node, int]:
 
 
 def _patches(tokens_BTC: Tensor) -> Tensor:
-    """The tokens but the class token, which comes first, where their patches lie: [B, C, h, w]."""
+    """Tokens without the class token, which comes first, as a map of their patches [B, C, h, w]."""
     side = math.isqrt(tokens_BTC.shape[1])
     return tokens_BTC[:, 1:].transpose(1, 2).reshape(len(tokens_BTC), -1, side, side)

@@ -1,4 +1,4 @@
-"""CKD-Cls, the classifier that the coarse segmentation guides (paper section 3.2).
+"""CKD-Cls, the classifier, guided by the coarse segmentation (paper section 3.2).
 
 Suffixes: B batch, C channels, H rows, W columns, K classes.
 """
@@ -17,7 +17,7 @@ class Cls(nn.Module):
     """Entangle-Cls between the encoder's stages, channel attention, pooling and a linear layer.
 
     Args:
-        encoder: made for RGB; its stem is widened here to take the coarse probability map too.
+        encoder: takes RGB; its stem is widened here for the coarse probability map.
         num_classes: K.
         stem_bn: "fresh" as in the authors' code, or "imagenet" to keep the statistics.
         energy_sign: see `ChannelAttention`.
@@ -43,9 +43,9 @@ class Cls(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Class logits [B, K] and the channel means of f_1..f_4, each [B, 1, H/2^(l+1), W/2^(l+1)].
 
-        Entangle-Cls: the input of stage l+1 is f_l * (1 + sigmoid(phi_l)). What CKD-Seg receives is
-        the *ungated* f_l, and of it only the sum over channels: passing the mean instead is exact
-        (the consumer multiplies by C) and stays in half precision's range.
+        Entangle-Cls: the input of stage l+1 is f_l * (1 + sigmoid(phi_l)). CKD-Seg receives the
+        *ungated* f_l and uses only its sum over channels. Passing the mean instead is exact (the
+        consumer multiplies by C) and stays in the range of half precision.
         """
         coarse = F.interpolate(
             coarse_logits_B1hw, image_BCHW.shape[2:], mode="bilinear", align_corners=True

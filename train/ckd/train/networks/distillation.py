@@ -1,4 +1,4 @@
-"""What SSD-KD trains beside teacher and student; none of it is deployed.
+"""Modules that SSD-KD trains besides teacher and student; none of them is deployed.
 
 Suffixes: B batch, C channels, H rows, W columns.
 """
@@ -9,10 +9,10 @@ from ckd.train.networks.blocks import SpatialMean
 
 
 class ConvReg(nn.Sequential):
-    """Brings a student's map to its teacher's channels (FitNets' regressor, Romero et al. 2015).
+    """Maps a student's channels to its teacher's (regressor of FitNets, Romero et al. 2015).
 
-    1x1 convolution with bias, batch normalisation, ReLU. Where the maps differ in size the authors
-    choose among kernels and strides; here the size is kept.
+    1x1 convolution with bias, batch normalisation, ReLU. The authors choose other kernels and
+    strides if the maps differ in size; here the size is kept.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:
@@ -37,6 +37,6 @@ class EmbeddingHead(nn.Module):
         )
 
     def forward(self, map_BCHW: Tensor) -> Tensor:
-        """[B, C]."""
+        """The embedding [B, C]."""
         embedding_BC: Tensor = self.layers(self.pool(map_BCHW).flatten(1))
         return embedding_BC

@@ -1,7 +1,6 @@
 """Encoders: torchvision classifiers cut into a stem and four stages at strides 4, 8, 16 and 32.
 
-The networks above need two things of an encoder: the feature maps x0..x4, and, for the classifier,
-the seams between stages, where a gate is inserted.
+The other networks use its feature maps x0..x4, and the classifier inserts gates between its stages.
 
 Suffixes: B batch, C channels, H rows, W columns.
 """
@@ -17,11 +16,11 @@ from ckd.contract.errors import UsageError
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
-#: Maps at exactly the strides 2 to 32.
+#: Encoders whose maps have exactly the strides 2 to 32.
 Backbone = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2", "googlenet",
 ]  # fmt: skip
-#: Inception V3 pads little, so its maps are smaller: 109, 52, 25, 12 and 5 px of 224.
+#: Inception V3 pads little, so its maps are smaller: 109, 52, 25, 12 and 5 px for 224 px.
 AnyBackbone = Literal[Backbone, "inception_v3"]
 
 
@@ -30,10 +29,10 @@ class Encoder(Pretrained):
 
     Attributes:
         channels: of x0, x1, x2, x3, x4.
-        head: what the ImageNet network puts between x4 and its pooling (MobileNetV2's last 1x1
+        head: the layers of the ImageNet network between x4 and its pooling (MobileNetV2's last 1x1
             convolution); identity for the others.
         head_channels: of the head's output.
-        stride: of x0, nominally.
+        stride: nominal stride of x0.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Encoder(Pretrained):
         self.stride = stride
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps x0 (stride 2) to x4 (stride 32); of a plain U-Net at half these strides."""
+        """Feature maps x0 (stride 2) to x4 (stride 32); a plain U-Net has half these strides."""
         maps = [self.stem(image_BCHW)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
@@ -62,10 +61,10 @@ class Encoder(Pretrained):
 
 
 def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool = False) -> Encoder:
-    """An encoder, optionally with ImageNet features and with the ImageNet network's own head.
+    """An encoder, optionally with ImageNet weights and with the ImageNet network's own head.
 
     Raises:
-        UsageError: unknown backbone, or a weight file that is not one of it.
+        UsageError: unknown backbone, or a weight file of another network.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
     if backbone not in get_args(AnyBackbone):
@@ -84,12 +83,12 @@ def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool 
 
 
 def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
-    """Let the stem take RGB plus one map: the 4th kernel slice is the mean of the RGB slices.
+    """Make the stem take RGB plus one map: the 4th kernel slice is the mean of the RGB slices.
 
     Args:
         encoder: changed in place.
-        fresh_bn: start the stem's batch normalisation anew, as CKDNet's code does, which drops
-            the ImageNet statistics; the paper is silent.
+        fresh_bn: reset the stem's batch normalisation and so drop its ImageNet statistics, as
+            CKDNet's code does; the paper does not say.
     """
     rgb = next(m for m in encoder.stem.modules() if isinstance(m, nn.Conv2d))
     wide = nn.Conv2d(
@@ -125,8 +124,8 @@ def _from_resnet(net: nn.Module) -> Encoder:
 def _from_vgg16_bn(net: nn.Module) -> Encoder:
     assert isinstance(net, tv.VGG)
     blocks = net.features
-    # The first two convolutions run at full size; the stem ends after the second block so that
-    # the five maps lie at the same strides as a ResNet's.
+    # The first two convolutions run at full size. The stem ends after the second block, so that the
+    # five maps have the same strides as those of a ResNet.
     cuts = [blocks[13:23], blocks[23:33], blocks[33:43], blocks[43:44]]
     return Encoder(blocks[0:13], cuts, (128, 256, 512, 512, 512))
 
@@ -134,7 +133,7 @@ def _from_vgg16_bn(net: nn.Module) -> Encoder:
 def _from_mobilenet_v2(net: nn.Module, head: bool) -> Encoder:
     assert isinstance(net, tv.MobileNetV2)
     blocks = net.features
-    # Stages end in linear bottlenecks, so unlike a ResNet's these maps take both signs.
+    # Stages end in linear bottlenecks, so these maps have both signs, unlike those of a ResNet.
     return Encoder(
         blocks[0:2],
         [blocks[2:4], blocks[4:7], blocks[7:14], blocks[14:18]],
@@ -146,7 +145,7 @@ def _from_mobilenet_v2(net: nn.Module, head: bool) -> Encoder:
 
 def _from_googlenet(net: nn.Module) -> Encoder:
     assert isinstance(net, tv.GoogLeNet)
-    # Max-pooling in ceil mode keeps the maps at exactly half the size for even sides.
+    # Max-pooling in ceil mode halves even sides exactly.
     return Encoder(
         nn.Sequential(HalfMeanInput(), net.conv1),
         [
@@ -163,7 +162,7 @@ def _from_googlenet(net: nn.Module) -> Encoder:
 
 
 def _from_inception_v3(net: nn.Module) -> Encoder:
-    """Cut behind Conv2d_2b, Conv2d_4a, Mixed_5d, Mixed_6e and Mixed_7c."""
+    """The network cut after Conv2d_2b, Conv2d_4a, Mixed_5d, Mixed_6e and Mixed_7c."""
     assert isinstance(net, tv.Inception3)
     return Encoder(
         nn.Sequential(

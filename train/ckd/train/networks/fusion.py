@@ -3,8 +3,8 @@
 FM_i enlarges the smaller of the two maps of level i to the size of the larger, joins them and
 reduces their channels by a 1x1 convolution. That convolution is linear and commutes with bilinear
 enlarging: W [up(c), s] = up(W_c c) + W_s s. So each encoder computes its own term at its own size
-(`FusionEncoder`), beside the other one, and what crosses to the fusion is a third smaller. The cut
-is exact.
+(`FusionEncoder`), in parallel to the other one, and the tensors passed to the fusion are smaller by
+a third. This split is exact.
 
 Suffixes: B batch, C channels, H rows, W columns, K classes; index i = 0..4 counts levels.
 """
@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, enlarged
+from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, enlarged, initialise
 from ckd.train.networks.encoder import Encoder
-from ckd.train.networks.unet import UNetDecoder, Widths, kaiming_normal
+from ckd.train.networks.unet import UNetDecoder, Widths
 
 
 class FusionEncoder(nn.Module):
@@ -26,8 +26,8 @@ class FusionEncoder(nn.Module):
 
     Args:
         encoder: giving x0..x4.
-        other_channels: of the other encoder's maps. They count towards the fan-in of the joined
-            kernels, of which these are slices.
+        other_channels: channels of the other encoder's maps. They count towards the fan-in of the
+            joined kernels, of which the kernels here are slices.
         widths: of the fusion modules.
     """
 
@@ -38,9 +38,9 @@ class FusionEncoder(nn.Module):
             nn.Conv2d(channels, width, 1, bias=False)
             for channels, width in zip(encoder.channels, widths, strict=True)
         )
-        for conv, others in zip(self.reduce, other_channels, strict=True):
+        for conv, other in zip(self.reduce, other_channels, strict=True):
             assert isinstance(conv, nn.Conv2d)
-            nn.init.normal_(conv.weight, std=math.sqrt(2.0 / (conv.in_channels + others)))
+            nn.init.normal_(conv.weight, std=math.sqrt(2.0 / (conv.in_channels + other)))
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """W x_i for each level, before the other half, batch normalisation and ReLU."""
@@ -49,10 +49,10 @@ class FusionEncoder(nn.Module):
 
 
 class FusionModule(nn.Module):
-    """What FM_i does once both halves are there: add, squeeze and excitation, two convolutions.
+    """The rest of FM_i after both halves: addition, squeeze and excitation, two convolutions.
 
-    The paper gives neither the reduction of squeeze and excitation (16 here, as in its own paper)
-    nor the number of convolutions.
+    The paper gives neither the reduction of squeeze and excitation (16 here, as in the paper of
+    that block) nor the number of convolutions.
     """
 
     def __init__(self, width: int) -> None:
@@ -62,7 +62,7 @@ class FusionModule(nn.Module):
         self.convs = DoubleConv(width, width)
 
     def forward(self, cls_half_BCHW: Tensor, seg_half_BCHW: Tensor) -> Tensor:
-        """The fused map, of the larger half's size."""
+        """The fused map at the size of the larger half."""
         halves = (cls_half_BCHW, seg_half_BCHW)
         size = max(tuple(half.shape[2:]) for half in halves)
         first, second = (enlarged(half, size) for half in halves)
@@ -78,7 +78,7 @@ class Fusion(nn.Module):
     Args:
         widths: of the fusion modules and the decoder.
         num_classes: K.
-        stride: of the largest fused map, by which the mask is enlarged at the end.
+        stride: of the largest fused map; the mask is enlarged by it at the end.
     """
 
     def __init__(self, widths: Widths, num_classes: int, stride: int) -> None:
@@ -87,11 +87,11 @@ class Fusion(nn.Module):
         self.levels = nn.ModuleList(FusionModule(width) for width in widths)
         self.decode = UNetDecoder(widths)
         self.out = nn.Conv2d(widths[0], 1, 1)
-        kaiming_normal(self)
+        initialise(self, nn.init.kaiming_normal_)
         self.classify = ClassHead(widths, num_classes)
 
     def forward(self, *halves: Tensor) -> tuple[Tensor, ...]:
-        """Class logits [B, K] and lesion logits [B, 1, H, W] of the image's size.
+        """Class logits [B, K] and lesion logits [B, 1, H, W] at the size of the image.
 
         Args:
             halves: five of the classification encoder, then five of the segmentation encoder.

@@ -1,4 +1,4 @@
-"""The door of every network: from 8-bit RGB to what the first convolution takes."""
+"""Input layers of the networks: from 8-bit RGB to the input of the first convolution."""
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,9 @@ class ImageInput(nn.Module):
     """uint8 RGB [B, H, W, 3] to normalised float [B, 3, H, W].
 
     Training, evaluation and the exported graphs all use this module, so an integrator cannot get
-    layout, scaling or normalisation wrong. The cast comes first: TensorRT transposes no uint8.
-    Mean and deviation are explicit steps rather than folded into the first convolution, whose zero
-    padding would then stand for another colour at the borders.
+    layout, scaling or normalisation wrong. The cast comes first because TensorRT cannot transpose
+    uint8. Mean and deviation are not folded into the first convolution: its zero padding would then
+    stand for another colour at the borders.
     """
 
     mean_C: Tensor
@@ -28,19 +28,20 @@ class ImageInput(nn.Module):
         )
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        """Cast, lay out, scale and normalise."""
+        """Cast, transpose, scale and normalise."""
         x_BCHW = image_BHWC.to(self.mean_C.dtype).permute(0, 3, 1, 2)
         return (x_BCHW - self.mean_C) / self.std_C
 
 
 class HalfMeanInput(nn.Module):
-    """From ImageNet's mean and deviation to a mean and deviation of 0.5 in every colour.
+    """From normalisation by ImageNet's mean and deviation to a mean and deviation of 0.5.
 
-    torchvision's GoogLeNet and Inception V3 were trained on images normalised so, and re-normalise
-    what they are given (their ``transform_input``). A step of its own, since folded into the first
-    convolution it would be wrong at the borders of one that pads: zero stands for another colour on
-    either side of it. It is there whatever the weights are, so that a trained network loads into
-    one built without any. Further channels, such as `add_input_channel`'s, pass.
+    torchvision's GoogLeNet and Inception V3 were trained on images normalised with 0.5, and
+    re-normalise their input (their ``transform_input``). This is a module of its own because it
+    cannot be folded into a first convolution that pads: zero stands for another colour before and
+    after the step. It is always there, whatever the weights are, so that the weights of a trained
+    network load into one built without any. Further channels, such as that of `add_input_channel`,
+    pass unchanged.
     """
 
     scale_C: Tensor
@@ -53,7 +54,7 @@ class HalfMeanInput(nn.Module):
         self.register_buffer("shift_C", ((mean_C - 0.5) / 0.5).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Same shape out as in."""
+        """Re-normalise the colours; the shape stays the same."""
         rgb_BCHW = image_BCHW[:, :3] * self.scale_C + self.shift_C
         if image_BCHW.shape[1] == 3:
             return rgb_BCHW

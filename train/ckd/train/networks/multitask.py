@@ -1,8 +1,8 @@
 """One network for masks and labels, after Yang et al. 2017 (arXiv 1703.01025).
 
-Of that work the abstract alone is at hand: one network that outlines a lesion and answers two
-separate questions of it, is it a melanoma and is it a seborrheic keratosis. Encoder, decoder and
-losses here are a design of ours, not a reproduction.
+Only the abstract of that work was available to us: one network that outlines a lesion and answers
+two separate questions, whether it is a melanoma and whether it is a seborrheic keratosis. Encoder,
+decoder and losses here are our own design, not a reproduction.
 
 Suffixes: B batch, C channels, H rows, W columns, K labels.
 """
@@ -18,12 +18,12 @@ from ckd.train.networks.encoder import Encoder
 
 
 class DecoderBlock(nn.Module):
-    """Twice the size by repeating pixels, the encoder's map of that size, two convolutions.
+    """Enlarge by repeating pixels, join the encoder's map of that size, two convolutions.
 
     Args:
         c_below: channels of the map that is enlarged.
-        c_skip: of the encoder's map; 0 where there is none, at the size of the image.
-        c_out: of what comes out.
+        c_skip: channels of the encoder's map; 0 at the size of the image, where it has no map.
+        c_out: channels of the output.
     """
 
     def __init__(self, c_below: int, c_skip: int, c_out: int) -> None:
@@ -39,8 +39,8 @@ class DecoderBlock(nn.Module):
 class MultiTaskNet(nn.Module):
     """A shared encoder, a U-Net decoder for the mask and a yes/no answer for each label.
 
-    The answers are independent: one linear layer of K rows is K linear units, each with a sigmoid
-    of its own, since rows share no weight. Both may be low, which is neither of the two.
+    The answers are independent: one linear layer of K rows is K linear units, each with its own
+    sigmoid, because rows share no weight. All may be low if the lesion is of none of the labels.
 
     Args:
         encoder: gives five maps at strides 2 to 32.
@@ -66,7 +66,7 @@ class MultiTaskNet(nn.Module):
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Logits [B, K], and mask logits [B, 1, H, W] at the size of the image."""
         *skips, x = self.encoder(image_BCHW)
-        answers = self.classify(self.encoder.head(x))
+        class_outputs = self.classify(self.encoder.head(x))
         for block, skip in zip(self.decode, (*reversed(skips), None), strict=True):
             x = block(x, skip)
-        return *answers, self.out(x)
+        return *class_outputs, self.out(x)

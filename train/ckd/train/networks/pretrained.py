@@ -1,4 +1,4 @@
-"""torchvision's classifiers with the weights that training starts from."""
+"""torchvision's classifiers with their initial weights."""
 
 import difflib
 import re
@@ -13,10 +13,11 @@ from torch import nn
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 
-#: "imagenet" lets torchvision fetch its weights, None starts from noise, a path reads a state dict,
-#: for systems of several backbones from a folder that has one for each, as torchvision names them.
+#: "imagenet" lets torchvision fetch its weights, None initialises at random, a path reads a state
+#: dict. For systems of several backbones the path is a folder that has a file for each, named as
+#: torchvision names them.
 Weights = Literal["imagenet"] | Path | None
-#: What torchvision is told when it builds a network that its own weights do not come with.
+#: Arguments for torchvision when it builds a network without its weights.
 _UNTRAINED: Mapping[str, Mapping[str, bool]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
@@ -24,11 +25,11 @@ _UNTRAINED: Mapping[str, Mapping[str, bool]] = {
 
 
 class Pretrained(nn.Module):
-    """What learns at a stage's ``encoder_lr``: a part that may start from ImageNet.
+    """A part that may start from ImageNet weights and is trained with a stage's ``encoder_lr``.
 
     Attributes:
-        fresh: modules among these that do not start from ImageNet and learn at the rate of the
-            other new layers, as in CKDNet's code.
+        fresh: modules of this part that do not start from ImageNet weights. They are trained with
+            the rate of the other new layers, as in CKDNet's code.
     """
 
     def __init__(self) -> None:
@@ -36,17 +37,17 @@ class Pretrained(nn.Module):
         self.fresh: list[nn.Module] = []
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """All but those of ``fresh``."""
+        """All parameters except those of ``fresh``."""
         new = {id(p) for module in self.fresh for p in module.parameters()}
         return [p for p in self.parameters() if id(p) not in new]
 
 
 def imagenet_network(backbone: str, weights: Weights) -> nn.Module:
-    """A torchvision classifier by its name; what lies past its features may start from noise.
+    """A torchvision classifier by its name; layers after its features may be initialised at random.
 
     Raises:
-        UsageError: torchvision knows no such classifier or has no such weights of it, or a file
-            that holds others.
+        UsageError: torchvision has no such classifier or no weights of it, or the file holds other
+            weights.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
     if backbone not in _classifiers():
@@ -84,20 +85,20 @@ def imagenet_network(backbone: str, weights: Weights) -> nn.Module:
         ) from error
     if not isinstance(state, dict):
         raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
-    # torchvision's own files of DenseNets are of a time when names held another point.
+    # torchvision's own files of DenseNets have an older form of the names, with one more dot.
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
     state = {old.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
-    wanted = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
-    missing = sorted(k for k in wanted - set(state) if not k.endswith("num_batches_tracked"))
+    names = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
+    missing = sorted(k for k in names - set(state) if not k.endswith("num_batches_tracked"))
     if missing:
         raise UsageError(
-            f"{weights}: not {backbone} weights; {len(missing)} of {len(wanted)} tensors are "
+            f"{weights}: not {backbone} weights; {len(missing)} of {len(names)} tensors are "
             f"missing, the first is {missing[0]!r}"
         )
     try:
-        whole = network.state_dict()  # with the version of its format, which MNASNet insists on
-        whole.update((name, tensor) for name, tensor in state.items() if name in wanted)
-        network.load_state_dict(whole)
+        complete = network.state_dict()  # it has the version of its format, which MNASNet requires
+        complete.update((name, tensor) for name, tensor in state.items() if name in names)
+        network.load_state_dict(complete)
     except RuntimeError as error:
         raise UsageError(f"{weights}: tensors do not fit {backbone}: {error}") from error
     return network
@@ -109,17 +110,17 @@ def _classifiers() -> tuple[str, ...]:
 
 
 def _file_for(backbone: str, folder: Path) -> Path:
-    """Such as resnet50-0676ba61.pth for resnet50."""
-    found = [path for path in sorted(folder.glob("*.pth")) if _backbone_of(path) == backbone]
-    if len(found) != 1:
-        held = ", ".join(path.name for path in found) or "none"
+    """The weight file of a backbone, such as resnet50-0676ba61.pth for resnet50."""
+    files = [path for path in sorted(folder.glob("*.pth")) if _backbone_of(path) == backbone]
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
         raise EnvironmentUnusable(
-            f"{folder}: expected one weight file {backbone}*.pth in it, found {held}"
+            f"{folder}: expected one weight file {backbone}*.pth in it, found {names}"
         )
-    return found[0]
+    return files[0]
 
 
 def _backbone_of(path: Path) -> str | None:
-    """The longest name that fits: vgg16_bn-6c64b313.pth is of no vgg16."""
-    begins = (n for n in _classifiers() if re.match(rf"{re.escape(n)}(?![a-zA-Z0-9])", path.stem))
-    return max(begins, key=len, default=None)
+    """The longest name that fits: vgg16_bn-6c64b313.pth belongs to vgg16_bn, not to vgg16."""
+    names = (n for n in _classifiers() if re.match(rf"{re.escape(n)}(?![a-zA-Z0-9])", path.stem))
+    return max(names, key=len, default=None)

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from ckd.train.networks.blocks import ConvBnRelu, SpatialMean
 from ckd.train.networks.encoder import Encoder
 
-#: Dilation of the three atrous branches. The encoder is not dilated, so at 224 px ASPP sees 7x7 and
-#: the two larger rates act as 1x1 convolutions; the paper's "output stride 16" is nominal.
+#: Dilation of the three atrous branches. The encoder is not dilated, so the input of ASPP is 7x7 at
+#: 224 px, and the two larger rates act as 1x1 convolutions; the paper's "output stride 16" is
+#: nominal.
 ASPP_RATES = (6, 12, 18)
 
 
 class PooledBranch(nn.Module):
-    """ASPP's image-level branch: pool, 1x1 convolution, ReLU, spread, BN last as in the code."""
+    """ASPP's image-level branch: pool, 1x1 convolution, ReLU, expand; BN last, as in the code."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -25,19 +26,19 @@ class PooledBranch(nn.Module):
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """One value per channel, spread over the map it came from."""
+        """One value per channel, expanded to the size of the input map."""
         pooled = F.relu(self.conv(self.pool(x_BCHW)))
-        # Enlarging a 1x1 map bilinearly repeats it; expand says so.
+        # Enlarging a 1x1 map bilinearly only repeats its value, as expand does.
         return torch.as_tensor(self.bn(pooled.expand(-1, -1, *x_BCHW.shape[2:])))
 
 
 class RootSeg(nn.Module):
-    """Coarse lesion logits, and the gates through which its encoder guides the classifier.
+    """Coarse lesion logits, and the gates by which the encoder guides the classifier.
 
     Args:
-        encoder: giving x0..x4.
+        encoder: gives x0..x4.
         width: channels of ASPP and of the decoder (256 in the paper).
-        low_width: channels the stride-4 map is reduced to (48 in the paper).
+        low_width: channels that the stride-4 map is reduced to (48 in the paper).
         dropout: of whole channels, after ASPP and before the last convolution (0.5 in the code).
     """
 
@@ -70,8 +71,9 @@ class RootSeg(nn.Module):
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Logits [B, 1, H/4, W/4] and gates sigmoid(phi_l), l = 1..4, shaped as x1..x4.
 
-        The logits leave at stride 4: the classifier enlarges them itself, which is exact and
-        sixteen times less to pass on. Of phi the sigmoid leaves: bounded, and computed once.
+        The logits have stride 4: the classifier enlarges them itself, which is exact, and sixteen
+        times less data is passed on. Of phi the sigmoid is passed on: it is bounded and computed
+        only once.
         """
         _, x1, x2, x3, x4 = self.encoder(image_BCHW)
         context = self.project(torch.cat([branch(x4) for branch in self.aspp], dim=1))

@@ -1,8 +1,9 @@
-"""CKD-Seg, the fine segmentation network that the classifier guides (paper section 3.3).
+"""CKD-Seg, the fine segmentation network, guided by the classifier (paper section 3.3).
 
-It is two sub-networks here. `SegEncoder` sees the photograph alone and can run beside RootSeg and
-CKD-Cls; `SegDecoder` adds what the classifier knows. The cut runs through Entangle-Seg, whose 3x3
-convolution is linear: W [g, mu*S] = W_g g + mu * W_S S. The encoder computes the first term.
+It is two sub-networks here. `SegEncoder` takes only the photograph and can run in parallel to
+RootSeg and CKD-Cls; `SegDecoder` adds the knowledge of the classifier. They are split inside
+Entangle-Seg, whose 3x3 convolution is linear: W [g, mu*S] = W_g g + mu * W_S S. The encoder
+computes the first term.
 
 Suffixes: B batch, C channels, H rows, W columns; index l = 1..4 counts encoder stages.
 """
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import DoubleConv, ScSE
+from ckd.train.networks.blocks import DoubleConv, ScSE, initialise
 from ckd.train.networks.encoder import Encoder
 
 
@@ -23,7 +24,7 @@ class SegEncoder(nn.Module):
     """Encoder and the photograph's half of the four Entangle-Seg convolutions.
 
     Args:
-        encoder: on RGB.
+        encoder: takes RGB.
         widths: output channels of Entangle-Seg 1..4; the paper keeps the encoder's channels.
     """
 
@@ -35,7 +36,8 @@ class SegEncoder(nn.Module):
             nn.Conv2d(channels, width, 3, padding=1)
             for channels, width in zip(encoder.channels[1:], self.widths, strict=True)
         )
-        _initialise(self.entangle)
+        # As in the authors' code, all kernels outside the encoder are Kaiming-uniform.
+        initialise(self.entangle, nn.init.kaiming_uniform_)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """g0 [B, C0, H/2, W/2] and W_g g_l + b, before the classifier's term, BN and ReLU."""
@@ -46,8 +48,8 @@ class SegEncoder(nn.Module):
 class EntangleKnowledge(nn.Module):
     """The classifier's half of Entangle-Seg: h_l = ReLU(BN(W_g g_l + mu_l * W_S S_l)).
 
-    S_l is the sum over the classifier's ``num_summed`` channels; its mean arrives. mu starts at 0:
-    the network begins as one that knows nothing of the diagnosis.
+    S_l is the sum over the classifier's ``num_summed`` channels, of which the mean is passed in. mu
+    starts at 0, so the network starts without knowledge of the diagnosis.
     """
 
     def __init__(self, width: int, num_summed: int) -> None:
@@ -58,7 +60,7 @@ class EntangleKnowledge(nn.Module):
         self.bn = nn.BatchNorm2d(width)
 
     def forward(self, image_half_BCHW: Tensor, mean_B1HW: Tensor) -> Tensor:
-        """Add what the classifier saw; same shape as the first argument."""
+        """Add the classifier's term; the shape is that of the first argument."""
         summed = self.conv(mean_B1HW * (self.mu * self.num_summed))
         return F.relu(self.bn(image_half_BCHW + summed))
 
@@ -66,7 +68,7 @@ class EntangleKnowledge(nn.Module):
 class AttentionBlock(nn.Module):
     """SpatialChannelAtten: enlarge, join the skip, scSE, two convolutions, scSE, dropout.
 
-    Without a skip (the last block) the first scSE is absent, as in the authors' code.
+    A block without a skip (the last one) has no first scSE, as in the authors' code.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class AttentionBlock(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, below_BCHW: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Twice the height and width of ``below``."""
+        """A map of twice the height and width of ``below_BCHW``."""
         x = F.interpolate(below_BCHW, scale_factor=2.0, mode="nearest")
         if skip is not None:
             x = torch.cat([x, skip], dim=1)
@@ -96,7 +98,7 @@ class SegDecoder(nn.Module):
     """Entangle-Seg's second half and the decoder up to full-size lesion logits.
 
     Args:
-        encoder: the `SegEncoder` whose outputs arrive.
+        encoder: the `SegEncoder` whose outputs it takes.
         summed_channels: channels C_l of the classifier's f_1..f_4, over which S_l sums.
         widths: output channels of the four attention blocks and the last one; by default those of
             the paper, (C3, C2, C1, C0, 32).
@@ -123,8 +125,8 @@ class SegDecoder(nn.Module):
         sizes = [(e4, e3, d1), (d1, e2, d2), (d2, e1, d3), (d3, c0, d4), (d4, 0, d5)]
         self.blocks = nn.ModuleList(AttentionBlock(*size, scse, dropout) for size in sizes)
         self.out = nn.Conv2d(d5, 1, 1)
-        _initialise(self)
-        # W_S is a slice of the authors' joined kernel, whose fan-in counts the photograph's maps.
+        initialise(self, nn.init.kaiming_uniform_)
+        # W_S is a slice of the authors' joined kernel; its fan-in includes the photograph's maps.
         with torch.no_grad():
             for part, channels in zip(self.knowledge, encoder.encoder.channels[1:], strict=True):
                 part.get_submodule("conv").get_parameter("weight").div_(math.sqrt(channels + 1))
@@ -140,12 +142,3 @@ class SegDecoder(nn.Module):
         for block, skip in zip(self.blocks, (h3, h2, h1, g0, None), strict=True):
             y = block(y, skip)
         return torch.as_tensor(self.out(y))
-
-
-def _initialise(parts: nn.Module) -> None:
-    """Kaiming-uniform kernels and zero biases, as the authors do for everything but the encoder."""
-    for module in parts.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
-"""The U-Net of Ronneberger et al. 2015, as CLNet takes it: an encoder and a decoder.
+"""The U-Net of Ronneberger et al. 2015 as CLNet uses it: an encoder and a decoder.
 
-Departures from that paper: convolutions keep the map's size and are batch-normalised, and the
-decoder enlarges bilinearly, as CLNet's paper says, where the original learns it.
+Differences from that paper: convolutions keep the map's size and are batch-normalised, and the
+decoder enlarges bilinearly, as CLNet's paper says, where the original learns to enlarge.
 
 Suffixes: B batch, C channels, H rows, W columns.
 """
@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import DoubleConv, enlarged
+from ckd.train.networks.blocks import DoubleConv, enlarged, initialise
 from ckd.train.networks.encoder import Encoder
 
 #: Channels of the five levels.
@@ -20,14 +20,14 @@ Widths = tuple[int, int, int, int, int]
 
 
 def unet_encoder(widths: Widths) -> Encoder:
-    """Maps at strides 1 to 16; it has no published weights, so all of it is new."""
+    """An encoder with maps at strides 1 to 16. It has no published weights, so all of it is new."""
     stages = [
         nn.Sequential(nn.MaxPool2d(2), DoubleConv(above, below))
         for above, below in pairwise(widths)
     ]
     encoder = Encoder(nn.Sequential(DoubleConv(3, widths[0])), stages, widths, stride=1)
     encoder.fresh += [encoder.stem, encoder.stages]
-    kaiming_normal(encoder)
+    initialise(encoder, nn.init.kaiming_normal_)
     return encoder
 
 
@@ -35,7 +35,7 @@ class UNetDecoder(nn.Module):
     """From the deepest map up: enlarge, join the map of that level, two convolutions.
 
     Args:
-        widths: channels of the maps that arrive and of the decoder's own at the same level.
+        widths: channels of the input maps, and of the decoder's maps at the same levels.
     """
 
     def __init__(self, widths: Widths) -> None:
@@ -45,17 +45,8 @@ class UNetDecoder(nn.Module):
         )
 
     def forward(self, maps_BCHW: Sequence[Tensor]) -> Tensor:
-        """Of the largest map's size; ``maps_BCHW`` are ordered from the largest to the deepest."""
+        """A map at the largest map's size; ``maps_BCHW`` are ordered from largest to deepest."""
         *skips, y = maps_BCHW
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             y = block(torch.cat([enlarged(y, skip.shape[2:]), skip], dim=1))
         return y
-
-
-def kaiming_normal(parts: nn.Module) -> None:
-    """Kaiming-normal kernels and zero biases for all convolutions in it."""
-    for module in parts.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

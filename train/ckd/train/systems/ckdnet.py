@@ -1,11 +1,11 @@
-"""CKDNet (Jin et al., Applied Soft Computing 2021): three networks that teach each other.
+"""CKDNet (Jin et al., Applied Soft Computing 2021): three networks that guide each other.
 
     image ─┬─► rootseg ──coarse_logits, gate1..4──► cls ──mean1..4──► seg_decoder ─► mask_logits
            ├──────────────────────────────────────► │ └──► logits       ▲
            └─► seg_encoder ──g0, h1..h4─────────────────────────────────┘
 
-The paper's CKD-Seg is two nodes here (see `ckd.train.networks.seg`): its first half needs the
-photograph alone and runs beside the other two networks.
+The paper's CKD-Seg is two nodes here (see `ckd.train.networks.seg`): its first half needs only the
+photograph and runs in parallel to the other two networks.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ _HALVES = tuple(f"h{level}" for level in _LEVELS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CkdNet:
-    """Shape of a CKDNet. Defaults are the paper's; where its code differs, the code's.
+    """Shape of a CKDNet. Defaults are those of the paper, or of its code where the two differ.
 
-    ``entangle_widths`` and ``decoder_widths`` of None follow the encoder's channels, as in the
-    paper. The remaining fields are explained at the networks they configure.
+    If ``entangle_widths`` or ``decoder_widths`` is None, the widths follow the encoder's channels,
+    as in the paper. The other fields are explained at the networks that they configure.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -58,7 +58,7 @@ class CkdNet:
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:
-        """The system with encoders started from ``weights`` (see `build_encoder`)."""
+        """The system, its encoders initialised with ``weights`` (see `build_encoder`)."""
         rootseg = RootSeg(
             build_encoder(self.backbone, weights),
             self.rootseg_width,

@@ -3,8 +3,8 @@
     image ─┬─► cls_encoder ──c0..c4──► fusion ─┬─► logits
            └─► seg_encoder ──s0..s4────►       └─► mask_logits
 
-There is no code of the authors, and the paper leaves the levels, widths and several numbers open:
-what is here is a design by us after the paper, and its scores are never a reproduction.
+The authors published no code, and the paper does not give the levels, widths and several numbers.
+This is a design by us after the paper; its scores are not a reproduction.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from ckd.train.systems.graph import Node, System
 _OF_CLS = tuple(f"c{level}" for level in range(5))
 _OF_SEG = tuple(f"s{level}" for level in range(5))
 
-#: Below this Inception V3 has nothing left to convolve.
+#: Inception V3 runs out of pixels to convolve in smaller images.
 _MIN_INCEPTION_PX = 75
 
 
@@ -33,10 +33,10 @@ _MIN_INCEPTION_PX = 75
 class ClNet:
     """Shape of a CLNet.
 
-    ``cls_backbone``: the paper has ResNet50 and Inception V3. ``seg_backbone``: "resnet50" makes
+    ``cls_backbone``: the paper uses ResNet50 and Inception V3. ``seg_backbone``: "resnet50" makes
     the paper's ResUNet, "unet" its plain U-Net. ``widths`` are those of the fusion modules, of the
-    decoder and of the plain U-Net's encoder; the paper gives none, and with U-Net's own its
-    "decoder as in U-Net" holds literally.
+    decoder and of the plain U-Net's encoder. The paper gives no widths; the defaults are those of
+    U-Net, so that its "decoder as in U-Net" is true literally.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -52,9 +52,9 @@ class ClNet:
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:
-        """The system with encoders started from ``weights`` (see `build_encoder`).
+        """The system, its encoders initialised with ``weights`` (see `build_encoder`).
 
-        The plain U-Net's encoder always starts from noise.
+        The plain U-Net's encoder is always initialised at random.
 
         Raises:
             UsageError: the image is too small for Inception V3.

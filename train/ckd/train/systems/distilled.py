@@ -1,10 +1,10 @@
-"""A CKDNet that a larger one teaches: two cascades on one photograph, of which one is deployed.
+"""A CKDNet that is taught by a larger one: two cascades, of which the student is deployed.
 
     image ─┬─► teacher_rootseg ─► teacher_cls ─► teacher_seg_* ─► teacher_logits, teacher_mask_...
            └─► rootseg ─────────► cls ─────────► seg_* ─────────► logits, mask_logits
 
-Not of a paper. The tensors of both cascades have the same names but for the teacher's prefix, so
-that losses can set one beside the other: answers, gates, means and penultimate features.
+This method is ours, not one of a paper. The tensors of both cascades have the same names except for
+the teacher's prefix. Losses compare them: logits, gates, means and penultimate features.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class DistilledCkdNet:
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:
-        """Both cascades; both classifiers also give their penultimate ``features`` [B, C]."""
+        """Both cascades. Both classifiers also compute their penultimate ``features`` [B, C]."""
         teacher, student = (
             _with_features(shape.build(labels, tasks, image_size, weights))
             for shape in (self.teacher, self.student)

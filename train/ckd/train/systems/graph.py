@@ -1,7 +1,7 @@
 """A system: sub-networks joined by named tensors.
 
-The graph is the one thing that every stage of the project shares. Training runs it and freezes what
-lies upstream, export turns each node into a file, the runtime loads one engine per node and hands
+Every part of the project works on this graph. Training runs it and freezes the nodes upstream of a
+stage, export writes a file for each node, and the runtime loads an engine for each node and passes
 each tensor from its producer to its consumers.
 """
 
@@ -40,14 +40,14 @@ class System(nn.Module):
         labels: class names in the order of the class logits.
         tasks: labels whose one-against-rest AUCs are averaged into the headline figure.
         image_size: side of the square network input in pixels.
-        outputs: which tensors are answers.
+        outputs: which tensors are the outputs of the system.
 
     Attributes:
         mask_threshold: probability above which a pixel is lesion, see
             `ckd.train.evaluation.operating_point`.
 
     Raises:
-        ValueError: an input that nothing produces, or a tensor produced twice.
+        ValueError: no node produces an input, or two nodes produce the same tensor.
     """
 
     def __init__(
@@ -71,27 +71,31 @@ class System(nn.Module):
         self.networks = nn.ModuleDict({node.name: node.module for node in nodes})
         check_wiring(self.nodes, outputs.names())
 
-    def forward(self, image_BHWC: Tensor, wanted: Collection[str] = ()) -> dict[str, Tensor]:
-        """Run the nodes that ``wanted`` needs (by default all of the system's outputs).
+    def forward(self, image_BHWC: Tensor, names: Collection[str] = ()) -> dict[str, Tensor]:
+        """Run the nodes that the named tensors need (by default the system's outputs).
 
         Args:
             image_BHWC: uint8 RGB at ``image_size``.
-            wanted: tensor names.
+            names: of tensors.
 
         Returns:
             Every tensor that was computed, by name.
         """
         tensors = {IMAGE: self.image_input(image_BHWC)}
-        for node in self.needed(wanted or self.outputs.names()):
+        for node in self.needed(names or self.outputs.names()):
             run_node(node, tensors)
         return tensors
 
-    def needed(self, wanted: Collection[str]) -> tuple[Node, ...]:
-        """The nodes without which the wanted tensors cannot be had, in running order."""
-        missing = set(wanted) - {out for node in self.nodes for out in node.outputs}
+    def needed(self, names: Collection[str]) -> tuple[Node, ...]:
+        """The nodes that the named tensors are computed by, in running order.
+
+        Raises:
+            UsageError: no node produces one of the tensors.
+        """
+        missing = set(names) - {out for node in self.nodes for out in node.outputs}
         if missing:
             raise UsageError(f"{self.name} has no tensor named {', '.join(sorted(missing))}")
-        open_names, chosen = set(wanted), []
+        open_names, chosen = set(names), []
         for node in reversed(self.nodes):
             if open_names & set(node.outputs):
                 chosen.append(node)
@@ -99,35 +103,35 @@ class System(nn.Module):
         return tuple(reversed(chosen))
 
     def digest(self, names: Collection[str] | None = None) -> str:
-        """Identity of the weights and running statistics of the named nodes, by default of all."""
+        """SHA-256 of the weights and running statistics of the named nodes, by default of all."""
         digest = hashlib.sha256()
         for node in self.nodes:
             if names is None or node.name in names:
                 for name, tensor in node.module.state_dict().items():
                     digest.update(f"{node.name}.{name}".encode())
-                    whole = tensor.detach().cpu().contiguous()
-                    digest.update(whole.flatten().view(torch.uint8).numpy())
+                    values = tensor.detach().cpu().contiguous()
+                    digest.update(values.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
     def with_nodes(self, nodes: Sequence[Node], outputs: OutputSpec | None = None) -> "System":
-        """The same system of other nodes, with other answers if these are given."""
-        made = System(
+        """The same system with other nodes, and with other outputs if these are given."""
+        system = System(
             self.name, nodes, self.labels, self.tasks, self.image_size, outputs or self.outputs
         )
-        made.mask_threshold = self.mask_threshold
-        return made.train(self.training)
+        system.mask_threshold = self.mask_threshold
+        return system.train(self.training)
 
 
 def run_node(node: Node, tensors: dict[str, Tensor]) -> None:
     """Run one node on the named tensors and add its outputs to them."""
-    made = node.module(*(tensors[name] for name in node.inputs))
-    made = (made,) if isinstance(made, Tensor) else made
-    tensors.update(zip(node.outputs, made, strict=True))
+    outputs = node.module(*(tensors[name] for name in node.inputs))
+    outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+    tensors.update(zip(node.outputs, outputs, strict=True))
 
 
 @torch.no_grad()
 def tensor_shapes(system: System) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every tensor for a batch of one, measured by running the system once."""
+    """Shape of every tensor for a batch of one image; the system runs once to find out."""
     modes = {module: module.training for module in system.modules()}
     device = next(system.parameters()).device
     side = system.image_size

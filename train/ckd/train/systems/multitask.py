@@ -1,9 +1,9 @@
 """The multi-task net (after Yang et al. 2017, arXiv 1703.01025): one network, three answers.
 
-    image ──► net ──► logits        one question for each label, such as (MEL, SBK)
+    image ──► net ──► logits        one yes/no question for each label, such as (MEL, SBK)
                  └──► mask_logits
 
-Its labels do not exclude each other: a nevus of ISIC 2017 is an image of neither.
+The labels do not exclude each other: a nevus of ISIC 2017 is neither of the two.
 """
 
 from dataclasses import dataclass
@@ -40,18 +40,18 @@ class MultiTask:
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:
-        """The system with its encoder started from ``weights`` (see `build_encoder`).
+        """The system, its encoder initialised with ``weights`` (see `build_encoder`).
 
-        Its labels are the data set's ``tasks``, so (MEL, SBK) on ISIC 2017, and all ``labels``
-        where these lack one of the tasks.
+        Its labels are the data set's ``tasks``, such as (MEL, SBK) on ISIC 2017, or all ``labels``
+        if these lack one of the tasks.
         """
-        asked = headline_tasks(tasks, labels)
+        questions = headline_tasks(tasks, labels)
         encoder = build_encoder(self.backbone, weights, head=True)
-        net = MultiTaskNet(encoder, len(asked), self.decoder_widths)
+        net = MultiTaskNet(encoder, len(questions), self.decoder_widths)
         return System(
             "multitask",
             (Node("net", net, (IMAGE,), ("logits", "mask_logits")),),
-            asked,
+            questions,
             tasks,
             image_size,
             OutputSpec("logits", "mask_logits", exclusive=False),

@@ -1,6 +1,6 @@
-"""Systems made of systems: what is deployed of one, its teacher, its nodes fused, its explanation.
+"""Systems derived from a system: its deployed part, its teacher, fused nodes, with explanations.
 
-All share the weights of what they are made of, but for `explained`, which is a copy.
+A derived system shares the weights of the original, except for `explained`, which copies them.
 """
 
 import copy
@@ -15,24 +15,25 @@ from ckd.contract.wiring import IMAGE
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.systems.graph import Node, System, run_node
 
-#: Before the names of a teacher's nodes and tensors.
+#: Prefix of the names of a teacher's nodes and tensors.
 TEACHER = "teacher_"
-#: The tensor that `explained` adds, and the one that it can add.
+#: The tensor that `explained` always adds, and the one that it adds on request.
 CLASS_MAP = "class_map"
 FEATURES = "features"
 
 
 def deployed(system: System) -> System:
-    """The same system without what only training needs.
+    """The same system without the parts that only training needs.
 
-    Teachers, and tensors that are neither an answer nor taken by a remaining node, are gone.
+    Teachers are removed, and tensors that are neither an output of the system nor an input of a
+    remaining node.
     """
     answers = set(system.outputs.names())
     kept = system.needed(answers)
-    taken = answers | {name for node in kept for name in node.inputs}
+    used = answers | {name for node in kept for name in node.inputs}
     nodes = []
     for node in kept:
-        outputs = tuple(name for name in node.outputs if name in taken)
+        outputs = tuple(name for name in node.outputs if name in used)
         if outputs != node.outputs:
             module = _Fused((node,), node.inputs, outputs)
             node = Node(node.name, module, node.inputs, outputs)
@@ -43,10 +44,10 @@ def deployed(system: System) -> System:
 def merged(system: System, names: Collection[str], into: str) -> System:
     """The same system with several nodes fused into one.
 
-    Tensors that only pass between the fused nodes vanish from the graph.
+    Tensors that pass only between the fused nodes are no longer part of the graph.
 
     Raises:
-        UsageError: there is no such node, or one between them is not among them.
+        UsageError: the system has no such node, or a node that runs between them is not named.
     """
     inside = [node for node in system.nodes if node.name in names]
     unknown = set(names) - {node.name for node in inside}
@@ -56,12 +57,12 @@ def merged(system: System, names: Collection[str], into: str) -> System:
             f"expected {', '.join(node.name for node in system.nodes)}"
         )
     outside = [node for node in system.nodes if node.name not in names]
-    made = [out for node in inside for out in node.outputs]
+    computed = [out for node in inside for out in node.outputs]
     kept = set(system.outputs.names()) | {name for node in outside for name in node.inputs}
-    inputs = tuple(dict.fromkeys(i for node in inside for i in node.inputs if i not in made))
-    outputs = tuple(out for out in made if out in kept)
+    inputs = tuple(dict.fromkeys(i for node in inside for i in node.inputs if i not in computed))
+    outputs = tuple(out for out in computed if out in kept)
     fused = Node(into, _Fused(inside, inputs, outputs), inputs, outputs)
-    # The fused node runs as soon as everything it needs is known.
+    # The fused node runs as soon as all its inputs are computed.
     before = [at for at, node in enumerate(outside, 1) if set(node.outputs) & set(inputs)]
     at = max(before, default=0)
     try:
@@ -84,58 +85,59 @@ def prefixed(system: System, prefix: str) -> System:
 
 
 def has_teacher(system: System) -> bool:
-    """Whether a teacher is in it, whose answers those of the system learn from."""
-    return bool(_teacher_results(system).names())
+    """Whether the system contains a teacher that its outputs learn from."""
+    return bool(_teacher_outputs(system).names())
 
 
 def teacher(system: System) -> System:
     """The teacher inside a system that is distilled.
 
     Raises:
-        UsageError: it has no teacher.
+        UsageError: the system has no teacher.
     """
     if not has_teacher(system):
         raise UsageError(f"{system.name} has no teacher in it")
-    return deployed(system.with_nodes(system.nodes, _teacher_results(system)))
+    return deployed(system.with_nodes(system.nodes, _teacher_outputs(system)))
 
 
 def class_head(system: System) -> ClassHead | None:
-    """The head that makes the class logits; None where there is none."""
-    maker = _maker(system.nodes, system.outputs.class_logits)
-    if maker is None:
+    """The head that computes the class logits, or None if no `ClassHead` does."""
+    producer = _producer(system.nodes, system.outputs.class_logits)
+    if producer is None:
         return None
-    heads = [part for part in maker.module.modules() if isinstance(part, ClassHead)]
+    heads = [part for part in producer.module.modules() if isinstance(part, ClassHead)]
     return heads[-1] if heads else None
 
 
 def explained(system: System, *, features: bool = False) -> System:
-    """A copy that also answers with class maps, see `ClassHead`.
+    """A copy whose outputs also include class maps, see `ClassHead`.
 
-    With ``features`` it also computes the tensor "features" [B, C], what the head's linear layer
-    takes. That is no answer: it is for looking at a trained system.
+    With ``features`` it also computes the tensor "features" [B, C], the input of the head's linear
+    layer. It is not an output of the system; evaluation uses it.
 
     Raises:
-        UsageError: no `ClassHead` makes the class logits.
+        UsageError: no `ClassHead` computes the class logits.
     """
     copied = copy.deepcopy(system)
     head, logits = class_head(copied), system.outputs.class_logits
-    maker = _maker(copied.nodes, logits)
-    if head is None or logits is None or maker is None:
+    producer = _producer(copied.nodes, logits)
+    if head is None or logits is None or producer is None:
         raise UsageError(f"{system.name} has no classifier whose maps could explain it")
-    # Another may learn from the features already, in a teacher under a name with a prefix.
-    at = maker.outputs.index(logits) + 1
-    replaced = maker.outputs[at : at + head.gives_map + head.gives_features]
+    # The head may give features already, for another network to learn from; a teacher's have a
+    # name with a prefix.
+    at = producer.outputs.index(logits) + 1
+    replaced = producer.outputs[at : at + head.gives_map + head.gives_features]
     head.gives_map = True
     head.gives_features |= features
     added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
     nodes = _with_tensors_after(copied.nodes, logits, added, replaced)
-    made = copied.with_nodes(nodes, replace(system.outputs, class_map=CLASS_MAP))
-    return made if features else deployed(made)
+    opened = copied.with_nodes(nodes, replace(system.outputs, class_map=CLASS_MAP))
+    return opened if features else deployed(opened)
 
 
-def _teacher_results(system: System) -> OutputSpec:
-    made = {name for node in system.nodes for name in node.outputs}
-    return system.outputs.renamed(lambda name: TEACHER + name if TEACHER + name in made else None)
+def _teacher_outputs(system: System) -> OutputSpec:
+    names = {name for node in system.nodes for name in node.outputs}
+    return system.outputs.renamed(lambda name: TEACHER + name if TEACHER + name in names else None)
 
 
 class _Fused(nn.Module):
@@ -149,32 +151,32 @@ class _Fused(nn.Module):
         self.parts = nn.ModuleDict({node.name: node.module for node in nodes})
         self.inputs, self.outputs = inputs, outputs
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs and outputs in the order of the fused node's names."""
-        tensors = dict(zip(self.inputs, given, strict=True))
+        tensors = dict(zip(self.inputs, inputs, strict=True))
         for node in self.nodes:
             run_node(node, tensors)
         return tuple(tensors[name] for name in self.outputs)
 
 
-def _maker(nodes: Sequence[Node], name: str | None) -> Node | None:
-    """The node whose own module makes the tensor, inside fused nodes too."""
+def _producer(nodes: Sequence[Node], name: str | None) -> Node | None:
+    """The node whose own module computes the tensor; fused nodes are searched too."""
     for node in nodes:
         if name in node.outputs:
-            return _maker(node.module.nodes, name) if isinstance(node.module, _Fused) else node
+            return _producer(node.module.nodes, name) if isinstance(node.module, _Fused) else node
     return None
 
 
 def _with_tensors_after(
     nodes: Sequence[Node], name: str, added: tuple[str, ...], replaced: tuple[str, ...]
 ) -> tuple[Node, ...]:
-    """The nodes, whose modules now give ``added`` after the named tensor, for ``replaced``."""
+    """The nodes; the producer of ``name`` gives ``added`` after it instead of ``replaced``."""
     renamed = []
     for node in nodes:
         if name in node.outputs:
             at = node.outputs.index(name) + 1
-            others = (other for other in node.outputs[at:] if other not in replaced)
-            outputs = (*node.outputs[:at], *added, *others)
+            following = (output for output in node.outputs[at:] if output not in replaced)
+            outputs = (*node.outputs[:at], *added, *following)
             module = node.module
             if isinstance(module, _Fused):
                 parts = _with_tensors_after(module.nodes, name, added, replaced)

@@ -5,7 +5,7 @@
            └─► student ──student_map─┬─► connector ──► hint
                      └► logits       └─► student_head ──► student_embedding
 
-Only the student's logits are an answer, so that only the student is deployed.
+Only the student's logits are an output of the system, so only the student is deployed.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from ckd.train.systems.graph import Node, System
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SsdKd:
-    """A student and what teaches it. Defaults are the paper's.
+    """A student and its teacher. Defaults are those of the paper.
 
-    ``teacher`` and ``student`` are torchvision's names of classifiers; a student without teacher
-    learns alone. ``connector`` brings the student's last map to the teacher's
-    channels, ``embeddings`` are the two heads of the self-supervision; methods that use neither
-    leave them out.
+    ``teacher`` and ``student`` are torchvision's names of classifiers; without a teacher the
+    student learns alone. ``connector`` brings the student's last map to the number of the teacher's
+    channels, and ``embeddings`` are the two heads of the self-supervision; methods that do not use
+    them leave them out.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -56,18 +56,18 @@ class SsdKd:
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:
-        """The system with both encoders started from ``weights`` (see `imagenet_network`).
+        """The system, both encoders initialised with ``weights`` (see `imagenet_network`).
 
         Raises:
-            UsageError: no classifier of torchvision, or images of a size that it does not take.
+            UsageError: torchvision has no such classifier, or it does not take images of this size.
             EnvironmentUnusable: the weights can be neither fetched nor read.
         """
-        with _own_draws("student"):
+        with _separate_draws("student"):
             student = Classifier(self.student, len(labels), weights)
         _check_size(self.student, student, image_size)
         nodes = [Node("student", student, (IMAGE,), ("logits", "student_map"))]
         if self.teacher is not None:
-            with _own_draws("teacher"):
+            with _separate_draws("teacher"):
                 teacher = Classifier(self.teacher, len(labels), weights)
             _check_size(self.teacher, teacher, image_size)
             nodes.insert(0, Node("teacher", teacher, (IMAGE,), ("teacher_logits", "teacher_map")))
@@ -76,7 +76,7 @@ class SsdKd:
             regressor = ConvReg(width, teacher_width)
             nodes.append(Node("connector", regressor, ("student_map",), ("hint",)))
         if self.embeddings:
-            with _own_draws("teacher_head"):
+            with _separate_draws("teacher_head"):
                 head = EmbeddingHead(teacher_width)
             nodes.append(Node("teacher_head", head, ("teacher_map",), ("teacher_embedding",)))
             head = EmbeddingHead(width)
@@ -98,10 +98,10 @@ def _check_size(name: str, classifier: Classifier, image_size: int) -> None:
 
 
 @contextmanager
-def _own_draws(name: str) -> Iterator[None]:
-    """What is drawn inside depends on the seed and the name only, and shifts no later draw.
+def _separate_draws(name: str) -> Iterator[None]:
+    """Draw random numbers that depend only on the seed and the name, without shifting later draws.
 
-    So a network starts alike in every method, whatever else there is.
+    A network is then initialised alike in every method, whatever other networks the method has.
     """
     key = hashlib.sha256(f"{torch.initial_seed()} {name}".encode()).digest()
     with torch.random.fork_rng(devices=()):

@@ -1,12 +1,14 @@
 """TensorRT on an NVIDIA GPU: engines built here for this GPU, enqueued on a CUDA stream.
 
-Works with `tensorrt` 10.3 and later and with `tensorrt_rtx`, see `tensorrt_sdk`.
+Works with `tensorrt` 10.3 and later and with `tensorrt_rtx`, see `sdk` beside this.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from typing_extensions import override
 
 from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError, EnvironmentUnusable
@@ -16,7 +18,7 @@ from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines, Machine
 from ckd.runtime.backends.tensorrt.sdk import TensorRt, import_tensorrt, memory_ran_out, worst_line
 from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.presence import why_no_gpu
-from ckd.runtime.engine import DeviceBuffer, Engine, check_promise
+from ckd.runtime.engine import BuiltEngine, DeviceBuffer, Engine, EngineBuilder, check_promise
 
 if TYPE_CHECKING:
     from ckd.runtime.cuda.memory import CudaBuffer
@@ -25,19 +27,20 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class TensorRtBackend:
+class TensorRtBackend(EngineBuilder):
     """Engines on one GPU, in the precision of their files.
 
     Attributes:
-        machine: what the engines are good for; `ckd.runtime.certificate` makes them prove it.
-        tensorrt: which there is.
-        log: what it said of late.
+        machine: what the engines depend on; `ckd.runtime.certificate` has them repeat the bundle's
+            acceptance cases for each.
+        tensorrt: the TensorRT that is installed.
+        log: its latest warnings and errors.
 
     Args:
         cuda: the device; its context must be current whenever engines are loaded or run.
 
     Raises:
-        EnvironmentUnusable: no TensorRT or no driver.
+        EnvironmentUnusable: there is no TensorRT or no driver.
     """
 
     name = "tensorrt"
@@ -45,7 +48,7 @@ class TensorRtBackend:
 
     def __init__(self, cuda: Cuda) -> None:
         self.tensorrt = import_tensorrt()
-        # Without a driver the runtime of TensorRT ends the process, even when it is let go.
+        # Without a driver TensorRT's runtime ends the process, even when the object is deleted.
         if (why := why_no_gpu()) is not None:
             raise EnvironmentUnusable(f"TensorRT needs a GPU: {why}")
         self._cuda = cuda
@@ -55,17 +58,18 @@ class TensorRtBackend:
         self.log = self.tensorrt.log()
         try:
             self._runtime = self.tensorrt.trt.Runtime(self.log)
-        except Exception as error:  # which says only that there is none
+        except Exception as error:  # its message does not say why; the log does
             raise EnvironmentUnusable(
                 f"{self.tensorrt.name} cannot start: {worst_line(self.log.lines)}"
             ) from error
 
+    @override
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "TensorRtEngine":
         """Take the engine of a node from the cache, or build it, and check it against the spec.
 
-        One that TensorRT does not take (foreign, or of another version) is built again, once.
+        An engine that TensorRT refuses (foreign, or of another version) is built again, once.
         """
         kept = self._kept.fetch(node, onnx, specs, precision)
         engine = self._deserialize(node, kept)
@@ -82,25 +86,25 @@ class TensorRtBackend:
             raise self.refusal(node)
         return TensorRtEngine(node, self, engine, specs, kept)
 
+    @override
     def allocate(self, spec: TensorSpec) -> "CudaBuffer":
-        """Device memory."""
         from ckd.runtime.cuda.memory import CudaBuffer
 
         return CudaBuffer(spec, self._cuda)
 
+    @override
     def runner(
         self,
         spec: CascadeSpec,
         engines: Mapping[str, Engine],
         buffers: Mapping[str, DeviceBuffer],
     ) -> "CudaRunner":
-        """Independent engines side by side, the whole frame as one CUDA graph."""
         from ckd.runtime.cuda.runner import CudaRunner
 
         return CudaRunner(self._cuda, spec, engines, buffers)
 
     def _deserialize(self, node: NodeSpec, kept: Kept) -> Any:
-        """TensorRT's engine; None if it takes it not."""
+        """TensorRT's engine; None if TensorRT refuses the file."""
         self.log.clear()
         engine = self._runtime.deserialize_cuda_engine(kept.content)
         if engine is None and memory_ran_out(worst_line(self.log.lines)):
@@ -125,11 +129,11 @@ class _Addressed(Protocol):
     address: int
 
 
-class TensorRtEngine:
+class TensorRtEngine(BuiltEngine):
     """One execution context with fixed addresses.
 
     Attributes:
-        kept: the file that it was loaded from.
+        kept: the file that it was loaded from, without its content.
         sha256: of that file.
     """
 
@@ -149,13 +153,13 @@ class TensorRtEngine:
         self._context = engine.create_execution_context()
         if self._context is None:
             raise backend.refusal(node)
-        # All of these must outlive the context; the backend has the runtime.
+        # All of these must outlive the context; the backend holds TensorRT's runtime.
         self._backend, self._engine = backend, engine
         self._buffers: tuple[DeviceBuffer, ...] = ()
         self._log.clear()
 
+    @override
     def bind(self, buffers: Mapping[str, DeviceBuffer]) -> None:
-        """Give TensorRT the addresses of its inputs and outputs, once."""
         self._buffers = tuple(buffers[spec.name] for spec in (*self.inputs, *self.outputs))
         for buffer in self._buffers:
             spec = buffer.spec
@@ -165,8 +169,8 @@ class TensorRtEngine:
                     f"{self.name}: {spec} cannot be at {address:#x}: {worst_line(self._log.lines)}"
                 )
 
+    @override
     def enqueue(self, stream: int = 0) -> None:
-        """Put one run into a stream; returns before it is done."""
         if self._context is None:
             raise EngineError(f"{self.name} is closed")
         if not self._context.execute_async_v3(stream):
@@ -174,9 +178,9 @@ class TensorRtEngine:
             self._log.clear()
             raise EngineError(f"{self.name} failed: {why}")
 
+    @override
     def close(self) -> None:
-        """Free the context, then the engine."""
-        self._context = None
+        self._context = None  # before its engine
         self._engine = None
         self._buffers = ()
 
@@ -184,13 +188,19 @@ class TensorRtEngine:
 def _tensors(
     tensorrt: TensorRt, engine: Any, node: NodeSpec
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of an engine in the order of the spec, others last."""
+    """Inputs and outputs of an engine in the order of the spec; tensors it does not name come last.
+
+    Raises:
+        EngineError: a tensor has no fixed shape, or an unknown type.
+    """
     order = {name: index for index, name in enumerate((*node.inputs, *node.outputs))}
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    found: dict[bool, list[TensorSpec]] = {True: [], False: []}
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
     for name in sorted(names, key=lambda name: order.get(name, len(order))):
         spec = tensorrt.spec(name, engine.get_tensor_shape(name), engine.get_tensor_dtype(name))
         if isinstance(spec, str):
             raise EngineError(f"{spec} is no static tensor of a known type")
-        found[engine.get_tensor_mode(name).name == "INPUT"].append(spec)
-    return tuple(found[True]), tuple(found[False])
+        is_input = engine.get_tensor_mode(name).name == "INPUT"
+        (inputs if is_input else outputs).append(spec)
+    return tuple(inputs), tuple(outputs)

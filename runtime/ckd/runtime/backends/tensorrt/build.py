@@ -1,10 +1,10 @@
-"""Builds one TensorRT engine, and nothing else: a process that may run out of memory or crash.
+"""A process that builds one TensorRT engine; it may run out of memory or crash.
 
     python -m ckd.runtime.backends.tensorrt.build NETWORK.onnx ENGINE.plan WORKSPACE_BYTES
 
-Standard output carries one JSON object a line: ``{"progress": 0.4}``, ``{"said": [...]}`` with
-warnings and, if it did not succeed, ``{"error": "...", "memory": false}``. `tensorrt_process` reads
-them.
+Standard output carries one JSON object per line: ``{"progress": 0.4}``, then ``{"said": [...]}``
+with warnings if it succeeded, or ``{"error": "...", "memory": false}`` if not. `process`, beside
+this, reads them.
 
 No TensorRT runtime object is made here, so no driver is needed where TensorRT builds without one.
 """
@@ -28,17 +28,21 @@ from ckd.runtime.backends.tensorrt.sdk import (
 )
 from ckd.runtime.engine import first_line
 
-#: What `set_options` sets, for the key that engines are kept under.
+#: What `set_options` sets; part of the key that engines are kept under.
 OPTIONS: Final = "strongly typed, no TF32, memory of the application's"
 
 
-class Progress:
-    """Puts TensorRT's nested phases together to one share of the whole, which never falls."""
+class BuildProgress:
+    """Sums TensorRT's nested phases up to one share of the whole, which never falls.
+
+    Args:
+        tell: called with the share, 0 to 1, whenever it has risen by half a percent or more.
+    """
 
     def __init__(self, tell: Callable[[float], object]) -> None:
         self._tell = tell
         self._phases: dict[str, _Phase] = {}
-        self._told = 0.0
+        self._last_share = 0.0
         self._lock = threading.Lock()  # TensorRT reports from several threads
 
     def start(self, name: str, parent: str | None, num_steps: int) -> None:
@@ -53,9 +57,9 @@ class Progress:
                 return
             phase.done += 1
             share = phase.share_of_the_whole()
-            if share < self._told + 0.005:  # nobody sees less
+            if share < self._last_share + 0.005:  # a smaller step is not visible
                 return
-            self._told = share
+            self._last_share = share
         self._tell(share)
 
     def finish(self, name: str) -> None:
@@ -88,8 +92,8 @@ def build(
     Args:
         tensorrt: to build with.
         network: ONNX, of static shapes.
-        workspace_bytes: that one layer may take on the device; 0 leaves it to TensorRT.
-        tell: told the share that is done; if it raises, the build is given up.
+        workspace_bytes: device memory that one layer may take; 0 leaves it to TensorRT.
+        tell: called with the share that is done; if it raises `OSError`, the build is given up.
         said: filled with TensorRT's warnings and errors.
 
     Raises:
@@ -121,11 +125,11 @@ def build(
 
 
 def set_options(trt: Any, config: Any, workspace_bytes: int) -> None:
-    """What does not follow from the network, as `OPTIONS` says.
+    """Set what does not follow from the network, as `OPTIONS` says.
 
-    FP32 means FP32: TF32 keeps 10 bits of a factor, as half precision does, and who accepts that
-    takes the FP16 files. Memory of the application's is what TensorRT-RTX needs to be captured in
-    a CUDA graph.
+    TF32 is off: it keeps 10 bits of a factor, as half precision does, and the FP16 files are for
+    users who accept that. TensorRT-RTX can be captured in a CUDA graph only if the application
+    allocates its memory.
     """
     if hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
@@ -136,10 +140,10 @@ def set_options(trt: Any, config: Any, workspace_bytes: int) -> None:
 
 
 def _monitor(trt: Any, tell: Callable[[float], object]) -> Any:
-    """What TensorRT tells its progress; None where it tells none."""
+    """An object that TensorRT reports its progress to; None if this TensorRT cannot report it."""
     if not hasattr(trt, "IProgressMonitor"):
         return None
-    progress = Progress(tell)
+    progress = BuildProgress(tell)
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -151,7 +155,7 @@ def _monitor(trt: Any, tell: Callable[[float], object]) -> Any:
         def step_complete(self, name: str, step: int) -> bool:
             try:
                 progress.step(name)
-            except OSError:  # whoever asked for the engine is gone
+            except OSError:  # the process that asked for the engine has ended
                 return False
             return True
 
@@ -169,14 +173,14 @@ def _parser_error(parser: Any, said: list[str]) -> str:
     lines = [line for line in error.desc().splitlines() if line.strip()]
     # Some errors begin with a line that only names the node.
     useful = [line for line in lines if not line.startswith("Invalid Node")] or lines
-    told = re.sub(r"^Assertion failed: .*?\): ", "", " ".join(useful[:1]).strip())
-    # Absent before 10.0, and empty where it is about the file.
+    message = re.sub(r"^Assertion failed: .*?\): ", "", " ".join(useful[:1]).strip())
+    # TensorRT before 10.0 names no node, and an error about the file has an empty name.
     node = getattr(error, "node_name", str)()
-    return f"{node}: {told}" if node else told
+    return f"{node}: {message}" if node else message
 
 
 def main(network: str, engine: str, workspace_bytes: str) -> int:
-    """Build, and report in lines of JSON; the exit code is that of the error."""
+    """Build, and report in lines of JSON; gives the exit code, 1 after an error."""
     events = _own_stdout()
     said: list[str] = []
 
@@ -192,21 +196,21 @@ def main(network: str, engine: str, workspace_bytes: str) -> int:
             said,
         )
         Path(engine).write_bytes(plan)
-    except Exception as error:  # TensorRT's own, where an object cannot be made, say nothing
-        told = (
+    except Exception as error:  # TensorRT's own exceptions give no reason; its log does
+        message = (
             str(error)
             if isinstance(error, CkdError)
             else f"{first_line(error)}; {worst_line(said)}"
         )
-        memory = isinstance(error, MemoryError) or memory_ran_out(told)
-        report(error=told, memory=memory)
+        memory = isinstance(error, MemoryError) or memory_ran_out(message)
+        report(error=message, memory=memory)
         return 1
     report(said=said)
     return 0
 
 
 def _own_stdout() -> IO[str]:
-    """Standard output for events alone: what else is printed, by libraries say, is none."""
+    """Standard output for events alone: what libraries print goes to standard error from now on."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return events

@@ -1,6 +1,6 @@
 """TensorRT engines of a machine: taken from the cache, or built.
 
-An engine is good for the network, the TensorRT, the driver and the very GPU that it was built for;
+An engine works only with the network, the TensorRT, the driver and the GPU that it was built for;
 all of them are in its key.
 """
 
@@ -33,12 +33,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An engine as it lies in the cache.
+    """An engine in the cache.
 
     Attributes:
-        content: let go of, None, once TensorRT has loaded it.
-        path: where the cache cannot be written there is nothing.
-        seconds: that it took to build; None if it was there.
+        content: of the file; None once TensorRT has loaded it.
+        path: of the file, which does not exist if the cache cannot be written.
+        seconds: that it took to build; None if it was in the cache.
     """
 
     network: str
@@ -51,27 +51,30 @@ class Kept:
 
 
 class KeptEngines:
-    """Engines by one TensorRT for one GPU, or for the GPUs that TensorRT-RTX builds for unseen.
+    """Engines that one TensorRT builds for one GPU, or ahead of time for several (TensorRT-RTX).
 
     Args:
         tensorrt: to build with.
-        cuda: the GPU; None builds ahead of time, where TensorRT can.
+        cuda: the GPU; None builds ahead of time, which only TensorRT-RTX can.
+
+    Attributes:
+        machine: what the engines depend on besides the network.
     """
 
     def __init__(self, tensorrt: TensorRt, cuda: Cuda | None) -> None:
         self._tensorrt, self._cuda = tensorrt, cuda
         self._cache = EngineCache()
-        self._told = False  # that they cannot be kept
+        self._has_warned = False  # that engines cannot be kept
         self.machine = _ahead(tensorrt) if cuda is None else _machine(tensorrt, cuda)
 
     def fetch(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> Kept:
-        """The engine of a network, built if there is none.
+        """The engine of a network, which is built if the cache has none.
 
         Raises:
             EngineError: it cannot be built.
-            BundleError: the file is missing or was changed.
+            BundleError: the network's file is missing or was changed.
         """
         key = self.key(node, onnx, specs, precision)
         seconds: float | None = None
@@ -91,8 +94,8 @@ class KeptEngines:
         content = self._cache.fetch(key, build)
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._cache.path(key)
-        if seconds is not None and not path.is_file() and not self._told:
-            self._told = True
+        if seconds is not None and not path.is_file() and not self._has_warned:
+            self._has_warned = True
             _log.warning(
                 "engines cannot be kept in %s and are built at every start; "
                 "set CKD_CACHE to a folder that can be written and has room",
@@ -103,7 +106,7 @@ class KeptEngines:
     def drop(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> None:
-        """Remove an engine that turned out to be useless, also what it was taken from."""
+        """Remove an engine that cannot be loaded, and the one built ahead that it was made from."""
         for machine in (self.machine, _ahead(self._tensorrt)):
             self._cache.drop(_key(node, onnx, specs, precision, machine))
 
@@ -116,7 +119,7 @@ class KeptEngines:
     def _built_ahead(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> mmap.mmap | None:
-        """What was built before there was a GPU: such engines are finished when loaded."""
+        """The engine that was built ahead of time, if any; it is finished when it is loaded."""
         if self._cuda is None or not self._tensorrt.builds_ahead:
             return None
         return self._cache.find(_key(node, onnx, specs, precision, _ahead(self._tensorrt)))
@@ -158,7 +161,7 @@ def _ahead(tensorrt: TensorRt) -> Machine:
 
 
 def _kernel_driver() -> dict[str, str]:
-    """The driver's own version: many of them offer the same CUDA."""
+    """The driver's own version: many versions offer the same CUDA."""
     try:
         return {"kernel_driver": KERNEL_DRIVER.read_text().strip()}
     except OSError:
@@ -166,7 +169,7 @@ def _kernel_driver() -> dict[str, str]:
 
 
 def _l4t() -> dict[str, str]:
-    """The system of a Jetson, whose driver has no number of its own."""
+    """The release of a Jetson's system, whose driver has no version of its own."""
     try:
         return {"l4t": L4T_RELEASE.read_text(errors="replace").split("\n")[0].strip("# ")}
     except OSError:

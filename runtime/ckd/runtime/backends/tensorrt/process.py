@@ -1,7 +1,8 @@
-"""Each TensorRT engine is built by a fresh process: what goes wrong there is one error here.
+"""Builds each TensorRT engine in a new process, so that whatever goes wrong is one error here.
 
-Building can run out of memory of the device, which TensorRT reports in many ways, or of the host,
-which ends the process; a graph can crash it. Weights and kernels of the engine before are gone.
+Building can exhaust the device's memory, which TensorRT reports in many ways, or the host's, which
+ends the process; some graphs crash TensorRT. A new process also holds no weights or kernels of an
+earlier engine.
 """
 
 import json
@@ -21,7 +22,7 @@ from ckd.contract.errors import EngineError
 _log = logging.getLogger(__name__)
 
 BUILDER: Final = "ckd.runtime.backends.tensorrt.build"
-#: Of the free device memory, for the workspace of one layer; the engine itself needs the rest.
+#: Share of the free device memory for the workspace of one layer; the engine needs the rest.
 WORKSPACE_SHARE: Final = 0.75
 
 _MORE_MEMORY: Final = (
@@ -36,9 +37,9 @@ def build_engine(
 
     Args:
         network: its name, for messages.
-        precision: likewise; what is built says the file.
+        precision: likewise for messages; the file decides what is built.
         onnx: the file.
-        free_bytes: device memory that can be used; 0 leaves it to TensorRT.
+        free_bytes: device memory that can be used; 0 leaves the workspace to TensorRT.
         device_index: of the GPU to build on.
 
     Raises:
@@ -67,7 +68,7 @@ def build_engine(
                 try:
                     assert process.stdout is not None
                     for line in process.stdout:
-                        if not line.endswith("\n"):  # it was ended in the middle of it
+                        if not line.endswith("\n"):  # the process ended in the middle of a line
                             break
                         event = json.loads(line)
                         outcome |= event
@@ -104,9 +105,9 @@ def _failure(code: int, outcome: Mapping[str, Any], log: Path) -> str:
 
 
 def _environment(ours: Mapping[str, str], device_index: int) -> dict[str, str]:
-    """Of the builder: the chosen GPU is the only one, and nothing is imported from where we are.
+    """Environment of the builder: it sees the chosen GPU only, and imports nothing from here.
 
-    TensorRT builds on whichever GPU is current; the first one is anyway.
+    TensorRT builds on the GPU that is current, which is the first one by default.
     """
     ours = {**ours, "PYTHONSAFEPATH": "1"}
     if device_index == 0:

@@ -1,7 +1,7 @@
 """TensorRT under any of its names: TensorRT 10.3 to 11, which JetPack brings, and TensorRT-RTX.
 
-All have the subset that is needed here; where they differ, it is asked what is there, never which
-version it is.
+All have the functions that are needed here. Where they differ, the code asks for an attribute,
+never for the version.
 """
 
 import importlib
@@ -14,15 +14,15 @@ from ckd.contract.tensors import DType, TensorSpec
 from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.engine import first_line
 
-#: Names of TensorRT's package; the last is what the wheels of TensorRT-RTX have.
+#: Names of TensorRT's package; wheels of TensorRT-RTX have the last one.
 TENSORRT_MODULES: Final = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 TENSORRT_REMEDY: Final = (
     "JetPack brings it, others get it from NVIDIA (`pip install tensorrt`), and for GeForce and "
     "RTX cards there is TensorRT-RTX: `pip install '.[tensorrt-rtx]'`"
 )
 
-#: What TensorRT says, in one way or another, when memory is what it lacks. That no kernel fits is
-#: nearly always that none fits into what is left.
+#: What TensorRT says when memory runs out. If it finds no implementation, nearly always none fits
+#: into the memory that is left.
 _OUT_OF_MEMORY: Final = (
     "out of memory",
     "outofmemory",
@@ -37,24 +37,24 @@ _OUT_OF_MEMORY: Final = (
     "could not find any implementation for node",
 )
 
-#: Kept of what is said; an engine may have something to say every time it runs.
+#: Number of lines that a log keeps; an engine may log something every time it runs.
 _MAX_LINES: Final = 200
 
 _DTYPES: Final[dict[str, DType]] = {"UINT8": "uint8", "FLOAT": "float32", "HALF": "float16"}
 
 
 def has_tensorrt() -> bool:
-    """Whether a TensorRT of any name lies here; whether it works, its backend finds out."""
+    """Whether a TensorRT of any name is installed; its backend finds out whether it works."""
     return any(importlib.util.find_spec(name) for name in TENSORRT_MODULES)
 
 
 class Log(Protocol):
-    """What TensorRT had to say, warnings and worse, as "ERROR: ..." one line each."""
+    """TensorRT's warnings and errors, one line each: "ERROR: ..."."""
 
     lines: list[str]
 
     def clear(self) -> None:
-        """Forget it."""
+        """Remove all lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class TensorRt:
 
     Attributes:
         trt: its module.
-        name: the name it was found under, with its version.
+        name: of the module, with its version.
     """
 
     trt: Any
@@ -71,19 +71,19 @@ class TensorRt:
 
     @property
     def builds_ahead(self) -> bool:
-        """Whether it builds for GPUs that are not there, as TensorRT-RTX does."""
+        """Whether it builds for GPUs that this machine does not have, as TensorRT-RTX does."""
         return hasattr(self.trt, "ComputeCapability")
 
     def is_made_for(self, gpu: DeviceProperties) -> bool:
-        """False if it names the GPUs it is for, and this is none: TensorRT-RTX on an H100.
+        """False if it lists the GPUs it is made for without this one: TensorRT-RTX on an H100.
 
-        It may run there all the same; who asks for it by name can try.
+        It may run there all the same, so users can ask for it by name.
         """
         capability = "SM" + "".join(map(str, gpu.compute_capability))
         return not self.builds_ahead or hasattr(self.trt.ComputeCapability, capability)
 
     def log(self) -> Any:
-        """A logger for TensorRT that is also a `Log`; it must outlive what it is given to."""
+        """A logger for TensorRT that is also a `Log`; it must outlive the objects that use it."""
         trt = self.trt
         base: Any = trt.ILogger
 
@@ -104,7 +104,7 @@ class TensorRt:
         return Logger()
 
     def spec(self, name: str, shape: Any, dtype: Any) -> TensorSpec | str:
-        """A tensor of a network or an engine, or what it is where that is no static tensor."""
+        """A tensor of a network or engine; a description if its shape or type is not supported."""
         sizes = tuple(shape)
         if dtype.name not in _DTYPES or not all(size > 0 for size in sizes):
             return f"{name}: {dtype.name}{list(sizes)}"
@@ -115,7 +115,7 @@ def import_tensorrt() -> TensorRt:
     """The first TensorRT that can be imported and builds strongly typed networks.
 
     Raises:
-        EnvironmentUnusable: there is none; says what is wrong with those found, and the remedy.
+        EnvironmentUnusable: there is none; says what is wrong with those installed, and the remedy.
     """
     wrong = []
     for name in TENSORRT_MODULES:
@@ -123,23 +123,23 @@ def import_tensorrt() -> TensorRt:
             continue
         try:
             trt = importlib.import_module(name)
-        except Exception as error:  # its libraries raise what they like, missing ones ImportError
+        except Exception as error:  # a missing library raises ImportError; others raise anything
             wrong.append(f"{name} cannot be imported ({first_line(error)})")
             continue
-        found = TensorRt(trt, f"{name} {getattr(trt, '__version__', 'of unknown version')}")
+        tensorrt = TensorRt(trt, f"{name} {getattr(trt, '__version__', 'of unknown version')}")
         if strongly_typed_flag(trt) is None:
-            wrong.append(f"{found.name} has no strongly typed networks; 10.3 or later is needed")
+            wrong.append(f"{tensorrt.name} has no strongly typed networks; 10.3 or later is needed")
             continue
-        return found
+        return tensorrt
     why = "; ".join(wrong) or "TensorRT is not installed"
     raise EnvironmentUnusable(f"{why}; {TENSORRT_REMEDY}")
 
 
 def strongly_typed_flag(trt: Any) -> int | None:
-    """The flags of a network whose precision is that of its file; None if there is no such.
+    """The flags of a network that computes in the precision of its file; None if it cannot.
 
-    Later versions may drop the flag, since they have no other networks. Those that had others were
-    told to use half precision by a flag of their builder.
+    Later versions may drop the flag, because all their networks do so. Earlier versions, whose
+    networks do not, have a flag of the builder for half precision.
     """
     flags: Any = getattr(trt, "NetworkDefinitionCreationFlag", None)
     if hasattr(flags, "STRONGLY_TYPED"):
@@ -148,14 +148,14 @@ def strongly_typed_flag(trt: Any) -> int | None:
 
 
 def memory_ran_out(said: str) -> bool:
-    """Whether a line of TensorRT's speaks of memory that it did not get."""
+    """Whether a message of TensorRT says that memory ran out."""
     return any(sign in said.lower() for sign in _OUT_OF_MEMORY)
 
 
 def worst_line(lines: list[str]) -> str:
-    """The one line to show: memory if it is that, else the first error, without its place in C++.
+    """The one line to show: that memory ran out, or else the first error, without its place in C++.
 
-    TensorRT reports the cause first and then whoever noticed.
+    TensorRT reports the cause first and then the functions that it made fail.
     """
     errors = [line for line in lines if not line.startswith("WARNING")] or lines
     for chosen in [*filter(memory_ran_out, errors), *errors]:

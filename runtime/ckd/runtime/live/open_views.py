@@ -1,0 +1,46 @@
+"""The views that a command asks for by name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from ckd.runtime.live.view import Saver, View
+from ckd.runtime.live.web import WebView
+from ckd.runtime.live.window import WindowView
+
+ViewKind = Literal["web", "window", "none"]
+
+
+@contextmanager
+def open_views(
+    kind: ViewKind,
+    *,
+    host: str,
+    port: int,
+    source_name: str,
+    save: Saver,
+    say: Callable[[str], None],
+) -> Iterator[list[View]]:
+    """Open the view of a kind, if any, and close it at the end of a ``with`` block.
+
+    Args:
+        kind: "web" for a page in the browser, "window" for a desktop window, or "none".
+        host: address of the web view.
+        port: of the web view; 0 for any free one.
+        source_name: shown in the web view.
+        save: what the save button does.
+        say: told where the web view is.
+
+    Raises:
+        UsageError: the web view cannot listen there.
+        EnvironmentUnusable: this machine has no windows.
+    """
+    if kind == "web":
+        with WebView(host=host, port=port, source_name=source_name, save=save) as web:
+            say(f"live view: {web.url}  (Ctrl-C ends it)")
+            yield [web]
+    elif kind == "window":
+        with WindowView(save=save) as window:
+            yield [window]
+    else:
+        yield []

@@ -1,0 +1,154 @@
+"""The loop: every way it ends, and what it tells of itself."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.runtime.live.rig import analyse, draw, frame
+
+from ckd.contract.errors import SourceUnavailable
+from ckd.finding.finding import Finding
+from ckd.runtime.live import (
+    Shown,
+    Status,
+    run_live,
+)
+from ckd.runtime.sources import Frame, FrameSource, SourceState, open_source
+
+
+class StillSource(FrameSource):
+    """Gives ``num_frames`` frames at once, then nothing; ``state`` is set by the test."""
+
+    name = "still"
+    detail = ""
+    fps = None
+    dropped = 3
+    state: SourceState = "live"
+
+    def __init__(self, num_frames: int) -> None:
+        self.num_left = num_frames
+        self.closed = False
+
+    def get(self, timeout_s: float | None = None) -> Frame | None:
+        if self.num_left == 0:
+            if self.state == "failed":
+                raise SourceUnavailable("still: gone")
+            if self.state != "ended":
+                time.sleep(min(timeout_s or 0.0, 0.01))
+            return None
+        self.num_left -= 1
+        return frame(self.num_left)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class LateSource(StillSource):
+    """Its last frame comes just after somebody stopped waiting for it, and with it the end."""
+
+    def get(self, timeout_s: float | None = None) -> Frame | None:
+        if self.state != "ended":
+            self.state = "ended"
+            return None
+        return super().get(timeout_s)
+
+
+class SpyView:
+    """Remembers what it was told; closes itself after some results."""
+
+    def __init__(self, close_after: int = 10_000) -> None:
+        self.close_after = close_after
+        self.results: list[Shown] = []
+        self.states: list[SourceState] = []
+
+    @property
+    def closed(self) -> bool:
+        return len(self.results) >= self.close_after
+
+    def update(self, status: Status, shown: Shown | None) -> None:
+        self.states.append(status.state)
+        if shown is not None:
+            self.results.append(shown)
+
+
+def test_a_file_is_analysed_to_its_end_and_every_result_handed_on(clip: Path) -> None:
+    view, seen = SpyView(), []
+    with open_source(str(clip)) as source:
+        report = run_live(
+            source, analyse, draw, views=[view], on_finding=lambda f, _: seen.append(f.index)
+        )
+    assert report.stopped_by == "source ended"
+    assert seen == [shown.frame.index for shown in view.results] == list(range(12))
+    assert view.states[-1] == "ended"
+    np.testing.assert_array_equal(view.results[0].overlay_HWC[0, 0], [255, 0, 0])
+    statistics = report.statistics
+    assert (statistics.num_analysed, statistics.num_dropped) == (12, 0)
+    assert statistics.fps is not None
+    assert statistics.latency_p50_ms is not None
+    assert statistics.latency_p90_ms is not None
+    assert 0 < statistics.latency_p50_ms <= statistics.latency_p90_ms < 1000
+
+
+def test_latency_counts_from_the_grab_of_the_frame() -> None:
+    def slowly(image_HWC: NDArray[np.uint8]) -> Finding:
+        time.sleep(0.02)
+        return analyse(image_HWC)
+
+    report = run_live(StillSource(3), slowly, draw, max_frames=3)
+    assert report.statistics.num_dropped == 3
+    assert report.statistics.latency_p50_ms is not None
+    assert report.statistics.latency_p50_ms >= 20
+
+
+def test_the_loop_stops_at_a_number_of_frames() -> None:
+    report = run_live(StillSource(50), analyse, draw, max_frames=4)
+    assert (report.stopped_by, report.statistics.num_analysed) == ("max frames", 4)
+
+
+def test_the_loop_stops_after_a_time_even_without_a_signal() -> None:
+    source, view = StillSource(0), SpyView()
+    source.state = "no signal"
+    started_s = time.monotonic()
+    report = run_live(source, analyse, draw, views=[view], duration_s=0.1)
+    assert report.stopped_by == "duration"
+    assert 0.1 <= time.monotonic() - started_s < 2
+    assert set(view.states) == {"no signal"}
+    assert report.statistics.fps is None
+    assert report.statistics.latency_p50_ms is None
+
+
+def test_the_loop_stops_when_a_view_is_closed() -> None:
+    report = run_live(StillSource(50), analyse, draw, views=[SpyView(), SpyView(close_after=2)])
+    assert (report.stopped_by, report.statistics.num_analysed) == ("view closed", 2)
+
+
+def test_ctrl_c_ends_the_loop_and_keeps_the_report() -> None:
+    def press(one: Frame, finding: Finding) -> None:
+        raise KeyboardInterrupt
+
+    report = run_live(StillSource(5), analyse, draw, on_finding=press)
+    assert (report.stopped_by, report.statistics.num_analysed) == ("interrupted", 1)
+
+
+def test_a_source_that_fails_is_shown_and_raised() -> None:
+    source, view = StillSource(1), SpyView()
+    source.state = "failed"
+    with pytest.raises(SourceUnavailable, match="gone"):
+        run_live(source, analyse, draw, views=[view])
+    assert view.states[-1] == "failed"
+    assert not source.closed  # it is the caller's
+
+
+def test_nothing_is_drawn_for_nobody() -> None:
+    def refuse(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
+        raise AssertionError("drawn")
+
+    assert run_live(StillSource(2), analyse, refuse, max_frames=2).stopped_by == "max frames"
+
+
+def test_a_last_frame_that_comes_with_the_end_is_analysed() -> None:
+    report = run_live(LateSource(1), analyse, draw)
+    assert report.stopped_by == "source ended"
+    assert report.statistics.num_analysed == 1

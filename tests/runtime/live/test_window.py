@@ -1,0 +1,109 @@
+"""The desktop window, on stand-ins for OpenCV's windows."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from numpy.typing import NDArray
+from tests.runtime.live.rig import LIVE, none_of_them, shown
+
+from ckd.contract.errors import EnvironmentUnusable
+from ckd.runtime.live import (
+    Status,
+    WindowView,
+    save_snapshot,
+)
+from ckd.runtime.live import window as window_module
+from ckd.runtime.sources.opencv import build_feature
+
+
+@pytest.mark.skipif(build_feature("GUI") is not None, reason="this OpenCV has windows")
+def test_a_headless_opencv_names_the_ways_out() -> None:
+    with pytest.raises(EnvironmentUnusable, match=r"`--view web`.*opencv-python in place of"):
+        WindowView()
+
+
+def test_a_machine_without_display_is_no_place_for_a_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window_module, "build_feature", lambda name: "QT5")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(EnvironmentUnusable, match="no display"):
+        WindowView()
+
+
+class FakeWindows:
+    """Stands in for OpenCV's windows, which the wheel used in tests has not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.keys: list[int] = []
+        self.visible = 1.0
+        self.pictures: list[NDArray[Any]] = []
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr(window_module, "build_feature", lambda name: "QT5")
+        monkeypatch.setattr(cv2, "namedWindow", lambda *args: None)
+        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+        monkeypatch.setattr(cv2, "imshow", lambda title, image: self.pictures.append(image))
+        monkeypatch.setattr(cv2, "waitKey", lambda ms: self.keys.pop(0) if self.keys else -1)
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda *args: self.visible)
+
+
+def test_the_window_obeys_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = FakeWindows(monkeypatch)
+    with WindowView(save=partial(save_snapshot, tmp_path)) as window:
+        windows.keys = [-1, ord(" "), -1, ord("s"), ord(" "), -1, ord("q")]
+        for index in range(6):
+            window.update(LIVE, shown(index))
+            assert not window.closed
+        # Frozen at frame 1, so that is what was saved, though frames 2 and 3 had come since.
+        assert len(list(tmp_path.glob("*_000001.png"))) == 1
+        window.update(LIVE, None)
+        assert window.closed
+    assert all(picture.shape == windows.pictures[0].shape for picture in windows.pictures)
+
+
+def test_the_window_closes_with_esc_and_its_own_button(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = FakeWindows(monkeypatch)
+    windows.keys = [27]
+    by_key, by_button = WindowView(), WindowView()
+    by_key.update(LIVE, None)
+    windows.visible = 0.0
+    by_button.update(LIVE, None)
+    assert by_key.closed
+    assert by_button.closed
+
+
+def test_a_save_that_fails_is_said_in_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    windows = FakeWindows(monkeypatch)
+    windows.keys = [ord("s")]
+    window = WindowView(save=partial(save_snapshot, tmp_path / "taken"))
+    window.update(LIVE, shown())
+    window.update(LIVE, None)
+    assert (windows.pictures[0] != windows.pictures[1]).any()
+    assert not window.closed
+
+
+def test_the_window_says_that_no_label_is_likely(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cv2, "putText", lambda canvas, text, *_: said.append(text))
+    for result in (shown(), none_of_them(shown())):
+        window_module.window_picture(LIVE, result, frozen=False, message="")
+    assert said.count("nevus") == 1
+    assert said.count("none of MEL, SBK") == 1
+
+
+def test_a_lost_signal_darkens_the_picture() -> None:
+    lost = Status(state="no signal", detail="attempt 1 of 10")
+    live_HWC, lost_HWC = (
+        window_module.window_picture(status, shown(), frozen=False, message="")
+        for status in (LIVE, lost)
+    )
+    assert live_HWC.shape == lost_HWC.shape
+    assert lost_HWC[300, 300].max() <= live_HWC[300, 300].max() / 2
