@@ -56,12 +56,6 @@ class Training:
         upstream = self.system.digest({node for earlier in before for node in earlier.nodes})
         return ground_of(upstream, self._val_digest if stage.select == "best" else None)
 
-    def ground_on(self, stage: Stage, sources: Sequence[StageFolder]) -> str:
-        """What the stage rests on, once the weights in ``sources`` are loaded."""
-        for source in sources:
-            source.load_into(self.system)
-        return self.ground(stage)
-
     @cached_property
     def _val_digest(self) -> str | None:
         return None if self.val_set is None else digest(self.val_set)
@@ -83,33 +77,46 @@ def prepare(
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
     _check_nodes(recipe, system)
-    run, description = RunFolder(out), describe(train_set, options.weights)
     # Other processes start after the first has emptied the folder.
     fresh = options.fresh and is_first_process()
-    starting_over = fresh_stages(recipe, asked, fresh)
-    if is_first_process():
-        run.check(recipe, description, starting_over)
     exclusive = system.outputs.exclusive
     training = Training(
         recipe,
-        run,
+        RunFolder(out),
         system,
         numbered_as(system.labels, train_set, exclusive=exclusive),
         None if val_set is None else numbered_as(system.labels, val_set, exclusive=exclusive),
-        description,
-        starting_over,
+        describe(train_set, options.weights),
+        fresh_stages(recipe, asked, fresh),
     )
+    if is_first_process():
+        training.run.check(recipe, training.description, training.fresh)
+    return training, _plan(training, asked, fresh, options)
+
+
+def _plan(
+    training: Training, asked: Sequence[Stage], fresh: bool, options: FitOptions
+) -> list[StagePlan]:
+    recipe, run, system = training.recipe, training.run, training.system
     facts = Facts(
-        run=out,
+        run=run.path,
         states={stage.name: run.stage(stage).state() for stage in recipe.stages},
         stages=asked,
         fresh=fresh,
         reused=options.reuse,
         offers={}
         if options.reuse is None
-        else offers(options.reuse, recipe, description, system, options.weights),
+        else offers(options.reuse, recipe, training.description, system, options.weights),
     )
-    return training, plan(recipe, facts, training.ground_on)
+    loaded: list[StageFolder] = []
+
+    def ground(stage: Stage, sources: Sequence[StageFolder]) -> str:
+        for source in sources[len(loaded) :]:
+            source.load_into(system)
+            loaded.append(source)
+        return training.ground(stage)
+
+    return plan(recipe, facts, ground)
 
 
 def _check_nodes(recipe: Recipe, system: System) -> None:
