@@ -21,7 +21,7 @@ from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
 from ckd.export.folds import folded
 from ckd.export.onnx import export_onnx
-from ckd.train.fitting.run_folder import load_run
+from ckd.train.fitting.run_folder import RunFolder, load_run
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems.graph import System
@@ -174,9 +174,8 @@ def int8_bundle(bundle: Path, images: Mapping[str, Path], out: Path) -> Path:
 def _write_run(recipe: Recipe, system: System, out: Path) -> None:
     """Write what `ckd.train.fitting.run_folder.load_run` reads."""
     for stage in recipe.stages:
-        (out / stage.name).mkdir(parents=True)
         weights = {name: system.networks[name].state_dict() for name in stage.nodes}
-        torch.save(weights, out / stage.name / "weights.pt")
+        RunFolder(out).stage(stage).keep(weights)
     recipe.save(out / "recipe.json")
     none = {"name": "none", "num_train": 0, "class_counts": [0] * len(system.labels), "digest": ""}
     (out / "data.json").write_text(json.dumps({"labels": list(system.labels), **none}) + "\n")

@@ -11,11 +11,12 @@ No other module knows these names.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
@@ -128,6 +129,11 @@ class StageFolder:
             }
             for name in nodes
         }
+        self.keep(networks)
+
+    def keep(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Keep the weights of the stage's networks, by name: the stage is done then."""
+        self.path.mkdir(parents=True, exist_ok=True)
         partial = self.weights.with_name(f"{_WEIGHTS}.partial")
         torch.save(networks, partial)
         partial.replace(self.weights)
