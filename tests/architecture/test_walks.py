@@ -25,11 +25,6 @@ Walked = Callable[[str], tuple[str, list[str]]]
 AGAIN = "draw it anew with `python -m tests.architecture.walks`"
 
 
-def goes_up(name: str, reason: str) -> Any:
-    """A walk that goes back up today; the test fails once it does not any more."""
-    return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
     @functools.cache
@@ -44,8 +39,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
     "name",
     [
         "image",
-        goes_up("frame", "run_live, below the cascade, calls Cascade.predict for its answer"),
-        goes_up("recipe", "SampleSet.only, in data, asks a lambda of feeding's drop_unreadable"),
+        "frame",
+        "recipe",
         "quantisation",
     ],
 )
@@ -60,7 +55,6 @@ def test_the_figure_of_a_walk_is_the_walk(name: str, walked: Walked) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="choice.fastest_backend asks Cascade.load.measure_ms")
 def test_choosing_a_backend_goes_one_way(walked: Walked) -> None:
     pytest.importorskip("openvino")  # with one backend there is nothing to choose
     assert walked("choice")[1] == []

@@ -208,10 +208,10 @@ def test_damaged_ranges_are_measured_anew(
     ranges = sorted((tmp_path / "cache" / "ranges").iterdir())
     whole = [path.read_text() for path in ranges]
     assert len(whole) > 2
-    digest, text = whole[1].split("\n")
-    tree = json.loads(text)
+    record = json.loads(whole[1])
+    tree = json.loads(record["value"])
     next(iter(tree["data"].values()))["highest"]["data"] = 99.0  # readable, and wrong
-    changed = f"{digest}\n{json.dumps(tree)}"
+    changed = json.dumps(record | {"value": json.dumps(tree)})
     for path, text in zip(ranges, ["{}", changed, *whole[:1] * len(whole)], strict=False):
         path.write_text(text)  # the others are another network's
     quantise_bundle(source, usable.paths, tmp_path / "two", setting=MINMAX)

@@ -5,9 +5,8 @@ The form is the one that TensorRT 10.3+, 11 and TensorRT-RTX take: signed, symme
 """
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import onnx
@@ -25,8 +24,8 @@ from ckd.calibration.activations import (
 )
 from ckd.calibration.cpu_file import drop_unused_constants
 from ckd.calibration.lint import check_quantized
-from ckd.calibration.range_store import RangeStore
 from ckd.contract.version import ckd_version
+from ckd.runtime.cache import Store
 
 
 def quantise(
@@ -56,12 +55,12 @@ def quantise(
     """
     with tempfile.TemporaryDirectory() as folder, quiet():
         written, ranges = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
-        store, key = RangeStore(cache), _key(model, method, data_digest)
-        if (known := store.load(key)) is not None:
+        store, key = Store(cache), _key(model, method, data_digest)
+        if isinstance(known := store.read(key), str):
             ranges.write_text(known)
         else:
             save_tensors_data(measure_activations(model, feeds(), method), ranges)
-            store.save(key, ranges.read_text())
+            store.write(key, ranges.read_text())
         quantize_static(
             model,
             written,
@@ -86,8 +85,12 @@ def quantise(
     return quantised
 
 
-def _key(model: onnx.ModelProto, method: Method, data_digest: str) -> str:
-    """Names everything that ranges depend on."""
-    key = hashlib.sha256(model.SerializeToString(deterministic=True))
-    key.update(json.dumps([data_digest, method, onnxruntime.__version__, ckd_version()]).encode())
-    return key.hexdigest()[:32]
+def _key(model: onnx.ModelProto, method: Method, data_digest: str) -> Mapping[str, str]:
+    """Everything that ranges depend on."""
+    return {
+        "network": hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
+        "data": data_digest,
+        "method": method,
+        "onnxruntime": onnxruntime.__version__,
+        "ckd": ckd_version(),
+    }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         Threads,
     )
     from ckd.console.progress import Bars, Progress, is_first_process, no_bars, progress_bar, say
-    from ckd.console.tables import print_table
+    from ckd.console.tables import print_table, text_table
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -26,7 +26,7 @@ else:
                 "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads"
             ),
             "ckd.console.progress": "Bars Progress is_first_process no_bars progress_bar say",
-            "ckd.console.tables": "print_table",
+            "ckd.console.tables": "print_table text_table",
         },
     )
 
@@ -48,4 +48,5 @@ __all__ = [
     "progress_bar",
     "run",
     "say",
+    "text_table",
 ]

@@ -3,6 +3,12 @@
 import io
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_NO_LIMIT = 1_000_000
 
 
 def print_table(
@@ -14,29 +20,42 @@ def print_table(
     or a file, the table is as wide as its content, so that no cell is cut or broken.
 
     Args:
-        head: titles of the columns.
+        head: titles of the columns; without titles the table has no head.
         rows: cells, one for each column.
         numbers: titles of the columns that are aligned to the right.
     """
+    if not sys.stdout.isatty():
+        print(text_table(head, rows, numbers))
+        return
+    from rich.console import Console
+
+    Console().print(_table(head, rows, numbers))
+
+
+def text_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()
+) -> str:
+    """A table as lines of text, as wide as its content; arguments as of `print_table`."""
     from rich.console import Console
     from rich.measure import Measurement
+
+    table, text = _table(head, rows, numbers), io.StringIO()
+    console = Console(file=text)
+    unlimited = console.options.update(max_width=_NO_LIMIT)
+    console.width = Measurement.get(console, unlimited, table).maximum
+    console.print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(head))
     for title in head:
         table.add_column(
             Text(title), justify="right" if title in numbers else "left", overflow="fold"
         )
     for row in rows:
         table.add_row(*map(Text, row))
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    text = io.StringIO()
-    console = Console(file=text)
-    unlimited = console.options.update(max_width=1_000_000)
-    console.width = Measurement.get(console, unlimited, table).maximum
-    console.print(table)
-    for line in text.getvalue().splitlines():
-        print(line.rstrip())
+    return table

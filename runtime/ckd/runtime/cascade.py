@@ -6,6 +6,7 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from ckd.picture.resize import network_image
 from ckd.runtime.backends.selection import chosen_device, open_backend
 from ckd.runtime.certificate import certify
 from ckd.runtime.chain import Chain
-from ckd.runtime.choice import fastest_backend
+from ckd.runtime.choice import fastest_backend, networks_ms
 from ckd.runtime.closing import Closing
 from ckd.runtime.engine import Backend, DeviceArray, DeviceBuffer, DeviceRunner, Outputs
 from ckd.runtime.stopwatch import Stopwatch
@@ -109,10 +110,6 @@ class Cascade(Closing):
                 raise
             return cascade
 
-        def measure_ms(name: str) -> float:
-            with load(name, "cpu") as cascade:
-                return cascade.chain.measure_ms()
-
         place = chosen_device(backend, device)
         if backend != "auto":
             return load(backend, place)
@@ -125,7 +122,8 @@ class Cascade(Closing):
                 # A failure is a warning; a GPU that is not meant for this, or lacks bf16, is none.
                 level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
                 _log.log(level, "%s; taking the CPU", error)
-        return load(fastest_backend(opened.digest(), chosen, num_threads, measure_ms), "cpu")
+        measure = partial(networks_ms, opened, chosen, num_threads)
+        return load(fastest_backend(opened.digest(), chosen, num_threads, measure), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image, so that lazy initialisation does not slow the first real one."""

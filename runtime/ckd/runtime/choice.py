@@ -12,9 +12,11 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError
-from ckd.runtime.backends.selection import BACKENDS, installed
+from ckd.runtime.backends.selection import BACKENDS, installed, open_backend
 from ckd.runtime.cache import Store, cache_folder
+from ckd.runtime.chain import Chain
 from ckd.runtime.cpu import cpu_name, usable_cores
 
 #: Number of choices that are kept; the oldest are removed.
@@ -57,6 +59,16 @@ def fastest_backend(
         _store().write(_key(bundle, precision, num_threads), taken_ms)
         _log.info("backends measured, ms an image: %s", taken_ms)
     return best_of(taken_ms)
+
+
+def networks_ms(bundle: Bundle, precision: str, num_threads: int | None, name: str) -> float:
+    """A CPU backend's time for one image in milliseconds; arguments as of `fastest_backend`.
+
+    Raises:
+        CkdError: the backend cannot run the bundle in this precision.
+    """
+    with Chain.of(bundle, open_backend(name, "cpu", num_threads), precision) as chain:
+        return chain.measure_ms()
 
 
 def best_of(taken_ms: Mapping[str, float]) -> str:

@@ -187,15 +187,17 @@ def info_command(
         return
     spec = opened.spec
     print(f"{spec.name}  ({spec.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
-    print(f"input       uint8 RGB {spec.image_size}x{spec.image_size}")
     none = "" if spec.outputs.exclusive else "; an image may be of none"
     names = ", ".join(f"{name} ({lesion_name(name)})" for name in spec.labels)
-    print(f"labels      {names}{none}")
-    print("precisions  " + ", ".join(spec.file_kinds()))
+    rows = [
+        ("input", f"uint8 RGB {spec.image_size}x{spec.image_size}"),
+        ("labels", f"{names}{none}"),
+        ("precisions", ", ".join(spec.file_kinds())),
+    ]
     for node in spec.nodes:
-        print(f"{node.name:<12}{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}")
-    for key, value in spec.provenance.items():
-        print(f"{key.replace('_', ' '):<16}{value}")
+        rows.append((node.name, f"{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}"))
+    rows += [(key.replace("_", " "), str(value)) for key, value in spec.provenance.items()]
+    console.print_table(("", ""), rows)
 
 
 @cli.command("doctor")
@@ -210,8 +212,8 @@ def doctor_command(
     if as_json:
         print(json.dumps([asdict(check) for check in checks]))
     else:
-        for check in checks:
-            print(f"{check.status:<8} {check.what:<18} {check.detail}")
+        rows = ((check.status, check.what, check.detail) for check in checks)
+        console.print_table(("", "", ""), rows)
     if problems := [check for check in checks if check.status == "problem"]:
         print("error: this machine cannot run the cascade yet, see above", file=sys.stderr)
         raise SystemExit(problems[-1].exit_code)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ckd.console.tables import text_table
 from ckd.data.samples import Split
 
 Severity = Literal["error", "warning"]
@@ -58,7 +59,7 @@ class DataReport:
 
     def to_text(self) -> str:
         """The report as paragraphs for a terminal."""
-        lines = [f"{self.name}, {self.root}", "", *self._table(), ""]
+        lines = [f"{self.name}, {self.root}", "", self._table(), ""]
         for problem in self.problems:
             shown = ", ".join(problem.examples)
             more = problem.count - len(problem.examples)
@@ -75,21 +76,16 @@ class DataReport:
         )
         return "\n".join(lines) + "\n"
 
-    def _table(self) -> list[str]:
+    def _table(self) -> str:
         labels = tuple(dict.fromkeys(label for split in self.splits for label in split.classes))
-        rows = [("split", "images", "with mask", "with label", *labels)]
+        numbers = ("images", "with mask", "with label", *labels)
+        rows = []
         for split in self.splits:
             counts = (split.images, split.with_mask, split.with_label)
             classes = (_share(split.classes.get(label, 0), split.with_label) for label in labels)
             name = f"{split.split} (made up)" if split.made_up else split.split
             rows.append((name, *map(str, counts), *classes))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return [
-            "  "
-            + row[0].ljust(widths[0])
-            + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-            for row in rows
-        ]
+        return text_table(("split", *numbers), rows, numbers)
 
 
 def _share(count: int, total: int) -> str:

@@ -84,6 +84,8 @@ class EngineStreams:
         last = self._plan.steps[-1]
         for step in self._plan.steps:
             self.check_open()  # the caller may have closed it between steps
+            if step.node not in self._engines:
+                return  # a chain that is still being put together
             stream = self._streams[step.stream]
             self._engines[step.node].enqueue(stream)
             self._cuda.synchronize(stream)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.console.tables import text_table
 from ckd.contract.confusion import threshold_jaccard
 from ckd.data.samples import SampleSet, Split
 from ckd.finding.answers import AnswerSource
@@ -81,25 +82,25 @@ class Evaluation:
     def to_text(self) -> str:
         """The headline scores with their intervals, for a terminal."""
 
-        def score_line(name: str, value: float, kind: str, key: str) -> str:
+        def score_row(name: str, value: float, kind: str, key: str) -> tuple[str, str, str]:
             low, high = self.intervals[kind][key]
-            between = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-            number = "undefined" if math.isnan(value) else f"{value:.3f}"
-            return f"  {name:<26}{number}{between}"
+            between = "" if low is None else f"[{low:.3f}, {high:.3f}]"
+            return name, "undefined" if math.isnan(value) else f"{value:.3f}", between
 
-        lines = [f"{self.title}; 95 % bootstrap intervals"]
+        rows = []
         for kind, masks in (("fine", self.fine), ("coarse", self.coarse)):
             for key in self.intervals[kind] if masks is not None else ():
                 name = f"{kind} {key.replace('_', ' ')}"
-                lines.append(score_line(name, getattr(masks, key), kind, key))
+                rows.append(score_row(name, getattr(masks, key), kind, key))
         if (labels := self.classification) is not None:
-            lines.append(score_line("mean AUC", labels.mean_auc, "labels", "mean_auc"))
+            rows.append(score_row("mean AUC", labels.mean_auc, "labels", "mean_auc"))
             for task in labels.tasks:
                 auc = labels.per_label[task].auc
-                lines.append(score_line(f"AUC {task}", auc, "labels", f"auc_{task}"))
-            lines.append(f"  {'accuracy':<26}{labels.accuracy:.3f}")
-            lines.append(f"  {'balanced accuracy':<26}{labels.balanced_accuracy:.3f}")
-        return "\n".join(lines)
+                rows.append(score_row(f"AUC {task}", auc, "labels", f"auc_{task}"))
+            rows.append(("accuracy", f"{labels.accuracy:.3f}", ""))
+            rows.append(("balanced accuracy", f"{labels.balanced_accuracy:.3f}", ""))
+        table = text_table(("score", "value", "95 % bootstrap interval"), rows, ("value",))
+        return f"{self.title}\n{table}"
 
     @property
     def title(self) -> str:

@@ -6,6 +6,7 @@ of workers that load a batch and of processes that share it makes no difference.
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def drop_unreadable(
             if progress is not None:
                 progress(len(problems), len(samples))
     return (
-        samples.only(lambda sample: problems[sample] is None),
+        replace(samples, samples=tuple(s for s in samples.samples if problems[s] is None)),
         [message for message in problems.values() if message],
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ckd.console import Progress
+from ckd.console.tables import text_table
 from ckd.contract.errors import UsageError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
@@ -108,18 +109,17 @@ def crossvalidate(
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What `crossvalidate` returned as a table, for a terminal: a row for each fold."""
     names = list(summary["mean"])
-    rows = [(f"fold {fold['fold']}", fold) for fold in summary["per_fold"]]
-    rows += [("mean", summary["mean"]), ("std", summary["std"])]
-    width = max([8, *map(len, names)]) + 2
+    scores = [(f"fold {fold['fold']}", fold) for fold in summary["per_fold"]]
+    scores += [("mean", summary["mean"]), ("std", summary["std"])]
+    rows = []
+    for title, row in scores:
+        values = (row.get(name) for name in names)
+        rows.append((title, *("-" if value is None else f"{value:.3f}" for value in values)))
     lines = [
         f"{summary['recipe']} on {summary['dataset']}, {summary['num_images']} images, "
         f"{len(summary['per_fold'])} of {summary['folds']} folds finished",
-        " " * 8 + "".join(f"{name:>{width}}" for name in names),
+        text_table(("", *names), rows, names),
     ]
-    for title, row in rows:
-        values = (row.get(name) for name in names)
-        cells = ("-" if value is None else f"{value:.3f}" for value in values)
-        lines.append(f"{title:<8}" + "".join(f"{cell:>{width}}" for cell in cells))
     if chosen := summary["chosen_on_held_out"]:
         lines.append(f"flattered: the held-out fold chose the epoch of {', '.join(chosen)}")
     return "\n".join(lines)
