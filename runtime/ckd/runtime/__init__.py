@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         pack_cases,
         run_acceptance,
     )
-    from ckd.runtime.cache import cache_folder, replace_file
+    from ckd.runtime.cache import Store, cache_folder, replace_file
     from ckd.runtime.cascade import Cascade, embedded_bundle
     from ckd.runtime.certificate import Certificate, certificates, certify, prune_certificates
     from ckd.runtime.chain import Chain
@@ -43,7 +43,7 @@ else:
             "ckd.runtime.acceptance": (
                 "CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases run_acceptance"
             ),
-            "ckd.runtime.cache": "cache_folder replace_file",
+            "ckd.runtime.cache": "Store cache_folder replace_file",
             "ckd.runtime.cascade": "Cascade embedded_bundle",
             "ckd.runtime.certificate": "Certificate certificates certify prune_certificates",
             "ckd.runtime.chain": "Chain",
@@ -69,6 +69,7 @@ __all__ = [
     "Entry",
     "Finding",
     "Stopwatch",
+    "Store",
     "Tolerance",
     "cache_folder",
     "certificates",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ckd.train.fitting.fit import planned
     from ckd.train.fitting.machine import device_for
     from ckd.train.fitting.options import FitOptions
-    from ckd.train.fitting.run_folder import load_data, load_run, recipe_of
+    from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -18,12 +18,13 @@ else:
             "ckd.train.fitting.fit": "planned",
             "ckd.train.fitting.machine": "device_for",
             "ckd.train.fitting.options": "FitOptions",
-            "ckd.train.fitting.run_folder": "load_data load_run recipe_of",
+            "ckd.train.fitting.run_folder": "RunFolder load_data load_run recipe_of",
         },
     )
 
 __all__ = [
     "FitOptions",
+    "RunFolder",
     "device_for",
     "load_data",
     "load_run",
