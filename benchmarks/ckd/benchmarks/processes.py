@@ -49,7 +49,7 @@ def startup(
         run_image += ["--threads", str(setting.threads)]
         commands = {
             "`python -c pass`": ["-c", "pass"],
-            "`import ckd.runtime`": ["-c", "import ckd.runtime"],
+            "`from ckd.runtime import Cascade`": ["-c", "from ckd.runtime import Cascade"],
             "`ckd-run image`, one frame": run_image,
         }
         taken_ms: dict[str, list[float]] = {what: [] for what in commands}
