@@ -1,5 +1,6 @@
 """What tests of several stages share."""
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -14,6 +15,10 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from ckd.train.systems.graph import System
 
+# Networks of tests are so small that threads only wait for each other, here and in the commands
+# that tests start. PyTorch reads this when it is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _HERE = Path(__file__).parent
 
 #: Gives the folder of that name, which the second argument has filled or fills now.
@@ -24,6 +29,17 @@ MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What `ckd` remembers of this machine is neither used nor changed by tests."""
     os.environ["CKD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations_are_read_once() -> None:
+    """PyTorch's exporter reads the source of its 500 translations anew for every network, which
+    takes longer than the export of a tiny one."""
+    try:
+        from onnxscript._framework_apis import torch_2_5
+    except ImportError:
+        return
+    torch_2_5.get_torchlib_ops = functools.cache(torch_2_5.get_torchlib_ops)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import filelock
+from typing import TYPE_CHECKING, Final
 
 from ckd.runtime.cache import WRITING, Record, Store, cache_folder, replace_file
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 #: Size of all engines together; beyond it those used longest ago are removed.
 LIMIT_BYTES: Final = 8 << 30
@@ -69,8 +70,7 @@ class EngineCache:
         path = self.path(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path.with_suffix(".lock"))
-            _acquire(lock, path)
+            lock = _locked(path)
         except OSError as error:  # without locks nobody can be writing, so reading is safe
             _log.info("engines cannot be kept in %s: %s", self.folder, error)
             engine = self._read(path, key)
@@ -193,12 +193,17 @@ def _entry(path: Path, record: Record) -> Entry:
     )
 
 
-def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
+def _locked(path: Path) -> "BaseFileLock":
+    """The lock of an engine's file, once this process has it; `OSError` if it cannot be made."""
+    import filelock  # which loads asyncio: only where an engine is built or kept
+
+    lock = filelock.FileLock(path.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         _log.info("waiting for another process that builds %s", path.name)
         lock.acquire(poll_interval=_LOCK_POLL_S)
+    return lock
 
 
 def _forget_pages(path: Path) -> None:
