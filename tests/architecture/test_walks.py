@@ -4,9 +4,10 @@ The figures in docs/architecture.md are what this test sees; `python -m tests.ar
 draws them anew.
 """
 
-import functools
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +27,18 @@ AGAIN = "draw it anew with `python -m tests.architecture.walks`"
 
 
 @pytest.fixture(scope="session")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
-    @functools.cache
+def walked(make_once: Callable[[str, Callable[[Path], object]], Path]) -> Walked:
+    """Each command is run once in a test session, whichever process asks for its walk."""
+
+    def walk(name: str, folder: Path) -> None:
+        (folder / "work").mkdir()
+        record = in_own_process(name, folder / "work")
+        (folder / "walk.json").write_text(json.dumps(record))
+
     def walked(name: str) -> tuple[str, list[str]]:
-        return in_own_process(name, tmp_path_factory.mktemp(name))
+        folder = make_once(f"walk-{name}", lambda folder: walk(name, folder))
+        figure, returns = json.loads((folder / "walk.json").read_text())
+        return figure, returns
 
     return walked
 
@@ -55,7 +64,9 @@ def test_the_figure_of_a_walk_is_the_walk(name: str, walked: Walked) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="under its lock the engine cache asks for an engine")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="under its lock the engine cache asks for an engine"
+)
 def test_choosing_a_backend_goes_one_way(walked: Walked) -> None:
     pytest.importorskip("openvino")  # with one backend there is nothing to choose
     assert walked("choice")[1] == []

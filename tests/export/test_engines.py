@@ -17,9 +17,10 @@ import pytest
 from tests.runtime.cuda.fake import RecordingCuda
 
 from ckd import console
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
 from ckd.contract.hashes import write_hashes
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.export import engines as engines_module

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.runtime.cuda.fake_engine import Function, Tensors
 
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.hashes import write_hashes
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.wiring import IMAGE
 from ckd.finding.finding import Finding

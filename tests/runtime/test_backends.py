@@ -14,8 +14,9 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.contract.wiring import IMAGE

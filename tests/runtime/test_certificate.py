@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, EngineError, GateFailed
 from ckd.contract.hashes import write_hashes
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import cascade as cascade_module

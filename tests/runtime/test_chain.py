@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from tests.runtime.photographs import NODES, SIDE, chained, photo
 
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import (
     BundleError,
     EngineError,
     UsageError,
 )
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.contract.wiring import IMAGE

@@ -13,8 +13,8 @@ from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.cuda.fake_engine import FakeCudaBackend, Function, Tensors
 from tests.runtime.cuda.rig import CHAIN, GRAPHS, function_of, images, spec_of
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.contract.wiring import IMAGE

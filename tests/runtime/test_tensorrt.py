@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends.tensorrt import backend as tensorrt

@@ -119,6 +119,7 @@ def load(minutes: float, folder: Path) -> Counts:
         process.communicate()
         camera.switch_off()
     counts = dict(clients.counts)
+    assert set(counts) == {"pictures", "states", "saved", "images"}, counts
     assert len(list(saved.glob("*_overlay.png"))) == counts["saved"]
     return {"answers": counts, **footprint.check(MAX_GROWTH_MIB, spare=4 * NUM_SAVERS)}
 
@@ -132,7 +133,9 @@ def watch(clients: Clients, port: int) -> None:
         with connection.getresponse() as response:
             assert response.status == 200, response.read()
             while clients.ongoing:
-                buffer += response.read1(1 << 16)
+                chunk = response.read1(1 << 16)
+                assert chunk, "the stream ended"
+                buffer += chunk
                 *pictures, buffer = buffer.split(boundary)
                 for jpeg in filter(None, pictures):
                     check_picture(jpeg)

@@ -42,7 +42,10 @@ def command_line(run: LongRun, **numbers: int) -> None:
         counts = run(options.minutes, work, **{name: getattr(options, name) for name in numbers})
         minutes = (time.monotonic() - began_s) / 60
     record = {
-        "command": f"python tests/system/{Path(sys.argv[0]).name} --minutes {options.minutes:g}",
+        "command": " ".join(
+            [f"make {Path(sys.argv[0]).stem} MINUTES={options.minutes:g}"]
+            + [f"--{name} {getattr(options, name)}" for name in numbers]
+        ),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "ckd": ckd_version(),
         "machine": {

@@ -52,9 +52,10 @@ def soak(minutes: float, folder: Path) -> Counts:
     assert int(report[1]) == num_analysed
     num_dropped = int(report[2])
     num_skipped = last + 1 - num_analysed
-    # Frames that arrive after the last one was taken replace each other, and are counted too.
-    assert 0 <= num_dropped - num_skipped <= 5 * FPS, (num_dropped, num_skipped)
-    assert 0 <= camera.num_sent - (last + 1) <= 5 * FPS, (camera.num_sent, last)
+    # Frames that arrive after the last one was taken replace each other, and are counted too: those
+    # of the end of the run, which no machine takes half a minute for.
+    assert 0 <= num_dropped - num_skipped <= 30 * FPS, (num_dropped, num_skipped)
+    assert 0 <= camera.num_sent - (last + 1) <= 30 * FPS, (camera.num_sent, last)
     return {
         "frames": {
             "sent": camera.num_sent,

@@ -119,7 +119,7 @@ def compare(
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
     networks_ms = {name: np.array(step.networks_ms[-runs:]) for name, step in racing.items()}
     return Comparison(
-        bundle=f"{opened.spec.name}@{opened.digest()[:12]}",
+        bundle=opened.id,
         weights=weights,
         data=None if samples is None else f"{len(samples)} images of {samples.name}",
         threads=threads,

@@ -20,8 +20,9 @@ from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
 from ckd.calibration.upstream import Upstream
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.wiring import IMAGE
 from ckd.finding.answers import Answers, answers_from_logits

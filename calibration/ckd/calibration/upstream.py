@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ckd.calibration.activations import Method
 from ckd.calibration.quantize import quantise
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import Content
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image

@@ -108,7 +108,7 @@ def upgrade(
     from ckd.export.upgrade import upgrade_bundle
 
     upgrade_bundle(bundle, out)
-    print(f"{out}: the networks of {bundle}, described anew; its hashes are others")
+    print(f"{out}: {bundle} in schema 2; the networks are unchanged, the digest is new")
 
 
 @cli.command("engine")

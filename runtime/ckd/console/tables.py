@@ -40,7 +40,7 @@ def text_table(
     from rich.measure import Measurement
 
     table, text = _table(head, rows, numbers), io.StringIO()
-    console = Console(file=text)
+    console = Console(file=text, force_terminal=False, color_system=None)  # FORCE_COLOR
     unlimited = console.options.update(max_width=_NO_LIMIT)
     console.width = Measurement.get(console, unlimited, table).maximum
     console.print(table)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.contract.bundle import CASCADE, Bundle, Content, check_new, move_new
+    from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
     from ckd.contract.confusion import (
         Bools,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         SourceUnavailable,
         UsageError,
     )
-    from ckd.contract.hashes import HASHES, read_hashes, write_hashes
+    from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, read_hashes, write_hashes
     from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
     from ckd.contract.labels import (
         ISIC2016,
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         label_of,
         lesion_name,
     )
-    from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
+    from ckd.contract.listed import Content, ListedFiles
+    from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
     from ckd.contract.version import ckd_version
     from ckd.contract.wiring import IMAGE, check_wiring
@@ -47,7 +48,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.contract.bundle": "Bundle CASCADE Content check_new move_new",
+            "ckd.contract.bundle": "Bundle CASCADE check_new move_new",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
             "ckd.contract.confusion": (
                 "Bools Confusion Reals check_scores confusion_from_masks "
@@ -57,12 +58,13 @@ else:
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
             ),
-            "ckd.contract.hashes": "HASHES read_hashes write_hashes",
+            "ckd.contract.hashes": "HASHES SCHEMA_1_HASHES read_hashes write_hashes",
             "ckd.contract.imagenet": "IMAGENET_MEAN_C IMAGENET_STD_C",
             "ckd.contract.labels": (
                 "ISIC2016 ISIC2017 ISIC2018 ISIC2019 headline_tasks label_of lesion_name"
             ),
-            "ckd.contract.spec": "CascadeSpec NodeSpec OutputSpec",
+            "ckd.contract.listed": "Content ListedFiles",
+            "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
             "ckd.contract.version": "ckd_version",
             "ckd.contract.wiring": "IMAGE check_wiring",
@@ -80,6 +82,7 @@ __all__ = [
     "ISIC2018",
     "ISIC2019",
     "SCHEMA",
+    "SCHEMA_1_HASHES",
     "Bools",
     "Bundle",
     "BundleError",
@@ -90,12 +93,15 @@ __all__ = [
     "DType",
     "EngineError",
     "EnvironmentUnusable",
+    "FileKind",
     "GateFailed",
     "InputError",
     "Interrupted",
+    "ListedFiles",
     "NodeSpec",
     "OutputSpec",
     "Reals",
+    "Section",
     "SourceUnavailable",
     "TensorSpec",
     "UsageError",

@@ -103,15 +103,19 @@ def _check_schema(schema: object) -> None:
 def _sections(tree: Mapping[str, Any]) -> dict[str, Section]:
     sections = {}
     for name, fields in tree.items():
-        section = Section(dict(fields["content"]), fields["informative"])
-        if not isinstance(section.informative, bool):
-            raise TypeError(f"informative is {section.informative!r}, expected true or false")
-        if name not in KNOWN_SECTIONS and not section.informative:
+        informative = fields.get("informative") if isinstance(fields, dict) else None
+        if not isinstance(informative, bool):
+            raise TypeError(
+                f"section {name!r}: informative is {informative!r}, expected true or false"
+            )
+        if name not in KNOWN_SECTIONS and not informative:
             raise BundleError(
                 f"cascade.json: its section {name!r} is not known to this version of ckd, and "
                 "answers may depend on it; install the ckd that made the bundle"
             )
-        sections[name] = section
+        if not isinstance(fields.get("content"), dict):
+            raise TypeError(f"section {name!r}: its content is no JSON object")
+        sections[name] = Section(fields["content"], informative)
     return sections
 
 

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 HASHES: Final = "hashes.json"
+#: What the list was called in bundles of schema 1.
+SCHEMA_1_HASHES: Final = "MANIFEST.json"
 #: Largest file of a bundle, because ONNX files end at 2 GiB; no more is read into memory.
 MAX_FILE_BYTES: Final = 2 << 30
 MAX_HASHES_BYTES: Final = 1 << 20

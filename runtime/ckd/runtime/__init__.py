@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from ckd.runtime.chain import Chain
     from ckd.runtime.closing import Closing
     from ckd.runtime.cpu import cpu_flags, cpu_name, usable_cores
-    from ckd.runtime.engine import Backend, first_line
+    from ckd.runtime.engine import (
+        Backend,
+        BuiltEngine,
+        DeviceBuffer,
+        Engine,
+        EngineBuilder,
+        Runner,
+        first_line,
+    )
     from ckd.runtime.engine_cache import EngineCache, Entry
     from ckd.runtime.stopwatch import Stopwatch
 else:
@@ -49,7 +57,9 @@ else:
             "ckd.runtime.chain": "Chain",
             "ckd.runtime.closing": "Closing",
             "ckd.runtime.cpu": "cpu_flags cpu_name usable_cores",
-            "ckd.runtime.engine": "Backend first_line",
+            "ckd.runtime.engine": (
+                "Backend BuiltEngine DeviceBuffer Engine EngineBuilder Runner first_line"
+            ),
             "ckd.runtime.engine_cache": "EngineCache Entry",
             "ckd.runtime.stopwatch": "Stopwatch",
         },
@@ -60,14 +70,19 @@ __all__ = [
     "CASES_INT8",
     "TOLERANCES",
     "Backend",
+    "BuiltEngine",
     "Cascade",
     "Certificate",
     "Chain",
     "CkdError",
     "Closing",
+    "DeviceBuffer",
+    "Engine",
+    "EngineBuilder",
     "EngineCache",
     "Entry",
     "Finding",
+    "Runner",
     "Stopwatch",
     "Store",
     "Tolerance",

@@ -55,8 +55,11 @@ class Store:
         record = self.record(self.path(key))
         return None if record is None or record.key != _plain(key) else record.value
 
-    def write(self, key: Mapping[str, Any], value: Any) -> None:
-        """Keep the value of a key; both hold only what JSON can express."""
+    def write(self, key: Mapping[str, Any], value: Any) -> bool:
+        """Keep the value of a key, and say whether it could be kept.
+
+        Key and value hold only what JSON can express.
+        """
         path = self.path(key)
         content = {"key": dict(key), "value": value, "sha256": _digest([dict(key), value])}
         try:
@@ -65,6 +68,8 @@ class Store:
             self._make_room(path)
         except OSError as error:  # a full or read-only disk
             _log.info("%s cannot be kept: %s", path, error)
+            return False
+        return True
 
     def record(self, path: Path) -> Record | None:
         """The record in a file; None if it is missing, damaged, or something else."""

@@ -21,7 +21,7 @@ from ckd.runtime.acceptance import CaseResult, golden_images, run_acceptance, te
 from ckd.runtime.backends.selection import installed, open_backend
 from ckd.runtime.cache import Record, Store
 from ckd.runtime.chain import Chain
-from ckd.runtime.engine import BuiltEngine, EngineBuilder
+from ckd.runtime.engine import BuiltEngine, Engine, EngineBuilder
 from ckd.runtime.engine_cache import EngineCache
 
 SUFFIX: Final = ".certificate.json"
@@ -132,12 +132,14 @@ def _key(chain: Chain, bundle: Bundle, backend: EngineBuilder) -> dict[str, Any]
         "bundle_sha256": bundle.digest(),
         "precision": chain.precision,
         "machine": dict(backend.machine),
-        "engines": {
-            name: engine.sha256
-            for name, engine in chain.engines.items()
-            if isinstance(engine, BuiltEngine)
-        },
+        "engines": {name: _sha256(engine) for name, engine in chain.engines.items()},
     }
+
+
+def _sha256(engine: Engine) -> str:
+    if not isinstance(engine, BuiltEngine):
+        raise TypeError(f"an engine that was built here tells no SHA-256: {engine!r}")
+    return engine.sha256
 
 
 def _edge_errors(chain: Chain, bundle: Bundle) -> dict[str, float | None]:

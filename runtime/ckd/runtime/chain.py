@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Bundle, Content
-from ckd.contract.errors import UsageError
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import EngineError, UsageError
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.contract.wiring import IMAGE
@@ -72,6 +73,7 @@ class Chain(Closing):
         self.buffers: dict[str, DeviceBuffer] = {}
         self._runner: Runner | None = None
         self._release = ExitStack()
+        self._is_open = True
 
     @classmethod
     def of(cls, bundle: Bundle, backend: Backend, precision: str) -> "Chain":
@@ -105,7 +107,8 @@ class Chain(Closing):
 
     @property
     def runner(self) -> Runner:
-        """Takes a frame through the engines that are loaded."""
+        """Takes a frame through the engines that are loaded; `EngineError` after `close`."""
+        self._check_open()
         if self._runner is None:
             self._runner = self.backend.runner(self.spec, self.engines, self.buffers)
         return self._runner
@@ -117,10 +120,10 @@ class Chain(Closing):
             BundleError: the file's inputs and outputs are not those that the spec says.
             EngineError: the network cannot be loaded.
         """
+        self._check_open()
+        self._drop_runner()  # it was made for the engines before
         self._allocate()
-        engine = self._bound(node, onnx)
-        self._drop_runner()
-        self._keep(node, engine)
+        self._keep(node, self._bound(node, onnx))
 
     @contextmanager
     def replaced(self, node: str, onnx: Content) -> Iterator[None]:
@@ -130,15 +133,19 @@ class Chain(Closing):
             BundleError: the file's inputs and outputs are not those that the spec says.
             EngineError: the network cannot be loaded.
         """
-        engine, own = self._bound(node, onnx), self.engines[node]
+        self._check_open()
+        own = self.engines[node]
+        engine = self._bound(node, onnx)
         try:
             self._drop_runner()  # it may still use the node's own engine, as a CUDA graph does
             self.engines[node] = engine
             yield
         finally:
-            self._drop_runner()
             self.engines[node] = own
-            engine.close()
+            try:
+                self._drop_runner()
+            finally:
+                engine.close()
 
     def run(
         self, image_SS3: NDArray[np.uint8], lap: Callable[[str], None] | None = None
@@ -178,7 +185,9 @@ class Chain(Closing):
             self._allocate()
             self.buffers[IMAGE].write(image_SS3[None])
         else:
-            next(step for step in self.steps(image_SS3) if step == names[place - 1])
+            if (before := names[place - 1]) not in self.engines:
+                raise UsageError(f"{node}: {before}, which runs before it, is not loaded")
+            next(step for step in self.steps(image_SS3) if step == before)
         return {name: self.buffers[name].read() for name in self.spec.node(node).inputs}
 
     def run_all(self, image_SS3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -199,8 +208,13 @@ class Chain(Closing):
 
     def close(self) -> None:
         """Release runner, engines and buffers; calling it twice is allowed."""
+        self._is_open = False
         self._drop_runner()
         self._release.close()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise EngineError("this cascade has been closed; load it again")
 
     def _bound(self, node: str, onnx: Content) -> Engine:
         engine = self.backend.load(self.spec.node(node), onnx, self.tensors, self.precision)

@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import BundleError
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 

@@ -141,7 +141,9 @@ class EngineCache:
         replace_file(path, content)
         _forget_pages(path)
         sha256 = hashlib.sha256(content).hexdigest()
-        self._records.write(key, {"size": len(content), "sha256": sha256})
+        if not self._records.write(key, {"size": len(content), "sha256": sha256}):
+            path.unlink(missing_ok=True)
+            raise OSError(f"the record of {path.name} cannot be written")
 
     def _evict(self, limit_bytes: int, keep: Path | None = None) -> int:
         """Remove engines used longest ago beyond a limit, never ``keep``; gives bytes freed."""

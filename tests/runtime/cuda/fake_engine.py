@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from tests.runtime.cuda.fake import RecordingCuda
 from typing_extensions import override
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.cuda.memory import CudaBuffer

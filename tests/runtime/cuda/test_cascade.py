@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.cuda.fake_engine import FakeCudaBackend, Function, Tensors
 
-from ckd.contract.bundle import Bundle, Content
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, InputError, UsageError
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.finding.finding import Finding

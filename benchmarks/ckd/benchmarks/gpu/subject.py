@@ -20,7 +20,7 @@ from ckd.benchmarks.subjects import untrained_run
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.cascade_json import spec_to_json
-from ckd.contract.hashes import write_hashes
+from ckd.contract.hashes import HASHES, write_hashes
 from ckd.contract.spec import NodeSpec
 from ckd.contract.wiring import IMAGE
 from ckd.data.synthetic.write import write_isic2017
@@ -105,7 +105,7 @@ class Subject:
         """A bundle of that one file."""
         graph, like = self.one_graph(precision), Bundle(self.bundle(precision)).spec
         folder = self._folder / f"one-graph-bundle.{precision}"
-        if (folder / "hashes.json").exists():
+        if (folder / HASHES).exists():
             return folder
         folder.mkdir(exist_ok=True)
         kept = {IMAGE, *like.outputs.names()}

@@ -6,8 +6,8 @@ from typing import cast
 import onnxruntime as ort
 from typing_extensions import override
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends.host import HostBuffer, HostRunner

@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime as ort
 from typing_extensions import override
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError, EnvironmentUnusable
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends.onnxruntime_session import SessionEngine, session_options

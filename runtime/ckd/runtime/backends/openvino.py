@@ -18,8 +18,8 @@ import numpy as np
 import openvino as ov
 from typing_extensions import override
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import CkdError, EngineError
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
 from ckd.runtime.backends.host import HostBuffer, HostRunner

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from typing_extensions import override
 
-from ckd.contract.bundle import Content
 from ckd.contract.errors import EngineError, EnvironmentUnusable
+from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines, Machine

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ckd.contract.bundle import Content
+from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime.backends.tensorrt.build import OPTIONS
