@@ -108,8 +108,8 @@ class Chain(Closing):
     @property
     def runner(self) -> Runner:
         """Takes a frame through the engines that are loaded; `EngineError` after `close`."""
-        self._check_open()
         if self._runner is None:
+            self._check_open()
             self._runner = self.backend.runner(self.spec, self.engines, self.buffers)
         return self._runner
 
