@@ -11,14 +11,8 @@ import torch
 
 from ckd.benchmarks.gpu import machine as gpu_machine
 from ckd.benchmarks.gpu.ceilings import WEIGHT_BYTES, Ceilings, floor_of, measure_ceilings
-from ckd.benchmarks.gpu.device import (
-    Device,
-    EventClock,
-    HostClock,
-    check_device,
-    clock_for,
-    describe,
-)
+from ckd.benchmarks.gpu.clock import HostClock
+from ckd.benchmarks.gpu.device import Device, EventClock, check_device, clock_for, describe
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 
 

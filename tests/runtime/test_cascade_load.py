@@ -187,9 +187,9 @@ def test_a_closed_cascade_refuses_to_run(tiny_bundle: Path) -> None:
     cascade = Cascade.load(tiny_bundle)
     cascade.close()
     cascade.close()
-    with pytest.raises(EngineError, match="rootseg is closed"):
+    with pytest.raises(EngineError, match="this cascade has been closed; load it again"):
         cascade.predict(photo(0))
-    with pytest.raises(EngineError, match="rootseg is closed"):
+    with pytest.raises(EngineError, match="this cascade has been closed; load it again"):
         cascade.chain.run_all(np.zeros((SIDE, SIDE, 3), np.uint8))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ckd.benchmarks.gpu.device import DeviceClock, HostClock
+from ckd.benchmarks.gpu.clock import DeviceClock, HostClock
 from ckd.benchmarks.gpu.meter import Copies, Meter
 from ckd.benchmarks.gpu.steps import Logits, Step
 from ckd.contract.bundle import Bundle

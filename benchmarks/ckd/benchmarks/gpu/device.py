@@ -6,13 +6,12 @@ rehearsal runs on, both times are the same.
 """
 
 import re
-import time
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from typing_extensions import override
 
+from ckd.benchmarks.gpu.clock import DeviceClock, HostClock
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.runtime.cpu import cpu_name
 
@@ -31,31 +30,6 @@ class Device:
     def slug(self) -> str:
         """The name as a part of a folder's name."""
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
-
-
-class DeviceClock(Protocol):
-    """Times one call at a time."""
-
-    def start(self) -> None:
-        """Work that is queued from now on counts."""
-
-    def stop(self) -> float:
-        """Wait until the device is idle; milliseconds that it took since `start`."""
-
-
-class HostClock(DeviceClock):
-    """The clock of a CPU, which is idle when a call returns."""
-
-    def __init__(self) -> None:
-        self._start_s = 0.0
-
-    @override
-    def start(self) -> None:
-        self._start_s = time.perf_counter()
-
-    @override
-    def stop(self) -> float:
-        return 1e3 * (time.perf_counter() - self._start_s)
 
 
 class EventClock(DeviceClock):

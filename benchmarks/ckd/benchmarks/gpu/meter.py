@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from ckd.benchmarks.gpu.device import DeviceClock
+from ckd.benchmarks.gpu.clock import DeviceClock
 from ckd.benchmarks.gpu.forwarding import ForwardingCuda
 from ckd.runtime.cuda.api import Cuda
 
