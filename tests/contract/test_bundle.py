@@ -365,3 +365,17 @@ def test_the_wiring_is_read_from_checked_bytes(bundle_copy: Path) -> None:
         Bundle(bundle_copy)
     write_hashes(bundle_copy)
     assert Bundle(bundle_copy).spec.name == "tony"
+
+
+def test_a_zip_whose_names_are_no_text_is_refused(bundle_copy: Path) -> None:
+    path = zipped(bundle_copy)
+    content = path.read_bytes()
+    name = b"cls.fp32.onnx"
+    end = content.rindex(name)  # in the index at the end, marked as UTF-8
+    flags = end - 46 + 8
+    index = bytearray(content)
+    index[flags + 1] |= 0x08
+    index[end] = 0xCE
+    path.write_bytes(bytes(index))
+    with pytest.raises(BundleError, match="neither a bundle folder nor a zip file"):
+        Bundle(path)

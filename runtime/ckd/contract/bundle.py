@@ -51,7 +51,7 @@ class Bundle(ListedFiles):
 def _has_file(path: Path, name: str) -> bool:
     try:
         return (zipfile.Path(path) if path.is_file() else path).joinpath(name).is_file()
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # a damaged index may raise anything
         return False
 
 
