@@ -113,7 +113,7 @@ def side_by_side(
     return SideBySide(
         sides=tuple(
             Side(
-                bundle=f"{name}@{bundle.digest()[:12]}",
+                bundle=bundle.id,
                 system=bundle.spec.system,
                 num_networks=len(bundle.spec.nodes),
                 image_size=bundle.spec.image_size,

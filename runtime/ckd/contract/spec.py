@@ -124,7 +124,7 @@ class CascadeSpec:
         self._check_wiring()
         self._check_tensors()
         self._check_outputs()
-        if not 0.0 < self.thresholds.get("mask", 0.5) < 1.0:
+        if not 0.0 < self.mask_threshold < 1.0:
             raise _wrong(f"the mask threshold is {self.thresholds['mask']}, not between 0 and 1")
 
     def _check_names(self) -> None:
