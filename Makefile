@@ -22,7 +22,7 @@ check: lint ## Lint, types, import rules and the quickest tests
 	$(PYTEST) -q -m "not slow and not system" $(QUICK)
 
 test: lint ## Lint, types, import rules, documentation and every test that needs no service
-	$(PYTEST) -n 2 --dist loadfile --durations 10
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 system: .venv/installed ## Tests with browsers and other Pythons; soak, load and fuzz
 	$(PYTEST) -m system --durations 10

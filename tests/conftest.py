@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import importlib.util
 import os
 import shutil
@@ -44,6 +45,20 @@ def translations_are_read_once() -> Iterator[None]:
             read_once = functools.cache(torch_2_5.get_torchlib_ops)
             patch.setattr(torch_2_5, "get_torchlib_ops", read_once)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def garbage_is_collected_seldom() -> Iterator[None]:
+    """What is imported by now is never searched for garbage again, which takes a second each time
+    with PyTorch; and its exporter makes so many small objects that looking for cycles among them at
+    Python's default rate takes a tenth of its time."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 20)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
 
 
 @pytest.fixture(scope="session")

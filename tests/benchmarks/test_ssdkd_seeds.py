@@ -1,9 +1,10 @@
 """The study of SSD-KD over several seeds: every way is trained and scored, the teacher once."""
 
 import json
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -21,14 +22,31 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def study(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, SCRIPT, *words], env=one_thread, capture_output=True, text=True
-    )
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(tmp_path: Path) -> None:
+#: Runs the script in this process, which has imported PyTorch and Lightning already.
+Study = Callable[..., Done]
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Study:
+    def run(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(
+    tmp_path: Path, study: Study
+) -> None:
     data, out = tmp_path / "data", tmp_path / "study"
     write_isic2017(data, num_train=4, num_val=6, side_px=64)
     words: list[str | Path] = [data, "--out", out, "--seeds", "2"]
@@ -57,7 +75,9 @@ def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(tmp_path: 
     assert "student: epoch" not in again.stderr
 
 
-def test_a_setting_that_does_not_exist_ends_the_study_before_it_starts(tmp_path: Path) -> None:
+def test_a_setting_that_does_not_exist_ends_the_study_before_it_starts(
+    tmp_path: Path, study: Study
+) -> None:
     write_isic2017(tmp_path / "data", num_train=1, num_val=1, side_px=64)
     done = study(tmp_path / "data", "--out", tmp_path / "study", "--set", "stages.studnt.epochs=1")
     assert done.returncode == 2

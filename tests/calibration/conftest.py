@@ -20,7 +20,7 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Engines get one thread: networks are so small here that threads only wait for each other."""
     with pytest.MonkeyPatch.context() as patch:

@@ -419,15 +419,13 @@ def test_scores_of_something_else_are_refused(system: System, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_half_precision_files_are_half_as_large_and_answer_alike(
-    system: System, tmp_path: Path
+    explained_bundle: Path,
 ) -> None:
-    out = tmp_path / "bundle"
-    export(system, out, precisions=("fp32", "fp16"))
-    spec = Bundle(out).spec
+    spec = Bundle(explained_bundle).spec
     assert spec.file_kinds() == ("fp32", "fp16")
     assert {spec["fp16"] for name, spec in spec.dtypes.items()} == {"uint8", "float16"}
     for node in spec.nodes:
-        model = onnx.load(out / node.files["fp16"])
+        model = onnx.load(explained_bundle / node.files["fp16"])
         kinds = {onnx.TensorProto.DataType.Name(w.data_type) for w in model.graph.initializer}
         assert "FLOAT16" in kinds
         assert "FLOAT" not in {  # but for a few numbers, such as the image's mean
@@ -435,10 +433,10 @@ def test_half_precision_files_are_half_as_large_and_answer_alike(
             for w in model.graph.initializer
             if np.prod(w.dims) > 4
         }
-    image = parity_images(system.image_size, 1)[0]
+    image = parity_images(spec.image_size, 1)[0]
     answers = {}
     for precision in spec.file_kinds():
-        with Cascade.load(out, "onnxruntime", precision=precision) as cascade:
+        with Cascade.load(explained_bundle, "onnxruntime", precision=precision) as cascade:
             finding = cascade.predict(image)
             assert finding.precision == precision
             answers[precision] = np.array(list(finding.probabilities.values()))

@@ -19,7 +19,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -37,20 +36,13 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 
-from ckd.benchmarks.subjects import calibrate_batch_norm
 from ckd.calibration import quantize
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.calibration.lint import check_quantized
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
-from ckd.contract.labels import ISIC2017
-from ckd.export import bundle as bundle_module
-from ckd.export.bundle import write_bundle
-from ckd.export.folds import folded
-from ckd.export.onnx import export_onnx
 from ckd.export.parity import parity_images
-from ckd.train.recipes.catalogue import find_recipe
-from ckd.train.systems.graph import System
+from ckd.runtime.cascade import embedded_bundle
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx_bindings") is None,
@@ -85,46 +77,19 @@ def build(model: Path) -> Built:
 
 
 @pytest.fixture(scope="module")
-def tiny(
-    make_tiny_system: Callable[[], System],
-    tiny_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, Path]:
+def tiny(explained_bundle: Path) -> dict[str, Path]:
     """Files of the tiny system by "<network>.<precision>", in FP32 and FP16."""
-    folder = tmp_path_factory.mktemp("tiny")
-    export_fp16(make_tiny_system(), folder)
-    return files_in(tiny_bundle, folder)
+    return files_in(explained_bundle)
 
 
 @pytest.fixture(scope="module")
 def mobile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files of an untrained ckdnet-mobile by "<network>.<precision>", in FP32, FP16 and INT8."""
-    torch.set_num_threads(1)
-    recipe = find_recipe("ckdnet-mobile")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        system = recipe.system.build(ISIC2017, recipe.tasks, recipe.image_size, None)
-        calibrate_batch_norm(system, num_images=8)
-    folder = tmp_path_factory.mktemp("mobile")
-    bundle = folder / "bundle"
-    with pytest.MonkeyPatch.context() as patch:
-        # Deep networks of random weights amplify every rounding; the gates are for trained ones.
-        patch.setattr(bundle_module, "check_parity", lambda *_: [])
-        patch.setattr(bundle_module, "check_acceptance", lambda *_: [])
-        write_bundle(
-            system, bundle, name="mobile", provenance={"data": "none"}, precisions=("fp32", "fp16")
-        )
-    return files_in(quantise(bundle, folder))
+    """Files of the embedded cascade by "<network>.<precision>", in FP32, FP16 and INT8."""
+    return files_in(quantise(embedded_bundle(), tmp_path_factory.mktemp("mobile")))
 
 
 def files_in(*folders: Path) -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in folder.glob("*.onnx")}
-
-
-def export_fp16(system: System, folder: Path) -> None:
-    deployed = folded(system)
-    for node in deployed.nodes:
-        export_onnx(node, deployed, folder / f"{node.name}.fp16.onnx", "fp16")
 
 
 def quantise(bundle: Path, folder: Path) -> Path:
