@@ -64,9 +64,6 @@ def test_the_figure_of_a_walk_is_the_walk(name: str, walked: Walked) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="under its lock the engine cache asks for an engine"
-)
 def test_choosing_a_backend_goes_one_way(walked: Walked) -> None:
     pytest.importorskip("openvino")  # with one backend there is nothing to choose
     assert walked("choice")[1] == []

@@ -1,7 +1,8 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from tests.runtime.fake_onnxruntime import GpuBuild
 from torch import Tensor, nn
 
 from ckd.benchmarks import latency as module
+from ckd.benchmarks.cli import main
 from ckd.benchmarks.contenders import CascadeSetting
 from ckd.benchmarks.latency import latency
 from ckd.benchmarks.latency_files import write_report
@@ -255,16 +257,31 @@ def test_without_matplotlib_there_is_no_picture(
     assert write_report(report, tmp_path) == ["latency.json", "latency.md"]
 
 
-def ckd_bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "ckd.benchmarks.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_the_command_prints_json_and_writes_files(bundle: Path, tmp_path: Path) -> None:
+#: Runs the command in this process, which has imported PyTorch already.
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def ckd_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["ckd-bench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_the_command_prints_json_and_writes_files(
+    bundle: Path, tmp_path: Path, ckd_bench: Command
+) -> None:
     out = tmp_path / "out"
 
     done = ckd_bench(
@@ -297,7 +314,7 @@ def test_the_command_prints_json_and_writes_files(bundle: Path, tmp_path: Path) 
     ],
 )
 def test_what_cannot_be_done_ends_with_its_exit_code(
-    arguments: tuple[str, ...], code: int, said: str
+    arguments: tuple[str, ...], code: int, said: str, ckd_bench: Command
 ) -> None:
     done = ckd_bench("latency", *arguments)
 
@@ -307,8 +324,8 @@ def test_what_cannot_be_done_ends_with_its_exit_code(
 
 
 @pytest.mark.slow
-def test_a_recipe_is_measured_untrained(tmp_path: Path) -> None:
-    # One network: a whole cascade of a recipe is raced in test_side_by_side.py.
+def test_a_recipe_is_measured_untrained(tmp_path: Path, ckd_bench: Command) -> None:
+    # One network: tests/architecture/test_blocks.py exports a whole cascade of a recipe.
     recipe = tmp_path / "recipe.json"
     with_overrides(find_recipe("ssdkd-alone"), ["system.student=mnasnet0_5"]).save(recipe)
     done = ckd_bench(

@@ -242,13 +242,13 @@ def test_a_run_is_compared_with_one_bundle_only(tiny_bundle: Path) -> None:
 def test_recipes_stand_beside_bundles_untrained(tiny_bundle: Path, data: Path) -> None:
     done = CliRunner().invoke(
         cli,
-        ["compare", "--bundle", str(tiny_bundle), "--recipe", "ckdnet-tiny", "--data", str(data),
+        ["compare", "--bundle", str(tiny_bundle), "--recipe", "ssdkd-alone", "--data", str(data),
          "--runs", "1", "--warmup", "0", "--threads", "1", "--json"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     trained, untrained = json.loads(done.stdout)["sides"]
     assert (trained["trained"], untrained["trained"]) == (True, False)
-    assert untrained["bundle"].startswith("ckdnet-tiny@")
+    assert untrained["bundle"].startswith("ssdkd-alone@")
     assert untrained["accuracy"] is None
     assert trained["accuracy"]["num_images"] == 24
 

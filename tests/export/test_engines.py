@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.runtime.cuda.fake import RecordingCuda
+from tests.runtime.fetching import fetch
 
 from ckd import console
 from ckd.contract.bundle import Bundle
@@ -225,7 +226,7 @@ def test_the_cache_can_be_looked_at_and_emptied(engine: Engine, tiny_bundle: Pat
 
 def test_engines_of_openvino_are_listed_as_such(engine: Engine) -> None:
     key = {"network": "cls", "openvino": "2026.1", "device": "a CPU"}
-    EngineCache().fetch({**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
+    fetch(EngineCache(), {**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
     (one,) = json.loads(engine("--list", "--json").out)["engines"]
     assert (one["builder"], one["precision"], one["device"]) == ("openvino 2026.1", "f32", "a CPU")
 
@@ -234,7 +235,7 @@ def test_in_a_pipe_no_engine_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CKD_CACHE", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "10")
     key = {"network": "cls", "openvino": "2026.1", "device": "a CPU " * 40}
-    EngineCache().fetch({**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
+    fetch(EngineCache(), {**key, "INFERENCE_PRECISION_HINT": "f32"}, lambda: b"engine")
     command = [sys.executable, "-m", "ckd.export.cli", "engine", "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     head, row, total = done.stdout.splitlines()

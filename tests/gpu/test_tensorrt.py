@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tests.runtime.fetching import fetch
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
@@ -113,7 +114,7 @@ def test_an_engine_of_other_content_is_built_again(cascade: Cascade) -> None:
     cache = EngineCache()
     entry = next(e for e in cache.entries() if e.key["network"] == "rootseg")
     cache.drop(entry.key)
-    cache.fetch(entry.key, lambda: b"an engine of another TensorRT")
+    fetch(cache, entry.key, lambda: b"an engine of another TensorRT")
     with Cascade.load(backend="tensorrt", precision=cascade.precision) as again:
         again.warmup()
     assert entry.path.stat().st_size > 1000

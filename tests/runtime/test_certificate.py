@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.runtime.fetching import fetch
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, EngineError, GateFailed
@@ -366,7 +367,7 @@ def test_they_go_with_their_engines(load: Load, tiny_bundle: Path) -> None:
     (certificate,) = load(BuiltHere())
     cache = EngineCache()
     for name, sha256 in certificate["engines"].items():
-        cache.fetch({"network": name}, lambda name=name: name.encode())  # type: ignore[misc]
+        fetch(cache, {"network": name}, lambda name=name: name.encode())  # type: ignore[misc]
         Store(cache.folder).write({"network": name}, {"size": len(name), "sha256": sha256})
     prune_certificates()
     assert len(written()) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.fetching import fetch
 
 from ckd.contract.errors import EnvironmentUnusable
 from ckd.runtime.cache import Store
@@ -46,22 +47,22 @@ def cache(tmp_path: Path) -> EngineCache:
 def test_an_engine_is_built_once(cache: EngineCache) -> None:
     build = Builder()
     for _ in range(3):
-        assert bytes(cache.fetch(KEY, build)) == b"engine"
+        assert bytes(fetch(cache, KEY, build)) == b"engine"
     assert build.times == 1
 
 
 @pytest.mark.parametrize("name", list(KEY))
 def test_whatever_changes_in_the_key_needs_another_engine(cache: EngineCache, name: str) -> None:
-    cache.fetch(KEY, Builder(b"one"))
+    fetch(cache, KEY, Builder(b"one"))
     changed = other(**{name: "changed"})
-    assert bytes(cache.fetch(changed, Builder(b"two"))) == b"two"
-    assert bytes(cache.fetch(KEY, Builder(b"three"))) == b"one"
+    assert bytes(fetch(cache, changed, Builder(b"two"))) == b"two"
+    assert bytes(fetch(cache, KEY, Builder(b"three"))) == b"one"
 
 
 def test_the_order_of_a_key_does_not_matter(cache: EngineCache) -> None:
-    cache.fetch(KEY, Builder(b"one"))
+    fetch(cache, KEY, Builder(b"one"))
     backwards = dict(reversed(list(KEY.items())))
-    assert bytes(cache.fetch(backwards, Builder(b"two"))) == b"one"
+    assert bytes(fetch(cache, backwards, Builder(b"two"))) == b"one"
 
 
 @pytest.mark.parametrize(
@@ -84,16 +85,16 @@ def test_the_order_of_a_key_does_not_matter(cache: EngineCache) -> None:
 def test_what_is_not_whole_is_built_again_and_said_in_one_line(
     cache: EngineCache, caplog: pytest.LogCaptureFixture, damage: object, said: str
 ) -> None:
-    cache.fetch(KEY, Builder(b"engine"))
+    fetch(cache, KEY, Builder(b"engine"))
     assert callable(damage)
     damage(cache.path(KEY))
     with caplog.at_level(logging.WARNING):
-        assert bytes(cache.fetch(KEY, Builder(b"built again"))) == b"built again"
+        assert bytes(fetch(cache, KEY, Builder(b"built again"))) == b"built again"
     assert [said in r.message and "building it again" in r.message for r in caplog.records] == [
         True
     ]
     caplog.clear()
-    assert bytes(cache.fetch(KEY, Builder(b"never"))) == b"built again"
+    assert bytes(fetch(cache, KEY, Builder(b"never"))) == b"built again"
     assert not caplog.records
 
 
@@ -102,16 +103,16 @@ def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
         raise RuntimeError("no memory")
 
     with pytest.raises(RuntimeError, match="no memory"):
-        cache.fetch(KEY, fail)
+        fetch(cache, KEY, fail)
     assert cache.entries() == []
-    assert bytes(cache.fetch(KEY, Builder())) == b"engine"  # and the lock is free
+    assert bytes(fetch(cache, KEY, Builder())) == b"engine"  # and the lock is free
 
 
 def test_where_nothing_can_be_written_it_is_built_every_time(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     cache, build = EngineCache(tmp_path / "file" / "engines"), Builder()
-    assert cache.fetch(KEY, build) == b"engine"
-    assert cache.fetch(KEY, build) == b"engine"
+    assert fetch(cache, KEY, build) == b"engine"
+    assert fetch(cache, KEY, build) == b"engine"
     assert build.times == 2
 
 
@@ -128,20 +129,20 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_folder_without_locks_is_read(cache: EngineCache, monkeypatch: Any) -> None:
-    cache.fetch(KEY, Builder(b"kept"))
+    fetch(cache, KEY, Builder(b"kept"))
 
     def read_only(*given: Any, **named: Any) -> None:
         raise PermissionError("read-only file system")
 
     monkeypatch.setattr("filelock.FileLock.acquire", read_only)
-    assert bytes(cache.fetch(KEY, Builder(b"built"))) == b"kept"
-    assert bytes(cache.fetch(other(threads=9), Builder(b"built"))) == b"built"
+    assert bytes(fetch(cache, KEY, Builder(b"built"))) == b"kept"
+    assert bytes(fetch(cache, other(threads=9), Builder(b"built"))) == b"built"
 
 
 def test_a_shared_cache_can_be_read_by_others(cache: EngineCache) -> None:
     before = os.umask(0o022)
     try:
-        cache.fetch(KEY, Builder())
+        fetch(cache, KEY, Builder())
     finally:
         os.umask(before)
     assert cache.path(KEY).stat().st_mode & 0o777 == 0o644
@@ -150,24 +151,24 @@ def test_a_shared_cache_can_be_read_by_others(cache: EngineCache) -> None:
 def test_those_used_longest_ago_make_room(cache: EngineCache) -> None:
     cache.limit_bytes = 250
     for index in range(3):
-        cache.fetch(other(threads=index), Builder(bytes([index]) * 100))
+        fetch(cache, other(threads=index), Builder(bytes([index]) * 100))
         os.utime(cache.path(other(threads=index)), (index, index))
     assert not cache.path(other(threads=0)).exists()
-    cache.fetch(other(threads=1), Builder())  # used now, and so younger than 2
-    cache.fetch(other(threads=3), Builder(b"3" * 100))
+    fetch(cache, other(threads=1), Builder())  # used now, and so younger than 2
+    fetch(cache, other(threads=3), Builder(b"3" * 100))
     assert [entry.key["threads"] for entry in cache.entries()] == [3, 1]
 
 
 def test_one_that_is_larger_than_the_limit_is_kept_alone(cache: EngineCache) -> None:
     cache.limit_bytes = 10
-    cache.fetch(KEY, Builder(b"small"))
-    assert len(cache.fetch(other(threads=4), Builder(b"l" * 100))) == 100
+    fetch(cache, KEY, Builder(b"small"))
+    assert len(fetch(cache, other(threads=4), Builder(b"l" * 100))) == 100
     assert [entry.size for entry in cache.entries()] == [100]
 
 
 def test_pruning_says_what_it_freed_and_takes_what_nobody_knows(cache: EngineCache) -> None:
     for index in range(3):
-        cache.fetch(other(threads=index), Builder(b"x" * 100))
+        fetch(cache, other(threads=index), Builder(b"x" * 100))
     (cache.folder / "unknown.engine").write_bytes(b"y" * 7)
     assert cache.prune(limit_bytes=150) == 207
     assert len(cache.entries()) == 1
@@ -176,7 +177,7 @@ def test_pruning_says_what_it_freed_and_takes_what_nobody_knows(cache: EngineCac
 
 
 def test_pruning_takes_what_a_killed_process_was_writing(cache: EngineCache) -> None:
-    cache.fetch(KEY, Builder())
+    fetch(cache, KEY, Builder())
     left, in_work = (cache.folder / f".writing-x.engine-{pid}-ab" for pid in (1, 2))
     for path in (left, in_work):
         path.write_bytes(b"y" * 7)
@@ -186,7 +187,7 @@ def test_pruning_takes_what_a_killed_process_was_writing(cache: EngineCache) -> 
 
 
 def test_an_engine_in_use_survives_its_removal(cache: EngineCache) -> None:
-    content = cache.fetch(KEY, Builder(b"engine"))
+    content = fetch(cache, KEY, Builder(b"engine"))
     cache.drop(KEY)
     assert bytes(content) == b"engine"
 
@@ -203,7 +204,9 @@ def build():
     time.sleep(0.5)
     return b"engine"
 
-assert bytes(EngineCache(Path(sys.argv[1])).fetch({"a": 1}, build)) == b"engine"
+with EngineCache(Path(sys.argv[1])).slot({"a": 1}) as slot:
+    engine = slot.engine if slot.engine is not None else slot.keep(build())
+assert bytes(engine) == b"engine"
 """
 
 

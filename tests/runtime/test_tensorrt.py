@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
+from tests.runtime.fetching import fetch
 
 from ckd.contract.errors import BundleError, EngineError, EnvironmentUnusable
 from ckd.contract.listed import Content
@@ -159,7 +160,7 @@ def test_an_engine_of_another_tensorrt_is_built_again_once(
     record = json.loads(path.with_suffix(".json").read_text())
     path.unlink()
     foreign = json.dumps({**TENSORS, "version": "8.6"}).encode()
-    EngineCache().fetch(record["key"], lambda: foreign)
+    fetch(EngineCache(), record["key"], lambda: foreign)
     fake.calls.clear()
     with caplog.at_level(logging.WARNING):
         engine = load()

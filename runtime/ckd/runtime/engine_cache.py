@@ -7,6 +7,7 @@ are in ``engines`` of the cache folder, and beside each engine there is its reco
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import mmap
@@ -58,36 +59,29 @@ class EngineCache:
         self._records = Store(self.folder)
         self.limit_bytes = limit_bytes
 
-    def fetch(
-        self, key: EngineKey, build: Callable[[], bytes | memoryview]
-    ) -> mmap.mmap | bytes | memoryview:
-        """The engine of a key, mapped into memory; built if it is missing or damaged.
+    @contextlib.contextmanager
+    def slot(self, key: EngineKey) -> "Iterator[Slot]":
+        """The place of a key's engine, which no other process fills until the block ends.
 
-        If two processes ask at once, one builds it and the other waits. Where the folder cannot be
-        written, the engine is built and not kept. The kernel may drop pages of the map: it reads
-        them again when they are needed. What ``build`` raises is raised here.
+            with cache.slot(key) as slot:
+                engine = slot.engine if slot.engine is not None else slot.keep(build())
+
+        If two processes ask at once, one builds the engine and the other waits. Where the folder
+        cannot be written, nothing is kept, and each process builds for itself.
         """
         path = self.path(key)
+        lock = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = _locked(path)
         except OSError as error:  # without locks nobody can be writing, so reading is safe
             _log.info("engines cannot be kept in %s: %s", self.folder, error)
-            engine = self._read(path, key)
-            return build() if engine is None else engine
         try:
-            if (engine := self._read(path, key)) is not None:
-                return engine
-            content = build()
-            try:
-                self._write(path, key, content)
-                self._evict(self.limit_bytes, keep=path)
-                return _mapped(path)
-            except OSError as error:
-                _log.info("an engine cannot be kept: %s", error)
-                return content
+            write = None if lock is None else functools.partial(self._write, path, key)
+            yield Slot(self._read(path, key), write)
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
 
     def find(self, key: EngineKey) -> mmap.mmap | None:
         """The engine of a key; None if it is missing or damaged."""
@@ -135,7 +129,7 @@ class EngineCache:
             os.utime(path)
         return content
 
-    def _write(self, path: Path, key: EngineKey, content: bytes | memoryview) -> None:
+    def _write(self, path: Path, key: EngineKey, content: bytes | memoryview) -> mmap.mmap:
         """Write the engine, then its record: an engine without one counts as missing."""
         _record_path(path).unlink(missing_ok=True)
         replace_file(path, content)
@@ -144,6 +138,8 @@ class EngineCache:
         if not self._records.write(key, {"size": len(content), "sha256": sha256}):
             path.unlink(missing_ok=True)
             raise OSError(f"the record of {path.name} cannot be written")
+        self._evict(self.limit_bytes, keep=path)
+        return _mapped(path)
 
     def _evict(self, limit_bytes: int, keep: Path | None = None) -> int:
         """Remove engines used longest ago beyond a limit, never ``keep``; gives bytes freed."""
@@ -179,6 +175,29 @@ class EngineCache:
             return None if record is None else _entry(path, record)
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one engine, see `EngineCache.slot`.
+
+    Attributes:
+        engine: mapped into memory; None if it is missing or damaged. The kernel may drop pages of
+            the map: it reads them again when they are needed.
+    """
+
+    engine: mmap.mmap | None
+    _write: Callable[[bytes | memoryview], mmap.mmap] | None
+
+    def keep(self, content: bytes | memoryview) -> mmap.mmap | bytes | memoryview:
+        """Keep an engine that was built, and give it mapped; where it cannot be kept, as it is."""
+        if self._write is None:
+            return content
+        try:
+            return self._write(content)
+        except OSError as error:
+            _log.info("an engine cannot be kept: %s", error)
+            return content
 
 
 def _record_path(path: Path) -> Path:

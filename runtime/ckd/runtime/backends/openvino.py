@@ -90,23 +90,14 @@ class OpenVinoBackend(Backend):
             **settings,
         }
 
-        def build() -> memoryview:
-            # OpenVINO reads a file piece by piece; it would copy a network in memory twice.
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "network.onnx"
-                path.write_bytes(onnx.read())
-                model = self._core.read_model(path)
-            exported: io.BytesIO = self._core.compile_model(model, "CPU", settings).export_model()
-            return exported.getbuffer()
-
         try:
-            exported = _Exported(self._cache.fetch(key, build))
+            exported = _Exported(self._kept(key, onnx, settings))
             try:
                 compiled = self._core.import_model(exported.tensor, "CPU", dict(settings))
             except RuntimeError as error:
                 _log.warning("%s is compiled again: %s", node.name, first_line(error))
                 self._cache.drop(key)
-                exported = _Exported(self._cache.fetch(key, build))
+                exported = _Exported(self._kept(key, onnx, settings))
                 compiled = self._core.import_model(exported.tensor, "CPU", dict(settings))
         except CkdError:
             raise
@@ -114,6 +105,22 @@ class OpenVinoBackend(Backend):
             raise EngineError(f"cannot load {node.name}: {first_line(error)}") from error
         exported.give_back_pages()
         return OpenVinoEngine(node, compiled, exported, specs)
+
+    def _kept(
+        self, key: EngineKey, onnx: Content, settings: _Settings
+    ) -> mmap.mmap | bytes | memoryview:
+        """The compiled network as OpenVINO exports it; it is compiled if the cache has none."""
+        with self._cache.slot(key) as slot:
+            if slot.engine is not None:
+                return slot.engine
+            # OpenVINO reads a file piece by piece; it would copy a network in memory twice.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "network.onnx"
+                path.write_bytes(onnx.read())
+                model = self._core.read_model(path)
+            compiled = self._core.compile_model(model, "CPU", dict(settings))
+            exported: io.BytesIO = compiled.export_model()
+            return slot.keep(exported.getbuffer())
 
     @override
     def allocate(self, spec: TensorSpec) -> "OpenVinoBuffer":

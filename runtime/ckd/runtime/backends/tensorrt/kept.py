@@ -78,20 +78,18 @@ class KeptEngines:
         """
         key = self.key(node, onnx, specs, precision)
         seconds: float | None = None
-
-        def build() -> bytes:
-            nonlocal seconds
-            if (ahead := self._built_ahead(node, onnx, specs, precision)) is not None:
-                return bytes(ahead)
-            _log.info("building the engine of %s (%s)", node.name, precision)
-            start = time.perf_counter()
-            free_bytes = 0 if self._cuda is None else self._cuda.free_bytes()
-            index = 0 if self._cuda is None else self._cuda.index
-            built = build_engine(node.name, precision, onnx.read(), free_bytes, index)
-            seconds = time.perf_counter() - start
-            return built
-
-        content = self._cache.fetch(key, build)
+        with self._cache.slot(key) as slot:
+            content: mmap.mmap | bytes | memoryview
+            if slot.engine is not None:
+                content = slot.engine
+            elif (ahead := self._built_ahead(node, onnx, specs, precision)) is not None:
+                content = slot.keep(bytes(ahead))
+            else:
+                _log.info("building the engine of %s (%s)", node.name, precision)
+                start = time.perf_counter()
+                built = self._build(node, onnx, precision)
+                seconds = time.perf_counter() - start
+                content = slot.keep(built)
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._cache.path(key)
         if seconds is not None and not path.is_file() and not self._has_warned:
@@ -115,6 +113,11 @@ class KeptEngines:
     ) -> EngineKey:
         """Everything that the engine of a network depends on."""
         return _key(node, onnx, specs, precision, self.machine)
+
+    def _build(self, node: NodeSpec, onnx: Content, precision: str) -> bytes:
+        free_bytes = 0 if self._cuda is None else self._cuda.free_bytes()
+        index = 0 if self._cuda is None else self._cuda.index
+        return build_engine(node.name, precision, onnx.read(), free_bytes, index)
 
     def _built_ahead(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
