@@ -11,6 +11,9 @@ PYTEST = .venv/bin/python -m pytest
 # Of everything that a quick edit can break, what is tested in seconds.
 QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_services.py contract picture finding console data scores)
 
+# Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo check test system lint soak load fuzz clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
