@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -109,9 +109,12 @@ def test_auto_does_not_hide_engines_that_answer_wrongly(
     def refuse(chain: Chain, bundle: Bundle) -> None:
         raise GateFailed("4 of 4 acceptance cases failed")
 
-    monkeypatch.setattr(cascade_module, "open_backend", lambda *_: OnnxRuntimeBackend(1))
+    class Builds(OnnxRuntimeBackend):
+        machine: ClassVar[dict[str, str]] = {}
+
+    monkeypatch.setattr(cascade_module, "open_backend", lambda *_: Builds(1))
     monkeypatch.setattr(cascade_module, "chosen_device", lambda *_: "cuda")
-    monkeypatch.setattr(cascade_module, "certify", refuse)
+    monkeypatch.setattr("ckd.runtime.certificate.certify", refuse)
     with pytest.raises(GateFailed, match="4 of 4"):
         Cascade.load(tiny_bundle)
 

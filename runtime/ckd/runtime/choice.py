@@ -6,7 +6,6 @@ installed versions and the networks. The times are kept in ``backends`` of the c
 is removed, its backends are measured again.
 """
 
-import importlib.metadata
 import logging
 import platform
 from collections.abc import Callable, Mapping
@@ -93,6 +92,8 @@ def _store() -> Store:
 
 
 def _key(bundle: str, precision: str, num_threads: int | None) -> dict[str, Any]:
+    import importlib.metadata  # which loads a mail parser: not for those who name a backend
+
     versions = []
     for name in installed():
         try:
