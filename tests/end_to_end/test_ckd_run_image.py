@@ -32,7 +32,7 @@ from tests.end_to_end.ckd_run import (
 )
 
 from ckd.contract.version import ckd_version
-from ckd.finding.finding import NO_LESION, NOTICE
+from ckd.finding.sentences import NO_LESION, NOTICE
 
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="ckd is not installed here")
 

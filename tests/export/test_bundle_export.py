@@ -35,7 +35,7 @@ from ckd.export.model_card import Evidence, model_card
 from ckd.export.parity import check_parity, expected_tensors, parity_images
 from ckd.export.run import measured_scores, merged_as
 from ckd.export.verify import verify_bundle
-from ckd.finding.finding import NOTICE
+from ckd.finding.sentences import NOTICE
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, TOLERANCES
 from ckd.scores.metrics import SegmentationScores, classification_scores

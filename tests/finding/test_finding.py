@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.finding.files import save_finding
-from ckd.finding.finding import NO_LESION, NOTICE, Finding
+from ckd.finding.finding import Finding
 from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_overlay
+from ckd.finding.sentences import NO_LESION, NOTICE
 
 
 def finding(

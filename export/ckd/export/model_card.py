@@ -7,7 +7,7 @@ from typing import Any
 
 from ckd.contract.labels import lesion_name
 from ckd.contract.spec import CascadeSpec
-from ckd.finding.finding import NOTICE
+from ckd.finding.sentences import NOTICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

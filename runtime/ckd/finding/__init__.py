@@ -14,9 +14,10 @@ if TYPE_CHECKING:
         evidence,
     )
     from ckd.finding.files import save_finding, write_json, write_png
-    from ckd.finding.finding import NOTICE, Finding
+    from ckd.finding.finding import Finding
     from ckd.finding.logits import enlarge_logits, logit, mask_from_logits
     from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay
+    from ckd.finding.sentences import NOTICE
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -26,9 +27,10 @@ else:
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
             "ckd.finding.files": "save_finding write_json write_png",
-            "ckd.finding.finding": "Finding NOTICE",
+            "ckd.finding.finding": "Finding",
             "ckd.finding.logits": "enlarge_logits logit mask_from_logits",
             "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay",
+            "ckd.finding.sentences": "NOTICE",
         },
     )
 

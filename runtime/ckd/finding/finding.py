@@ -12,13 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
-
-#: Stands in every finding that is printed or written.
-NOTICE = "Research use only. Not a medical device; not for diagnosis."
-
-#: The warning if the mask is empty. The classifier gives probabilities for any image, even a blank
-#: one.
-NO_LESION = "No lesion was outlined, so the diagnosis means nothing."
+from ckd.finding.sentences import NO_LESION, NOTICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ Findings go to stdout, all other lines to stderr.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,9 +16,10 @@ import typer
 from ckd import console
 from ckd.console.options import BackendName, BundlePath, DeviceName, Json, PrecisionName, Threads
 from ckd.contract.errors import InputError, UsageError
-from ckd.finding.finding import NOTICE, Finding
+from ckd.finding.sentences import NOTICE
 
 if TYPE_CHECKING:
+    from ckd.finding.finding import Finding
     from ckd.runtime.cascade import Cascade
 
 cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
@@ -97,7 +99,7 @@ def video_command(
         total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
         progress = console.progress_bar("frames")
 
-        def on_finding(frame: Frame, finding: Finding) -> None:
+        def on_finding(frame: Frame, finding: "Finding") -> None:
             if as_json:
                 print_finding(f"{path}#{frame.index}", finding, as_json=True)
             progress(frame.index + 1, total)
@@ -151,7 +153,7 @@ def camera_command(
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     save = partial(save_snapshot, out)
 
-    def on_finding(frame: Frame, finding: Finding) -> None:
+    def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
             print_finding(f"{frames.name}#{frame.index}", finding, as_json=True)
 
@@ -221,6 +223,9 @@ def doctor_command(
 
 def main() -> None:
     """Entry point of `ckd-run`."""
+    # Nothing here multiplies matrices with NumPy, which is imported later; the threads of its BLAS
+    # would keep the cores busy while the networks are loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.run(cli)
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.live.rig import HEIGHT, LIVE, WIDTH, none_of_them, shown
 
 from ckd.contract.errors import UsageError
-from ckd.finding.finding import NOTICE
+from ckd.finding.sentences import NOTICE
 from ckd.runtime.live import (
     WebView,
     save_snapshot,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
-from ckd.finding.finding import NOTICE
+from ckd.finding.sentences import NOTICE
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.sources.opencv import build_feature
