@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ckd.runtime.cache import Store, replace_file
+from ckd.contract.whole_file import replace_file
+from ckd.runtime.cache import Store
 
 KEY = {"network": "ab" * 32, "threads": 2, "versions": ["one 1.0", "two 2.0"]}
 

@@ -18,13 +18,17 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError, UsageError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
+from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet, numbered_as
 from ckd.data.synthetic.write import write_isic2017
+from ckd.finding.logits import mask_from_logits
 from ckd.train.evaluation import plots
 from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
 from ckd.train.evaluation.learning_curves import learning_curves
 from ckd.train.fitting import crossvalidate as cv
 from ckd.train.fitting.identity import describe
@@ -321,6 +325,12 @@ def test_folds_are_trained_once_and_summed_up(
 
     held_out = [row["id"] for k in range(3) for row in read_table(tmp_path / f"fold{k}/evaluation")]
     assert sorted(held_out) == [sample.id for sample in read_split(data, "train").samples]
+    for k in range(3):
+        assert_answers_are_those_scored(tmp_path / f"fold{k}", data)
+    (tmp_path / "fold1" / ANSWERS).unlink()  # as in a fold of an earlier version
+    assert run() == summary
+    assert [call.fold for call in fake_fit[3:]] == [(1, 3)]  # which finds all its stages trained
+    del fake_fit[3:]
     for name in ("fine_jaccard", "coarse_jaccard", "auc_MEL", "auc_SBK", "mean_auc"):
         values = [fold[name] for fold in summary["per_fold"]]
         assert summary["mean"][name] == pytest.approx(fmean(values))
@@ -337,6 +347,34 @@ def test_folds_are_trained_once_and_summed_up(
     assert len(fake_fit) == 6
     with pytest.raises(UsageError, match="fold of other settings"):
         cv.crossvalidate(replace(RECIPE, tasks=("MEL",)), data, tmp_path, options, folds=3)
+
+
+def assert_answers_are_those_scored(fold: Path, data: Path) -> None:
+    """Logits, numbers of labels and masks that are kept give what stands in the table."""
+    answers, rows = HeldOutAnswers.load(fold / ANSWERS), read_table(fold / "evaluation")
+    assert answers.ids == tuple(row["id"] for row in rows)
+    assert answers.features_ND is not None
+    assert answers.features_ND.shape == (len(rows), 1280)
+    assert answers.class_logits_NK is not None
+    probabilities = torch.softmax(torch.from_numpy(answers.class_logits_NK), dim=1)
+    masks = {sample.id: sample.mask for sample in read_split(data, "train").samples}
+    for number, row in enumerate(rows):
+        assert answers.labels[answers.label_N[number]] == row["label"]
+        assert [float(row[label]) for label in answers.labels] == pytest.approx(
+            probabilities[number].tolist(), abs=1e-6
+        )
+        truth = masks[row["id"]]
+        assert truth is not None
+        truth_HW = read_mask(truth)
+        for name, maps in (
+            ("jaccard", answers.mask_logits_NHW),
+            ("coarse_jaccard", answers.coarse_logits_NHW),
+        ):  # fmt: skip
+            assert maps is not None
+            logits_HW = maps[number].astype(np.float32)
+            mask_HW = mask_from_logits(logits_HW, *truth_HW.shape, threshold=answers.mask_threshold)
+            jaccard = confusion_from_masks(mask_HW, truth_HW).jaccard
+            assert jaccard == pytest.approx(float(row[name]), abs=1e-2)  # halves
 
 
 REFUSED: list[tuple[Callable[[FitOptions], FitOptions], dict[str, Any], str]] = [

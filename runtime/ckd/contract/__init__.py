@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
     from ckd.contract.version import ckd_version
+    from ckd.contract.whole_file import WRITING, replace_file
     from ckd.contract.wiring import IMAGE, check_wiring
 else:
     __getattr__ = lazy_names(
@@ -67,6 +68,7 @@ else:
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
             "ckd.contract.version": "ckd_version",
+            "ckd.contract.whole_file": "WRITING replace_file",
             "ckd.contract.wiring": "IMAGE check_wiring",
         },
     )
@@ -83,6 +85,7 @@ __all__ = [
     "ISIC2019",
     "SCHEMA",
     "SCHEMA_1_HASHES",
+    "WRITING",
     "Bools",
     "Bundle",
     "BundleError",
@@ -117,6 +120,7 @@ __all__ = [
     "lesion_name",
     "move_new",
     "read_hashes",
+    "replace_file",
     "require",
     "spec_from_json",
     "spec_to_json",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         pack_cases,
         run_acceptance,
     )
-    from ckd.runtime.cache import Store, cache_folder, replace_file
+    from ckd.runtime.cache import Store, cache_folder
     from ckd.runtime.cascade import Cascade, embedded_bundle
     from ckd.runtime.certificate import Certificate, certificates, certify, prune_certificates
     from ckd.runtime.chain import Chain
@@ -51,7 +51,7 @@ else:
             "ckd.runtime.acceptance": (
                 "CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases run_acceptance"
             ),
-            "ckd.runtime.cache": "Store cache_folder replace_file",
+            "ckd.runtime.cache": "Store cache_folder",
             "ckd.runtime.cascade": "Cascade embedded_bundle",
             "ckd.runtime.certificate": "Certificate certificates certify prune_certificates",
             "ckd.runtime.chain": "Chain",
@@ -96,7 +96,6 @@ __all__ = [
     "golden_images",
     "pack_cases",
     "prune_certificates",
-    "replace_file",
     "run_acceptance",
     "usable_cores",
 ]

@@ -9,16 +9,13 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ckd.contract.errors import EnvironmentUnusable
-
-#: How the names of files begin while they are being written.
-WRITING: Final = ".writing-"
+from ckd.contract.whole_file import replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -116,24 +113,6 @@ def cache_folder() -> Path:
             "this user has no home folder, in which to keep what was found out or built for this "
             "machine; set CKD_CACHE to a folder, or HOME"
         ) from error
-
-
-def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a reader gets either all of the old content or all of the new.
-
-    Raises:
-        OSError: the file cannot be written; the old content stays.
-    """
-    # Not by `tempfile`, whose files only their owner may read: a cache may be shared.
-    written = path.with_name(f"{WRITING}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with written.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # after a loss of power the finished name holds all bytes
-        written.replace(path)
-    finally:
-        written.unlink(missing_ok=True)
 
 
 def _plain(key: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.train.evaluation.embedding import MIN_IMAGES
+    from ckd.train.evaluation.held_out import ANSWERS, Collected, HeldOutAnswers
     from ckd.train.evaluation.operating_point import (
         OPERATING_POINT,
         TEACHER_OPERATING_POINT,
@@ -20,6 +21,7 @@ else:
         __name__,
         {
             "ckd.train.evaluation.embedding": "MIN_IMAGES",
+            "ckd.train.evaluation.held_out": "ANSWERS Collected HeldOutAnswers",
             "ckd.train.evaluation.operating_point": (
                 "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
                 "load_mask_threshold subjects"
@@ -30,10 +32,13 @@ else:
     )
 
 __all__ = [
+    "ANSWERS",
     "MIN_IMAGES",
     "OPERATING_POINT",
     "TEACHER_OPERATING_POINT",
+    "Collected",
     "Evaluation",
+    "HeldOutAnswers",
     "PlainImages",
     "Views",
     "choose_mask_threshold",

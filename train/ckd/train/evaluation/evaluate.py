@@ -4,7 +4,7 @@ Every record names its views, because scores of "1" and of "paper" are not compa
 (`ckd.train.evaluation.views`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -41,10 +41,12 @@ def evaluate(
     views: Views,
     batch_size: int = 16,
     progress: Progress | None = None,
+    answered: Callable[[Sample, Logits], None] | None = None,
 ) -> Evaluation:
     """Run ``system`` on ``samples``, score it, and write scores and figures to a folder.
 
-    The folder ``out`` is described in `ckd.train.evaluation.folder`.
+    The folder ``out`` is described in `ckd.train.evaluation.folder`. ``answered`` is told each
+    sample with its logits and the classifier's features, in the order of the samples.
 
     Raises:
         InputError: there are no images, one cannot be decoded, or one has a label that the system
@@ -71,6 +73,8 @@ def evaluate(
         images: list[ImageScore] = []
         for sample, logits in logits_of(samples.samples):
             images.append(score_image(system, logits, sample))
+            if answered is not None:
+                answered(sample, logits)
             if rewrite.FEATURES in logits:
                 features.append(logits[rewrite.FEATURES])
             if progress is not None:

@@ -4,6 +4,7 @@ The validation and test images are not used. A folder holds:
 
     fold<k>/                the run that was trained on everything but fold k
     fold<k>/evaluation/     its scores on fold k (`ckd.train.evaluation.evaluate`)
+    fold<k>/answers.npz     what it answered for fold k (`ckd.train.evaluation.held_out`)
     summary.json            the folds finished so far, their mean and standard deviation
 """
 
@@ -17,11 +18,13 @@ from typing import Any
 from ckd.console import Progress
 from ckd.console.tables import text_table
 from ckd.contract.errors import UsageError
+from ckd.contract.whole_file import replace_file
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
 from ckd.scores.metrics import mean_and_deviation
 from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.evaluation.held_out import ANSWERS, Collected
 from ckd.train.evaluation.summary import Views
 from ckd.train.feeding.dataset import drop_unreadable
 from ckd.train.fitting.fit import fit
@@ -84,7 +87,12 @@ def crossvalidate(
             folder = out / f"fold{k}"
             system = fit(recipe, data, folder, replace(options, fold=(k, folds)))
             system.to(device_for(options.accelerator))
-            evaluate(recipe, system, held_out[k], folder / "evaluation", views=_VIEWS)
+            answers = Collected(system)
+            evaluate(
+                recipe, system, held_out[k], folder / "evaluation",
+                views=_VIEWS, answered=answers.add,
+            )  # fmt: skip
+            answers.all().save(folder / ANSWERS)
         if progress is not None:
             progress(done, len(numbers))
     # Checked again: other machines may have finished theirs meanwhile.
@@ -100,9 +108,7 @@ def crossvalidate(
         **_mean_and_std(list(scores.values())),
     }
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / "summary.json.partial"
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
-    partial.replace(out / "summary.json")
+    replace_file(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 
@@ -148,7 +154,7 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
         UsageError: it was, but with other settings or on other images.
     """
     evaluation = folder / "evaluation"
-    if not (evaluation / "scores.json").exists():
+    if not (evaluation / "scores.json").exists() or not (folder / ANSWERS).exists():
         return False  # `fit` compares the settings of an unfinished fold
     with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
