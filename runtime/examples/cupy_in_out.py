@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cupy
 
+from ckd.finding.logits import logit
 from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 
@@ -31,9 +32,10 @@ def main(photograph: str, backend: str = "tensorrt") -> None:
     with cupy.cuda.Device(0):
         image_HWC = cupy.asarray(read_rgb(Path(photograph)))
         with Cascade.load(backend=backend, device="cuda:0") as cascade:
+            cut = logit(cascade.spec.mask_threshold)
             mask_logits, class_logits = analyse(cascade, image_HWC)
             odds = cupy.exp(class_logits.astype("float32") - class_logits.max())
-            print(f"lesion: {float((mask_logits > 0).mean()):.1%} of the image")
+            print(f"lesion: {float((mask_logits > cut).mean()):.1%} of the image")
             probabilities = (odds / odds.sum()).tolist()
             for label, probability in zip(cascade.spec.labels, probabilities, strict=True):
                 print(f"{label}: {probability:.3f}")

@@ -16,7 +16,7 @@ from typing import Any
 import pycuda.driver
 from pycuda.gpuarray import GPUArray, to_gpu
 
-from ckd.finding.logits import softmax
+from ckd.finding.logits import logit, softmax
 from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 
@@ -60,8 +60,9 @@ def main(photograph: str, backend: str = "tensorrt") -> None:
         own_context(is_primary=backend == "onnxruntime"),
         Cascade.load(backend=backend, device="cuda:0") as cascade,
     ):
+        cut = logit(cascade.spec.mask_threshold)
         mask_logits, class_logits = analyse(cascade, to_gpu(read_rgb(Path(photograph))))
-        print(f"lesion: {(mask_logits.get() > 0).mean():.1%} of the image")
+        print(f"lesion: {(mask_logits.get() > cut).mean():.1%} of the image")
         probabilities = softmax(class_logits.get()[0])
         for label, probability in zip(cascade.spec.labels, probabilities, strict=True):
             print(f"{label}: {probability:.3f}")

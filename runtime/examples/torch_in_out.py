@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from ckd.finding.logits import logit
 from ckd.picture.decode import read_rgb
 from ckd.runtime import Cascade
 
@@ -31,9 +32,10 @@ def main(photograph: str, backend: str = "tensorrt") -> None:
     """Print how much of the photograph is lesion, and what it may be."""
     image_HWC = torch.from_numpy(read_rgb(Path(photograph)).copy()).to("cuda:0")
     with Cascade.load(backend=backend, device="cuda:0") as cascade:
+        cut = logit(cascade.spec.mask_threshold)
         mask_logits, class_logits = analyse(cascade, image_HWC)
         probabilities = class_logits.float().softmax(0).tolist()
-        print(f"lesion: {(mask_logits > 0).float().mean():.1%} of the image")
+        print(f"lesion: {(mask_logits > cut).float().mean():.1%} of the image")
         for label, probability in zip(cascade.spec.labels, probabilities, strict=True):
             print(f"{label}: {probability:.3f}")
 

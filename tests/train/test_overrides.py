@@ -125,6 +125,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(override: str, message: 
             r"reload_best goes back to weights that were never averaged",
         ),
         ("seed=-1", r"seed: .*-1"),
+        ("seed=4294967296", r"seed: .*4294967296"),
         ("stages.cls.lr=0", r"lr: .*greater than 0"),
         ("stages.cls.lr=NaN", r"lr: .*finite"),
         ("stages.cls.ema_decay=1", r"ema_decay: .*less than 1"),

@@ -206,7 +206,7 @@ def test_a_stage_without_a_name_is_counted(tmp_path: Path) -> None:
         load_recipe(tmp_path / "mine.json")
 
 
-@pytest.mark.parametrize("text", ["", '{"name": ', "not JSON"])
+@pytest.mark.parametrize("text", ["", '{"name": ', "not JSON", "[" * 100_000])
 def test_a_file_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(text)
     with pytest.raises(UsageError, match=r"mine\.json"):

@@ -27,6 +27,7 @@ from ckd.benchmarks.measure import (
 from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.report import Kind, Memory, Startup
 from ckd.contract.bundle import Bundle
+from ckd.runtime.cascade import embedded_bundle
 
 #: By contender other than the chain: the module that is imported before it loads its networks.
 _LIBRARIES: Final[Mapping[Kind, str]] = {
@@ -43,7 +44,8 @@ def startup(
     with tempfile.TemporaryDirectory() as name:
         jpeg = write_jpeg(frame_HWC, Path(name) / "frame.jpg")
         run_image = ["-m", "ckd.runtime.cli", "image", str(jpeg), "--out", f"{name}/results"]
-        run_image += ["--bundle", str(bundle)] if bundle is not None else []
+        # Always named: CKD_BUNDLE would choose another than the one that is measured.
+        run_image += ["--bundle", str(bundle or embedded_bundle())]
         run_image += ["--backend", setting.backend, "--precision", setting.precision]
         run_image += ["--device", setting.device]
         run_image += ["--threads", str(setting.threads)]

@@ -74,8 +74,10 @@ def run(command: Callable[[], object]) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "ckd").startswith("ckd"):
             raise  # a module of ours that is missing is a defect
+        # Without PyTorch, onnx is what calibration lacks: its extra is the smaller one.
+        extra = "calibrate" if (error.name or "").startswith("onnx") else "export"
         print(
-            f"error: {error.name} is not installed; pip install '.[export]' in ckd's folder",
+            f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder",
             file=sys.stderr,
         )
         raise SystemExit(3) from None

@@ -28,7 +28,7 @@ def spec_to_json(spec: CascadeSpec) -> str:
         "system": spec.system,
         "labels": spec.labels,
         "tasks": spec.tasks,
-        "preprocess": {"colour": "RGB", "resize": "area, squashed", "size": spec.image_size},
+        "preprocess": _preprocess(spec),
         "thresholds": spec.thresholds,
         "tensors": {
             name: {"shape": shape, "dtype": spec.dtypes[name]}
@@ -62,10 +62,12 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
     """
     try:
         tree = json.loads(text)
+        if not isinstance(tree, dict):
+            raise TypeError("it is no JSON object")
         _check_schema(tree["schema"])
         if unknown := set(tree) - _KEYS:
             raise BundleError(f"cascade.json: {min(unknown)!r} is not understood by this ckd")
-        return CascadeSpec(
+        spec = CascadeSpec(
             name=str(tree["name"]),
             system=str(tree["system"]),
             labels=_names(tree["labels"]),
@@ -77,10 +79,13 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
                 for n in tree["nodes"]
             ),
             outputs=OutputSpec(**tree["outputs"]),
-            thresholds={name: float(value) for name, value in tree["thresholds"].items()},
+            thresholds={n: float(value) for n, value in _object(tree, "thresholds").items()},
             provenance=dict(tree["provenance"]),
-            sections=_sections(tree.get("sections", {})),
+            sections=_sections(_object(tree, "sections") if "sections" in tree else {}),
         )
+        if (said := tree["preprocess"]) != (expected := _preprocess(spec)):
+            raise BundleError(f"cascade.json: preprocess is {said}, expected {expected}")
+        return spec
     except json.JSONDecodeError as error:
         raise BundleError(f"cascade.json: not JSON ({error})") from error
     except KeyError as error:
@@ -89,11 +94,23 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
         raise BundleError(f"cascade.json: malformed ({error})") from error
 
 
+def _preprocess(spec: CascadeSpec) -> dict[str, object]:
+    """What is done to a photograph; there is one way, and a bundle that says another is refused."""
+    return {"colour": "RGB", "resize": "area, squashed", "size": spec.image_size}
+
+
+def _object(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    if not isinstance(tree[key], dict):
+        raise TypeError(f"{key} is no JSON object")
+    content: Mapping[str, Any] = tree[key]
+    return content
+
+
 def _check_schema(schema: object) -> None:
     if schema == SCHEMA:
         return
     remedy = "export the bundle anew or install the ckd that made it"
-    if schema == 1:
+    if schema == 1 and schema is not True:
         remedy = "`ckd-export upgrade BUNDLE --out NEW` makes a bundle of it that can be read"
     raise BundleError(
         f"cascade.json: schema {schema!r}, this version of ckd reads {SCHEMA}; {remedy}"

@@ -124,8 +124,9 @@ class CascadeSpec:
         self._check_wiring()
         self._check_tensors()
         self._check_outputs()
-        if not 0.0 < self.mask_threshold < 1.0:
-            raise _wrong(f"the mask threshold is {self.thresholds['mask']}, not between 0 and 1")
+        for name, threshold in self.thresholds.items():
+            if not 0.0 < threshold < 1.0:
+                raise _wrong(f"the {name} threshold is {threshold}, not between 0 and 1")
 
     def _check_names(self) -> None:
         nodes = [node.name for node in self.nodes]
@@ -136,8 +137,10 @@ class CascadeSpec:
                     raise _wrong(f"{name!r} is no name for a {what}")
             if len(set(names)) < len(names):
                 raise _wrong(f"two of the {what}s {', '.join(names)} have one name")
+        if unknown := set(self.tasks) - set(self.labels):
+            raise _wrong(f"the task {min(unknown)!r} is no label")
         for name in (self.name, self.system):
-            if not name.isprintable():
+            if not name or not name.isprintable() or "/" in name:
                 raise _wrong(f"{name!r} is no name")
 
     def _check_wiring(self) -> None:

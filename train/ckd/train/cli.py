@@ -61,7 +61,11 @@ def fit_command(
     workers: Workers = None,
     accelerator: Accelerator = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done with each stage, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print what would be done with each stage, and stop. Fetches starting weights.",
+        ),
     ] = False,
 ) -> None:
     """Train a recipe, or go on where an interrupted run stopped: repeat the same command.

@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
 )
@@ -166,7 +165,7 @@ class Recipe:
         "MEL",
         "SBK",
     )  # labels of the mean AUC; all labels where one of these is missing
-    seed: NonNegativeInt = 6666
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 6666  # what NumPy takes
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.operating_point`
     split_by: SplitBy = "lesion"  # where the data set has no split of its own, see `read_split`

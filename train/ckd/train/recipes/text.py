@@ -17,7 +17,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read a file that `Recipe.save` wrote; `UsageError` says what is wrong in it."""
     try:
         tree = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not JSON ({error})") from error
     return _validated(tree, str(path))
 
