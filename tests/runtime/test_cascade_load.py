@@ -147,7 +147,10 @@ WRONG_SPECS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         r"cls: .*cascade.json says .*mean1 float16\[1, 1, 8, 8\]",
     ),
     "image size": (
-        lambda t: t["tensors"]["image"].update(shape=[1, 64, 64, 3]),
+        lambda t: (
+            t["tensors"]["image"].update(shape=[1, 64, 64, 3]),
+            t["preprocess"].update(size=64),
+        ),
         r"rootseg: .*cascade.json says image uint8\[1, 64, 64, 3\]",
     ),
     "order of inputs": (lambda t: t["nodes"][3]["inputs"].reverse(), "seg_decoder: the file takes"),
