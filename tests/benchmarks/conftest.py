@@ -1,6 +1,8 @@
-"""A system of a few weights that answers everything a real one does, as a recipe to race."""
+"""Commands run in the test's process, and a system of a few weights that answers everything."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,27 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def subject(toy_recipe: None, work: Path) -> Subject:
     return Subject("ckdnet-tiny", work, Deadline(600.0))
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs the entry point of a command in this process, which has imported PyTorch already."""
+
+    def run(main: Callable[[], object], *words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", [*map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run

@@ -1,12 +1,12 @@
 """The study of SSD-KD over several seeds: every way is trained and scored, the teacher once."""
 
+import functools
 import json
 import runpy
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 
@@ -22,26 +22,15 @@ SETTINGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-#: Runs the script in this process, which has imported PyTorch and Lightning already.
-Study = Callable[..., Done]
+#: The script with arguments.
+Study = Callable[..., Any]
 
 
 @pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Study:
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        return Done(int(ended.value.code or 0), *capsys.readouterr())
-
-    return run
+def study(in_process: Callable[..., Any]) -> Study:
+    return functools.partial(
+        in_process, lambda: runpy.run_path(str(SCRIPT), run_name="__main__"), SCRIPT
+    )
 
 
 def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(

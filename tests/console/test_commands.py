@@ -55,7 +55,16 @@ def test_bars_are_taken_down_before_an_error_is_printed(
     ("raised", "code", "line"),
     [
         (OSError(28, "No space left on device", "out/a.png"), 1, "error: out/a.png: No space left"),
-        (ModuleNotFoundError("torch", name="torch"), 3, "error: torch is not installed; pip"),
+        (
+            ModuleNotFoundError("torch", name="torch"),
+            3,
+            "error: torch is not installed; pip install '.[export]'",
+        ),
+        (
+            ModuleNotFoundError("onnx", name="onnx"),
+            3,
+            "error: onnx is not installed; pip install '.[calibrate]'",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

@@ -112,6 +112,7 @@ CASES = {
             "precision=32-true",
             *each("teacher_rootseg", "teacher_cls", "teacher_seg", "rootseg", "cls", "seg"),
         ),
+        merge="seg=seg_encoder,seg_decoder",
         deployed=("rootseg", "cls", "seg_encoder", "seg_decoder"),
     ),
 }

@@ -75,7 +75,7 @@ def run(command: Callable[[], object]) -> None:
         if (error.name or "ckd").startswith("ckd"):
             raise  # a module of ours that is missing is a defect
         # Without PyTorch, onnx is what calibration lacks: its extra is the smaller one.
-        extra = "calibrate" if (error.name or "").startswith("onnx") else "export"
+        extra = "calibrate" if error.name in ("onnx", "onnx_ir", "onnxruntime") else "export"
         print(
             f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder",
             file=sys.stderr,
