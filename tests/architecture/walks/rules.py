@@ -63,7 +63,7 @@ def _class_of(frame: FrameType) -> type:
 @cache
 def _protocols_of(owner: type) -> list[type]:
     """Our protocols that a class has all methods of, whether or not it names them as bases."""
-    ours = [module for name, module in sys.modules.items() if name.startswith("ckd.")]
+    ours = [module for name, module in sys.modules.copy().items() if name.startswith("ckd.")]
     classes = {one for module in ours for one in vars(module).values() if inspect.isclass(one)}
     protocols = [one for one in classes if is_protocol(one)]
     return [one for one in protocols if _methods(one) <= {*dir(owner)}]
