@@ -51,7 +51,7 @@ def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(
     assert f"{fmean(accuracy):.3f} ± {stdev(accuracy):.3f}" in done.stdout
 
     def trained(run: str, stage: str) -> bytes:
-        return (out / run / stage / "weights.pt").read_bytes()
+        return (out / run / stage / "weights.safetensors").read_bytes()
 
     assert trained("taught0", "teacher") == trained("taught1", "teacher")
     ways = ("taught", "alone", "longer")

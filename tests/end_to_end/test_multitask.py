@@ -19,6 +19,7 @@ from ckd import console
 from ckd.contract.bundle import Bundle
 from ckd.data.synthetic.write import write_isic2017
 from ckd.train.fitting.run_folder import load_run
+from ckd.train.fitting.stage_folder import StageFolder
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,10 +67,10 @@ def work(ckd: Ckd, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train", "fit", "--recipe", "multitask", "--data", work / "data", "--weights", "none",
         "--out", work / "run", "--accelerator", "cpu", *changed,
     )  # fmt: skip
-    weights = work / "run" / "net" / "weights.pt"
-    nodes = torch.load(weights, weights_only=True)
-    nodes["net"]["classify.fc.bias"].fill_(-4.0)
-    torch.save(nodes, weights)
+    stage = StageFolder(work / "run" / "net")
+    networks = stage.networks()
+    networks["net"]["classify.fc.bias"].fill_(-4.0)
+    stage.keep(networks)
     ckd("train", "evaluate", work / "run", "--data", work / "data", "--accelerator", "cpu")
     ckd("export", "bundle", work / "run", "--out", work / "bundle", "--explain")
     torch.set_num_threads(before)

@@ -29,7 +29,7 @@ _MEANT = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "runs" in getattr(item, "fixturenames", ()):
+        if {"runs", "run"} & {*getattr(item, "fixturenames", ())}:
             for warning in _MEANT:
                 item.add_marker(pytest.mark.filterwarnings(warning))
 

@@ -45,7 +45,7 @@ def test_the_chosen_threshold_is_the_best_of_the_grid_and_is_used(
     system, path = choice
     chosen = system.mask_threshold
     assert load_mask_threshold(path, system) == chosen
-    settings = ckdnet_tiny().stages[0].augmentation
+    settings = ckdnet_tiny().trained[0].augmentation
     images = [logits for _, logits in image_logits(system, samples.samples, "1", settings)]
     name = system.outputs.mask_logits
     assert name is not None

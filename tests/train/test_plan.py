@@ -11,13 +11,13 @@ from ckd.train.fitting.plan import Facts, StagePlan, fresh_stages, plan
 from ckd.train.fitting.reuse import Offer
 from ckd.train.fitting.stage_folder import StageFolder, StageState
 from ckd.train.recipes.ckdnet import ckdnet_tiny
-from ckd.train.recipes.recipe import Stage
+from ckd.train.recipes.recipe import AnyStage
 
 RECIPE = ckdnet_tiny()  # of stages rootseg, cls and seg
 RUN, OTHER = Path("absent/run"), Path("absent/other")
 
 
-def ground(stage: Stage, sources: Sequence[StageFolder]) -> str:
+def ground(stage: AnyStage, sources: Sequence[StageFolder]) -> str:
     """Names the folders of the weights that a stage rests on, in place of a digest of them."""
     return " ".join(source.path.as_posix() for source in sources) or "nothing"
 
@@ -120,7 +120,7 @@ def test_what_rests_on_weights_that_are_not_trained_yet_is_unknown(
 ) -> None:
     asked: list[str] = []
 
-    def watched(stage: Stage, sources: Sequence[StageFolder]) -> str:
+    def watched(stage: AnyStage, sources: Sequence[StageFolder]) -> str:
         asked.append(stage.name)
         return ground(stage, sources)
 

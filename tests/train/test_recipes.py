@@ -15,9 +15,10 @@ from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.recipes.catalogue import RECIPES, find_recipe
 from ckd.train.recipes.ckdnet import ckdnet_r101, ckdnet_tiny
-from ckd.train.recipes.recipe import Schedule, Stage
+from ckd.train.recipes.stage import Schedule, Stage
 from ckd.train.recipes.text import load_recipe, with_overrides
 from ckd.train.systems.ckdnet import CkdNet
+from ckd.train.systems.members import MEMBERS
 
 # Recipes -------------------------------------------------------------------------------------
 
@@ -73,11 +74,11 @@ def test_stages_are_trained_as_the_authors_did(name: str, expected: dict[str, ob
 
 def test_only_the_two_later_stages_clip_gradients() -> None:
     # To Lightning a norm of 0 means none, as None does.
-    assert [bool(stage.clip_norm) for stage in ckdnet_r101().stages] == [False, True, True]
+    assert [bool(stage.clip_norm) for stage in ckdnet_r101().trained] == [False, True, True]
 
 
 def test_learning_rates_fall_as_the_authors_did() -> None:
-    constant, cumulative, reloading = (stage.schedule for stage in ckdnet_r101().stages)
+    constant, cumulative, reloading = (stage.schedule for stage in ckdnet_r101().trained)
     assert constant.kind == "constant"
     expected = Schedule(kind="plateau", factor=0.5, patience=20, cumulative=True, floor=1e-8)
     assert cumulative == expected
@@ -122,19 +123,25 @@ def test_every_stage_trains_the_nodes_that_make_its_output(name: str) -> None:
     with torch.device("meta"):
         system = recipe.system.build(ISIC2017, recipe.tasks, recipe.image_size, None)
     trained: list[str] = []
-    for stage in recipe.stages:
-        trained += stage.nodes
+    for stage in recipe.trained:
+        trained += [node for node in stage.nodes if node not in trained]
         # All that the output needs is trained by now, and its own node in this very stage.
-        needed = [node.name for node in system.needed(stage.tensors())]
+        own = [name for name in stage.tensors() if not name.startswith(MEMBERS)]
+        needed = [node.name for node in system.needed(own)]
         assert set(needed) <= set(trained)
         assert needed[-1] in stage.nodes
+        # Who teaches was trained before, and answers what the stage is asked.
+        for name in stage.taught_by:
+            member = recipe.stage(name)
+            assert recipe.stages.index(member) < recipe.stages.index(stage)
+            assert {MEMBERS + tensor for tensor in member.tensors()} >= {*stage.tensors()} - {*own}
     assert sorted(trained) == sorted(system.networks)
 
 
 def test_the_tiny_recipe_is_small() -> None:
     recipe = ckdnet_tiny()
     assert recipe.image_size == 64
-    assert all(stage.epochs <= 2 for stage in recipe.stages)
+    assert all(stage.epochs <= 2 for stage in recipe.trained)
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path: Path) -> None:

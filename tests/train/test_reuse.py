@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.labels import ISIC2017
@@ -33,7 +34,7 @@ def pretended(run: Path, recipe: Recipe, **data: str) -> Path:
     (run / "data.json").write_text(json.dumps(description))
     for stage in recipe.stages:
         (run / stage.name).mkdir(exist_ok=True)
-        torch.save({}, run / stage.name / "weights.pt")
+        save_file({}, run / stage.name / "weights.safetensors")
         (run / stage.name / "rests_on.txt").write_text(GROUND)
     return run
 
@@ -75,7 +76,7 @@ def test_a_stage_is_taken_if_nothing_shaped_it_otherwise(
         assert taken.exists() == (start is None)
         if start is None:
             names = {path.name for path in taken.iterdir()}
-            assert names == {"weights.pt", "rests_on.txt", "reused_from.txt"}
+            assert names == {"weights.safetensors", "rests_on.txt", "reused_from.txt"}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_other_data_or_starting_weights(tmp_path: Path, data: dict[str, str], me
 
 def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: Path) -> None:
     run = pretended(tmp_path / "run", ckdnet_tiny())
-    (run / "cls" / "weights.pt").unlink()
+    (run / "cls" / "weights.safetensors").unlink()
     for rests_on in (b"\xff others", None):
         if rests_on is None:
             (run / "seg" / "rests_on.txt").unlink()
@@ -100,9 +101,9 @@ def test_what_is_not_finished_or_rests_on_something_else_is_not_taken(tmp_path: 
         assert "rests on other weights" in str(reasons["seg"])
     assert reasons["rootseg"] is None
     assert reasons["cls"] == "it is not finished there"
-    (run / "cls" / "weights.pt").write_text("no weights")
+    (run / "cls" / "weights.safetensors").write_text("no weights")
     reasons = obstacles(run, ckdnet_tiny(), tmp_path / "damaged")
-    assert "cls/weights.pt is damaged" in str(reasons["cls"])
+    assert "cls/weights.safetensors is damaged" in str(reasons["cls"])
     assert not (tmp_path / "damaged" / "cls").exists()
 
 
@@ -144,7 +145,7 @@ def test_a_teacher_is_trained_once_for_students_of_other_seeds(
     assert f"teacher: taken from {finished / 'teacher'}" in lines
     assert "teacher_head: trained anew; there is no stage teacher_head there" in lines
     assert "student: trained anew; seed differs (2021 there, 3 here)" in lines
-    weights = [(run / "teacher" / "weights.pt").read_bytes() for run in (finished, out)]
+    weights = [(run / "teacher" / "weights.safetensors").read_bytes() for run in (finished, out)]
     assert weights[0] == weights[1]
     assert load_run(out)[1].digest() == system.digest()
     runs.fit(out, recipe, reusing, data=data)  # may be repeated, as any training

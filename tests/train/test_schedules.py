@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ckd.train.fitting.schedules import Plateau, learning_rate_factor
-from ckd.train.recipes.recipe import Schedule
+from ckd.train.recipes.stage import Schedule
 
 # Cosine --------------------------------------------------------------------------------------
 

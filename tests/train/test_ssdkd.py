@@ -117,7 +117,7 @@ def test_images_of_a_size_that_a_network_does_not_take_are_refused(student: str)
 
 def test_a_stage_is_judged_by_the_logits_that_it_trains() -> None:
     recipe, outputs = ssdkd(), OutputSpec("logits")
-    judged = [scored_outputs(stage, outputs) for stage in recipe.stages]
+    judged = [scored_outputs(stage, outputs) for stage in recipe.trained]
     assert [j.class_logits for j in judged] == ["teacher_logits", None, "logits"]
     assert judged[2] == outputs
     assert judged[1].names() == ()

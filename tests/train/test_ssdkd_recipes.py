@@ -73,7 +73,7 @@ def test_weights_and_temperatures_are_those_published(
 def test_phases_are_those_published(method: str) -> None:
     recipe = RECIPES[method]()
     assert (recipe.seed, recipe.image_size, recipe.split_by) == (2021, 224, "lesion")
-    for stage in recipe.stages:
+    for stage in recipe.trained:
         assert (stage.optimizer, stage.lr, stage.encoder_lr) == ("sgd", 1e-3, 1e-3) or (
             stage.name == "teacher_head"  # which has no encoder
             and (stage.optimizer, stage.lr) == ("sgd", 1e-3)

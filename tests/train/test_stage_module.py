@@ -22,7 +22,7 @@ from ckd.data.samples import SampleSet
 from ckd.train.fitting.module import StageModule
 from ckd.train.losses import MaskLoss
 from ckd.train.losses.segmentation import binary_focal, soft_dice
-from ckd.train.recipes.recipe import Stage
+from ckd.train.recipes.stage import Stage
 from ckd.train.recipes.text import with_overrides
 from ckd.train.systems.graph import Node, System
 

@@ -46,7 +46,7 @@ def test_unreadable_files_are_left_out_and_named(
     assert sorted(i for *_, batch in watch.steps for i in batch) == list(range(runs.num_train - 3))
     described = json.loads((tmp_path / "run" / "data.json").read_text())
     assert described["num_train"] == runs.num_train - 3
-    assert (tmp_path / "run" / "rootseg" / "weights.pt").exists()
+    assert (tmp_path / "run" / "rootseg" / "weights.safetensors").exists()
 
 
 def short(runs: "TrainingRuns") -> Recipe:
@@ -66,7 +66,7 @@ def test_masks_alone_train_the_segmentation(
     without_labels(own_data)
     runs.fit(tmp_path / "run", short(runs), runs.rootseg, data=own_data, watch=watch)
     assert sorted(i for *_, batch in watch.steps for i in batch) == list(range(runs.num_train))
-    assert (tmp_path / "run" / "rootseg" / "weights.pt").exists()
+    assert (tmp_path / "run" / "rootseg" / "weights.safetensors").exists()
 
 
 def test_the_stage_that_has_no_labels_is_named(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ckd.contract.errors import (
@@ -17,6 +16,7 @@ from ckd.contract.errors import (
 )
 from ckd.data.synthetic.write import write_isic2017
 from ckd.train.fitting.run_folder import load_run
+from ckd.train.fitting.stage_folder import StageFolder
 from ckd.train.recipes.text import with_overrides
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def test_fresh_starts_over(runs: "TrainingRuns", copied: Path) -> None:
 
 @pytest.mark.slow
 def test_damaged_files_of_a_run_are_named(runs: "TrainingRuns", copied: Path) -> None:
-    weights = copied / "cls" / "weights.pt"
+    weights = copied / "cls" / "weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cls/weights.pt: damaged.*remove it"):
+    with pytest.raises(InputError, match=r"cls/weights.safetensors: damaged.*remove it"):
         load_run(copied)
     description = json.loads((copied / "data.json").read_text())
     for damaged in ("3", json.dumps({**description, "labels": 3}), "{"):
@@ -104,9 +104,10 @@ def test_nothing_is_removed_for_a_stage_that_cannot_start(
 
 @pytest.mark.slow
 def test_a_stage_on_top_of_other_weights_is_refused(runs: "TrainingRuns", copied: Path) -> None:
-    weights = torch.load(copied / "rootseg" / "weights.pt", weights_only=True)
-    weights["rootseg"]["decode.3.bias"] += 1
-    torch.save(weights, copied / "rootseg" / "weights.pt")
+    folder = StageFolder(copied / "rootseg")
+    networks = folder.networks()
+    networks["rootseg"]["decode.3.bias"] += 1
+    folder.keep(networks)
     with pytest.raises(UsageError, match=r"cls: trained on top of other weights.*--stage cls"):
         runs.fit(copied)
 
@@ -134,7 +135,7 @@ def test_a_stage_with_a_gap_upstream_is_refused(runs: "TrainingRuns", copied: Pa
 def test_an_unfinished_run_does_not_load(
     runs: "TrainingRuns", copied: Path, tmp_path: Path
 ) -> None:
-    (copied / "seg" / "weights.pt").unlink()
+    (copied / "seg" / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="stage seg is not finished"):
         load_run(copied)
     with pytest.raises(InputError, match="not a run folder"):

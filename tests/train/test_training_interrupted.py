@@ -69,7 +69,7 @@ def test_a_run_killed_before_its_weights_were_written_writes_them(
     runs: "TrainingRuns", copied: Path
 ) -> None:
     watch = runs.watch()
-    (copied / "rootseg" / "weights.pt").unlink()
+    (copied / "rootseg" / "weights.safetensors").unlink()
     runs.fit(copied, options=runs.rootseg, watch=watch)
     assert not watch.steps
     runs.assert_same(runs.weights_of(copied, "rootseg"), runs.weights_of(runs.finished, "rootseg"))

@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from filelock import FileLock
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ckd.console import Bars, no_bars
@@ -193,8 +194,7 @@ class TrainingRuns:
     @staticmethod
     def weights_of(run: Path, stage: str) -> dict[str, Tensor]:
         """The weights of a finished stage, by node and key."""
-        nodes = torch.load(run / stage / "weights.pt", weights_only=True)
-        return {f"{node}.{key}": t for node, state in nodes.items() for key, t in state.items()}
+        return dict(load_file(run / stage / "weights.safetensors"))
 
     @staticmethod
     def checkpoint(run: Path, stage: str, which: str = "last") -> dict[str, Any]:

@@ -289,7 +289,7 @@ def test_pretrained_inception_sees_the_pixels_it_was_trained_on(
 
 def test_the_recipe_is_the_papers_where_it_says_something() -> None:
     recipe = clnet()
-    (stage,) = recipe.stages
+    (stage,) = recipe.trained
     assert set(stage.nodes) == {"cls_encoder", "seg_encoder", "fusion"}
     assert (stage.optimizer, stage.lr, stage.encoder_lr) == ("adam", 1e-4, 1e-4)
     assert (stage.weight_decay, stage.epochs, stage.batch_size) == (5e-4, 200, 16)
@@ -305,7 +305,7 @@ def test_the_recipe_is_the_papers_where_it_says_something() -> None:
 
 
 def test_the_learning_rate_falls_as_the_paper_says() -> None:
-    (stage,) = clnet().stages
+    (stage,) = clnet().trained
 
     def rate(step: int) -> float:
         return stage.lr * learning_rate_factor(stage.schedule, step, 1000, stage.lr)
@@ -317,11 +317,11 @@ def test_the_learning_rate_falls_as_the_paper_says() -> None:
 
 def test_a_joint_stage_is_judged_by_both_of_its_answers(tiny: System) -> None:
     recipe = clnet()
-    assert recipe.stages[0].monitor == "jaccard_and_auc"
+    assert recipe.trained[0].monitor == "jaccard_and_auc"
     with_overrides(recipe, ["stages.joint.monitor=jaccard"])
 
     samples = SampleSet("none", "train", ISIC2017, ())
-    module = StageModule(recipe, recipe.stages[0], tiny, samples, None)
+    module = StageModule(recipe, recipe.trained[0], tiny, samples, None)
     scores = [
         ImageScore("a", Confusion(3, 1, 5, 0), None, (0.9, 0.05, 0.05), 0),
         ImageScore("b", Confusion(1, 1, 5, 0), None, (0.2, 0.7, 0.1), 1),

@@ -120,7 +120,7 @@ def test_its_class_maps_mean_to_its_logits() -> None:
 
 
 def test_the_recipe_trains_all_of_it_on_both_truths() -> None:
-    (stage,) = multitask().stages
+    (stage,) = multitask().trained
     assert stage.nodes == ("net",)
     assert stage.needs == {"mask", "label"}
     assert (stage.lr, stage.encoder_lr, stage.epochs, stage.batch_size) == (1e-4, 1e-4, 100, 32)

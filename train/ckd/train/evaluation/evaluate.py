@@ -57,7 +57,7 @@ def evaluate(
         raise UsageError(f"views {views!r}: expected one of {', '.join(get_args(Views))}")
     samples = numbered_as(system.labels, samples, exclusive=system.outputs.exclusive)
     settings = next(
-        (s.augmentation for s in recipe.stages if system.outputs.class_logits in s.tensors()),
+        (s.augmentation for s in recipe.trained if system.outputs.class_logits in s.tensors()),
         Augmentation(),
     )
     # This system has the same answers, and also gives class maps and the classifier's features.

@@ -19,7 +19,7 @@ from ckd.picture.resize import network_image
 from ckd.scores.images import ImageScore, score_answers
 from ckd.train.evaluation.views import Logits
 from ckd.train.losses import BinaryLoss, LabelLoss
-from ckd.train.recipes.recipe import Stage
+from ckd.train.recipes.stage import Stage
 from ckd.train.systems.graph import System
 
 

@@ -10,9 +10,11 @@ from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.options import FitOptions
 from ckd.train.fitting.plan import StagePlan
 from ckd.train.fitting.prepare import Training, prepare
+from ckd.train.fitting.soup import average_stage
 from ckd.train.fitting.thresholds import forget_thresholds, settle_thresholds
-from ckd.train.fitting.train_stage import train_stage
+from ckd.train.fitting.train_stage import num_workers, train_stage
 from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.soup import Soup
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import deployed
 
@@ -71,10 +73,15 @@ def _carry_out(
     if step.obstacle is not None:
         say(f"{stage.name}: trained anew; {step.obstacle}")
     if step.is_asked_for:
-        folder.begin(training.ground(stage))
+        folder.begin(training.own_ground(stage))
     if step.trains:
         forget_thresholds(training, stage)
-        train_stage(training, stage, options, callbacks)
+        if isinstance(stage, Soup):
+            device = device_for(options.accelerator, options.devices)
+            average_stage(training, stage, device, num_workers(options))
+        else:
+            training.set_start(stage)
+            train_stage(training, stage, options, callbacks)
     elif step.is_asked_for:
         say(f"{stage.name}: already trained, see {folder.weights}")
     if folder.is_done:

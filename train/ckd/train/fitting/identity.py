@@ -1,6 +1,7 @@
 """Digests by which a run recognises its images, its starting weights and what a stage rests on."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,20 @@ def identity(weights: Weights) -> str:
         raise UsageError(f"{weights}: cannot be read ({error.strerror})") from error
 
 
-def ground_of(upstream: str, val_digest: str | None) -> str:
+def ground_of(
+    upstream: str, val_digest: str | None, members: Mapping[str, str] | None = None
+) -> str:
     """What a stage rests on, as text for a file.
 
     Args:
-        upstream: digest of all networks that earlier stages trained.
+        upstream: digest of all networks that earlier stages trained and this one does not.
         val_digest: of the images that choose its best epoch, None if it keeps its last one.
+        members: digests of the weights of earlier stages that it starts from, learns from or
+            averages, by name.
     """
-    return f"{upstream}\n{val_digest if val_digest is not None else 'last epoch'}\n"
+    lines = [upstream, val_digest if val_digest is not None else "last epoch"]
+    lines += [f"{name} {digest}" for name, digest in (members or {}).items()]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def digest(samples: SampleSet) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -18,11 +19,13 @@ from ckd.data.samples import SampleSet
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
+from ckd.train.feeding.mixing import mixed
 from ckd.train.fitting.figures import Figures, stage_figures
 from ckd.train.fitting.schedules import learning_rate_factor
 from ckd.train.losses.term import ClassCounts
 from ckd.train.networks.pretrained import Pretrained
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.stage import Stage
 from ckd.train.systems.graph import System
 
 
@@ -57,6 +60,7 @@ class StageModule(pl.LightningModule):
         self.train_set = train_set
         self.val_set = val_set if self.judged.names() else None
         self.num_workers = num_workers
+        self.seed = recipe.seed if stage.seed is None else stage.seed
         self.classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
         self.figures: Figures = partial(
             stage_figures,
@@ -98,9 +102,12 @@ class StageModule(pl.LightningModule):
                 f"{', '.join(ours)}; train anew with --fresh"
             )
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], number: int) -> Tensor:
         """Loss of one batch, scaled so that accumulated gradients are summed."""
         stage = self.stage
+        if stage.mixup:
+            draws = np.random.default_rng((self.seed, self.current_epoch, number, self.global_rank))
+            batch = {**batch, "image": mixed(batch["image"], stage.mixup, draws)}
         tensors = self.system(batch["image"], stage.tensors())
         total = torch.zeros((), device=self.device)
         for term in stage.losses:
@@ -120,9 +127,7 @@ class StageModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Set modes, and seed dropout by epoch and process so that a resumed run repeats itself."""
         self.train()  # Lightning does not change the mode
-        torch.manual_seed(
-            (self.recipe.seed * 1_000_003 + self.current_epoch) * 1_009 + self.global_rank
-        )
+        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1_009 + self.global_rank)
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> dict[str, Tensor]:
         """Score this process's share of the validation images, and give callbacks the tensors."""
@@ -148,11 +153,10 @@ class StageModule(pl.LightningModule):
         """This epoch's batches; Lightning calls this before every epoch."""
         stage = self.stage
         views = TrainingViews(
-            self.train_set, stage.augmentation, self.recipe.image_size, self.recipe.seed,
-            stage.needs,
-        )  # fmt: skip
+            self.train_set, stage.augmentation, self.recipe.image_size, self.seed, stage.needs
+        )
         batches = EpochBatches(
-            len(views), stage.batch_size, self.current_epoch, self.recipe.seed,
+            len(views), stage.batch_size, self.current_epoch, self.seed,
             self.global_rank, self.trainer.world_size,
         )  # fmt: skip
         return training_loader(views, batches, self.num_workers)
@@ -179,6 +183,8 @@ class StageModule(pl.LightningModule):
         optimizer: torch.optim.Optimizer
         if stage.optimizer == "adam":
             optimizer = torch.optim.Adam(groups, weight_decay=stage.weight_decay)
+        elif stage.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, weight_decay=stage.weight_decay)
         else:
             optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=stage.weight_decay)
         if stage.schedule.kind in ("constant", "plateau"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ckd.train.fitting.machine import Accelerator
 from ckd.train.networks.pretrained import Weights
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import AnyStage, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,6 @@ class FitOptions:
     devices: int = 1
     num_workers: int | None = None
 
-    def stages(self, recipe: Recipe) -> tuple[Stage, ...]:
+    def stages(self, recipe: Recipe) -> tuple[AnyStage, ...]:
         """The stages to train; `UsageError` if the recipe has no stage of that name."""
-        return recipe.stages if self.stage == "all" else (recipe.stage(self.stage),)
+        return recipe.stages if self.stage == "all" else (recipe.any_stage(self.stage),)

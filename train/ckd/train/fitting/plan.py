@@ -12,7 +12,7 @@ from typing import Literal
 from ckd.contract.errors import UsageError
 from ckd.train.fitting.reuse import Offer
 from ckd.train.fitting.stage_folder import StageFolder, StageState, other_ground
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import AnyStage, Recipe
 
 Action = Literal[
     "keep",  # finished before; its weights are loaded
@@ -23,7 +23,7 @@ Action = Literal[
 ]
 
 #: Gives what a stage rests on, from the folders that hold the weights of all stages before it.
-Ground = Callable[[Stage, Sequence[StageFolder]], str]
+Ground = Callable[[AnyStage, Sequence[StageFolder]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class StagePlan:
             for.
     """
 
-    stage: Stage
+    stage: AnyStage
     action: Action
     reason: str
     is_asked_for: bool = True
@@ -71,17 +71,17 @@ class Facts:
 
     run: Path
     states: Mapping[str, StageState]
-    stages: Sequence[Stage] | None = None
+    stages: Sequence[AnyStage] | None = None
     fresh: bool = False
     reused: Path | None = None
     offers: Mapping[str, Offer] = field(default_factory=dict)
 
-    def state(self, stage: Stage) -> StageState:
+    def state(self, stage: AnyStage) -> StageState:
         """The state of a stage on disk."""
         return self.states.get(stage.name, StageState())
 
 
-def fresh_stages(recipe: Recipe, asked: Sequence[Stage], fresh: bool) -> Sequence[Stage]:
+def fresh_stages(recipe: Recipe, asked: Sequence[AnyStage], fresh: bool) -> Sequence[AnyStage]:
     """Stages that ``--fresh`` starts over.
 
     The later ones are among them because they were trained on the old weights.
@@ -127,7 +127,7 @@ def plan(recipe: Recipe, facts: Facts, ground: Ground) -> list[StagePlan]:
     return steps
 
 
-def _check_upstream(recipe: Recipe, facts: Facts, first: Stage) -> None:
+def _check_upstream(recipe: Recipe, facts: Facts, first: AnyStage) -> None:
     for stage in recipe.stages[: recipe.stages.index(first)]:
         if not facts.state(stage).is_done:
             raise UsageError(
@@ -145,14 +145,14 @@ def _check_use(first: StagePlan, facts: Facts) -> None:
         )
 
 
-def _left_alone(stage: Stage, state: StageState) -> StagePlan:
+def _left_alone(stage: AnyStage, state: StageState) -> StagePlan:
     if state.is_done:
         return StagePlan(stage, "keep", "trained before, not asked for now", False)
     return StagePlan(stage, "skip", "not asked for", False)
 
 
 def _asked_for(
-    stage: Stage,
+    stage: AnyStage,
     state: StageState,
     ground: str | None,
     offer: Offer | None,

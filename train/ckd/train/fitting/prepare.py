@@ -5,13 +5,15 @@ is left. It writes nothing.
 """
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 from ckd.console import Bars, is_first_process
 from ckd.contract.errors import UsageError
@@ -24,8 +26,10 @@ from ckd.train.fitting.reuse import offers
 from ckd.train.fitting.run_folder import RunFolder
 from ckd.train.fitting.stage_data import check_shares, read_data
 from ckd.train.fitting.stage_folder import StageFolder
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import AnyStage, Recipe
+from ckd.train.recipes.stage import Stage
 from ckd.train.systems.graph import System
+from ckd.train.systems.members import with_members
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Training:
         val_set: images to watch the training on, or None.
         description: what `data.json` says of images and starting weights.
         fresh: stages to start over.
+        built: weights that networks of several stages were built with, by name.
     """
 
     recipe: Recipe
@@ -48,13 +53,38 @@ class Training:
     train_set: SampleSet
     val_set: SampleSet | None
     description: dict[str, Any]
-    fresh: Sequence[Stage]
+    fresh: Sequence[AnyStage]
+    built: Mapping[str, Mapping[str, Tensor]]
 
-    def ground(self, stage: Stage) -> str:
-        """What the stage rests on, given the weights that the system has now."""
+    def ground(self, stage: AnyStage, folders: Mapping[str, StageFolder]) -> str:
+        """What the stage rests on, given the weights that the system has now.
+
+        Args:
+            stage: of the recipe.
+            folders: of earlier stages, by name.
+        """
         before = self.recipe.stages[: self.recipe.stages.index(stage)]
-        upstream = self.system.digest({node for earlier in before for node in earlier.nodes})
-        return ground_of(upstream, self._val_digest if stage.select == "best" else None)
+        trained = {node for earlier in before for node in earlier.nodes} - {*stage.nodes}
+        return ground_of(
+            self.system.digest(trained),
+            self._val_digest if stage.select == "best" else None,
+            {name: folders[name].digest() for name in stage.rests_on()},
+        )
+
+    def own_ground(self, stage: AnyStage) -> str:
+        """What the stage rests on, with the earlier stages as they lie in the run's folder."""
+        return self.ground(stage, {s.name: self.run.stage(s) for s in self.recipe.stages})
+
+    def members(self, names: Sequence[str]) -> list[dict[str, dict[str, Tensor]]]:
+        """Weights of finished stages of the run."""
+        return [self.run.stage(self.recipe.any_stage(name)).networks() for name in names]
+
+    def set_start(self, stage: Stage) -> None:
+        """Give the stage's networks the weights that the stage starts from."""
+        start = self.built if stage.start is None else self.members((stage.start,))[0]
+        for name in stage.nodes:
+            if name in start:  # networks of one stage still are as they were built
+                self.system.networks[name].load_state_dict(start[name])
 
     @cached_property
     def _val_digest(self) -> str | None:
@@ -88,6 +118,7 @@ def prepare(
         None if val_set is None else numbered_as(system.labels, val_set, exclusive=exclusive),
         describe(train_set, options.weights),
         fresh_stages(recipe, asked, fresh),
+        _as_built(recipe, system),
     )
     if is_first_process():
         training.run.check(recipe, training.description, training.fresh)
@@ -95,7 +126,7 @@ def prepare(
 
 
 def _plan(
-    training: Training, asked: Sequence[Stage], fresh: bool, options: FitOptions
+    training: Training, asked: Sequence[AnyStage], fresh: bool, options: FitOptions
 ) -> list[StagePlan]:
     recipe, run, system = training.recipe, training.run, training.system
     facts = Facts(
@@ -110,13 +141,23 @@ def _plan(
     )
     loaded: list[StageFolder] = []
 
-    def ground(stage: Stage, sources: Sequence[StageFolder]) -> str:
+    def ground(stage: AnyStage, sources: Sequence[StageFolder]) -> str:
         for source in sources[len(loaded) :]:
             source.load_into(system)
             loaded.append(source)
-        return training.ground(stage)
+        return training.ground(stage, {source.name: source for source in loaded})
 
     return plan(recipe, facts, ground)
+
+
+def _as_built(recipe: Recipe, system: System) -> dict[str, dict[str, Tensor]]:
+    """Copies of the weights of networks that several stages train."""
+    trained = Counter(node for stage in recipe.stages for node in stage.nodes)
+    return {
+        name: {key: value.clone() for key, value in system.networks[name].state_dict().items()}
+        for name, times in trained.items()
+        if times > 1
+    }
 
 
 def _check_nodes(recipe: Recipe, system: System) -> None:
@@ -126,7 +167,12 @@ def _check_nodes(recipe: Recipe, system: System) -> None:
                 f"stage {stage.name}: {system.name} has no node {min(unknown)!r}; expected "
                 f"{', '.join(system.networks)}"
             )
-        system.needed(stage.tensors())
+        joined = system
+        if isinstance(stage, Stage) and stage.taught_by:
+            nodes = recipe.any_stage(stage.taught_by[0]).nodes
+            state = {name: system.networks[name].state_dict() for name in nodes}
+            joined = with_members(system, [state])
+        joined.needed(stage.tensors())
     trained = {name for stage in recipe.stages for name in stage.nodes}
     if forgotten := set(system.networks) - trained:
         raise UsageError(

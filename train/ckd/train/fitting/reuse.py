@@ -15,7 +15,7 @@ from torch import nn
 from ckd.train.fitting.run_folder import RunFolder, load_data, recipe_of
 from ckd.train.fitting.stage_folder import StageFolder
 from ckd.train.networks.pretrained import Weights
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import AnyStage, Recipe
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import deployed
 
@@ -94,8 +94,14 @@ def offers(
     seed = _differs("seed", other, recipe)
     deployed_names = set(deployed(system).networks)
 
-    def offer(stage: Stage) -> Offer:
-        names = {node.name for node in system.needed(stage.tensors())} | set(stage.nodes)
+    made_by = {name: node.name for node in system.nodes for name in node.outputs}
+
+    def offer(stage: AnyStage) -> Offer:
+        # Members that teach or are averaged are named by digests of their weights, see `ground_of`.
+        tensors = [
+            name for name, node in made_by.items() if name in stage.tensors() or node in stage.nodes
+        ]
+        names = {node.name for node in system.needed(tensors)}
         reasons = [
             *general,
             seed if deployed_names & set(stage.nodes) else None,
@@ -114,13 +120,15 @@ def offers(
     return {stage.name: offer(stage) for stage in recipe.stages}
 
 
-def _stage_differs(theirs: Stage | None, ours: Stage) -> list[str | None]:
+def _stage_differs(theirs: AnyStage | None, ours: AnyStage) -> list[str | None]:
     if theirs is None:
         return [f"there is no stage {ours.name} there"]
-    return [_differs(setting.name, theirs, ours) for setting in fields(Stage)]
+    if type(theirs) is not type(ours):
+        return ["one is an average of weights and the other is trained"]
+    return [_differs(setting.name, theirs, ours) for setting in fields(ours)]
 
 
-def _differs(name: str, theirs: Recipe | Stage, ours: Recipe | Stage) -> str | None:
+def _differs(name: str, theirs: Recipe | AnyStage, ours: Recipe | AnyStage) -> str | None:
     their_value, our_value = getattr(theirs, name), getattr(ours, name)
     if their_value == our_value:
         return None

@@ -21,7 +21,7 @@ from ckd.train.evaluation.operating_point import (
     load_mask_threshold,
 )
 from ckd.train.fitting.stage_folder import StageFolder
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import AnyStage, Recipe
 from ckd.train.recipes.text import load_recipe
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
@@ -33,12 +33,12 @@ class RunFolder:
 
     path: Path
 
-    def stage(self, stage: Stage) -> StageFolder:
+    def stage(self, stage: AnyStage) -> StageFolder:
         """The folder of a stage."""
         return StageFolder(self.path / stage.name)
 
     def check(
-        self, recipe: Recipe, description: Mapping[str, Any], fresh: Sequence[Stage] = ()
+        self, recipe: Recipe, description: Mapping[str, Any], fresh: Sequence[AnyStage] = ()
     ) -> None:
         """Make sure that the folder can hold this run; nothing is changed.
 
@@ -67,7 +67,7 @@ class RunFolder:
             )
 
     def open(
-        self, recipe: Recipe, description: Mapping[str, Any], fresh: Sequence[Stage] = ()
+        self, recipe: Recipe, description: Mapping[str, Any], fresh: Sequence[AnyStage] = ()
     ) -> None:
         """Create the folder, or remove the stages ``fresh`` of the run in it.
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch.optim import Optimizer
 
-from ckd.train.recipes.recipe import LOWER_IS_BETTER, Schedule
+from ckd.train.recipes.stage import LOWER_IS_BETTER, Schedule
 
 
 def learning_rate_factor(schedule: Schedule, step: int, total: int, lr: float) -> float:

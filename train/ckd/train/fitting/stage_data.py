@@ -9,11 +9,11 @@ from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet, Split
 from ckd.train.feeding.dataset import drop_unreadable
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import AnyStage, Recipe
 
 
 def read_data(
-    recipe: Recipe, stages: Sequence[Stage], data: Path, fold: tuple[int, int] | None, bars: Bars
+    recipe: Recipe, stages: Sequence[AnyStage], data: Path, fold: tuple[int, int] | None, bars: Bars
 ) -> tuple[SampleSet, SampleSet | None]:
     """Training images of ``stages``, and those to watch the training on, if any stage does.
 
@@ -41,7 +41,7 @@ def read_data(
 
 
 def check_shares(
-    stages: Sequence[Stage], train_set: SampleSet, val_set: SampleSet | None, devices: int
+    stages: Sequence[AnyStage], train_set: SampleSet, val_set: SampleSet | None, devices: int
 ) -> None:
     """Make sure that each process gets two training images and one to score.
 
@@ -72,7 +72,7 @@ def _readable(data: Path, split: Split, recipe: Recipe, bars: Bars) -> SampleSet
     return samples
 
 
-def for_stage(samples: SampleSet, stage: Stage) -> SampleSet:
+def for_stage(samples: SampleSet, stage: AnyStage) -> SampleSet:
     """Those with what the stage's losses need."""
     if "mask" in stage.needs:
         samples = samples.with_masks()

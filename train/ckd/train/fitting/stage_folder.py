@@ -1,34 +1,40 @@
 """The folder of one stage in a run: what state the stage is in, and how that state changes.
 
-rests_on.txt    digest of the networks trained before, and of the images that choose the best epoch
-last.ckpt       network, class names, optimiser and schedule after the last finished epoch
-best.ckpt       the epoch that scored best, for stages that select it
-logs/           CSV and TensorBoard curves, one folder for each time the stage was started
-weights.pt      the stage's networks; a stage with this file is done
-reused_from.txt the folder that the stage was copied from, if it comes from another run
+rests_on.txt         digest of the networks trained before, and of the images that choose the best
+                     epoch
+last.ckpt            network, class names, optimiser and schedule after the last finished epoch
+best.ckpt            the epoch that scored best, for stages that select it
+logs/                CSV and TensorBoard curves, one folder for each time the stage was started
+soup.json            how an average was made, if the stage averages weights
+weights.safetensors  the stage's networks; a stage with this file is done
+reused_from.txt      the folder that the stage was copied from, if it comes from another run
 
 No other module knows these names.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.whole_file import replace_file
 from ckd.train.systems.graph import System
 
 #: Names of the two checkpoints, without the suffix that Lightning appends.
 LAST, BEST = "last", "best"
 #: Name of the folder of curves.
 LOGS = "logs"
-_WEIGHTS, _RESTS_ON = "weights.pt", "rests_on.txt"
+_WEIGHTS, _RESTS_ON, _SOUP = "weights.safetensors", "rests_on.txt", "soup.json"
 #: Files and folders that are copied when a stage is taken from another run.
-_COPIED = (_WEIGHTS, _RESTS_ON, LOGS)
+_COPIED = (_WEIGHTS, _RESTS_ON, _SOUP, LOGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,11 @@ class StageFolder:
     def weights(self) -> Path:
         """File of the finished networks."""
         return self.path / _WEIGHTS
+
+    @property
+    def soup(self) -> Path:
+        """File that says how the stage's average was made, if it is one."""
+        return self.path / _SOUP
 
     @property
     def is_done(self) -> bool:
@@ -134,29 +145,50 @@ class StageFolder:
     def keep(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Keep the weights of the stage's networks, by name: the stage is done then."""
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.weights.with_name(f"{_WEIGHTS}.partial")
-        torch.save(networks, partial)
-        partial.replace(self.weights)
+        tensors = {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, state in networks.items()
+            for key, value in state.items()
+        }
+        replace_file(self.weights, save(tensors))
+
+    def networks(self) -> dict[str, dict[str, Tensor]]:
+        """The weights of the finished networks, by name; `InputError` if the file is damaged."""
+        try:
+            tensors = load_file(self.weights)
+        except (OSError, SafetensorError) as error:
+            raise self._damaged() from error
+        networks: dict[str, dict[str, Tensor]] = {}
+        for address, value in tensors.items():
+            name, _, key = address.partition(".")  # names of nodes hold no dot
+            networks.setdefault(name, {})[key] = value
+        return networks
+
+    def digest(self) -> str:
+        """SHA-256 of the file of the finished networks."""
+        return hashlib.sha256(self.weights.read_bytes()).hexdigest()
 
     def load_into(self, system: System) -> None:
-        """Put the finished networks into a system; `InputError` if the file is damaged."""
+        """Put the finished networks into a system; `InputError` if they are of another system."""
         try:
-            states = torch.load(self.weights, map_location="cpu", weights_only=True)
-            for name, state in states.items():
+            for name, state in self.networks().items():
                 system.networks[name].load_state_dict(state)
-        except Exception as error:  # PyTorch's reader raises whatever the bytes lead to
-            raise InputError(
-                f"{self.weights}: damaged, or of other networks; remove it and repeat "
-                f"`ckd-train fit`, which takes stage {self.name} from its last epoch"
-            ) from error
+        except (KeyError, RuntimeError) as error:
+            raise self._damaged() from error
 
     def damage(self) -> str | None:
         """Why the finished networks cannot be read, None if they can."""
         try:
-            torch.load(self.weights, map_location="cpu", weights_only=True)
-        except Exception:  # PyTorch's reader raises whatever the bytes lead to
+            self.networks()
+        except InputError:
             return f"{self.weights} is damaged"
         return None
+
+    def _damaged(self) -> InputError:
+        return InputError(
+            f"{self.weights}: damaged, or of other networks; remove it and repeat "
+            f"`ckd-train fit`, which takes stage {self.name} from its last epoch"
+        )
 
     def remove(self) -> None:
         """Remove the folder, so that the stage is started over."""

@@ -8,10 +8,10 @@ from ckd.train.evaluation.operating_point import (
     subjects,
 )
 from ckd.train.fitting.prepare import Training
-from ckd.train.recipes.recipe import Stage
+from ckd.train.recipes.recipe import AnyStage
 
 
-def forget_thresholds(training: Training, stage: Stage) -> None:
+def forget_thresholds(training: Training, stage: AnyStage) -> None:
     """Remove thresholds that were chosen for weights which the stage is about to replace."""
     for file, subject in subjects(training.system).items():
         if set(stage.nodes) & set(subject.networks):

@@ -27,7 +27,9 @@ from ckd.train.fitting.prepare import Training
 from ckd.train.fitting.schedules import Plateau
 from ckd.train.fitting.stage_data import for_stage
 from ckd.train.fitting.stage_folder import BEST, LAST, LOGS
-from ckd.train.recipes.recipe import LOWER_IS_BETTER, Stage
+from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
+from ckd.train.systems.graph import System
+from ckd.train.systems.members import with_members
 
 
 def train_stage(
@@ -57,10 +59,10 @@ def train_stage(
     module = StageModule(
         training.recipe,
         stage,
-        training.system,
+        _system(training, stage),
         for_stage(training.train_set, stage),
         None if val_set is None else for_stage(val_set, stage),
-        _num_workers(options),
+        num_workers(options),
     )
     best = _best_epoch(stage, folder.path)
     on_terminal = sys.stderr.isatty()
@@ -101,6 +103,13 @@ def train_stage(
     trainer.strategy.barrier()
 
 
+def _system(training: Training, stage: Stage) -> System:
+    """The system, with the members that teach the stage if there are any."""
+    if not stage.taught_by:
+        return training.system
+    return with_members(training.system, training.members(stage.taught_by))
+
+
 def _monitored(stage: Stage) -> dict[str, Any]:
     mode = "min" if stage.monitor in LOWER_IS_BETTER else "max"
     return {"monitor": f"val/{stage.monitor}", "mode": mode}
@@ -133,7 +142,8 @@ def _callbacks(
     return callbacks
 
 
-def _num_workers(options: FitOptions) -> int:
+def num_workers(options: FitOptions) -> int:
+    """Number of processes that load images."""
     if options.num_workers is not None:
         return options.num_workers
     # On a CPU they would only take its cores from the networks.

@@ -6,14 +6,18 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.train.recipes.catalogue import RECIPES, find_recipe
-    from ckd.train.recipes.recipe import LOWER_IS_BETTER, Recipe, Schedule, Stage
+    from ckd.train.recipes.recipe import Recipe
+    from ckd.train.recipes.soup import Soup
+    from ckd.train.recipes.stage import LOWER_IS_BETTER, Schedule, Stage
     from ckd.train.recipes.text import load_recipe, with_overrides
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.train.recipes.catalogue": "RECIPES find_recipe",
-            "ckd.train.recipes.recipe": "LOWER_IS_BETTER Recipe Schedule Stage",
+            "ckd.train.recipes.recipe": "Recipe",
+            "ckd.train.recipes.soup": "Soup",
+            "ckd.train.recipes.stage": "LOWER_IS_BETTER Schedule Stage",
             "ckd.train.recipes.text": "load_recipe with_overrides",
         },
     )
@@ -23,6 +27,7 @@ __all__ = [
     "RECIPES",
     "Recipe",
     "Schedule",
+    "Soup",
     "Stage",
     "find_recipe",
     "load_recipe",

@@ -20,14 +20,17 @@ from ckd.train.recipes.ssdkd import (
     ssdkd_kd,
     ssdkd_rkd,
 )
+from ckd.train.recipes.taught import ckdnet_mobile_taught, plain_mobile
 from ckd.train.recipes.text import load_recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "ckdnet-r101": ckdnet_r101,
     "ckdnet-mobile": ckdnet_mobile,
     "ckdnet-tiny": ckdnet_tiny,
+    "plain-mobile": plain_mobile,
     "clnet": clnet,
     "ckdnet-mobile-distilled": ckdnet_mobile_distilled,
+    "ckdnet-mobile-taught": ckdnet_mobile_taught,
     "multitask": multitask,
     "ssdkd": ssdkd,
     "ssdkd-alone": ssdkd_alone,

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import LabelLoss, MaskLoss
-from ckd.train.recipes.recipe import Recipe, Schedule, Stage
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.stage import Schedule, Stage
 from ckd.train.systems.ckdnet import CkdNet
 
 
@@ -145,7 +146,7 @@ def ckdnet_tiny() -> Recipe:
     mobile = ckdnet_mobile()
     stages = tuple(
         replace(stage, epochs=2, batch_size=8, lr=1e-3, encoder_lr=1e-3, schedule=schedule)
-        for stage in mobile.stages
+        for stage in mobile.trained
     )
     return replace(
         mobile,

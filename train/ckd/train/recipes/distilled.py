@@ -13,7 +13,8 @@ from ckd.train.losses import (
     SoftMask,
 )
 from ckd.train.recipes.ckdnet import ckdnet_mobile
-from ckd.train.recipes.recipe import Recipe, Stage
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.stage import Stage
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.rewrite import TEACHER
@@ -58,8 +59,8 @@ def ckdnet_mobile_distilled() -> Recipe:
         name="ckdnet-mobile-distilled",
         system=DistilledCkdNet(teacher=wide, student=student),
         stages=(
-            *(_for_teacher(stage) for stage in mobile.stages),
-            *(replace(s, losses=(*s.losses, *taught[s.name])) for s in mobile.stages),
+            *(_for_teacher(stage) for stage in mobile.trained),
+            *(replace(s, losses=(*s.losses, *taught[s.name])) for s in mobile.trained),
         ),
     )
 

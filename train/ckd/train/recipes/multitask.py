@@ -2,7 +2,8 @@
 
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import BinaryLoss, MaskLoss
-from ckd.train.recipes.recipe import Recipe, Schedule, Stage
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.stage import Schedule, Stage
 from ckd.train.systems.multitask import MultiTask
 
 

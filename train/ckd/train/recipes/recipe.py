@@ -1,154 +1,40 @@
-"""A training run as typed data. The defaults are those of CKDNet.
+"""A training run as typed data.
+
+A run is a list of stages. A stage either trains networks (`Stage`) or averages the weights of
+earlier stages (`Soup`). Several stages may train the same networks: these are members, which differ
+in their seeds, and a later stage may start from one of them, learn from all of them, or average
+them. Where a network is used, it has the weights of the last stage before that trained it.
 
 Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed copy, which is
 validated like the original and saved beside the results.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ckd.contract.errors import UsageError
 from ckd.data.samples import SplitBy
-from ckd.train.feeding.augmentation import Augmentation
-from ckd.train.losses import Loss
-from ckd.train.settings import STRICT, Fraction
+from ckd.train.recipes.soup import Soup
+from ckd.train.recipes.stage import Seed, Stage
+from ckd.train.settings import STRICT
 from ckd.train.systems import Architecture
 
-_MONITORS = {
-    "mask": ("jaccard", "pixel_accuracy"),
-    "label": ("mean_auc", "accuracy", "balanced_accuracy", "label_loss"),
-}
-#: Figure for stages that train both masks and labels: mean of Jaccard and mean AUC.
-_JOINT_MONITOR = "jaccard_and_auc"
-#: Figures of validation for which lower is better.
-LOWER_IS_BETTER = ("label_loss",)
+
+def _kind(step: Any) -> str:
+    """Which of both an entry of `Recipe.stages` is: the two have different settings."""
+    return (
+        "soup" if isinstance(step, Soup) or (isinstance(step, dict) and "of" in step) else "stage"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How the learning rate changes over time.
-
-    Attributes:
-        kind: "constant"; "plateau": the rate is multiplied by ``factor`` after ``patience`` epochs
-            without improvement, but not below ``floor``; "cosine": it rises linearly over the share
-            ``warmup`` of all steps, then falls along a half cosine to ``floor``; "poly": it is
-            multiplied by (1 - step / steps) ** ``exponent``; "step": it is multiplied by ``factor``
-            at each of ``milestones``, which are shares of all steps.
-        cumulative: an improvement does not reset the count of epochs without one, as in CKDNet's
-            classifier.
-        reload_best: each lowering of the rate also goes back to the best weights, as in CKDNet's
-            fine segmentation.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    kind: Literal["constant", "plateau", "cosine", "poly", "step"] = "plateau"
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: PositiveInt = 20
-    cumulative: bool = False
-    reload_best: bool = False
-    floor: NonNegativeFloat = 1e-8
-    warmup: Fraction = 0.05
-    exponent: PositiveFloat = 0.96
-    milestones: tuple[Fraction, ...] = (0.5, 0.75)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Training of one or several networks, while all networks upstream of them are frozen.
-
-    Attributes:
-        nodes: names of the networks that are trained.
-        batch_size: of one process; several processes multiply it.
-        accumulate: number of batches whose gradients are *summed* for a step, as in the authors'
-            code.
-        optimizer: "sgd" has a momentum of 0.9.
-        select: keep the epoch that is best on the validation images by ``monitor``, or the last
-            one.
-        stop_after: end the stage after this many epochs without improvement.
-        monitor: figure of the validation images; "jaccard_and_auc" is the mean of Jaccard and mean
-            AUC.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    name: str
-    nodes: tuple[str, ...]
-    losses: Annotated[tuple[Loss, ...], Field(min_length=1)]
-    epochs: PositiveInt
-    batch_size: PositiveInt
-    accumulate: PositiveInt = 1
-    optimizer: Literal["adam", "sgd"] = "adam"
-    lr: PositiveFloat = 1e-4
-    encoder_lr: NonNegativeFloat = 1e-4
-    weight_decay: NonNegativeFloat = 1e-4  # L2 as in Adam, not decoupled
-    clip_norm: PositiveFloat | None = 10.0
-    schedule: Schedule = field(default_factory=Schedule)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    ema_decay: Fraction | None = None
-    select: Literal["best", "last"] = "best"
-    stop_after: PositiveInt | None = None
-    monitor: Literal[
-        "jaccard", "pixel_accuracy", "mean_auc", "accuracy", "balanced_accuracy", "label_loss",
-        "jaccard_and_auc",
-    ] = "jaccard"  # fmt: skip
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """What a training image must come with: "mask", "label", both or neither."""
-        return frozenset(loss.needs for loss in self.losses if loss.needs is not None)
-
-    def tensors(self) -> tuple[str, ...]:
-        """The system's tensors that the losses are computed from."""
-        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.tensors()))
-
-    def __post_init__(self) -> None:
-        if self.schedule.kind == "plateau" and self.select == "last":
-            raise ValueError(
-                f"stage {self.name}: a plateau schedule goes by validation scores, and with "
-                "select='last' there are none; choose another schedule or select='best'"
-            )
-        if self.schedule.reload_best and self.ema_decay is not None:
-            raise ValueError(
-                f"stage {self.name}: reload_best goes back to weights that were never averaged; "
-                "use it without ema_decay"
-            )
-        if self.stop_after is not None and self.select == "last":
-            raise ValueError(
-                f"stage {self.name}: stop_after goes by validation scores, and with select='last' "
-                "there are none"
-            )
-        known = [monitor for need in sorted(self.needs) for monitor in _MONITORS[need]]
-        if set(_MONITORS) <= self.needs:
-            known.append(_JOINT_MONITOR)
-        if self.monitor not in known and (known or self.select == "best"):
-            raise ValueError(
-                f"stage {self.name}: monitor {self.monitor!r} does not score what is trained; "
-                f"expected {' or '.join(known) or 'select=last, as its losses need no truth'}"
-            )
-        names = [loss.name for loss in self.losses]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"stage {self.name}: two losses are named {max(names, key=names.count)}"
-            )
-        several_views = self.augmentation.turned_views or self.augmentation.crop_scales
-        if several_views and "mask" in self.needs:
-            raise ValueError(
-                f"stage {self.name}: crop_scales and turned_views make views without masks, which "
-                "its losses need"
-            )
-        if self.augmentation.turned_views and self.augmentation.crop_scales:
-            raise ValueError(f"stage {self.name}: choose crop_scales or turned_views, not both")
+#: An entry of a recipe: networks are trained, or weights of earlier entries are averaged.
+AnyStage = Annotated[
+    Annotated[Stage, Tag("stage")] | Annotated[Soup, Tag("soup")], Discriminator(_kind)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +46,12 @@ class Recipe:
     name: str
     system: Architecture
     image_size: Annotated[int, Field(ge=32, multiple_of=32)]  # the encoders halve it five times
-    stages: tuple[Stage, ...]
+    stages: tuple[AnyStage, ...]
     tasks: tuple[str, ...] = (
         "MEL",
         "SBK",
     )  # labels of the mean AUC; all labels where one of these is missing
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 6666  # what NumPy takes
+    seed: Seed = 6666  # also of the partition into folds
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.operating_point`
     split_by: SplitBy = "lesion"  # where the data set has no split of its own, see `read_split`
@@ -174,14 +60,43 @@ class Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages are named {max(names, key=names.count)}")
+        for number, stage in enumerate(self.stages):
+            earlier = {before.name: before for before in self.stages[:number]}
+            for name in stage.rests_on():
+                if name not in earlier:
+                    raise ValueError(
+                        f"stage {stage.name} builds on {name!r}, which is no earlier stage; "
+                        f"expected {' or '.join(earlier) or 'none, as it is the first'}"
+                    )
+            for name in stage.same_networks():
+                if earlier[name].nodes != stage.nodes:
+                    raise ValueError(
+                        f"stage {stage.name} takes weights of {name}, which trains "
+                        f"{', '.join(earlier[name].nodes)}; expected {', '.join(stage.nodes)}"
+                    )
 
-    def stage(self, name: str) -> Stage:
+    @property
+    def trained(self) -> tuple[Stage, ...]:
+        """The stages that train."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Stage))
+
+    def any_stage(self, name: str) -> AnyStage:
         """The stage of that name; `UsageError` lists the known names."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
         known = ", ".join(stage.name for stage in self.stages)
         raise UsageError(f"recipe {self.name} has no stage {name!r}; expected all, {known}")
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name, which trains; `UsageError` also of one that averages weights."""
+        stage = self.any_stage(name)
+        if isinstance(stage, Soup):
+            raise UsageError(
+                f"recipe {self.name}: stage {name!r} averages weights; expected one that trains, "
+                f"{', '.join(stage.name for stage in self.trained)}"
+            )
+        return stage
 
     def save(self, path: Path) -> None:
         """Write every setting as JSON."""

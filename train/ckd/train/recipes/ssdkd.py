@@ -25,7 +25,8 @@ from ckd.train.losses import (
     SoftLabels,
     SourceLoss,
 )
-from ckd.train.recipes.recipe import Recipe, Schedule, Stage
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.stage import Schedule, Stage
 from ckd.train.systems.ssdkd import SsdKd
 
 _AUGMENTATION = Augmentation(

@@ -12,6 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from ckd.contract.errors import UsageError
 from ckd.train.recipes.recipe import Recipe
 
+#: The kinds of entries of `Recipe.stages`, as pydantic names them in an address.
+_KINDS = ("stage", "soup")
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read a file that `Recipe.save` wrote; `UsageError` says what is wrong in it."""
@@ -83,7 +86,7 @@ def _address(tree: Any, place: Sequence[int | str]) -> list[str]:
         try:
             branch = branch[key]
         except (KeyError, IndexError, TypeError):
-            if number < len(place):
+            if number < len(place) or key in _KINDS:
                 continue  # a union's member, which the text does not name
         named = isinstance(key, int) and isinstance(branch, dict)
         parts.append(str(branch.get("name", key) if named else key))

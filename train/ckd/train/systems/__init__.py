@@ -9,6 +9,7 @@ from ckd.train.systems.clnet import ClNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.graph import Node, System, tensor_shapes
 from ckd.train.systems.multitask import MultiTask
+from ckd.train.systems.plain import Plain
 from ckd.train.systems.rewrite import (
     FEATURES,
     TEACHER,
@@ -30,6 +31,7 @@ __all__ = [
     "DistilledCkdNet",
     "MultiTask",
     "Node",
+    "Plain",
     "SsdKd",
     "System",
     "class_head",
@@ -47,6 +49,7 @@ Architecture = Annotated[
     | ClNet
     | DistilledCkdNet
     | MultiTask
+    | Plain
     | SsdKd,
     Field(discriminator="kind"),
 ]  # fmt: skip
