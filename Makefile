@@ -14,7 +14,7 @@ QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_servic
 # Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test system lint soak load fuzz clean
+.PHONY: demo check test system lint soak load fuzz study-env clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
@@ -34,6 +34,15 @@ system: .venv/installed ## Tests with browsers and other Pythons; soak, load and
 soak load fuzz: .venv/installed
 	PYTHONPATH=tests/support .venv/bin/python tests/system/$@.py --minutes $(MINUTES) \
 		$(if $(RECORD),--record $(RECORD))
+
+# A wheel of the last commit in an environment of its own, so that a study of days does not change
+# while its code is worked on: make study-env AT=../study-env
+study-env: .venv/installed
+	@test -n "$(AT)" || { echo "name the folder to make: make study-env AT=FOLDER"; exit 2; }
+	@test -z "$$(git status --porcelain)" || { echo "commit or put away your changes first"; exit 2; }
+	rm -rf build/study && .venv/bin/python -m build --wheel --outdir build/study .
+	$(PYTHON) -m venv "$(AT)"
+	"$(AT)"/bin/python $(PIP) "$$(ls build/study/*.whl)[export,openvino]"
 
 lint: .venv/installed
 	.venv/bin/ruff check .

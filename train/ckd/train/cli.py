@@ -177,6 +177,77 @@ def crossvalidate_command(
     print(json.dumps(summary) if as_json else summary_text(summary))
 
 
+@cli.command("study")
+def study_command(
+    study: Annotated[Path, typer.Argument(help="TOML file: candidates, folds, seeds.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")],
+    weights: WeightsName = "imagenet",
+    elsewhere: Annotated[
+        Path | None,
+        typer.Option(help="Another data set to look at; nothing is chosen by it."),
+    ] = None,
+    winner: Annotated[
+        str | None,
+        typer.Option(help="Candidate to train on the other folds and on all images as well."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Stop after so many minutes, at the end of an epoch."),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the hours that are left, and stop.")
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Only make the table and picture of what is finished.")
+    ] = False,
+    accelerator: Accelerator = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare candidates on the same folds; repeat the command to go on where it stopped."""
+    from dataclasses import asdict
+
+    from ckd.contract.version import built_from
+    from ckd.train.study import (
+        Settings,
+        load_study,
+        plan_text,
+        planned_pieces,
+        report,
+        run_study,
+        table_text,
+    )
+
+    loaded = load_study(study)
+    commit = built_from()
+    if commit is None and not plan and not table:
+        raise UsageError(
+            "a study takes days, and its code must not change meanwhile; run it from a wheel in an "
+            "environment of its own, which `make study-env AT=FOLDER` makes of the last commit"
+        )
+    settings = Settings(
+        data=data,
+        weights=_weights(weights),
+        out=out,
+        commit=commit or "",
+        elsewhere=elsewhere,
+        winner=winner,
+        minutes=minutes,
+        accelerator=accelerator,
+    )
+    if plan:
+        planned = planned_pieces(loaded, settings, console.progress_bar)
+        print(json.dumps([asdict(s) for s in planned]) if as_json else plan_text(planned))
+        return
+    is_finished = table or run_study(loaded, settings, console.progress_bar)
+    rows = report(loaded, out)
+    if as_json:
+        print((out / "summary.json").read_text().strip())
+    else:
+        print(table_text(rows))
+        print(out if is_finished else f"{out}: not finished; the same command goes on")
+
+
 @cli.command("recipes")
 def recipes_command(as_json: Json = False) -> None:
     """List the recipes and what each should give."""

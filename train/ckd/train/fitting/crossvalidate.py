@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
+
 from ckd.console import Progress
 from ckd.console.tables import text_table
 from ckd.contract.errors import UsageError
@@ -48,6 +50,7 @@ def crossvalidate(
     folds: int,
     only: Sequence[int] | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> dict[str, Any]:
     """Train and score each fold, and return what `summary.json` holds.
 
@@ -64,6 +67,7 @@ def crossvalidate(
         folds: to cut the training images into, at least 2.
         only: numbers of the folds to work on now, from 0; all by default.
         progress: called after each fold.
+        callbacks: of Lightning, to watch the training with.
 
     Raises:
         InputError: the data set lacks what a stage needs.
@@ -85,7 +89,8 @@ def crossvalidate(
     for done, k in enumerate(numbers, 1):
         if k not in finished:
             folder = out / f"fold{k}"
-            system = fit(recipe, data, folder, replace(options, fold=(k, folds)))
+            fold_options = replace(options, fold=(k, folds))
+            system = fit(recipe, data, folder, fold_options, callbacks=callbacks)
             system.to(device_for(options.accelerator))
             answers = Collected(system)
             evaluate(
@@ -96,7 +101,7 @@ def crossvalidate(
         if progress is not None:
             progress(done, len(numbers))
     # Checked again: other machines may have finished theirs meanwhile.
-    scores = {k: _figures(out / f"fold{k}") for k in range(folds) if is_finished(k)}
+    scores = {k: fold_figures(out / f"fold{k}") for k in range(folds) if is_finished(k)}
     summary = {
         "recipe": recipe.name,
         "dataset": train_set.name,
@@ -171,7 +176,7 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
     return True
 
 
-def _figures(folder: Path) -> dict[str, float | None]:
+def fold_figures(folder: Path) -> dict[str, float | None]:
     """Figures that recipes are compared by; None where a fold's images do not define one."""
     scores = json.loads((folder / "evaluation" / "scores.json").read_text())
     figures: dict[str, float | None] = {"num_images": scores["num_images"]}

@@ -1,0 +1,247 @@
+"""A study: candidates on the same folds, in pieces, with a table and a picture at the end."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckd.contract.errors import UsageError
+from ckd.data.folds import split_fold
+from ckd.data.layouts import read_split
+from ckd.data.synthetic.write import write_isic2017
+from ckd.train.evaluation.held_out import HeldOutAnswers
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.taught import plain_mobile, taught
+from ckd.train.recipes.text import with_overrides
+from ckd.train.study.clock import seconds_by_stage
+from ckd.train.study.hours import plan_text, planned_pieces
+from ckd.train.study.report import report, table_text
+from ckd.train.study.run import Settings, pieces_of, run_study, shared_stages
+from ckd.train.study.setting import load_study
+
+TEXT = """
+name = "tiny"
+folds = 2
+decide_on = [0]
+
+[[candidates]]
+name = "control"
+recipe = "{folder}/plain.json"
+seeds = [0, 1]
+
+[[candidates]]
+name = "taught"
+recipe = "{folder}/taught.json"
+
+[elsewhere]
+MEL = "MEL"
+"""
+
+
+def plain() -> Recipe:
+    return with_overrides(
+        plain_mobile(),
+        [
+            "image_size=32", "precision=32-true", "mask_threshold=half",
+            "stages.cls.epochs=1", "stages.cls.batch_size=4",
+            "stages.seg.epochs=1", "stages.seg.batch_size=4",
+            "system.decoder_widths=[8, 8, 8, 8, 8]",
+        ],
+    )  # fmt: skip
+
+
+def with_members() -> Recipe:
+    recipe = plain()
+    stages = taught(recipe.stage("cls"), members=(0, 1), students=(10, 11))
+    return replace(recipe, name="taught", stages=(*stages, recipe.stage("seg")))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("study")
+    write_isic2017(work / "data", num_train=12, num_val=1, side_px=40, seed=3)
+    write_isic2017(work / "elsewhere", num_train=9, num_val=1, side_px=40, seed=4)
+    plain().save(work / "plain.json")
+    with_members().save(work / "taught.json")
+    (work / "study.toml").write_text(TEXT.format(folder=work))
+    return work
+
+
+@pytest.fixture
+def settings(work: Path) -> Settings:
+    return Settings(
+        data=work / "data",
+        weights=None,
+        out=work / "out",
+        commit="c0ffee",
+        elsewhere=work / "elsewhere",
+        accelerator="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def run(work: Path) -> Path:
+    """The folder of a finished study that was stopped after its first epoch."""
+    study = load_study(work / "study.toml")
+    settings = Settings(
+        data=work / "data", weights=None, out=work / "out", commit="c0ffee",
+        elsewhere=work / "elsewhere", accelerator="cpu",
+    )  # fmt: skip
+    assert not run_study(study, replace(settings, minutes=0.0))
+    # However little time there is, one epoch is done.
+    assert seconds_by_stage(work / "out" / "pieces.csv").keys() == {("control-seed0", "0", "cls")}
+    assert run_study(study, settings)
+    report(study, work / "out")
+    return work / "out"
+
+
+@pytest.mark.slow
+def test_every_epoch_is_done_once(run: Path) -> None:
+    times = seconds_by_stage(run / "pieces.csv")
+    assert {key: len(seconds) for key, seconds in times.items()} == {
+        ("control-seed0", "0", "cls"): 1,
+        ("control-seed0", "0", "seg"): 1,
+        ("control-seed1", "0", "cls"): 1,
+        ("control-seed1", "0", "seg"): 1,
+        ("taught", "0", "cls_member0"): 1,
+        ("taught", "0", "cls_member1"): 1,
+        ("taught", "0", "cls_student10"): 2,
+        ("taught", "0", "cls_student11"): 2,
+        ("taught", "0", "seg"): 1,
+    }
+    assert all(second > 0 for seconds in times.values() for second in seconds)
+
+
+@pytest.mark.slow
+def test_every_stage_is_judged_on_the_images_of_its_fold(run: Path, work: Path) -> None:
+    fold = run / "taught" / "fold0"
+    judged = json.loads((fold / "stages.json").read_text())
+    assert set(judged["cls_student10"]) == {"alone", "members"}
+    assert set(judged["cls_soup"]) == {"alone"}
+    assert set(judged["seg"]["alone"]) == {"fine_jaccard"}
+    # The last stage of the classifier is the classifier of the run.
+    whole = json.loads((fold / "evaluation" / "scores.json").read_text())
+    assert judged["cls"]["alone"]["mean_auc"] == pytest.approx(whole["classification"]["mean_auc"])
+    train_set = read_split(work / "data", "train")
+    _, held_out = split_fold(train_set, 0, 2, plain().seed)
+    ids = tuple(sample.id for sample in held_out.samples)
+    for name in ("answers.npz", "members_answers.npz"):
+        answers = HeldOutAnswers.load(fold / "cls_student10" / name)
+        assert answers.ids == ids
+        assert answers.mask_logits_NHW is None
+    assert HeldOutAnswers.load(fold / "cls" / "answers.npz").features_ND is not None
+
+
+@pytest.mark.slow
+def test_the_table_has_candidates_seeds_and_stages(run: Path, work: Path) -> None:
+    rows = report(load_study(work / "study.toml"), run)
+    by_name = {row.name: row for row in rows}
+    control = by_name["control"]
+    assert len(control.seeds) == 2
+    means = [seed["mean_auc"] for seed in control.seeds]
+    assert control.mean("mean_auc") == pytest.approx(sum(means) / 2)
+    spread = abs(means[0] - means[1]) / 2**0.5
+    assert control.spread("mean_auc") == pytest.approx(spread)
+    soup = by_name["cls_soup"]
+    members = [by_name[name].mean("mean_auc") for name in ("cls_member0", "cls_member1")]
+    assert [seed["mean_auc"] for seed in soup.seeds] == members
+    assert "cls_student10: its members averaged" in by_name
+    assert "cls_student11: its members averaged" not in by_name  # they are the same
+    assert 0.0 <= by_name["taught"].elsewhere["MEL"] <= 1.0
+    text = table_text(rows)
+    assert text.splitlines()[0].split()[:2] == ["mean_auc", "mean"]
+    assert "  cls_soup" in text
+    with (run / "table.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    line = next(x for x in lines if (x["name"], x["figure"]) == ("control", "mean_auc"))
+    assert float(line["mean"]) == pytest.approx(control.mean("mean_auc"), abs=1e-4)
+    assert (run / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_plan_counts_what_is_left(run: Path, work: Path, settings: Settings) -> None:
+    study = load_study(work / "study.toml")
+    planned = planned_pieces(study, replace(settings, winner="taught"))
+    left = [stage for stage in planned if stage.state != "done"]
+    assert {(stage.attempt, stage.fold) for stage in left} == {("taught", "1"), ("taught", "all")}
+    assert all(stage.minutes > 0 for stage in left if not stage.stage.endswith("soup") and
+               stage.stage != "cls")  # fmt: skip
+    assert "hours left on this machine" in plan_text(planned)
+    # Nothing is known of a study that was not begun: batches are timed, and nothing is written.
+    fresh = planned_pieces(study, replace(settings, out=work / "never"))
+    assert sum(stage.minutes for stage in fresh) > 0
+    assert not (work / "never").exists()
+
+
+@pytest.mark.slow
+def test_a_study_of_other_code_or_images_is_refused(
+    run: Path, work: Path, settings: Settings
+) -> None:
+    study = load_study(work / "study.toml")
+    with pytest.raises(UsageError, match=r"another state of commit \(c0ffee there, decaf here\)"):
+        run_study(study, replace(settings, commit="decaf"))
+    with pytest.raises(UsageError, match="another state of images"):
+        run_study(study, replace(settings, data=work / "elsewhere"))
+    with pytest.raises(UsageError, match="another state of folds"):
+        run_study(replace(study, folds=3), settings)
+    with pytest.raises(UsageError, match="is no study, and not empty"):
+        run_study(study, replace(settings, out=work / "data"))
+
+
+@pytest.mark.slow
+def test_the_folder_may_be_moved(run: Path, work: Path, settings: Settings) -> None:
+    moved = work / "moved"
+    shutil.copytree(run, moved)
+    watch = (moved / "pieces.csv").read_bytes()
+    assert run_study(load_study(work / "study.toml"), replace(settings, out=moved))
+    assert (moved / "pieces.csv").read_bytes() == watch  # nothing was trained again
+    texts = [path for path in moved.rglob("*") if path.suffix in (".json", ".csv", ".txt")]
+    assert not [path for path in texts if str(run) in path.read_text()]
+
+
+def test_pieces_go_fold_by_fold_and_the_winner_on(work: Path) -> None:
+    study = replace(load_study(work / "study.toml"), folds=3, decide_on=(0, 1))
+    names = [(piece.attempt.name, piece.fold_name) for piece in pieces_of(study, "taught")]
+    assert names == [
+        ("control-seed0", "0"), ("control-seed1", "0"), ("taught", "0"),
+        ("control-seed0", "1"), ("control-seed1", "1"), ("taught", "1"),
+        ("taught", "2"), ("taught", "all"),
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no candidate 'thaught'; expected one of control, taught"):
+        pieces_of(study, "thaught")
+
+
+def test_first_stages_are_shared_until_one_differs() -> None:
+    recipe = with_members()
+    longer = with_overrides(recipe, ["stages.cls_student10.epochs=3"])
+    assert shared_stages(longer, recipe) == ("cls_member0", "cls_member1", "cls_soup")
+    assert shared_stages(with_overrides(recipe, ["image_size=64"]), recipe) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("folds = 2", "folds = 1"), "folds: .*greater than or equal"),
+        (lambda text: text.replace("[0]", "[2]"), "no fold 2; 2 folds are numbered 0 to 1"),
+        (lambda text: text.replace('"taught"', '"control"'), "two candidates are named control"),
+        (lambda text: text.replace('"taught"', '"../x"'), "candidates.1.name: .*match pattern"),
+        (lambda text: text.replace("seeds = [0, 1]", 'seeds = ["x"]'), "seeds.0: .*valid integer"),
+        (lambda text: text.replace("plain.json", "gone.json"), "no recipe .*gone.json"),
+        (lambda text: text + "colour = 3", "elsewhere.colour: .*valid string"),
+        (lambda text: "colour = 3\n" + text, "colour: Unexpected keyword argument"),
+        (lambda text: text.replace("= [0]", "= 0"), "decide_on: Input should be a valid tuple"),
+        (lambda text: text + "[", "not TOML"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said(
+    change: Callable[[str], str], message: str, work: Path, tmp_path: Path
+) -> None:
+    changed: Any = tmp_path / "study.toml"
+    changed.write_text(change(TEXT.format(folder=work)))
+    with pytest.raises(UsageError, match=message):
+        load_study(changed)

@@ -1,0 +1,189 @@
+"""The rows of a study's table, gathered from what its folder holds so far."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from ckd.contract.labels import ISIC2017
+from ckd.scores.metrics import mean_and_deviation
+from ckd.train.fitting.crossvalidate import fold_figures
+from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.soup import Soup
+from ckd.train.recipes.stage import Stage
+from ckd.train.study.clock import PIECES, seconds_by_stage
+from ckd.train.study.elsewhere import ELSEWHERE
+from ckd.train.study.judge import STAGES
+from ckd.train.study.setting import Attempt, Candidate, Study
+from ckd.train.systems.rewrite import deployed
+
+#: Figures that candidates are compared by.
+HEADLINES: Final = ("mean_auc", "fine_jaccard")
+
+#: Seconds of the epochs by (attempt, fold, stage).
+Seconds = Mapping[tuple[str, str, str], list[float]]
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: of the candidate, or of the stage.
+        kind: "candidate", "stage", or "members" for averaged answers.
+        folds: figures by fold.
+        seeds: of a candidate of several seeds, or of an average of weights: the mean over folds of
+            each seed or member, by figure.
+        hours: that its training took, None if it shares all of it.
+        parameters: millions of them in what is deployed.
+        elsewhere: area under the curve by label, on another data set, mean over folds.
+    """
+
+    name: str
+    kind: str
+    folds: dict[int, Mapping[str, float | None]]
+    seeds: list[Mapping[str, float]] = field(default_factory=list)
+    hours: float | None = None
+    parameters: float | None = None
+    elsewhere: Mapping[str, float] = field(default_factory=dict)
+
+    def headline(self, figure: str) -> str:
+        """The figure, or for a coarse network the one that stands in place of the fine one's."""
+        is_coarse = figure == "fine_jaccard" and not self.values(figure)
+        return "coarse_jaccard" if is_coarse and self.kind != "candidate" else figure
+
+    def values(self, figure: str) -> list[float]:
+        """The figure of every fold that defines it."""
+        return [v for fold in self.folds.values() if (v := fold.get(figure)) is not None]
+
+    def mean(self, figure: str) -> float | None:
+        """Mean over folds."""
+        values = self.values(figure)
+        return sum(values) / len(values) if values else None
+
+    def worst(self, figure: str) -> float | None:
+        """The lowest of the folds."""
+        return min(self.values(figure), default=None)
+
+    def spread(self, figure: str) -> float | None:
+        """Standard deviation over seeds, each of which counts with its mean over folds."""
+        values = [seed[figure] for seed in self.seeds if figure in seed]
+        return mean_and_deviation(values)[1] if len(values) > 1 else None
+
+
+def gathered(study: Study, out: Path) -> list[Row]:
+    """A row for each candidate, followed by rows of its first seed's stages.
+
+    Rows without a figure are left out.
+    """
+    seconds = seconds_by_stage(out / PIECES)
+    rows: list[Row] = []
+    for candidate in study.candidates:
+        rows.append(_candidate(candidate, study, out, seconds))
+        rows += _stages(candidate.attempts()[0], study, out, seconds)
+    return [row for row in rows if row.folds]
+
+
+def _candidate(candidate: Candidate, study: Study, out: Path, seconds: Seconds) -> Row:
+    of_seeds = [_whole(attempt, study, out, seconds) for attempt in candidate.attempts()]
+    first = of_seeds[0]
+    if len(of_seeds) == 1:
+        return first
+    return Row(
+        candidate.name,
+        "candidate",
+        _mean_over(of_seeds),
+        seeds=[
+            {name: mean for name in HEADLINES if (mean := row.mean(name)) is not None}
+            for row in of_seeds
+            if row.folds
+        ],
+        hours=first.hours,
+        parameters=first.parameters,
+        elsewhere=_mean_of([row.elsewhere for row in of_seeds if row.elsewhere]),
+    )
+
+
+def _whole(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> Row:
+    folds: dict[int, Mapping[str, float | None]] = {}
+    elsewhere: list[Mapping[str, float]] = []
+    for k in range(study.folds):
+        run = out / attempt.name / f"fold{k}"
+        if (run / "evaluation" / "scores.json").exists():
+            folds[k] = fold_figures(run)
+        if (run / ELSEWHERE).exists():
+            areas = json.loads((run / ELSEWHERE).read_text())["auc"]
+            elsewhere.append({name: area for name, area in areas.items() if area is not None})
+    spent = [sum(times) for (name, _, _), times in seconds.items() if name == attempt.name]
+    return Row(
+        attempt.name,
+        "candidate",
+        folds,
+        hours=sum(spent) / 3600,
+        parameters=_parameters(attempt.recipe),
+        elsewhere=_mean_of(elsewhere),
+    )
+
+
+def _stages(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> list[Row]:
+    figures: dict[int, Any] = {}
+    for k in range(study.folds):
+        path = out / attempt.name / f"fold{k}" / STAGES
+        if path.exists():
+            figures[k] = json.loads(path.read_text())
+    rows = []
+    for stage in attempt.recipe.stages:
+        for kind, title in (("members", f"{stage.name}: its members averaged"), ("alone", "")):
+            folds = {k: of[stage.name][kind] for k, of in figures.items() if kind in of[stage.name]}
+            spent = [
+                sum(times)
+                for (name, _, trained), times in seconds.items()
+                if (name, trained) == (attempt.name, stage.name)
+            ]
+            row = Row(title or stage.name, "members" if title else "stage", folds)
+            row.hours = sum(spent) / 3600 if spent and not title else None
+            if isinstance(stage, Soup):
+                row.seeds = [
+                    means for one in rows if one.name in stage.of and (means := _means(one))
+                ]
+            if title and isinstance(stage, Stage) and _is_repeated(attempt.recipe, stage):
+                continue  # two students of the same members
+            rows.append(row)
+    return rows
+
+
+def _is_repeated(recipe: Recipe, stage: Stage) -> bool:
+    before = recipe.trained[: recipe.trained.index(stage)]
+    return any(other.taught_by == stage.taught_by for other in before)
+
+
+def _parameters(recipe: Recipe) -> float:
+    with torch.device("meta"):
+        system = recipe.system.build(ISIC2017, recipe.tasks, recipe.image_size, None)
+    return sum(p.numel() for p in deployed(system).parameters()) / 1e6
+
+
+def _means(row: Row) -> dict[str, float]:
+    names = dict.fromkeys(name for fold in row.folds.values() for name in fold)
+    return {name: mean for name in names if (mean := row.mean(name)) is not None}
+
+
+def _mean_over(rows: Sequence[Row]) -> dict[int, Mapping[str, float | None]]:
+    """Figures of each fold, as means over the seeds that have it."""
+    numbers = sorted({k for row in rows for k in row.folds})
+    joined: dict[int, Mapping[str, float | None]] = {}
+    for k in numbers:
+        folds = [row.folds[k] for row in rows if k in row.folds]
+        joined[k] = _mean_of(
+            [{name: v for name, v in fold.items() if v is not None} for fold in folds]
+        )
+    return joined
+
+
+def _mean_of(trees: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for tree in trees for name in tree)
+    values = {name: [tree[name] for tree in trees if name in tree] for name in names}
+    return {name: sum(column) / len(column) for name, column in values.items()}
