@@ -134,7 +134,7 @@ def _stages(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> list
         path = out / attempt.name / f"fold{k}" / STAGES
         if path.exists():
             figures[k] = json.loads(path.read_text())
-    rows = []
+    rows: list[Row] = []
     for stage in attempt.recipe.stages:
         for kind, title in (("members", f"{stage.name}: its members averaged"), ("alone", "")):
             folds = {k: of[stage.name][kind] for k, of in figures.items() if kind in of[stage.name]}
