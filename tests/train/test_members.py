@@ -27,7 +27,7 @@ from ckd.train.recipes.taught import ckdnet_mobile_taught, plain_mobile, taught
 from ckd.train.recipes.text import load_recipe, with_overrides
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import System
-from ckd.train.systems.members import MeanAnswer, Weights, averaged, with_members
+from ckd.train.systems.members import MeanAnswer, States, averaged, with_members
 
 SIDE_PX = 32
 
@@ -39,7 +39,7 @@ def cascade() -> System:
     return shape.build(ISIC2017, ISIC2017[:1], SIDE_PX, None).eval()
 
 
-def weights(system: System, *nodes: str, plus: float = 0.0) -> Weights:
+def weights(system: System, *nodes: str, plus: float = 0.0) -> States:
     """Weights of some networks; a classifier's first label is more likely by ``plus``."""
     shift = plus * torch.eye(len(ISIC2017))[0]
     return {

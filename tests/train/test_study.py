@@ -20,9 +20,9 @@ from ckd.train.recipes.taught import plain_mobile, taught
 from ckd.train.recipes.text import with_overrides
 from ckd.train.study.clock import seconds_by_stage
 from ckd.train.study.hours import plan_text, planned_pieces
-from ckd.train.study.report import report, table_text
 from ckd.train.study.run import Settings, pieces_of, run_study, shared_stages
 from ckd.train.study.setting import load_study
+from ckd.train.study.table import report, table_text
 
 TEXT = """
 name = "tiny"

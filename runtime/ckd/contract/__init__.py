@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ckd.contract.listed import Content, ListedFiles
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
-    from ckd.contract.version import ckd_version
+    from ckd.contract.version import built_from, ckd_version
     from ckd.contract.whole_file import WRITING, replace_file
     from ckd.contract.wiring import IMAGE, check_wiring
 else:
@@ -67,7 +67,7 @@ else:
             "ckd.contract.listed": "Content ListedFiles",
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
-            "ckd.contract.version": "ckd_version",
+            "ckd.contract.version": "built_from ckd_version",
             "ckd.contract.whole_file": "WRITING replace_file",
             "ckd.contract.wiring": "IMAGE check_wiring",
         },
@@ -108,6 +108,7 @@ __all__ = [
     "SourceUnavailable",
     "TensorSpec",
     "UsageError",
+    "built_from",
     "check_new",
     "check_scores",
     "check_wiring",

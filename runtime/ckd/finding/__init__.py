@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from ckd.finding.files import save_finding, write_json, write_png
     from ckd.finding.finding import Finding
-    from ckd.finding.logits import enlarge_logits, logit, mask_from_logits
+    from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
     from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay
     from ckd.finding.sentences import NOTICE
 else:
@@ -28,7 +28,7 @@ else:
             ),
             "ckd.finding.files": "save_finding write_json write_png",
             "ckd.finding.finding": "Finding",
-            "ckd.finding.logits": "enlarge_logits logit mask_from_logits",
+            "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
             "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay",
             "ckd.finding.sentences": "NOTICE",
         },
@@ -42,6 +42,7 @@ __all__ = [
     "Answers",
     "Finding",
     "answers_from_logits",
+    "class_probabilities",
     "colour_over_skin",
     "draw_border",
     "draw_explanation",

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         load_mask_threshold,
         subjects,
     )
-    from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
+    from ckd.train.evaluation.plots import COLOURS, GREY
+    from ckd.train.evaluation.scoring import PlainImages, score_batch, score_image, scored_outputs
     from ckd.train.evaluation.summary import Evaluation, Views, summarised
+    from ckd.train.evaluation.views import image_logits
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -26,13 +28,17 @@ else:
                 "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
                 "load_mask_threshold subjects"
             ),
-            "ckd.train.evaluation.scoring": "PlainImages score_batch scored_outputs",
+            "ckd.train.evaluation.plots": "COLOURS GREY",
+            "ckd.train.evaluation.scoring": "PlainImages score_batch score_image scored_outputs",
             "ckd.train.evaluation.summary": "Evaluation Views summarised",
+            "ckd.train.evaluation.views": "image_logits",
         },
     )
 
 __all__ = [
     "ANSWERS",
+    "COLOURS",
+    "GREY",
     "MIN_IMAGES",
     "OPERATING_POINT",
     "TEACHER_OPERATING_POINT",
@@ -42,8 +48,10 @@ __all__ = [
     "PlainImages",
     "Views",
     "choose_mask_threshold",
+    "image_logits",
     "load_mask_threshold",
     "score_batch",
+    "score_image",
     "scored_outputs",
     "subjects",
     "summarised",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         drop_unreadable,
         training_loader,
     )
+    from ckd.train.feeding.mixing import mixed
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -22,6 +23,7 @@ else:
             "ckd.train.feeding.dataset": (
                 "EpochBatches TrainingViews drop_unreadable training_loader"
             ),
+            "ckd.train.feeding.mixing": "mixed",
         },
     )
 
@@ -30,6 +32,7 @@ __all__ = [
     "EpochBatches",
     "TrainingViews",
     "drop_unreadable",
+    "mixed",
     "multi_scale_crop",
     "training_loader",
 ]

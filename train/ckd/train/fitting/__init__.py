@@ -5,27 +5,38 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.train.fitting.crossvalidate import summary_text
+    from ckd.train.fitting.crossvalidate import fold_figures, summary_text
     from ckd.train.fitting.fit import planned
-    from ckd.train.fitting.machine import device_for
+    from ckd.train.fitting.identity import digest
+    from ckd.train.fitting.machine import Accelerator, device_for
+    from ckd.train.fitting.module import StageModule
     from ckd.train.fitting.options import FitOptions
     from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
+    from ckd.train.fitting.stage_data import for_stage
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.train.fitting.crossvalidate": "summary_text",
+            "ckd.train.fitting.crossvalidate": "fold_figures summary_text",
             "ckd.train.fitting.fit": "planned",
-            "ckd.train.fitting.machine": "device_for",
+            "ckd.train.fitting.identity": "digest",
+            "ckd.train.fitting.machine": "Accelerator device_for",
+            "ckd.train.fitting.module": "StageModule",
             "ckd.train.fitting.options": "FitOptions",
             "ckd.train.fitting.run_folder": "RunFolder load_data load_run recipe_of",
+            "ckd.train.fitting.stage_data": "for_stage",
         },
     )
 
 __all__ = [
+    "Accelerator",
     "FitOptions",
     "RunFolder",
+    "StageModule",
     "device_for",
+    "digest",
+    "fold_figures",
+    "for_stage",
     "load_data",
     "load_run",
     "planned",

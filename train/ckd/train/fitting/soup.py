@@ -28,13 +28,13 @@ from ckd.train.recipes.recipe import AnyStage, Recipe
 from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
 from ckd.train.systems.graph import System
-from ckd.train.systems.members import Weights
+from ckd.train.systems.members import States
 
 #: Shares of the second member at which the line between two members is looked at.
 LINE = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def average(members: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
+def average(members: Sequence[States], shares: Sequence[float] | None = None) -> States:
     """The weighted mean of the members' weights, computed in float64.
 
     Args:
@@ -140,7 +140,7 @@ class _Kitchen:
         images = self.training.val_set
         return None if images is None else for_stage(images, self.trained)
 
-    def cook(self, members: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
+    def cook(self, members: Sequence[States], shares: Sequence[float] | None = None) -> States:
         """The average, with running statistics of its own; the system has it then."""
         system = self.training.system
         self._serve(average(members, shares))
@@ -155,7 +155,7 @@ class _Kitchen:
             for name in self.stage.nodes
         }
 
-    def figures(self, weights: Weights | None = None) -> dict[str, float]:
+    def figures(self, weights: States | None = None) -> dict[str, float]:
         """Figures of held-out images, of the networks in the system or of ``weights``."""
         if weights is not None:
             self._serve(weights)
@@ -173,7 +173,7 @@ class _Kitchen:
         return stage_figures(scores, system, judged, self.training.recipe.tasks, classes)
 
     def greedy(
-        self, members: Mapping[str, Weights], alone: Mapping[str, Mapping[str, float]]
+        self, members: Mapping[str, States], alone: Mapping[str, Mapping[str, float]]
     ) -> tuple[list[str], list[dict[str, Any]]]:
         """Names of the members that the greedy soup keeps, and the figure of every attempt."""
         sign = -1.0 if self.trained.monitor in LOWER_IS_BETTER else 1.0
@@ -196,7 +196,7 @@ class _Kitchen:
         alone = ", ".join(f"{figures[monitor]:.4f}" for figures in record["alone"].values())
         return f"  val/{monitor} {record['soup'][monitor]:.4f} (alone {alone})"
 
-    def _serve(self, weights: Weights) -> None:
+    def _serve(self, weights: States) -> None:
         for name, state in weights.items():
             self.training.system.networks[name].load_state_dict(state)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
     from ckd.train.networks.image_input import ImageInput
     from ckd.train.networks.multitask import MultiTaskNet
+    from ckd.train.networks.plain import PlainClassifier, PlainUNet
     from ckd.train.networks.pretrained import Pretrained, Weights
     from ckd.train.networks.rootseg import PooledBranch, RootSeg
     from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
@@ -29,6 +30,7 @@ else:
             "ckd.train.networks.fusion": "Fusion FusionEncoder FusionModule",
             "ckd.train.networks.image_input": "ImageInput",
             "ckd.train.networks.multitask": "MultiTaskNet",
+            "ckd.train.networks.plain": "PlainClassifier PlainUNet",
             "ckd.train.networks.pretrained": "Pretrained Weights",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
@@ -53,6 +55,8 @@ __all__ = [
     "FusionModule",
     "ImageInput",
     "MultiTaskNet",
+    "PlainClassifier",
+    "PlainUNet",
     "PooledBranch",
     "Pretrained",
     "RootSeg",

@@ -78,7 +78,7 @@ class Stage:
         start: earlier stage of the same networks, from whose weights this one starts; if None it
             starts from the weights that the system was built with.
         taught_by: earlier stages. They are members: their answers, averaged, are tensors with the
-            prefix "members_" for the losses (see `ckd.train.systems.members`).
+            prefix ``members_`` for the losses (see `ckd.train.systems.members`).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT

@@ -6,17 +6,17 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.train.study.hours import plan_text, planned_pieces
-    from ckd.train.study.report import report, table_text
     from ckd.train.study.run import Settings, run_study
     from ckd.train.study.setting import load_study
+    from ckd.train.study.table import report, table_text
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.train.study.hours": "plan_text planned_pieces",
-            "ckd.train.study.report": "report table_text",
             "ckd.train.study.run": "Settings run_study",
             "ckd.train.study.setting": "load_study",
+            "ckd.train.study.table": "report table_text",
         },
     )
 

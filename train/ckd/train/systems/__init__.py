@@ -8,6 +8,7 @@ from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.clnet import ClNet
 from ckd.train.systems.distilled import DistilledCkdNet
 from ckd.train.systems.graph import Node, System, tensor_shapes
+from ckd.train.systems.members import MEMBERS, States, averaged, with_members
 from ckd.train.systems.multitask import MultiTask
 from ckd.train.systems.plain import Plain
 from ckd.train.systems.rewrite import (
@@ -24,6 +25,7 @@ from ckd.train.systems.ssdkd import SsdKd
 
 __all__ = [
     "FEATURES",
+    "MEMBERS",
     "TEACHER",
     "Architecture",
     "CkdNet",
@@ -33,7 +35,9 @@ __all__ = [
     "Node",
     "Plain",
     "SsdKd",
+    "States",
     "System",
+    "averaged",
     "class_head",
     "deployed",
     "explained",
@@ -41,6 +45,7 @@ __all__ = [
     "merged",
     "teacher",
     "tensor_shapes",
+    "with_members",
 ]
 
 #: What a recipe can train; each builds its `ckd.train.systems.graph.System`.

@@ -28,8 +28,8 @@ from ckd.train.systems.rewrite import TEACHER
 #: Prefix of the tensors that hold averaged answers.
 MEMBERS = "members_"
 
-#: Weights of networks by the name of their node.
-Weights = Mapping[str, Mapping[str, Tensor]]
+#: States of networks by the name of their node.
+States = Mapping[str, Mapping[str, Tensor]]
 #: What logits are of: labels that exclude each other, or questions of their own such as pixels.
 Question = Literal["labels", "yes_or_no"]
 
@@ -57,11 +57,11 @@ class MeanAnswer(nn.Module):
         return F.logsigmoid(stacked).logsumexp(dim=0) - F.logsigmoid(-stacked).logsumexp(dim=0)
 
 
-def with_members(system: System, members: Sequence[Weights]) -> System:
+def with_members(system: System, members: Sequence[States]) -> System:
     """The system with copies of some of its networks, one for each member.
 
     The original networks are shared with ``system`` and stay as they are. Outputs stay the same;
-    every output that a member's networks give has an average, named with the prefix "members_".
+    every output that a member's networks give has an average, named with the prefix ``members_``.
 
     Args:
         system: which has the networks.
@@ -105,7 +105,7 @@ def with_members(system: System, members: Sequence[Weights]) -> System:
     return system.with_nodes((*system.nodes, *copies, *means))
 
 
-def averaged(system: System, members: Sequence[Weights]) -> System:
+def averaged(system: System, members: Sequence[States]) -> System:
     """The system whose outputs are the averages of its members, where they give them.
 
     Raises:
