@@ -43,6 +43,8 @@ def size_of(bundle: Bundle) -> Size:
     try:
         import onnx
         import onnx_ir as ir
+
+        from ckd.calibration.half_weights import network_of
     except ImportError as error:
         raise EnvironmentUnusable(
             f"{error.name} is not installed; sizes need `pip install '.[export]'` in the project's "
@@ -51,7 +53,7 @@ def size_of(bundle: Bundle) -> Size:
     parameters = macs = num_bytes = 0
     for node in bundle.spec.nodes:
         data = bundle.read(node.files["fp32"])
-        inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
+        inferred = onnx.shape_inference.infer_shapes(network_of(bundle, node, "fp32"))
         graph = ir.from_proto(inferred).graph
         weights = (value.const_value for value in graph.initializers.values())
         parameters += sum(w.size for w in weights if w is not None and w.dtype == ir.DataType.FLOAT)

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ckd.calibration.cpu_file import to_unsigned
+from ckd.calibration.half_weights import network_of
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import layer_groups
 from ckd.calibration.upstream import Upstream
@@ -104,7 +105,7 @@ def _parts(
 ) -> tuple[onnx.ModelProto, dict[str, Sequence[str]]]:
     """A network, and the layers to quantise at a time: all of them, and those of each part."""
     layers = planned_layers(source, node, setting)
-    model = onnx.load_from_string(source.read(node.files["fp32"]))
+    model = network_of(source, node, "fp32")
     whole: dict[str, Sequence[str]] = {node.name: layers} if layers else {}
     groups = layer_groups(model, layers)
     return model, whole | {f"{node.name}/{part}": group for part, group in groups.items()}

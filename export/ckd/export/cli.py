@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -97,6 +97,33 @@ def verify(
     )
     passed = ", ".join(f"{len(cases)} in {which}" for which, cases in report["cases"].items())
     print(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")
+
+
+@cli.command("shrink")
+def shrink(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or zip file.")],
+    data: Annotated[Path, typer.Option(help="Data set folder with images to compare on.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which images.")] = "val",
+    as_json: Json = False,
+) -> None:
+    """Keep float32 files with weights in half precision, if no decision changes on the images."""
+    from dataclasses import asdict
+
+    from ckd.contract.bundle import Bundle
+    from ckd.data.layouts import read_unseen
+    from ckd.export.shrink import shrink_bundle
+
+    source = Bundle(bundle)
+    samples = read_unseen(data, split, [source.spec])
+    report = shrink_bundle(source, samples, out, console.progress_bar)
+    if as_json:
+        print(json.dumps(asdict(report)))
+        return
+    print(
+        f"{out}: {report.bytes_after / 1e6:.1f} MB, {bundle} has {report.bytes_before / 1e6:.1f}; "
+        f"no decision changed on {report.num_images} images"
+    )
 
 
 @cli.command("upgrade")
