@@ -28,6 +28,13 @@ def accuracy_command(
     ] = "onnxruntime",
     device: Annotated[str, typer.Option(help="As in `ckd-run`.")] = "auto",
     precision: Annotated[str, typer.Option(help="As in `ckd-run`.")] = "fp32",
+    changes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what the second of two bundles says otherwise than the first, image "
+            "by image (changes.csv, changes.md)."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Score deployed bundles by the official ISIC scores, each as a device would run it."""
@@ -39,6 +46,10 @@ def accuracy_command(
     if data is None:
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
     chosen: list[Path | None] = list(bundles) if bundles else [None]
+    if changes is not None:
+        if len(chosen) != 2:
+            raise UsageError(f"--changes compares two bundles, got {len(chosen)}; name both")
+        console.make_folder(changes)
     with ExitStack() as stack:
         # All are opened before the first is scored, so that a wrong one costs no scoring.
         cascades = [
@@ -52,6 +63,13 @@ def accuracy_command(
             accuracy(cascade, samples, console.progress_bar(cascade.spec.name))
             for cascade in cascades
         ]
+    if changes is not None:
+        from ckd.benchmarks.changes import changes as changes_of
+        from ckd.benchmarks.changes import write_changes
+
+        first, second = accuracies
+        rows = changes_of(first.scores, second.scores, (specs[0], specs[1]))
+        write_changes(rows, (specs[0].name, specs[1].name), changes)
     if as_json:
         print(json.dumps([one.as_dict() for one in accuracies]))
         return

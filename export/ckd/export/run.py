@@ -13,6 +13,7 @@ from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
 from ckd.export.bundle import ExportReport, write_bundle
 from ckd.export.model_card import Evidence
+from ckd.export.study_card import is_of_study, study_section
 from ckd.train.fitting.run_folder import load_data, load_run
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems.graph import System
@@ -32,6 +33,8 @@ def export_run(
     bars: Bars = no_bars,
 ) -> ExportReport:
     """Write a bundle of a run, as `write_bundle`.
+
+    The card of a run that won a study also says how it was chosen.
 
     Args:
         run: folder of `ckd-train fit`.
@@ -53,6 +56,8 @@ def export_run(
         text = "" if notes is None else notes.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{notes}: cannot be read as text ({error})") from error
+    if is_of_study(run):
+        text = f"{study_section(run)}\n\n{text}"
     curves = run / "learning_curves.png"
     recipe, system = load_run(run)
     evidence = Evidence(
