@@ -20,11 +20,18 @@ class CommitHook(BuildHookInterface):  # type: ignore[type-arg]
         commit = self._commit()
         if version == "editable" or commit is None:
             return
-        written = Path(self.directory) / f".{self.target_name}-{_COMMIT}"
+        written = self._written()
         written.parent.mkdir(parents=True, exist_ok=True)
         written.write_text(commit + "\n")
         inside = _COMMIT if self.target_name == "sdist" else f"ckd/contract/{_COMMIT}"
         build_data["force_include"][str(written)] = inside
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Called by hatch afterwards: only what was built stays in the folder."""
+        self._written().unlink(missing_ok=True)
+
+    def _written(self) -> Path:
+        return Path(self.directory) / f".{self.target_name}-{_COMMIT}"
 
     def _commit(self) -> str | None:
         root = Path(self.root)

@@ -1,4 +1,4 @@
-"""The wheel holds every module, the embedded bundle, and nothing else, under its own name."""
+"""The wheel holds every module, the embedded bundle, its commit, and nothing else."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckd.contract.version import DISTRIBUTION
+from ckd.contract.version import DISTRIBUTION, built_from
 
 ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("train", "export", "runtime", "calibration", "benchmarks")
@@ -21,24 +21,31 @@ def test_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = tmp_path.iterdir()
     assert wheel.name.startswith(f"{DISTRIBUTION.replace('-', '_')}-")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
+        commit = archive.read("ckd/contract/commit.txt").decode().strip()
+    is_changed = bool(git("status", "--porcelain"))
+    assert commit == git("rev-parse", "HEAD").strip() + ("-changed" if is_changed else "")
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     expected = {
         path.partition("/")[2]
         for path in listed
         if path.startswith(tuple(f"{root}/ckd/" for root in SOURCE_ROOTS))
         and (ROOT / path).is_file()
     }
-    assert packed == expected
+    assert packed == expected | {"ckd/contract/commit.txt"}
+
+
+def git(*arguments: str) -> str:
+    """What git says of the checkout."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_sources_that_run_where_they_lie_have_no_commit() -> None:
+    assert built_from() is None
 
 
 def test_the_project_is_named_once() -> None:
