@@ -75,11 +75,11 @@ class ChannelAttention(nn.Module):
 class ClassHead(nn.Module):
     """Class logits from one or several maps: their means over places, dropout, a linear layer.
 
-    With ``gives_features`` it also gives the joined means, [B, C], for other networks to learn
-    from. With ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each
-    place adds to each logit. The linear layer and the mean commute, so the map's mean over places
-    is the logit less its bias. With several maps this holds if each is enlarged by a whole factor,
-    which does not change its mean.
+    With ``gives_features`` it also gives the joined means, [B, C], as an output or for other
+    networks to learn from. With ``gives_map`` it also gives the class activation map (Zhou et al.
+    2016): what each place adds to each logit. The linear layer and the mean commute, so the map's
+    mean over places is the logit less its bias. With several maps this holds if each is enlarged by
+    a whole factor, which does not change its mean.
     """
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float = 0.0) -> None:
