@@ -42,6 +42,7 @@ class OutputSpec:
     Attributes:
         exclusive: an image is of exactly one label (softmax); otherwise each label is a question of
             its own (sigmoid) and an image may be of none.
+        mask_logits: [1, 1, height, width] of the squashed image, at its size or a smaller one.
         class_map: [1, labels, height, width], what each place adds to each label's logit.
         coarse_align_corners: see `ckd.finding.logits.mask_from_logits`.
         features: [1, channels], what the last layer of the classifier reads, pooled over places.
