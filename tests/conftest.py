@@ -94,13 +94,16 @@ def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_tiny_system() -> "Callable[[], System]":
-    """Makes the PyTorch system that the tiny bundle was made of, each time anew."""
+def make_tiny_system() -> "Callable[..., System]":
+    """Makes the PyTorch system that the tiny bundle was made of, each time anew.
+
+    On request for an image of another size, and with smaller segmentation networks; see there.
+    """
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
     # So small that threads only wait for each other: ten times slower on a busy machine.
     pytest.importorskip("torch").set_num_threads(1)
-    make: Callable[[], System] = _module("tiny_bundle").tiny_system
+    make: Callable[..., System] = _module("tiny_bundle").tiny_system
     return make
 
 

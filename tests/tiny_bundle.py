@@ -22,6 +22,7 @@ from ckd.export.parity import parity_images
 from ckd.train.networks.blocks import ConvBnRelu
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.encoder import Encoder
+from ckd.train.networks.image_input import Shrink
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import EntangleKnowledge, SegDecoder, SegEncoder
 from ckd.train.systems.graph import Node, System
@@ -32,13 +33,17 @@ IMAGE_SIZE = 32
 CHANNELS = (4, 4, 6, 6, 8)
 
 
-def tiny_system() -> System:
-    """CKDNet's own networks on tiny encoders: always the same weights, and every edge matters."""
+def tiny_system(image_size: int = IMAGE_SIZE, segment_px: int | None = None) -> System:
+    """CKDNet's own networks on tiny encoders: always the same weights, and every edge matters.
+
+    The segmentation networks work on an image of ``segment_px``, as in `CkdNet`.
+    """
+    shrink = None if segment_px is None else Shrink(image_size, segment_px)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        rootseg = RootSeg(_encoder(), width=4, low_width=4)
+        rootseg = RootSeg(_encoder(), width=4, low_width=4, shrink=shrink)
         cls = Cls(_encoder(), len(ISIC2017), stem_bn="imagenet")
-        encoder = SegEncoder(_encoder())
+        encoder = SegEncoder(_encoder(), shrink=shrink)
         decoder = SegDecoder(encoder, CHANNELS[1:], (6, 6, 4, 4, 4))
     # At birth these are 0, and the fine network would not hear the classifier.
     cls.attention.delta.data.fill_(0.5)
@@ -58,7 +63,7 @@ def tiny_system() -> System:
         ),
         ISIC2017,
         ("MEL", "SBK"),
-        IMAGE_SIZE,
+        image_size,
         OutputSpec("logits", "mask_logits", "coarse_logits", coarse_align_corners=True),
     )
     _settle(system)
@@ -79,7 +84,7 @@ def _encoder() -> Encoder:
 @torch.no_grad()
 def _settle(system: System) -> None:
     """Give batch normalisation its statistics, and masks of which a third is lesion."""
-    images = torch.from_numpy(parity_images(IMAGE_SIZE, 16))
+    images = torch.from_numpy(parity_images(system.image_size, 16))
     for module in system.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0

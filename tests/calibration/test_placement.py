@@ -83,6 +83,14 @@ def test_layers_that_are_enlarged_and_added_into_an_answer_are_left() -> None:
     assert layers == ["a", "coarse", "fine"]
 
 
+def test_a_layer_whose_mean_over_places_leaves_as_an_answer_is_quantised() -> None:
+    nodes = [
+        _conv("h", "last"),
+        helper.make_node("ReduceMean", ["last", "axes"], ["pooled"], "pooled", keepdims=0),
+    ]
+    assert quantised_layers(_model(nodes, {"h": MAP}, ["pooled"]), {"pooled"}) == ["last"]
+
+
 def test_layers_on_one_pixel_are_left() -> None:
     nodes = [
         helper.make_node("ReduceMean", ["h", "axes"], ["mean"], "mean"),

@@ -55,6 +55,22 @@ def test_what_is_written_is_read_back_equal(tiny_bundle: Path) -> None:
     assert spec_from_json(text.encode()) == spec_from_json(text)
 
 
+def test_features_are_written_where_there_are_any_and_earlier_versions_read_the_rest() -> None:
+    spec = small()
+    assert "features" not in json.loads(spec_to_json(spec))["outputs"]
+    spec = replace(
+        spec,
+        shapes={**spec.shapes, "pooled": (1, 5)},
+        dtypes={**spec.dtypes, "pooled": spec.dtypes["logits"]},
+        nodes=(spec.nodes[0], replace(spec.nodes[1], outputs=("logits", "pooled"))),
+        outputs=OutputSpec("logits", features="pooled"),
+    )
+    assert json.loads(spec_to_json(spec))["outputs"]["features"] == "pooled"
+    assert spec_from_json(spec_to_json(spec)) == spec
+    assert spec.outputs.names() == ("logits", "pooled")
+    assert spec.outputs.renamed(str.upper) == OutputSpec("LOGITS", features="POOLED")
+
+
 def test_the_tiny_bundle_is_wired_as_the_paper_has_it(tiny_bundle: Path) -> None:
     spec = spec_from_json((tiny_bundle / "cascade.json").read_text())
     assert [node.name for node in spec.nodes] == [
@@ -213,6 +229,20 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "class map of no logits": (
         lambda t: t["outputs"].update(class_logits=None, class_map="logits"),
         "logits explains class logits, and there are none",
+    ),
+    "features of no logits": (
+        lambda t: t["outputs"].update(class_logits=None, features="logits"),
+        "logits is what class logits are made of, and there are none",
+    ),
+    "features of many places": (
+        lambda t: t["outputs"].update(features="gate1"),
+        r"gate1 has shape \[1, 4, 8, 8\], expected \[1, channels\]",
+    ),
+    "features that nobody computes": (
+        lambda t: t["outputs"].update(features="pooled"), "no node produces the output 'pooled'"
+    ),
+    "features by number": (
+        lambda t: t["outputs"].update(features=7), "no node produces the output 7"
     ),
     "exclusive in words": (
         lambda t: t["outputs"].update(exclusive="no"), "exclusive is 'no', expected true or false"

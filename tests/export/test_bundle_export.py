@@ -79,6 +79,15 @@ def test_the_committed_bundle_is_what_its_generator_makes(
     committed, again = Bundle(tiny_bundle), Bundle(tmp_path / "again")
     assert again.spec == committed.spec
     assert set(again.files) == set(committed.files)
+    for node in committed.spec.nodes:
+        operators, as_committed = (
+            [
+                (operator.op_type, [*operator.input], [*operator.output])
+                for operator in onnx.load_from_string(b.read(node.files["fp32"])).graph.node
+            ]
+            for b in (again, committed)
+        )
+        assert operators == as_committed, node.name
     images = parity_images(system.image_size)
     with Cascade.load(tiny_bundle) as one, Cascade.load(tmp_path / "again") as two:
         expected = expected_tensors(system, folded(system), images)

@@ -29,7 +29,7 @@ from ckd.export.parity import parity_images
 from ckd.export.verify import verify_bundle
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
-from ckd.runtime.acceptance import CASES, pack_cases
+from ckd.runtime.acceptance import CASES, CASES_INT8, pack_cases
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
@@ -133,6 +133,10 @@ def test_int8_leaves_the_maps_in_float_and_passes_its_own_cases(
     assert len(verify_bundle(out)["cases"]["int8"]) == 4
     with Cascade.load(out, "onnxruntime", "cpu", "int8") as cascade:
         maps = cascade.predict(photographs()[0]).class_maps
+        features_1D = cascade.chain.buffers["features"].read().copy()
+    with np.load(out / CASES_INT8) as archive:
+        assert archive["features"].shape == (4, *features_1D.shape[1:]) == (4, 8)
+    assert np.ptp(features_1D) > 0
     assert [*maps] == [*source.spec.labels]
     assert all(np.isfinite(map_hw).all() for map_hw in maps.values())
 
@@ -151,6 +155,6 @@ def test_peers_of_benchmarks_give_the_maps_too(
         pytorch = open_peer("pytorch", tmp_path, spec, 1, stack)(image_SS3)
     for name in spec.outputs.names():
         np.testing.assert_allclose(theirs[name], pytorch[name], rtol=1e-3, atol=1e-3)
-    plain = replace(spec.outputs, class_map=None)
-    assert "class_map" in pytorch
+    plain = replace(spec.outputs, class_map=None, features=None)
+    assert {"class_map", "features"} <= pytorch.keys()
     assert Bundle(tiny_bundle).spec.outputs == plain

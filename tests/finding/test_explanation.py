@@ -148,26 +148,40 @@ def test_the_picture_is_saved_and_its_pixels_stay_out_of_the_json(tmp_path: Path
     assert record == replace(finding(), class_maps={}).as_dict()
 
 
-def test_answers_keep_maps_of_their_own_in_the_order_of_the_labels() -> None:
+def test_answers_keep_maps_and_features_of_their_own() -> None:
     spec = CascadeSpec(
         name="one",
         system="one",
         labels=LABELS,
         tasks=LABELS,
-        shapes={"image": (1, 32, 32, 3), "logits": (1, 3), "class_map": (1, 3, 2, 2)},
+        shapes={
+            "image": (1, 32, 32, 3),
+            "logits": (1, 3),
+            "class_map": (1, 3, 2, 2),
+            "features": (1, 4),
+        },
         dtypes={
             "image": {"fp16": "uint8"},
             "logits": {"fp16": "float16"},
             "class_map": {"fp16": "float16"},
+            "features": {"fp16": "float16"},
         },
-        nodes=(NodeSpec("one", ("image",), ("logits", "class_map"), {"fp16": "one.onnx"}),),
-        outputs=OutputSpec("logits", class_map="class_map"),
+        nodes=(
+            NodeSpec("one", ("image",), ("logits", "class_map", "features"), {"fp16": "one.onnx"}),
+        ),
+        outputs=OutputSpec("logits", class_map="class_map", features="features"),
         thresholds={},
     )
     buffer = np.arange(12, dtype=np.float16).reshape(1, 3, 2, 2)
-    logits = {"logits": np.zeros((1, 3), np.float16), "class_map": buffer}
+    pooled = np.arange(4, dtype=np.float16)[None]
+    logits = {"logits": np.zeros((1, 3), np.float16), "class_map": buffer, "features": pooled}
     answers = answers_from_logits(spec, logits, 60, 90)
-    buffer[:] = -1  # the next run
+    buffer[:] = pooled[:] = -1  # the next run
     assert list(answers.class_maps) == list(LABELS)
     assert {map_hw.dtype for map_hw in answers.class_maps.values()} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(answers.class_maps["SBK"], [[4, 5], [6, 7]])
+    assert answers.features_D is not None
+    assert answers.features_D.dtype == np.float32
+    np.testing.assert_array_equal(answers.features_D, [0, 1, 2, 3])
+    without = replace(spec.outputs, features=None)
+    assert answers_from_logits(spec, logits, 60, 90, outputs=without).features_D is None

@@ -276,6 +276,19 @@ def test_a_mask_loss_can_count_pixels_by_cross_entropy() -> None:
     assert got.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("side", "align_corners"), [(15, False), (11, False), (10, True), (5, True)]
+)
+def test_smaller_logits_are_enlarged_as_the_runtime_does(side: int, align_corners: bool) -> None:
+    torch.manual_seed(0)
+    logits, mask = torch.randn(2, 1, side, side), square().repeat(2, 1, 1, 1)
+    enlarged = F.interpolate(logits, (20, 20), mode="bilinear", align_corners=align_corners)
+    term = MaskLoss(output="m", form="plain")
+    got = term({"m": logits}, {"mask": mask}, ClassCounts((), 0))
+    expected = term({"m": enlarged}, {"mask": mask}, ClassCounts((), 0))
+    assert got.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
 # Losses of labels ----------------------------------------------------------------------------
 
 

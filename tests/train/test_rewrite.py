@@ -1,6 +1,7 @@
 """Systems made of systems: fusing and cutting leave answers unchanged, explaining adds to them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -194,17 +195,53 @@ def test_a_classifier_inside_a_fused_node_is_explained_the_same(toy_graphs: Modu
             assert head.gives_map is False
 
 
-def test_features_are_what_the_last_layer_takes_and_no_answer(toy_graphs: ModuleType) -> None:
+def test_deployed_features_are_what_the_last_layer_takes_and_change_no_answer(
+    toy_graphs: ModuleType,
+) -> None:
     torch.manual_seed(0)
-    explained = rewrite.explained(toy_graphs.small_ckdnet().eval(), features=True)
+    plain = toy_graphs.small_ckdnet().eval()
+    deployed = rewrite.deployed(plain)
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        tensors = explained(images)
-    assert "features" not in explained.outputs.names()
-    head = rewrite.class_head(explained)
+        expected, tensors = plain(images), deployed(images)
+    assert plain.outputs.features is None
+    assert "features" not in expected
+    assert deployed.outputs == replace(plain.outputs, features="features")
+    head = rewrite.class_head(deployed)
     assert head is not None
     torch.testing.assert_close(head.fc(tensors["features"]), tensors["logits"])
     assert tensors["features"].shape == (2, sum(head.channels))
+    for name in plain.outputs.names():
+        assert torch.equal(tensors[name], expected[name]), name
+    # Weights that are loaded later are those of both; runs are loaded so.
+    assert deployed.digest() == plain.digest()
+    with torch.no_grad():
+        plain.load_state_dict({name: t + 1 for name, t in plain.state_dict().items()})
+    assert deployed.digest() == plain.digest()
+
+
+@pytest.mark.parametrize("order", [("merged", "deployed"), ("deployed", "merged", "deployed")])
+def test_a_fused_classifier_gives_its_features_too(
+    toy_graphs: ModuleType, order: tuple[str, ...]
+) -> None:
+    torch.manual_seed(0)
+    plain = toy_graphs.small_ckdnet().eval()
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    built = plain
+    for step in order:
+        merging = step == "merged"
+        names = [node.name for node in built.nodes]
+        built = rewrite.merged(built, names, "whole") if merging else rewrite.deployed(built)
+    assert [node.name for node in built.nodes] == ["whole"]
+    with torch.no_grad():
+        got, expected = built.eval()(images), rewrite.deployed(plain)(images)
+    assert torch.equal(got["features"], expected["features"])
+
+
+def test_a_system_without_a_class_head_is_deployed_without_features(
+    toy_graphs: ModuleType,
+) -> None:
+    assert rewrite.deployed(toy_graphs.system()).outputs.features is None
 
 
 # Teachers ------------------------------------------------------------------------------------
@@ -240,7 +277,11 @@ def test_two_cascades_share_the_image_and_nothing_else() -> None:
     assert not shared
     outputs = {name for node in made.nodes for name in node.outputs}
     assert {"features", "teacher_features"} <= outputs
-    assert "features" not in {name for node in student.nodes for name in node.outputs}
+    # Of the student's its own are deployed, and what is called the teacher's here is not.
+    deployed_names = {name for node in student.nodes for name in node.outputs}
+    assert "features" in deployed_names
+    assert "teacher_features" not in deployed_names
+    assert student.outputs.features == teacher.outputs.features == "features"
 
 
 def test_both_cascades_can_be_explained() -> None:
@@ -250,14 +291,13 @@ def test_both_cascades_can_be_explained() -> None:
     images = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
     for built in (rewrite.deployed(made), rewrite.teacher(made)):
         logits = str(built.outputs.class_logits)
-        for features in (False, True):
-            # Twice is as good as once.
-            explained = rewrite.explained(rewrite.explained(built), features=features)
-            with torch.no_grad():
-                expected, tensors = built(images), explained(images)
-            assert torch.equal(tensors[logits], expected[logits])
-            assert tensors["class_map"].shape == (1, 3, 2, 2)
-            assert ("features" in tensors) == features
+        # Twice is as good as once.
+        explained = rewrite.explained(rewrite.explained(built))
+        with torch.no_grad():
+            expected, tensors = built(images), explained(images)
+        assert torch.equal(tensors[logits], expected[logits])
+        assert tensors["class_map"].shape == (1, 3, 2, 2)
+        assert torch.equal(tensors["features"], expected["features"])
         head = rewrite.class_head(explained)
         assert head is not None
         torch.testing.assert_close(head.fc(tensors["features"]), tensors[logits])

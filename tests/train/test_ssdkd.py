@@ -74,7 +74,7 @@ def test_sizes_and_costs_are_the_papers() -> None:
 def test_only_the_student_is_deployed(method: str) -> None:
     system = shared(method)
     deployed = rewrite.deployed(system)
-    assert [(n.name, n.outputs) for n in deployed.nodes] == [("student", ("logits",))]
+    assert [(n.name, n.outputs) for n in deployed.nodes] == [("student", ("logits", "features"))]
     image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     assert torch.equal(deployed(image)["logits"], system(image)["logits"])
     explained = rewrite.explained(deployed)(image)

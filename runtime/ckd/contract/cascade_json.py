@@ -38,7 +38,7 @@ def spec_to_json(spec: CascadeSpec) -> str:
             {"name": n.name, "inputs": n.inputs, "outputs": n.outputs, "files": n.files}
             for n in spec.nodes
         ],
-        "outputs": asdict(spec.outputs),
+        "outputs": _outputs(spec.outputs),
         "provenance": spec.provenance,
     }
     if spec.sections:
@@ -97,6 +97,12 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
 def _preprocess(spec: CascadeSpec) -> dict[str, object]:
     """What is done to a photograph; there is one way, and a bundle that says another is refused."""
     return {"colour": "RGB", "resize": "area, squashed", "size": spec.image_size}
+
+
+def _outputs(outputs: OutputSpec) -> dict[str, object]:
+    """All fields; without features no such field, so that earlier versions of ckd can read it."""
+    fields = asdict(outputs)
+    return fields if outputs.features else {k: v for k, v in fields.items() if k != "features"}
 
 
 def _object(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:

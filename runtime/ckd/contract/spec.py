@@ -42,8 +42,10 @@ class OutputSpec:
     Attributes:
         exclusive: an image is of exactly one label (softmax); otherwise each label is a question of
             its own (sigmoid) and an image may be of none.
+        mask_logits: [1, 1, height, width] of the squashed image, at its size or a smaller one.
         class_map: [1, labels, height, width], what each place adds to each label's logit.
         coarse_align_corners: see `ckd.finding.logits.mask_from_logits`.
+        features: [1, channels], what the last layer of the classifier reads, pooled over places.
     """
 
     class_logits: str | None = None
@@ -52,10 +54,13 @@ class OutputSpec:
     coarse_align_corners: bool = False
     exclusive: bool = True
     class_map: str | None = None
+    features: str | None = None
 
     def names(self) -> tuple[str, ...]:
         """The tensors that are outputs."""
-        names = (self.class_logits, self.mask_logits, self.coarse_logits, self.class_map)
+        names = (
+            self.class_logits, self.mask_logits, self.coarse_logits, self.class_map, self.features,
+        )  # fmt: skip
         return tuple(name for name in names if name is not None)
 
     def renamed(self, new: Callable[[str], str | None]) -> "OutputSpec":
@@ -70,6 +75,7 @@ class OutputSpec:
             mask_logits=of(self.mask_logits),
             coarse_logits=of(self.coarse_logits),
             class_map=of(self.class_map),
+            features=of(self.features),
         )
 
 
@@ -191,6 +197,12 @@ class CascadeSpec:
             shape = self.shapes[name]
             if len(shape) != 4 or shape[:2] != (1, len(self.labels)):
                 raise _wrong(f"{len(self.labels)} labels, but {name} has shape {list(shape)}")
+        name = outputs.features
+        if name is not None:
+            if outputs.class_logits is None:
+                raise _wrong(f"{name} is what class logits are made of, and there are none")
+            if len(shape := self.shapes[name]) != 2 or shape[0] != 1:
+                raise _wrong(f"{name} has shape {list(shape)}, expected [1, channels]")
         for name in (outputs.mask_logits, outputs.coarse_logits):
             if name is not None and (len(shape := self.shapes[name]) != 4 or shape[:2] != (1, 1)):
                 raise _wrong(f"{name} has shape {list(shape)}, expected [1, 1, height, width]")

@@ -34,12 +34,16 @@ class AnswerSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a cascade says of an image; None or empty where it has no such output."""
+    """What a cascade says of an image; None or empty where it has no such output.
+
+    Suffixes: H rows, W columns of the photograph; D channels of the classifier's last layer.
+    """
 
     mask_HW: NDArray[np.bool_] | None
     coarse_mask_HW: NDArray[np.bool_] | None
     probabilities: Mapping[str, float]  # by label, in the order of the labels
     class_maps: Mapping[str, NDArray[np.float32]]  # by label, as in `Finding.class_maps`
+    features_D: NDArray[np.float32] | None = None  # what the classifier's last layer reads, pooled
 
 
 def answers_from_logits(
@@ -50,7 +54,7 @@ def answers_from_logits(
     *,
     outputs: OutputSpec | None = None,
 ) -> Answers:
-    """Masks in pixels of the photograph, probabilities, and class maps as they are.
+    """Masks in pixels of the photograph, probabilities, and class maps and features as they are.
 
     Args:
         source: names the logits, the labels and the mask threshold.
@@ -81,11 +85,15 @@ def answers_from_logits(
     if outputs.class_map is not None:
         maps_Khw = np.array(logits[outputs.class_map][0], dtype=np.float32)  # a copy
         class_maps = dict(zip(source.labels, maps_Khw, strict=True))
+    features_D: NDArray[np.float32] | None = None
+    if outputs.features is not None:
+        features_D = np.array(logits[outputs.features][0], dtype=np.float32)  # a copy
     return Answers(
         mask_HW=mask(outputs.mask_logits, None),
         coarse_mask_HW=mask(outputs.coarse_logits, side if outputs.coarse_align_corners else None),
         probabilities=probabilities,
         class_maps=class_maps,
+        features_D=features_D,
     )
 
 

@@ -23,7 +23,8 @@ def mask_from_logits(
     contour at 0.5 differs by less than a network pixel.)
 
     Args:
-        logits_hw: at network size, or coarser with ``aligned_to_px``.
+        logits_hw: equal cells of the network's image, as many as it has pixels or fewer, or a
+            coarser grid with ``aligned_to_px``.
         height: of the photograph in pixels.
         width: of the photograph in pixels.
         threshold: probability above which a pixel is lesion.

@@ -38,11 +38,13 @@ class Tolerance:
         mask_jaccard: smallest Jaccard index of the two masks at network size.
         probability: largest absolute difference of any class.
         class_map: largest difference at any place, in standard deviations of the recorded map.
+        features: likewise of any of the classifier's features, in their own standard deviations.
     """
 
     mask_jaccard: float
     probability: float
     class_map: float = 1.5  # bundles older than class maps have no such figure
+    features: float = 2.0  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _compare(
     error = float(np.abs(answered_K - expected_K).max()) if answered_K.size else None
     tensor_errors = {name: tensor_error(outputs[name][0], recorded[name]) for name in recorded}
     map_error = tensor_errors.get(spec.outputs.class_map or "", 0.0)
+    features_error = tensor_errors.get(spec.outputs.features or "", 0.0)
     return CaseResult(
         case=index,
         mask_jaccard=fine,
@@ -167,6 +170,7 @@ def _compare(
         passed=all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
         and (error is None or error <= tolerance.probability)
         and map_error <= tolerance.class_map
+        and features_error <= tolerance.features
         and all(np.isfinite(outputs[name]).all() for name in recorded),
         tensor_errors=tensor_errors,
         decision_flips=_decision_flips(spec, answered_K, expected_K) if answered_K.size else 0,

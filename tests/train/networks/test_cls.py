@@ -30,7 +30,7 @@ def test_the_classifier_sees_colours_then_the_enlarged_probability(
     cls = small.networks["cls"]
     assert isinstance(cls, Cls)
     image_BCHW, coarse = torch.randn(2, 3, 64, 64), 4 * torch.randn(2, 1, 16, 16)
-    gates = [torch.zeros(1)] * 4
+    gates = [torch.zeros(1, 1, 1, 1)] * 4
     with watched(cls.encoder.stem) as calls:
         cls(image_BCHW, coarse, *gates)
     seen = calls[0][0]
@@ -77,7 +77,7 @@ def test_closed_gates_leave_a_plain_classifier(small: System) -> None:
     assert isinstance(cls, Cls)
     image_BCHW, coarse = torch.randn(2, 3, 64, 64), torch.randn(2, 1, 64, 64)
     # sigmoid(phi) = 0 is the limit of no knowledge: every map passes as it is.
-    closed, *_ = cls(image_BCHW, coarse, *[torch.zeros(1)] * 4)
+    closed, *_ = cls(image_BCHW, coarse, *[torch.zeros(1, 1, 1, 1)] * 4)
     *_, x4 = cls.encoder(torch.cat([image_BCHW, torch.sigmoid(coarse)], dim=1))
     expected = cls.classify.fc(cls.attention(x4).mean(dim=(2, 3)))
     assert_close(closed, expected, rtol=1e-4, atol=1e-4)
@@ -87,7 +87,7 @@ def test_the_head_comes_between_attention_and_pooling(watched: "Watch") -> None:
     mode = FakeTensorMode()
     with mode:
         cls = Cls(build_encoder("mobilenet_v2", head=True), 3).eval()
-        gates = [torch.zeros(1)] * 4
+        gates = [torch.zeros(1, 1, 1, 1)] * 4
         with watched(cls.attention) as attended, watched(cls.encoder.head) as headed:
             cls(torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 16, 16), *gates)
     assert attended[0][0].shape == (2, 320, 2, 2)

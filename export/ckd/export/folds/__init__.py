@@ -36,7 +36,8 @@ def folded(system: System) -> System:
     for network in networks:
         match network:
             case RootSeg() as rootseg:
-                fold_aspp(rootseg, deep_px=system.image_size // 32)
+                side = getattr(rootseg.shrink, "side_px", system.image_size)
+                fold_aspp(rootseg, deep_px=side // 32)
             case Cls() as cls:
                 fold_channel_attention(cls)
             case SegDecoder() as decoder:

@@ -61,7 +61,7 @@ def evaluate(
         Augmentation(),
     )
     # This system has the same answers, and also gives class maps and the classifier's features.
-    open_system = rewrite.explained(system, features=True) if rewrite.class_head(system) else system
+    open_system = rewrite.explained(system) if rewrite.class_head(system) else system
     features: list[NDArray[np.float32]] = []
 
     def logits_of(subset: Sequence[Sample]) -> Iterator[tuple[Sample, Logits]]:

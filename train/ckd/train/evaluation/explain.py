@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ckd.finding.explanation import evidence
-from ckd.train.networks.blocks import ClassHead, enlarged
+from ckd.train.networks.blocks import ClassHead, resized
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import class_head
 
@@ -59,7 +59,7 @@ def grad_cam_plus_plus(
         alpha_BC = 1.0 / (2.0 + x_BCHW.sum(dim=(2, 3)).relu() * gradient_BC)
         channel_weight_BC = places * gradient_BC * alpha_BC
         map_B1HW = (channel_weight_BC[..., None, None] * x_BCHW).sum(dim=1, keepdim=True)
-        total = total + enlarged(map_B1HW, size)
+        total = total + resized(map_B1HW, size)
     return total.relu()[:, 0]
 
 

@@ -71,8 +71,9 @@ def binary_focal(logits: Tensor, mask: Tensor, form: Form = "code", gamma: float
 class MaskLoss(OutputTerm):
     """Dice + ``pixel_weight`` * (focal or cross-entropy over pixels) of mask logits.
 
-    Logits of a smaller size than the mask, such as CKDNet's coarse ones, are enlarged with aligned
-    corners.
+    Logits of a smaller size than the mask are enlarged as the runtime does it. Those of over half
+    its side are of a network that works on a smaller image (``segment_px`` of CKDNet), and their
+    corners are not aligned; those of a coarser grid, as CKDNet's coarse ones, have aligned corners.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -92,7 +93,8 @@ class MaskLoss(OutputTerm):
         """The loss in float32 of a batch with ``mask`` [B, 1, H, W]."""
         mask, logits = batch["mask"], tensors[self.output].float()
         if logits.shape != mask.shape:
-            logits = F.interpolate(logits, mask.shape[2:], mode="bilinear", align_corners=True)
+            is_coarse = 2 * logits.shape[-1] <= mask.shape[-1]
+            logits = F.interpolate(logits, mask.shape[2:], mode="bilinear", align_corners=is_coarse)
         if self.pixel == "focal":
             by_pixel = binary_focal(logits, mask, self.form)
         else:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.train.networks.blocks import ChannelAttention, ClassHead, ConvBnRelu, ScSE, enlarged
+    from ckd.train.networks.blocks import ChannelAttention, ClassHead, ConvBnRelu, ScSE, resized
     from ckd.train.networks.classifier import Classifier
     from ckd.train.networks.cls import Cls
     from ckd.train.networks.distillation import ConvReg, EmbeddingHead
     from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder
     from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
-    from ckd.train.networks.image_input import ImageInput
+    from ckd.train.networks.image_input import ImageInput, Shrink
     from ckd.train.networks.multitask import MultiTaskNet
     from ckd.train.networks.plain import PlainClassifier, PlainUNet
     from ckd.train.networks.pretrained import Pretrained, Weights
@@ -22,13 +22,13 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.train.networks.blocks": "ChannelAttention ClassHead ConvBnRelu ScSE enlarged",
+            "ckd.train.networks.blocks": "ChannelAttention ClassHead ConvBnRelu ScSE resized",
             "ckd.train.networks.classifier": "Classifier",
             "ckd.train.networks.cls": "Cls",
             "ckd.train.networks.distillation": "ConvReg EmbeddingHead",
             "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder",
             "ckd.train.networks.fusion": "Fusion FusionEncoder FusionModule",
-            "ckd.train.networks.image_input": "ImageInput",
+            "ckd.train.networks.image_input": "ImageInput Shrink",
             "ckd.train.networks.multitask": "MultiTaskNet",
             "ckd.train.networks.plain": "PlainClassifier PlainUNet",
             "ckd.train.networks.pretrained": "Pretrained Weights",
@@ -63,8 +63,9 @@ __all__ = [
     "ScSE",
     "SegDecoder",
     "SegEncoder",
+    "Shrink",
     "Weights",
     "build_encoder",
-    "enlarged",
+    "resized",
     "unet_encoder",
 ]

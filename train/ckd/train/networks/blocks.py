@@ -75,11 +75,11 @@ class ChannelAttention(nn.Module):
 class ClassHead(nn.Module):
     """Class logits from one or several maps: their means over places, dropout, a linear layer.
 
-    With ``gives_features`` it also gives the joined means, [B, C], for other networks to learn
-    from. With ``gives_map`` it also gives the class activation map (Zhou et al. 2016): what each
-    place adds to each logit. The linear layer and the mean commute, so the map's mean over places
-    is the logit less its bias. With several maps this holds if each is enlarged by a whole factor,
-    which does not change its mean.
+    With ``gives_features`` it also gives the joined means, [B, C], as an output or for other
+    networks to learn from. With ``gives_map`` it also gives the class activation map (Zhou et al.
+    2016): what each place adds to each logit. The linear layer and the mean commute, so the map's
+    mean over places is the logit less its bias. With several maps this holds if each is enlarged by
+    a whole factor, which does not change its mean.
     """
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float = 0.0) -> None:
@@ -106,14 +106,17 @@ class ClassHead(nn.Module):
         size = max(tuple(x.shape[2:]) for x in maps_BCHW)
         kernels = torch.split(self.fc.weight, list(self.channels), dim=1)
         parts = [F.conv2d(x, w[..., None, None]) for x, w in zip(maps_BCHW, kernels, strict=True)]
-        total, *rest = [enlarged(part, size) for part in parts]
+        total, *rest = [resized(part, size) for part in parts]
         for part in rest:
             total = total + part
         return total
 
 
-def enlarged(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
-    """The map enlarged bilinearly to ``size_HW``, corners not aligned; unchanged at that size."""
+def resized(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
+    """The map at ``size_HW``, bilinear, corners not aligned; the same tensor if it has that size.
+
+    Down to half the side every element counts, below that some would be passed over.
+    """
     if tuple(x_BCHW.shape[2:]) == tuple(size_HW):
         return x_BCHW
     return F.interpolate(x_BCHW, tuple(size_HW), mode="bilinear", align_corners=False)

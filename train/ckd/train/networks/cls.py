@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelAttention, ClassHead
+from ckd.train.networks.blocks import ChannelAttention, ClassHead, resized
 from ckd.train.networks.encoder import Encoder, add_input_channel
 
 
@@ -45,7 +45,8 @@ class Cls(nn.Module):
 
         Entangle-Cls: the input of stage l+1 is f_l * (1 + sigmoid(phi_l)). CKD-Seg receives the
         *ungated* f_l and uses only its sum over channels. Passing the mean instead is exact (the
-        consumer multiplies by C) and stays in the range of half precision.
+        consumer multiplies by C) and stays in the range of half precision. Gates of a coarse
+        network that works on an image of another size are brought to the size of f_l.
         """
         coarse = F.interpolate(
             coarse_logits_B1hw, image_BCHW.shape[2:], mode="bilinear", align_corners=True
@@ -55,5 +56,5 @@ class Cls(nn.Module):
         for stage, gate in zip(self.encoder.stages, gates, strict=True):
             f = stage(x)
             means.append(f.float().mean(dim=1, keepdim=True).to(f.dtype))
-            x = f * (1.0 + gate)
+            x = f * (1.0 + resized(gate, f.shape[2:]))
         return *self.classify(self.encoder.head(self.attention(x))), *means

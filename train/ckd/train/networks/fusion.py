@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, enlarged, initialise
+from ckd.train.networks.blocks import ChannelGate, ClassHead, DoubleConv, initialise, resized
 from ckd.train.networks.encoder import Encoder
 from ckd.train.networks.unet import UNetDecoder, Widths
 
@@ -65,7 +65,7 @@ class FusionModule(nn.Module):
         """The fused map at the size of the larger half."""
         halves = (cls_half_BCHW, seg_half_BCHW)
         size = max(tuple(half.shape[2:]) for half in halves)
-        first, second = (enlarged(half, size) for half in halves)
+        first, second = (resized(half, size) for half in halves)
         x = F.relu(self.bn(first + second))
         return torch.as_tensor(self.convs(x * self.gate(x)))
 
@@ -101,4 +101,4 @@ class Fusion(nn.Module):
         mask_logits = self.out(self.decode(maps))
         height, width = mask_logits.shape[2:]
         size = (height * self.stride, width * self.stride)
-        return *self.classify(*maps), enlarged(mask_logits, size)
+        return *self.classify(*maps), resized(mask_logits, size)

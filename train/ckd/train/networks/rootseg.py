@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ckd.train.networks.blocks import ConvBnRelu, SpatialMean
 from ckd.train.networks.encoder import Encoder
+from ckd.train.networks.image_input import Shrink
 
 #: Dilation of the three atrous branches. The encoder is not dilated, so the input of ASPP is 7x7 at
 #: 224 px, and the two larger rates act as 1x1 convolutions; the paper's "output stride 16" is
@@ -40,12 +41,19 @@ class RootSeg(nn.Module):
         width: channels of ASPP and of the decoder (256 in the paper).
         low_width: channels that the stride-4 map is reduced to (48 in the paper).
         dropout: of whole channels, after ASPP and before the last convolution (0.5 in the code).
+        shrink: makes the image that it works on of the one that it is given, if that is larger.
     """
 
     def __init__(
-        self, encoder: Encoder, width: int = 256, low_width: int = 48, dropout: float = 0.5
+        self,
+        encoder: Encoder,
+        width: int = 256,
+        low_width: int = 48,
+        dropout: float = 0.5,
+        shrink: Shrink | None = None,
     ) -> None:
         super().__init__()
+        self.shrink = shrink or nn.Identity()
         self.encoder = encoder
         deep, low = encoder.channels[4], encoder.channels[1]
         self.aspp = nn.ModuleList(
@@ -71,11 +79,13 @@ class RootSeg(nn.Module):
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Logits [B, 1, H/4, W/4] and gates sigmoid(phi_l), l = 1..4, shaped as x1..x4.
 
+        H and W are those of the image that the network works on.
+
         The logits have stride 4: the classifier enlarges them itself, which is exact, and sixteen
         times less data is passed on. Of phi the sigmoid is passed on: it is bounded and computed
         only once.
         """
-        _, x1, x2, x3, x4 = self.encoder(image_BCHW)
+        _, x1, x2, x3, x4 = self.encoder(self.shrink(image_BCHW))
         context = self.project(torch.cat([branch(x4) for branch in self.aspp], dim=1))
         context = F.interpolate(context, x1.shape[2:], mode="bilinear", align_corners=True)
         coarse_logits = self.decode(torch.cat([context, self.low(x1)], dim=1))

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import DoubleConv, ScSE, initialise
+from ckd.train.networks.blocks import DoubleConv, ScSE, initialise, resized
 from ckd.train.networks.encoder import Encoder
+from ckd.train.networks.image_input import Shrink
 
 
 class SegEncoder(nn.Module):
@@ -26,10 +27,17 @@ class SegEncoder(nn.Module):
     Args:
         encoder: takes RGB.
         widths: output channels of Entangle-Seg 1..4; the paper keeps the encoder's channels.
+        shrink: makes the image that it works on of the one that it is given, if that is larger.
     """
 
-    def __init__(self, encoder: Encoder, widths: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        widths: Sequence[int] | None = None,
+        shrink: Shrink | None = None,
+    ) -> None:
         super().__init__()
+        self.shrink = shrink or nn.Identity()
         self.encoder = encoder
         self.widths = tuple(widths or encoder.channels[1:])
         self.entangle = nn.ModuleList(
@@ -41,7 +49,7 @@ class SegEncoder(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """g0 [B, C0, H/2, W/2] and W_g g_l + b, before the classifier's term, BN and ReLU."""
-        g0, *maps = self.encoder(image_BCHW)
+        g0, *maps = self.encoder(self.shrink(image_BCHW))
         return g0, *(conv(g) for conv, g in zip(self.entangle, maps, strict=True))
 
 
@@ -132,10 +140,14 @@ class SegDecoder(nn.Module):
                 part.get_submodule("conv").get_parameter("weight").div_(math.sqrt(channels + 1))
 
     def forward(self, g0: Tensor, *halves_and_means: Tensor) -> Tensor:
-        """Lesion logits [B, 1, H, W] from g0, W_g g_1..4 and the four channel means."""
+        """Lesion logits [B, 1, H, W] from g0, W_g g_1..4 and the four channel means.
+
+        H and W are twice those of g0. The means are brought to the size of the other maps if the
+        classifier works on an image of another size.
+        """
         halves, means = halves_and_means[:4], halves_and_means[4:]
         h1, h2, h3, h4 = (
-            entangle(half, mean)
+            entangle(half, resized(mean, half.shape[2:]))
             for entangle, half, mean in zip(self.knowledge, halves, means, strict=True)
         )
         y = h4

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ckd.train.networks.blocks import DoubleConv, enlarged, initialise
+from ckd.train.networks.blocks import DoubleConv, initialise, resized
 from ckd.train.networks.encoder import Encoder
 
 #: Channels of the five levels.
@@ -48,5 +48,5 @@ class UNetDecoder(nn.Module):
         """A map at the largest map's size; ``maps_BCHW`` are ordered from largest to deepest."""
         *skips, y = maps_BCHW
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
-            y = block(torch.cat([enlarged(y, skip.shape[2:]), skip], dim=1))
+            y = block(torch.cat([resized(y, skip.shape[2:]), skip], dim=1))
         return y

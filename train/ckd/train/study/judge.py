@@ -98,7 +98,7 @@ def _figures(
     """Score a system, and keep its answers."""
     collected, images = Collected(system), []
     is_single = system.outputs.class_logits and rewrite.class_head(system)
-    opened = rewrite.explained(system, features=True).eval() if is_single else system
+    opened = rewrite.explained(system).eval() if is_single else system
     for sample, logits in image_logits(opened, samples.samples, "1", Augmentation(), 16):
         images.append(score_image(system, logits, sample))
         collected.add(sample, logits)

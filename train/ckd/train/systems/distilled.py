@@ -31,6 +31,14 @@ class DistilledCkdNet:
     teacher: CkdNet
     student: CkdNet
 
+    def __post_init__(self) -> None:
+        if self.teacher.segment_px != self.student.segment_px:
+            raise ValueError(
+                f"segment_px is {self.teacher.segment_px} of the teacher and "
+                f"{self.student.segment_px} of the student; losses compare their maps, so both "
+                "must be the same"
+            )
+
     def build(
         self, labels: tuple[str, ...], tasks: tuple[str, ...], image_size: int, weights: Weights
     ) -> System:

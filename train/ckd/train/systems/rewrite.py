@@ -1,11 +1,12 @@
 """Systems derived from a system: its deployed part, its teacher, fused nodes, with explanations.
 
-A derived system shares the weights of the original, except for `explained`, which copies them.
+A derived system shares the weights of the original.
 """
 
 import copy
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,16 +18,17 @@ from ckd.train.systems.graph import Node, System, run_node
 
 #: Prefix of the names of a teacher's nodes and tensors.
 TEACHER = "teacher_"
-#: The tensor that `explained` always adds, and the one that it adds on request.
+#: The tensor that `explained` adds, and the one that `deployed` adds, see `OutputSpec`.
 CLASS_MAP = "class_map"
 FEATURES = "features"
 
 
 def deployed(system: System) -> System:
-    """The same system without the parts that only training needs.
+    """The same system without the parts that only training needs, and with the features as output.
 
     Teachers are removed, and tensors that are neither an output of the system nor an input of a
-    remaining node.
+    remaining node. If a `ClassHead` computes the class logits, the tensor "features" [B, C], the
+    input of its linear layer, becomes an output.
     """
     answers = set(system.outputs.names())
     kept = system.needed(answers)
@@ -38,7 +40,9 @@ def deployed(system: System) -> System:
             module = _Fused((node,), node.inputs, outputs)
             node = Node(node.name, module, node.inputs, outputs)
         nodes.append(node)
-    return system.with_nodes(nodes)
+    cut = system.with_nodes(nodes)
+    has_all = system.outputs.features is not None or class_head(cut) is None
+    return cut if has_all else _opened(cut, class_map=False)
 
 
 def merged(system: System, names: Collection[str], into: str) -> System:
@@ -109,30 +113,41 @@ def class_head(system: System) -> ClassHead | None:
     return heads[-1] if heads else None
 
 
-def explained(system: System, *, features: bool = False) -> System:
-    """A copy whose outputs also include class maps, see `ClassHead`.
-
-    With ``features`` it also computes the tensor "features" [B, C], the input of the head's linear
-    layer. It is not an output of the system; evaluation uses it.
+def explained(system: System) -> System:
+    """The deployed system, with class maps among its outputs, see `ClassHead`.
 
     Raises:
         UsageError: no `ClassHead` computes the class logits.
     """
-    copied = copy.deepcopy(system)
-    head, logits = class_head(copied), system.outputs.class_logits
-    producer = _producer(copied.nodes, logits)
-    if head is None or logits is None or producer is None:
+    if class_head(system) is None:
         raise UsageError(f"{system.name} has no classifier whose maps could explain it")
+    return _opened(deployed(system), class_map=True)
+
+
+def _opened(system: System, *, class_map: bool) -> System:
+    """The same system with the features, and on request class maps, among its outputs.
+
+    Its modules are copies, since a module cannot give two tensors in one system and three in
+    another; weights and running statistics are the same tensors.
+    """
+    shared = {id(tensor): tensor for tensor in (*system.parameters(), *system.buffers())}
+    opened = copy.deepcopy(system, memo=dict[int, Any](shared))
+    head, logits = class_head(opened), system.outputs.class_logits
+    producer = _producer(opened.nodes, logits)
+    assert head is not None
+    assert logits is not None
+    assert producer is not None
     # The head may give features already, for another network to learn from; a teacher's have a
     # name with a prefix.
     at = producer.outputs.index(logits) + 1
     replaced = producer.outputs[at : at + head.gives_map + head.gives_features]
-    head.gives_map = True
-    head.gives_features |= features
-    added = (CLASS_MAP, FEATURES) if head.gives_features else (CLASS_MAP,)
-    nodes = _with_tensors_after(copied.nodes, logits, added, replaced)
-    opened = copied.with_nodes(nodes, replace(system.outputs, class_map=CLASS_MAP))
-    return opened if features else deployed(opened)
+    head.gives_map |= class_map
+    head.gives_features = True
+    added = (CLASS_MAP, FEATURES) if head.gives_map else (FEATURES,)
+    nodes = _with_tensors_after(opened.nodes, logits, added, replaced)
+    outputs = replace(system.outputs, features=FEATURES)
+    outputs = replace(outputs, class_map=CLASS_MAP) if class_map else outputs
+    return opened.with_nodes(nodes, outputs)
 
 
 def _teacher_outputs(system: System) -> OutputSpec:
