@@ -177,6 +177,37 @@ def crossvalidate_command(
     print(json.dumps(summary) if as_json else summary_text(summary))
 
 
+@cli.command("qat")
+def qat_command(
+    run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`, finished.")],
+    placement: Annotated[
+        Path, typer.Option(help="File of `ckd-calibrate placement`, of a bundle of this run.")
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder to make, or to go on in.")],
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="K/N: train inside fold K of N, counted from 0, as the run of a cross-validation "
+            "was."
+        ),
+    ] = None,
+    settings: Settings = None,
+    fresh: Fresh = False,
+    accelerator: Accelerator = "auto",
+) -> None:
+    """Train a finished run's networks as INT8 files will compute them, taught by themselves.
+
+    Settings begin with stages.quantised, as in --set stages.quantised.epochs=2.
+    """
+    from ckd.train.fitting.options import FitOptions
+    from ckd.train.quantised.qat import train_quantised
+
+    options = FitOptions(weights=None, fresh=fresh, fold=_fold(fold), accelerator=accelerator)
+    train_quantised(run, placement, data, out, options, settings or [], console.progress_bar)
+    print(out)
+
+
 @cli.command("recipes")
 def recipes_command(as_json: Json = False) -> None:
     """List the recipes and what each should give."""
@@ -224,6 +255,15 @@ def data_generate(
 def main() -> None:
     """Entry point of `ckd-train`."""
     console.run(cli)
+
+
+def _fold(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of) and int(of) > 1):
+        raise UsageError(f"--fold {text}: expected K/N with K from 0 to N - 1, as in 0/3")
+    return int(number), int(of)
 
 
 def _weights(name: str) -> "Literal['imagenet'] | Path | None":

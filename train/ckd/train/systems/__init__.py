@@ -17,6 +17,7 @@ from ckd.train.systems.rewrite import (
     explained,
     has_teacher,
     merged,
+    prefixed,
     teacher,
 )
 from ckd.train.systems.ssdkd import SsdKd
@@ -37,6 +38,7 @@ __all__ = [
     "explained",
     "has_teacher",
     "merged",
+    "prefixed",
     "teacher",
     "tensor_shapes",
 ]
