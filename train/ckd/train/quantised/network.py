@@ -48,14 +48,15 @@ def quantised_network(node: Node, system: System, placed: NetworkPlacement) -> f
     Raises:
         UsageError: the placement is of another network, or rounds a layer that cannot be.
     """
-    network = _traced(node, system)
     if (node.inputs, node.outputs) != (placed.inputs, placed.outputs):
         raise UsageError(
             f"{node.name}: the placement has inputs and outputs {placed.inputs} and "
             f"{placed.outputs}, the run {node.inputs} and {node.outputs}; {_REMEDY}"
         )
+    network = _traced(node, system)
     tensors = _by_name(network.graph, placed)
     layers = [_find(network.graph, layer, tensors, node.name) for layer in placed.layers]
+    _keep_scalars(network)
     network.add_module(_GRIDS, nn.ModuleDict())
     for name, grid in placed.tensors.items():
         network.get_submodule(_GRIDS).add_module(name, LearntGrid(grid))
@@ -80,16 +81,17 @@ def grids_of(network: nn.Module) -> dict[str, LearntGrid]:
 
 @torch.no_grad()
 def weights_of(network: fx.GraphModule) -> dict[str, Tensor]:
-    """The parameters that the network computes with, by their name in the ONNX file.
+    """The weights and biases of layers, by their name in the ONNX file.
 
     Biases of quantised layers are rounded, see `rounded_bias`; weights are rounded by calibration.
     """
     given: dict[str, Tensor] = {}
+    parameters = dict(network.named_parameters())
     for at in network.graph.nodes:
-        if at.op == "get_attr" and any(user.target is not rounded_bias for user in at.users):
-            given[at.target] = network.get_parameter(at.target).detach()
+        if at.target in parameters and any(user.target is not rounded_bias for user in at.users):
+            given[at.target] = parameters[at.target].detach()
         elif at.target is rounded_bias:
-            bias, weight = (network.get_parameter(part.target) for part in at.args[:2])
+            bias, weight = (parameters[part.target] for part in at.args[:2])
             step = network.get_submodule(str(at.args[2].target))
             given[bias_of(at.args[1].target)] = rounded_bias(bias, weight, step())
     return given
@@ -154,6 +156,26 @@ def _find(
             "float by `ckd-calibrate placement --float`"
         )
     raise UsageError(f"{network}: the run has no layer {what} as placed; {_REMEDY}")
+
+
+def _keep_scalars(network: fx.GraphModule) -> None:
+    """Make buffers of parameters that are not of layers, such as an attention's delta, in place.
+
+    Where a file in half precision casts one, its exporter computes that and drops the name.
+    """
+    layers = (_ATEN.conv2d.default, _ATEN.linear.default)
+    trained = {
+        part.target
+        for at in network.graph.nodes
+        if at.target in layers
+        for part in at.args[1:3]
+        if part is not None
+    }
+    for name, parameter in list(network.named_parameters()):
+        if name not in trained:
+            path, _, leaf = name.rpartition(".")
+            delattr(network.get_submodule(path), leaf)
+            network.get_submodule(path).register_buffer(leaf, parameter.detach())
 
 
 def _round_weight(graph: fx.Graph, layer: fx.Node, read: str) -> None:

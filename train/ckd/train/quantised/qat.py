@@ -1,6 +1,7 @@
 """`ckd-train qat`: the last epochs of a finished run, rounded as its INT8 files will be."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -73,6 +74,8 @@ def train_quantised(
     train_set, _ = read_data(recipe, recipe.stages, data, options.fold, bars)
     description = {**describe(train_set, None), "weights": weights, "placement": placed.digest}
     _check_images(run, description)
+    fresh = recipe.stages if options.fresh else ()
+    RunFolder(out).check(recipe, description, fresh)
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
@@ -84,7 +87,7 @@ def train_quantised(
         numbered_as(system.labels, train_set, exclusive=system.outputs.exclusive),
         None,
         description,
-        recipe.stages if options.fresh else (),
+        fresh,
     )
     training.run.open(recipe, description, training.fresh)
     folder = training.run.stage(stage)
@@ -153,6 +156,6 @@ def _record(
         "data": {key: description[key] for key in ("name", "num_train", "digest")},
         "fold": None if options.fold is None else list(options.fold),
         "seed": recipe.seed,
-        "stage": asdict(stage),
+        "stage": json.loads(json.dumps(asdict(stage))),  # lists, as they are read again
         "versions": {"ckd": ckd_version(), "torch": version("torch")},
     }
