@@ -259,7 +259,9 @@ def test_int8_files_answer_as_training_saw_it(
     with Cascade.load(tmp_path / "int8", "onnxruntime", precision="int8") as cascade:
         runs = [cascade.chain.run_all(image_SS3) for image_SS3 in images_NSS3]
     # A mask's last grid is seen through two gates, each at most 1, and the last weights.
-    last_weight = system.networks["seg_decoder"].get_parameter("network.out.weight").abs().max()
+    last_weight = (
+        system.networks["seg_decoder"].get_parameter("network.out.weight").detach().abs().max()
+    )
     for name, network_name, seen_through in (
         ("logits", "cls", 1.0),
         ("mask_logits", "seg_decoder", 2.0 * float(last_weight)),

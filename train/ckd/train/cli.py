@@ -203,7 +203,8 @@ def qat_command(
     from ckd.train.fitting.options import FitOptions
     from ckd.train.quantised.qat import train_quantised
 
-    options = FitOptions(weights=None, fresh=fresh, fold=_fold(fold), accelerator=accelerator)
+    inside = console.fold_of(fold)
+    options = FitOptions(weights=None, fresh=fresh, fold=inside, accelerator=accelerator)
     train_quantised(run, placement, data, out, options, settings or [], console.progress_bar)
     print(out)
 
@@ -255,15 +256,6 @@ def data_generate(
 def main() -> None:
     """Entry point of `ckd-train`."""
     console.run(cli)
-
-
-def _fold(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of) and int(of) > 1):
-        raise UsageError(f"--fold {text}: expected K/N with K from 0 to N - 1, as in 0/3")
-    return int(number), int(of)
 
 
 def _weights(name: str) -> "Literal['imagenet'] | Path | None":
