@@ -291,6 +291,9 @@ def test_images_and_what_was_learnt_are_not_given_together(tmp_path: Path) -> No
     for given in ([], [str(tmp_path), "--learnt", str(tmp_path)]):
         with pytest.raises(UsageError, match="one of them"):
             cli.cli(["quantize", *given, "--out", str(tmp_path / "out")], standalone_mode=False)
+    call = ["quantize", "--learnt", str(tmp_path), "--float", "cls", "--out", str(tmp_path / "out")]
+    with pytest.raises(UsageError, match="what was learnt says what stays in float"):
+        cli.cli(call, standalone_mode=False)
 
 
 def test_the_command_writes_a_placement(

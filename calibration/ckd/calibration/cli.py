@@ -94,14 +94,17 @@ def quantize_command(
 ) -> None:
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
     from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
-    from ckd.calibration.learnt_bundle import quantise_learnt_bundle
     from ckd.contract.bundle import check_new
 
     check_new(out)  # before anything is measured
     if (images is None) == (learnt is None):
         raise UsageError("give a folder of images to calibrate on, or --learnt FOLDER; one of them")
+    if learnt is not None and keep_float:
+        raise UsageError("--float goes with images; what was learnt says what stays in float")
     console.make_folder(out.parent)
     if images is None:
+        from ckd.calibration.learnt_bundle import quantise_learnt_bundle
+
         assert learnt is not None
         report = quantise_learnt_bundle(_opened(bundle), learnt, out, tensorrt=tensorrt)
         how = f"by what was learnt in {learnt}"
