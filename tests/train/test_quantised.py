@@ -29,6 +29,7 @@ from ckd.contract.placement import (
     SIGNED,
     UNSIGNED,
     Grid,
+    NetworkPlacement,
     PlacedLayer,
     Placement,
     placement_to_json,
@@ -42,7 +43,7 @@ from ckd.train.fitting import FitOptions, describe
 from ckd.train.fitting.stage_folder import StageFolder
 from ckd.train.folds import folded
 from ckd.train.quantised import qat, train_quantised
-from ckd.train.quantised.network import grids_of, quantised_network
+from ckd.train.quantised.network import grids_of, quantised_network, weights_of
 from ckd.train.quantised.rounding import LearntGrid, rounded_bias, rounded_weight, weight_scales
 from ckd.train.quantised.teaching import (
     quantised_networks,
@@ -50,6 +51,7 @@ from ckd.train.quantised.teaching import (
     with_teacher,
 )
 from ckd.train.recipes.ckdnet import ckdnet_tiny
+from ckd.train.systems.rewrite import explained
 
 if TYPE_CHECKING:
     from ckd.train.systems.graph import System
@@ -280,3 +282,16 @@ def test_a_fold_is_given_as_one_of_several(text: str, tmp_path: Path) -> None:
     call = ["qat", "run", "--placement", "p", "--data", "d", "--out", str(tmp_path), "--fold", text]
     with pytest.raises(UsageError, match=r"expected K/N"):
         cli.cli(call, standalone_mode=False)
+
+
+def test_weights_that_a_class_map_is_made_of_too_stay_as_they_are(
+    make_tiny_system: "Callable[[], System]",
+) -> None:
+    """In the ONNX file the class map has a constant of its own, made of the same weights."""
+    system = folded(explained(make_tiny_system()))
+    (node,) = (node for node in system.nodes if node.name == "cls")
+    nothing = NetworkPlacement("", node.inputs, node.outputs, (), {})
+    given = weights_of(quantised_network(node, system, nothing))
+    assert "network.encoder.stages.0.0.0.weight" in given
+    assert "network.classify.fc.bias" in given
+    assert not {"network.classify.fc.weight", "network.attention.delta"} & set(given)

@@ -87,11 +87,12 @@ def weights_of(network: fx.GraphModule) -> dict[str, Tensor]:
     """
     given: dict[str, Tensor] = {}
     parameters = dict(network.named_parameters())
+    constants = {**parameters, **dict(network.named_buffers())}
     for at in network.graph.nodes:
         if at.target in parameters and any(user.target is not rounded_bias for user in at.users):
             given[at.target] = parameters[at.target].detach()
         elif at.target is rounded_bias:
-            bias, weight = (parameters[part.target] for part in at.args[:2])
+            bias, weight = (constants[part.target] for part in at.args[:2])
             step = network.get_submodule(str(at.args[2].target))
             given[bias_of(at.args[1].target)] = rounded_bias(bias, weight, step())
     return given
@@ -159,20 +160,22 @@ def _find(
 
 
 def _keep_scalars(network: fx.GraphModule) -> None:
-    """Make buffers of parameters that are not of layers, such as an attention's delta, in place.
+    """Make buffers of parameters that anything but a layer reads, in place.
 
-    Where a file in half precision casts one, its exporter computes that and drops the name.
+    Such are an attention's delta, and the weights of the last layer where class maps are computed
+    of them too. What is computed of constants alone, as where a file in half precision casts one,
+    the exporter computes, and the constant's own name is gone.
     """
     layers = (_ATEN.conv2d.default, _ATEN.linear.default)
-    trained = {
-        part.target
+    kept = {
+        at.target
         for at in network.graph.nodes
-        if at.target in layers
-        for part in at.args[1:3]
-        if part is not None
+        if at.op == "get_attr"
+        for user in at.users
+        if user.target not in layers or at not in user.args[1:3]
     }
     for name, parameter in list(network.named_parameters()):
-        if name not in trained:
+        if name in kept:
             path, _, leaf = name.rpartition(".")
             delattr(network.get_submodule(path), leaf)
             network.get_submodule(path).register_buffer(leaf, parameter.detach())
