@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,17 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ckd.benchmarks.compare import REFERENCE, Comparison, check_entrants, compare
+from ckd.benchmarks import systems_cli
+from ckd.benchmarks.compare import NNCF, REFERENCE, Comparison, check_entrants, compare
 from ckd.benchmarks.compare_report import to_json, to_markdown, write_comparison
+from ckd.benchmarks.compare_run import judges
+from ckd.benchmarks.measure import Ratio
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.contract.spec import OutputSpec
 from ckd.contract.wiring import IMAGE
+from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
+from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.systems.graph import Node, System
 
 
@@ -104,6 +110,40 @@ def test_report_names_machine_command_and_every_entrant(
     assert tree["measured"] == "compare"
     assert len(tree["entrants"]) == len(comparison.entrants)
     assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+def test_report_says_how_sure_changed_decisions_are_and_how_int8_stands_against_nncf(
+    comparison: Comparison,
+) -> None:
+    text = to_markdown(comparison)
+    assert "0.0% (0.0% to 27.8%)" in text  # of ten images
+    assert "Times NNCF" not in text or NNCF in text
+    ours = "ckd, onnxruntime INT8"
+    ratio = Ratio(1.25, 1.1, 1.4)
+    entrants = tuple(
+        replace(entrant, nncf_speedup=ratio if entrant.name == ours else None)
+        for entrant in comparison.entrants
+    )
+    text = to_markdown(replace(comparison, entrants=entrants))
+    assert f"Times NNCF's default INT8, networks alone: {ours} 1.25x." in text
+
+
+def test_a_fold_is_of_a_run_and_its_data(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--fold goes with --run and --data"):
+        systems_cli.compare_command(recipe=["ckdnet-tiny"], data=tmp_path, fold="0/3")
+
+
+def test_the_images_of_a_fold_judge(tmp_path: Path) -> None:
+    write_isic2017(tmp_path / "data", num_train=20, num_val=2, side_px=32)
+    recipe = ckdnet_tiny()
+    whole = read_split(tmp_path / "data", "train")
+    folds = [judges(tmp_path / "data", recipe, (k, 2)) for k in range(2)]
+    assert sorted(s.id for fold in folds for s in fold.samples) == sorted(
+        s.id for s in whole.samples
+    )
+    _, held_out = split_fold(whole, 1, 2, recipe.seed)
+    assert folds[1].samples == held_out.samples
+    assert judges(tmp_path / "data", recipe, None).split == "val"
 
 
 def test_another_network_is_no_entrant() -> None:

@@ -24,10 +24,10 @@ from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.contract.hashes import write_hashes
 from ckd.data.layouts import read_split, read_unseen
 from ckd.data.synthetic.write import write_isic2017
-from ckd.export.folds import count_macs, folded
 from ckd.runtime.cascade import Cascade
 from ckd.scores.images import score_finding
 from ckd.scores.metrics import classification_scores, segmentation_scores
+from ckd.train.folds import count_macs, folded
 from ckd.train.systems.graph import System
 
 

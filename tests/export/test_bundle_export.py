@@ -30,7 +30,6 @@ from ckd.contract.hashes import write_hashes
 from ckd.export import bundle as bundle_module
 from ckd.export import cli
 from ckd.export.bundle import write_bundle
-from ckd.export.folds import folded
 from ckd.export.model_card import Evidence, model_card
 from ckd.export.parity import check_parity, expected_tensors, parity_images
 from ckd.export.run import measured_scores, merged_as
@@ -40,6 +39,7 @@ from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, TOLERANCES
 from ckd.scores.metrics import SegmentationScores, classification_scores
 from ckd.train.evaluation.summary import Evaluation
+from ckd.train.folds import folded
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import Node, System
 

@@ -15,13 +15,13 @@ from ckd.calibration.placement import quantised_layers
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
 from ckd.contract.hashes import write_hashes
-from ckd.export.folds import folded
-from ckd.export.folds.attention import PooledAttention
 from ckd.export.parity import expected_tensors, parity_images
 from ckd.export.verify import verify_bundle
 from ckd.finding.answers import answers_from_logits
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, pack_cases
+from ckd.train.folds import folded
+from ckd.train.folds.attention import PooledAttention
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 

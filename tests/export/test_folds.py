@@ -11,17 +11,17 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn
 
 from ckd.contract.labels import ISIC2017
-from ckd.export.folds import count_macs, folded
-from ckd.export.folds.aspp import FoldedAspp, fold_aspp
-from ckd.export.folds.attention import PooledAttention, fold_channel_attention
-from ckd.export.folds.batch_norm import fold_batch_norms
-from ckd.export.folds.decoder import (
+from ckd.export.parity import parity_images
+from ckd.train.folds import count_macs, folded
+from ckd.train.folds.aspp import FoldedAspp, fold_aspp
+from ckd.train.folds.attention import PooledAttention, fold_channel_attention
+from ckd.train.folds.batch_norm import fold_batch_norms
+from ckd.train.folds.decoder import (
     FoldedJoinedScSE,
     PhaseConv,
     fold_decoder,
     fold_knowledge,
 )
-from ckd.export.parity import parity_images
 from ckd.train.networks.blocks import ScSE
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.encoder import build_encoder

@@ -13,7 +13,6 @@ pytest.importorskip("onnxscript")
 
 from ckd.contract.errors import GateFailed
 from ckd.contract.wiring import IMAGE
-from ckd.export.folds import folded
 from ckd.export.parity import (
     TOLERANCE,
     TensorParity,
@@ -23,6 +22,7 @@ from ckd.export.parity import (
     torch_tensors,
 )
 from ckd.runtime import Cascade
+from ckd.train.folds import folded
 from ckd.train.systems.graph import System
 
 

@@ -19,11 +19,11 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
-from ckd.export.folds import folded
-from ckd.export.folds.aspp import FoldedAspp
 from ckd.finding.answers import answers_from_logits
 from ckd.picture.resize import network_image
 from ckd.runtime.cli import cli
+from ckd.train.folds import folded
+from ckd.train.folds.aspp import FoldedAspp
 from ckd.train.networks.image_input import Shrink
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.systems.graph import System

@@ -20,13 +20,13 @@ from ckd.contract.labels import ISIC2017, ISIC2019
 from ckd.contract.spec import OutputSpec
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
-from ckd.export.folds import count_macs
 from ckd.train.evaluation.scoring import score_batch, scored_outputs
 from ckd.train.feeding.augment import augment
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.fitting.module import StageModule
 from ckd.train.fitting.stage_data import read_data
+from ckd.train.folds import count_macs
 from ckd.train.recipes.catalogue import RECIPES
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.ssdkd import ssdkd

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ckd.benchmarks.compare import REFERENCE, Comparison, Entrant
+from ckd.benchmarks.compare import NNCF, REFERENCE, Comparison, Entrant
 from ckd.benchmarks.markdown import table
 from ckd.calibration.cost import Cost
 
@@ -17,7 +17,7 @@ _MARKERS = "os^DvP*X<>"
 
 _HEAD = (
     "", "networks", "whole frame", "p90", "times PyTorch", "frame", "Jaccard lost", "AUC lost",
-    "decisions changed",
+    "decisions changed (95 %)",
 )  # fmt: skip
 
 
@@ -39,6 +39,13 @@ def to_markdown(comparison: Comparison) -> str:
     data = f" Accuracy against PyTorch on {comparison.data}." if comparison.data else ""
     one = comparison.entrants[0].frame
     where = f"{comparison.machine.cpu}, {comparison.threads} threads"
+    ratios = [
+        f"{entrant.name} {entrant.nncf_speedup.median:.2f}x"
+        for entrant in comparison.entrants
+        if entrant.nncf_speedup is not None and entrant.name != NNCF
+    ]
+    if ratios:
+        lines += ["", f"Times NNCF's default INT8, networks alone: {', '.join(ratios)}."]
     lines += [
         "",
         f"Weights: {comparison.weights}.{data} {where}; "
@@ -77,7 +84,12 @@ def _lost(cost: Cost | None) -> list[str]:
     if cost is None:
         return ["", "", ""]
     auc = ", ".join(f"{task} {loss:.4f}" for task, loss in cost.auc.items())
-    return ["-" if cost.jaccard is None else f"{cost.jaccard:.4f}", auc, f"{cost.flips:.1%}"]
+    low, high = cost.flips_interval
+    return [
+        "-" if cost.jaccard is None else f"{cost.jaccard:.4f}",
+        auc,
+        f"{cost.flips:.1%} ({low:.1%} to {high:.1%})",
+    ]
 
 
 def _picture(comparison: Comparison) -> Figure:

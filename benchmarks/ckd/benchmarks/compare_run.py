@@ -8,9 +8,13 @@ from ckd.benchmarks.compare import Comparison, compare
 from ckd.benchmarks.subjects import make_subject
 from ckd.calibration.images import by_digest, check_apart, spread
 from ckd.console import Progress, say
+from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
+from ckd.data.samples import SampleSet, SplitBy
 from ckd.runtime.sources.images import images_below
+from ckd.train.feeding.dataset import drop_unreadable
 from ckd.train.fitting.run_folder import recipe_of
+from ckd.train.recipes.recipe import Recipe
 
 #: The most images that INT8 files are made by.
 _NUM_CALIBRATION = 100
@@ -23,6 +27,7 @@ def compare_run(
     bundle: Path | None,
     calibration: Path | None,
     data: Path | None,
+    fold: tuple[int, int] | None = None,
     threads: int,
     warmup: int,
     runs: int,
@@ -37,6 +42,8 @@ def compare_run(
         bundle: of the run; made if None, with ``calibration`` in INT8 too.
         calibration: folder of images that INT8 files are made by.
         data: data set whose validation images judge the accuracy.
+        fold: judge by this fold of its training images instead, which a run inside the fold has not
+            seen.
         threads: of every entrant.
         warmup: turns that do not count.
         runs: turns that count.
@@ -47,8 +54,7 @@ def compare_run(
         UsageError: no run and no recipe, or entrants that do not run the same networks.
         InputError: an image to calibrate on is one of the data set's.
     """
-    split_by = "lesion" if run is None else recipe_of(run).split_by
-    samples = None if data is None else read_split(data, "val", split_by)
+    samples = None if data is None else judges(data, None if run is None else recipe_of(run), fold)
     files = [] if calibration is None else spread(images_below(calibration), _NUM_CALIBRATION)
     images = by_digest(files)
     if samples is not None:
@@ -73,3 +79,12 @@ def compare_run(
             samples=samples,
             progress=progress,
         )
+
+
+def judges(data: Path, recipe: Recipe | None, fold: tuple[int, int] | None) -> SampleSet:
+    """The validation images, or those that a run inside a fold has not seen."""
+    split_by: SplitBy = "lesion" if recipe is None else recipe.split_by
+    if fold is None or recipe is None:
+        return read_split(data, "val", split_by)
+    train_set, _ = drop_unreadable(read_split(data, "train", split_by))
+    return split_fold(train_set, *fold, recipe.seed)[1]

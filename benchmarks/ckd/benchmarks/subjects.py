@@ -19,9 +19,9 @@ from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
-from ckd.export.folds import folded
 from ckd.export.onnx import export_onnx
 from ckd.train.fitting.run_folder import RunFolder, load_run
+from ckd.train.folds import folded
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.systems.graph import System

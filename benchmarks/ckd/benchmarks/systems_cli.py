@@ -99,6 +99,13 @@ def compare_command(
     data: Annotated[
         Path | None, typer.Option(help="Data set whose validation images judge the accuracy.")
     ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="K/N: judge by fold K of N of the training images, which a run inside it has not "
+            "seen; goes with --run."
+        ),
+    ] = None,
     runs: Annotated[
         int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every entrant.")
     ] = 50,
@@ -120,6 +127,8 @@ def compare_command(
     bundles score.
     """
     bundles, recipes = bundle or [], recipe or []
+    if fold is not None and (run is None or data is None):
+        raise UsageError("--fold goes with --run and --data: it says what images judge a run")
     if run is None and (bundles or len(recipes) > 1):
         if calibration is not None:
             raise UsageError(
@@ -161,6 +170,7 @@ def compare_command(
         bundle=bundles[0] if bundles else None,
         calibration=calibration,
         data=data,
+        fold=console.fold_of(fold),
         threads=threads or usable_cores(),
         warmup=warmup,
         runs=runs,

@@ -10,6 +10,7 @@ import typer
 
 from ckd import console
 from ckd.console.tables import print_table
+from ckd.contract.errors import UsageError
 
 if TYPE_CHECKING:
     from ckd.calibration.ranges import Range
@@ -31,6 +32,18 @@ TensorRt = Annotated[
     typer.Option(
         "--tensorrt/--no-tensorrt", help="Also files for TensorRT, if the bundle has FP16 ones."
     ),
+]
+KeptFloat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--float",
+        help="A network, or network/part as `sensitivity` lists them, to leave in float; "
+        "can be repeated.",
+    ),
+]
+ResidualAdds = Annotated[
+    bool,
+    typer.Option(help="Quantise the sums of residual blocks too; ONNX Runtime is faster so."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -60,24 +73,23 @@ def ranges_command(
 
 @cli.command("quantize")
 def quantize_command(
-    images: Images,
     out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
+    images: Annotated[
+        Path | None, typer.Argument(help="Folder of images like those of the device.")
+    ] = None,
     bundle: BundlePath = None,
     limit: Limit = 200,
     method: MethodName = "percentile",
-    keep_float: Annotated[
-        list[str] | None,
+    keep_float: KeptFloat = None,
+    residual_adds: ResidualAdds = True,
+    tensorrt: TensorRt = True,
+    learnt: Annotated[
+        Path | None,
         typer.Option(
-            "--float",
-            help="A network, or network/part as `sensitivity` lists them, to leave in float; "
-            "can be repeated.",
+            help="Folder of `ckd-train qat`: take its weights and ranges, and measure none; "
+            "needs no images, and what stays in float is what its placement says."
         ),
     ] = None,
-    residual_adds: Annotated[
-        bool,
-        typer.Option(help="Quantise the sums of residual blocks too; ONNX Runtime is faster so."),
-    ] = True,
-    tensorrt: TensorRt = True,
     as_json: Json = False,
 ) -> None:
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
@@ -85,30 +97,63 @@ def quantize_command(
     from ckd.contract.bundle import check_new
 
     check_new(out)  # before anything is measured
+    if (images is None) == (learnt is None):
+        raise UsageError("give a folder of images to calibrate on, or --learnt FOLDER; one of them")
+    if learnt is not None and keep_float:
+        raise UsageError("--float goes with images; what was learnt says what stays in float")
     console.make_folder(out.parent)
-    source, usable = _prepare(images, bundle, limit)
-    report = quantise_bundle(
-        source,
-        usable,
-        out,
-        setting=QuantSetting(
+    if images is None:
+        from ckd.calibration.learnt_bundle import quantise_learnt_bundle
+
+        assert learnt is not None
+        report = quantise_learnt_bundle(_opened(bundle), learnt, out, tensorrt=tensorrt)
+        how = f"by what was learnt in {learnt}"
+    else:
+        source, usable = _prepare(images, bundle, limit)
+        setting = QuantSetting(
             method=method,
             residual_adds=residual_adds,
             keep_float=tuple(keep_float or ()),
             tensorrt=tensorrt,
-        ),
-        bars=console.progress_bar,
-    )
+        )
+        report = quantise_bundle(source, usable, out, setting=setting, bars=console.progress_bar)
+        how = f"calibrated on {len(usable)} images"
     if as_json:
         print(json.dumps(report.as_dict()))
         return
-    print(f"{out}: calibrated on {len(usable)} images")
+    print(f"{out}: {how}")
     rows = []
     for name, size in report.bytes_fp32.items():
         small = report.bytes_int8[name]
         text = "in float" if small == size else f"{small / 1e6:.2f} MB"
         rows.append((name, f"{size / 1e6:.2f} MB", text))
     print_table(("network", "float32", "INT8"), rows, ("float32", "INT8"))
+
+
+@cli.command("placement")
+def placement_command(
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    bundle: BundlePath = None,
+    keep_float: KeptFloat = None,
+    residual_adds: ResidualAdds = True,
+) -> None:
+    """Write which tensors of a bundle's networks get Q/DQ, for `ckd-train qat`."""
+    from ckd.calibration.int8_bundle import QuantSetting
+    from ckd.calibration.placed import place
+    from ckd.contract.placement import placement_to_json
+    from ckd.contract.whole_file import replace_file
+
+    setting = QuantSetting(keep_float=tuple(keep_float or ()), residual_adds=residual_adds)
+    placement = place(_opened(bundle), setting)
+    console.make_folder(out.parent)
+    replace_file(out, placement_to_json(placement).encode())
+    rows = [
+        (name, str(len(network.layers)), str(len(network.tensors)))
+        for name, network in placement.networks.items()
+    ]
+    head = ("network", "layers in INT8", "tensors with Q/DQ")
+    print_table(head, rows, head[1:])
+    print(out)
 
 
 @cli.command("sensitivity")
@@ -212,16 +257,21 @@ def _effect_row(effect: "Effect") -> tuple[str, ...]:
 def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", Mapping[str, Path]]:
     """The bundle, and the images that can be calibrated on; the others are named on stderr."""
     from ckd.calibration.images import calibration_images
-    from ckd.contract.bundle import Bundle
     from ckd.runtime import Cascade
-    from ckd.runtime.cascade import embedded_bundle
 
-    source = Bundle(bundle or embedded_bundle())
+    source = _opened(bundle)
     with Cascade.load(source.path, "onnxruntime") as cascade:
         chosen = calibration_images(images, cascade, limit, console.progress_bar("images"))
     for path, why in chosen.unusable.items():
         print(f"left out: {path}: {why}", file=sys.stderr)
     return source, chosen.paths
+
+
+def _opened(bundle: Path | None) -> "Bundle":
+    from ckd.contract.bundle import Bundle
+    from ckd.runtime.cascade import embedded_bundle
+
+    return Bundle(bundle or embedded_bundle())
 
 
 if __name__ == "__main__":

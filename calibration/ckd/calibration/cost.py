@@ -21,6 +21,7 @@ from ckd.finding.finding import Finding
 from ckd.picture.decode import read_rgb
 from ckd.scores.images import ImageScore, score_finding
 from ckd.scores.ranking import roc_auc
+from ckd.scores.shares import share_interval
 
 #: Groups of fewer images say more about chance than about precision.
 MIN_GROUP = 10
@@ -48,13 +49,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What was lost against float32 on the same images; negative where something was gained."""
+    """What was lost against float32 on the same images; negative where something was gained.
+
+    ``flips_interval`` is the 95 % interval of ``flips``, the share of decisions that changed.
+    """
 
     jaccard: float | None
     auc: Mapping[str, float]
     flips: float
     melanoma_flips: int
     groups: Mapping[str, float] = field(default_factory=dict)
+    flips_interval: tuple[float, float] = (0.0, 1.0)
 
     def uses(self, budget: Budget) -> dict[str, tuple[float, float]]:
         """What was lost and what may be lost, by the name of the loss."""
@@ -153,6 +158,7 @@ def cost_of(
             for name, i in groups.items()
             if (loss := _mean(losses_N[list(i)])) is not None
         },
+        flips_interval=share_interval(flips, len(samples)),
     )
 
 

@@ -42,10 +42,14 @@ def to_unsigned(
         model: symmetric int8 Q/DQ, see `ckd.calibration.quantize`; left as it is.
         non_negative_inputs: of the network, that can hold no negative number.
     """
+    return unsigned_where(model, non_negative_tensors(model, non_negative_inputs))
+
+
+def unsigned_where(model: onnx.ModelProto, non_negative: Collection[str]) -> onnx.ModelProto:
+    """As `to_unsigned`, with zero point 0 for the pairs that read one of these tensors."""
     unsigned = onnx.ModelProto()
     unsigned.CopyFrom(model)
     graph = unsigned.graph
-    non_negative = non_negative_tensors(model, non_negative_inputs)
     zero_points: dict[str, int] = {}  # by quantised tensor
     for node in graph.node:  # in running order
         if node.op_type == "QuantizeLinear":

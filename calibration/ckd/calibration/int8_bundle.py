@@ -98,7 +98,7 @@ def quantise_bundle(
     """
     check_new(out)
     spec = source.spec
-    golden_NSS3 = golden_images(source)
+    golden_images(source)  # before anything is measured
     files = setting.files(spec)
     plan = {
         (node.name, kind): planned_layers(source, node, setting, kind)
@@ -108,26 +108,51 @@ def quantise_bundle(
     changed = {name for (name, _), layers in plan.items() if layers}
     if not changed:
         raise UsageError("every network is to stay in float, so there is nothing to quantise")
+    contents: dict[tuple[str, str], bytes] = {}
+    non_negative: set[str] = set()  # tensors between the networks
+    with Upstream(spec, images, bars) as upstream:
+        for node in spec.nodes:
+            kept = source.read(node.files["fp32"])
+            exact = onnx.load_from_string(kept)
+            for kind, name in files.items() if node.name in changed else ():
+                model = onnx.load_from_string(source.read(node.files[kind]))
+                layers = plan[node.name, kind]
+                signed = upstream.quantise(node, model, layers, setting.method, kind)
+                int8 = to_unsigned(signed, non_negative) if kind == "fp32" else signed
+                contents[node.name, name] = int8.SerializeToString(deterministic=True)
+                kept = contents[node.name, name] if kind == "fp32" else kept
+            upstream.append(node, kept)
+            non_negative |= {*node.outputs} & non_negative_tensors(exact, non_negative)
+    return write_int8(source, out, files, contents, _record(images, setting))
+
+
+def write_int8(
+    source: Bundle,
+    out: Path,
+    kinds: Mapping[str, str],
+    contents: Mapping[tuple[str, str], bytes],
+    record: str,
+) -> QuantReport:
+    """Write a copy of a bundle with these INT8 files, and with what they answer.
+
+    Args:
+        source: with float32 files; INT8 files that it has are replaced.
+        out: folder to create.
+        kinds: kind of a float file -> kind of the INT8 file made of it, see `QuantSetting.files`.
+        contents: of the INT8 files, by network and kind; the other networks stay in float.
+        record: text of `calibration.json`.
+
+    Raises:
+        UsageError: ``out`` exists.
+    """
+    spec, golden_NSS3 = source.spec, golden_images(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
         _copy(source, folder)
-        non_negative: set[str] = set()  # tensors between the networks
-        with Upstream(spec, images, bars) as upstream:
-            for node in spec.nodes:
-                kept = source.read(node.files["fp32"])
-                exact = onnx.load_from_string(kept)
-                for kind, name in files.items() if node.name in changed else ():
-                    model = onnx.load_from_string(source.read(node.files[kind]))
-                    layers = plan[node.name, kind]
-                    signed = upstream.quantise(node, model, layers, setting.method, kind)
-                    int8 = to_unsigned(signed, non_negative) if kind == "fp32" else signed
-                    content = int8.SerializeToString(deterministic=True)
-                    (folder / f"{node.name}.{name}.onnx").write_bytes(content)
-                    kept = content if kind == "fp32" else kept
-                upstream.append(node, kept)
-                non_negative |= {*node.outputs} & non_negative_tensors(exact, non_negative)
-        quantised = _with_int8(spec, files, changed)
+        for (network, kind), content in contents.items():
+            (folder / f"{network}.{kind}.onnx").write_bytes(content)
+        quantised = _with_int8(spec, kinds, {network for network, _ in contents})
         (folder / CASCADE).write_text(spec_to_json(quantised))
         if (card := folder / "model_card.md").is_file():
             before, after = (", ".join(m.file_kinds()) for m in (spec, quantised))
@@ -135,7 +160,7 @@ def quantise_bundle(
             card.write_text(text.replace(f"- Precisions: {before}\n", f"- Precisions: {after}\n"))
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
         (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
-        (folder / CALIBRATION).write_text(_record(images, setting))
+        (folder / CALIBRATION).write_text(record)
         write_hashes(folder)
         bundle = Bundle(folder)
         with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "int8") as chain:

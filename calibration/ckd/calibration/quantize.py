@@ -53,14 +53,32 @@ def quantise(
         InputError: a tensor is not finite on an image, or there are no images.
         GateFailed: the result is not what TensorRT takes.
     """
+    store, key = Store(cache), _key(model, method, data_digest)
     with tempfile.TemporaryDirectory() as folder, quiet():
-        written, ranges = Path(folder) / "int8.onnx", Path(folder) / "ranges.json"
-        store, key = Store(cache), _key(model, method, data_digest)
+        ranges = Path(folder) / "ranges.json"
         if isinstance(known := store.read(key), str):
             ranges.write_text(known)
         else:
             save_tensors_data(measure_activations(model, feeds(), method), ranges)
             store.write(key, ranges.read_text())
+        quantised = place_pairs(model, layers, ranges, method)
+    check_quantized(quantised)
+    return quantised
+
+
+def place_pairs(
+    model: onnx.ModelProto, layers: Iterable[str], ranges: Path, method: Method = "minmax"
+) -> onnx.ModelProto:
+    """The network with Q/DQ pairs at the inputs of layers, signed and symmetric.
+
+    Args:
+        model: in float.
+        layers: names of the ONNX nodes to quantise.
+        ranges: a file of `onnxruntime.quantization.calibrate.save_tensors_data`.
+        method: that the ranges were chosen by.
+    """
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        written = Path(folder) / "int8.onnx"
         quantize_static(
             model,
             written,
@@ -81,7 +99,6 @@ def quantise(
         )
         quantised = onnx.load(written)
     drop_unused_constants(quantised)
-    check_quantized(quantised)
     return quantised
 
 

@@ -18,14 +18,15 @@ from ckd.contract.labels import headline_tasks
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType
 from ckd.contract.wiring import IMAGE
-from ckd.export.folds import count_macs, folded
 from ckd.export.model_card import Evidence, model_card
-from ckd.export.onnx import TORCH_DTYPES, export_onnx
+from ckd.export.onnx import export_onnx
 from ckd.export.parity import TOLERANCE, TensorParity, check_parity, expected_tensors, parity_images
 from ckd.export.verify import check_acceptance
 from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.train.folds import count_macs, folded
+from ckd.train.folds.exported import TORCH_DTYPES
 from ckd.train.systems.graph import System, tensor_shapes
 
 #: Type of the tensors between the networks, by the precision of their files.
@@ -48,7 +49,7 @@ class ExportReport:
     Attributes:
         parity: by precision, how far each tensor of the chain lies from PyTorch's in FP32.
         macs_trained: multiply-accumulates of an image in the system as trained.
-        macs_exported: in the networks of the bundle, see `ckd.export.folds`.
+        macs_exported: in the networks of the bundle, see `ckd.train.folds`.
         num_networks: of the bundle.
     """
 

@@ -4,7 +4,6 @@ Every file has static shapes for a batch of one and holds its weights itself: on
 """
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -14,57 +13,14 @@ from typing import Final
 
 import onnx
 import torch
-from torch import Tensor, nn
 
 from ckd.contract.errors import EngineError
-from ckd.contract.wiring import IMAGE
-from ckd.train.networks.image_input import ImageInput
-from ckd.train.systems.graph import Node, System, tensor_shapes
+from ckd.train.folds.exported import ExportedNode, example_inputs
+from ckd.train.systems.graph import Node, System
 
 #: Opset by the precision of a file. TensorRT 10.3+, ONNX Runtime and OpenVINO all read 18; 19 is
 #: the first whose QuantizeLinear takes half precision, which INT8 files for a GPU are made from.
 OPSET: Final[Mapping[str, int]] = {"fp32": 18, "fp16": 19}
-
-#: Precision of a file -> type of its weights and of the tensors between the networks.
-TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {"fp32": torch.float32, "fp16": torch.float16}
-
-
-class ExportedNode(nn.Module):
-    """A node as in its ONNX file: the image comes in as uint8 RGB [1, H, W, 3].
-
-    In half precision the image is normalised in float32 and cast last. Modules that must compute in
-    float32 inside a network convert by themselves (`SpatialMean`, `ChannelAttention`).
-    """
-
-    def __init__(self, node: Node, precision: str = "fp32") -> None:
-        super().__init__()
-        self.dtype = TORCH_DTYPES[precision]
-        self.network = node.module
-        if precision != "fp32":
-            self.network = copy.deepcopy(node.module).to(self.dtype)
-        self.image_input = ImageInput()
-        self.input_names = node.inputs
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Normalise the image where it is an input, then run the network."""
-        prepared = [
-            self.image_input(tensor).to(self.dtype) if name == IMAGE else tensor
-            for name, tensor in zip(self.input_names, inputs, strict=True)
-        ]
-        outputs = self.network(*prepared)
-        return (outputs,) if isinstance(outputs, Tensor) else outputs
-
-
-def example_inputs(system: System, node: Node, precision: str = "fp32") -> tuple[Tensor, ...]:
-    """Tensors of the right shapes and types for a node."""
-    shapes = tensor_shapes(system)
-    side = system.image_size
-    return tuple(
-        torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        if name == IMAGE
-        else torch.zeros(shapes[name], dtype=TORCH_DTYPES[precision])
-        for name in node.inputs
-    )
 
 
 def export_onnx(node: Node, system: System, path: Path, precision: str = "fp32") -> None:

@@ -61,7 +61,7 @@ def expected_tensors(
     """The tensors that the chain must compute.
 
     Answers are those of the system as trained. Tensors between the networks are those of its folded
-    form, which may differ from the trained ones (see `ckd.export.folds`).
+    form, which may differ from the trained ones (see `ckd.train.folds`).
     """
     trained = torch_tensors(system, images_NSS3)
     answers = {name: trained[name] for name in system.outputs.names()}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Json,
         PrecisionName,
         Threads,
+        fold_of,
     )
     from ckd.console.progress import Bars, Progress, is_first_process, no_bars, progress_bar, say
     from ckd.console.tables import print_table, text_table
@@ -23,7 +24,7 @@ else:
         {
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
-                "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads"
+                "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads fold_of"
             ),
             "ckd.console.progress": "Bars Progress is_first_process no_bars progress_bar say",
             "ckd.console.tables": "print_table text_table",
@@ -41,6 +42,7 @@ __all__ = [
     "Progress",
     "Threads",
     "app",
+    "fold_of",
     "is_first_process",
     "make_folder",
     "no_bars",

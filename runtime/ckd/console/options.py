@@ -5,6 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from ckd.contract.errors import UsageError
+
 #: More than any machine has cores. Engines start as many threads as they are told to, and hang
 #: when told to start a hundred thousand.
 MOST_THREADS: Final = 1024
@@ -52,3 +54,17 @@ Threads = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
+
+
+def fold_of(text: str | None) -> tuple[int, int] | None:
+    """The fold that ``--fold K/N`` names, counted from 0, and their number; None without one.
+
+    Raises:
+        UsageError: the text is of another form, or there is no such fold.
+    """
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and int(of) > max(int(number), 1)):
+        raise UsageError(f"--fold {text}: expected K/N with K from 0 to N - 1, as in 0/3")
+    return int(number), int(of)

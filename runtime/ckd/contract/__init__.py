@@ -39,7 +39,26 @@ if TYPE_CHECKING:
         label_of,
         lesion_name,
     )
+    from ckd.contract.learnt import (
+        LEARNT_RECORD,
+        LEARNT_WEIGHTS,
+        Learnt,
+        bias_of,
+        read_learnt,
+        weight_key,
+        write_learnt,
+    )
     from ckd.contract.listed import Content, ListedFiles
+    from ckd.contract.placement import (
+        SIGNED,
+        UNSIGNED,
+        Grid,
+        NetworkPlacement,
+        PlacedLayer,
+        Placement,
+        placement_to_json,
+        read_placement,
+    )
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
     from ckd.contract.version import built_from, ckd_version
@@ -64,7 +83,14 @@ else:
             "ckd.contract.labels": (
                 "ISIC2016 ISIC2017 ISIC2018 ISIC2019 headline_tasks label_of lesion_name"
             ),
+            "ckd.contract.learnt": (
+                "LEARNT_RECORD LEARNT_WEIGHTS Learnt bias_of read_learnt weight_key write_learnt"
+            ),
             "ckd.contract.listed": "Content ListedFiles",
+            "ckd.contract.placement": (
+                "Grid NetworkPlacement PlacedLayer Placement SIGNED UNSIGNED "
+                "placement_to_json read_placement"
+            ),
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
             "ckd.contract.version": "built_from ckd_version",
@@ -83,8 +109,12 @@ __all__ = [
     "ISIC2017",
     "ISIC2018",
     "ISIC2019",
+    "LEARNT_RECORD",
+    "LEARNT_WEIGHTS",
     "SCHEMA",
     "SCHEMA_1_HASHES",
+    "SIGNED",
+    "UNSIGNED",
     "WRITING",
     "Bools",
     "Bundle",
@@ -98,16 +128,22 @@ __all__ = [
     "EnvironmentUnusable",
     "FileKind",
     "GateFailed",
+    "Grid",
     "InputError",
     "Interrupted",
+    "Learnt",
     "ListedFiles",
+    "NetworkPlacement",
     "NodeSpec",
     "OutputSpec",
+    "PlacedLayer",
+    "Placement",
     "Reals",
     "Section",
     "SourceUnavailable",
     "TensorSpec",
     "UsageError",
+    "bias_of",
     "built_from",
     "check_new",
     "check_scores",
@@ -120,11 +156,16 @@ __all__ = [
     "lazy_names",
     "lesion_name",
     "move_new",
+    "placement_to_json",
     "read_hashes",
+    "read_learnt",
+    "read_placement",
     "replace_file",
     "require",
     "spec_from_json",
     "spec_to_json",
     "threshold_jaccard",
+    "weight_key",
     "write_hashes",
+    "write_learnt",
 ]

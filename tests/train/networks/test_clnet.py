@@ -20,10 +20,10 @@ from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.wiring import IMAGE
 from ckd.data.samples import SampleSet
-from ckd.export.folds import count_macs
 from ckd.scores.images import ImageScore
 from ckd.train.fitting.module import StageModule
 from ckd.train.fitting.schedules import learning_rate_factor
+from ckd.train.folds import count_macs
 from ckd.train.losses import LabelLoss, MaskLoss
 from ckd.train.networks.encoder import AnyBackbone, Backbone, Encoder, build_encoder
 from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ckd.contract.labels import ISIC2017, ISIC2018
-from ckd.export.folds import count_macs, folded
 from ckd.export.onnx import export_onnx
+from ckd.train.folds import count_macs, folded
 from ckd.train.networks.encoder import add_input_channel, build_encoder
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.multitask import DecoderBlock

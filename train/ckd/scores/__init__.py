@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         mean_and_deviation,
     )
     from ckd.scores.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
+    from ckd.scores.shares import share_interval
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -34,6 +35,7 @@ else:
                 "ClassificationScores SegmentationScores bootstrap_interval mean_and_deviation"
             ),
             "ckd.scores.ranking": "average_precision precision_recall_curve roc_auc roc_curve",
+            "ckd.scores.shares": "share_interval",
         },
     )
 
@@ -54,4 +56,5 @@ __all__ = [
     "roc_curve",
     "score_answers",
     "score_finding",
+    "share_interval",
 ]

@@ -11,35 +11,25 @@ import typer
 
 from ckd import console
 from ckd.contract.errors import GateFailed, UsageError
+from ckd.train.cli_options import (
+    Accelerator,
+    Data,
+    Devices,
+    Fresh,
+    Json,
+    RecipeName,
+    Settings,
+    WeightsName,
+    Workers,
+    weights_named,
+)
+from ckd.train.study_cli import qat_command, study_command
 
 cli = console.app("Train a cascade stage by stage, and measure it by the official ISIC scores.")
 data_cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 cli.add_typer(data_cli, name="data")
-
-Data = Annotated[Path, typer.Option(help="Data set folder (official ISIC layout, or plain).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-RecipeName = Annotated[str, typer.Option(help="Name of a recipe, or a recipe.json.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change a setting, as in --set stages.cls.epochs=40; repeatable."),
-]
-WeightsName = Annotated[
-    str,
-    typer.Option(
-        help="Encoders start from: imagenet (fetched), none, a state dict file, or a folder with "
-        "one such file for each backbone, as in resnet50-*.pth."
-    ),
-]
-Devices = Annotated[int, typer.Option(min=1, help="Number of processes (GPUs, or CPU with gloo).")]
-Accelerator = Annotated[
-    Literal["auto", "cpu", "gpu"],
-    typer.Option(help="Where to run; auto takes a GPU if there is one."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=0, help="Processes that load images; default: none on a CPU, 8 with a GPU."),
-]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start over in the folder.")]
+cli.command("study")(study_command)
+cli.command("qat")(qat_command)
 
 
 @cli.command("fit")
@@ -82,7 +72,7 @@ def fit_command(
     chosen = with_overrides(find_recipe(recipe), settings or [])
     run = out or Path("runs/train") / chosen.name
     options = FitOptions(
-        weights=_weights(weights),
+        weights=weights_named(weights),
         stage=stage,
         fresh=fresh,
         reuse=reuse,
@@ -169,83 +159,12 @@ def crossvalidate_command(
         with_overrides(find_recipe(recipe), settings or []),
         data,
         out,
-        FitOptions(weights=_weights(weights), fresh=fresh, accelerator=accelerator),
+        FitOptions(weights=weights_named(weights), fresh=fresh, accelerator=accelerator),
         folds=folds,
         only=only,
         progress=console.progress_bar("folds"),
     )
     print(json.dumps(summary) if as_json else summary_text(summary))
-
-
-@cli.command("study")
-def study_command(
-    study: Annotated[Path, typer.Argument(help="TOML file: candidates, folds, seeds.")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the study.")],
-    weights: WeightsName = "imagenet",
-    elsewhere: Annotated[
-        Path | None,
-        typer.Option(help="Another data set to look at; nothing is chosen by it."),
-    ] = None,
-    winner: Annotated[
-        str | None,
-        typer.Option(help="Candidate to train on the other folds and on all images as well."),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Stop after so many minutes, at the end of an epoch."),
-    ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print the hours that are left, and stop.")
-    ] = False,
-    table: Annotated[
-        bool, typer.Option("--table", help="Only make the table and picture of what is finished.")
-    ] = False,
-    accelerator: Accelerator = "auto",
-    as_json: Json = False,
-) -> None:
-    """Compare candidates on the same folds; repeat the command to go on where it stopped."""
-    from dataclasses import asdict
-
-    from ckd.contract.version import built_from
-    from ckd.train.study import (
-        Settings,
-        load_study,
-        plan_text,
-        planned_pieces,
-        report,
-        run_study,
-        table_text,
-    )
-
-    loaded = load_study(study)
-    commit = built_from()
-    if commit is None and not plan and not table:
-        raise UsageError(
-            "a study takes days, and its code must not change meanwhile; run it from a wheel in an "
-            "environment of its own, which `make study-env AT=FOLDER` makes of the last commit"
-        )
-    settings = Settings(
-        data=data,
-        weights=_weights(weights),
-        out=out,
-        commit=commit or "",
-        elsewhere=elsewhere,
-        winner=winner,
-        minutes=minutes,
-        accelerator=accelerator,
-    )
-    if plan:
-        planned = planned_pieces(loaded, settings, console.progress_bar)
-        print(json.dumps([asdict(s) for s in planned]) if as_json else plan_text(planned))
-        return
-    is_finished = table or run_study(loaded, settings, console.progress_bar)
-    rows = report(loaded, out)
-    if as_json:
-        print((out / "summary.json").read_text().strip())
-    else:
-        print(table_text(rows))
-        print(out if is_finished else f"{out}: not finished; the same command goes on")
 
 
 @cli.command("recipes")
@@ -295,12 +214,6 @@ def data_generate(
 def main() -> None:
     """Entry point of `ckd-train`."""
     console.run(cli)
-
-
-def _weights(name: str) -> "Literal['imagenet'] | Path | None":
-    if name == "imagenet":
-        return "imagenet"
-    return None if name == "none" else Path(name)
 
 
 if __name__ == "__main__":

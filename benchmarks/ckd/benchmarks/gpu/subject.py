@@ -25,9 +25,9 @@ from ckd.contract.spec import NodeSpec
 from ckd.contract.wiring import IMAGE
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.bundle import EDGE_DTYPES, write_bundle
-from ckd.export.folds import count_macs, folded
 from ckd.export.onnx import export_onnx
 from ckd.train.fitting.run_folder import load_run
+from ckd.train.folds import count_macs, folded
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import merged
 

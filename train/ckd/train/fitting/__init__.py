@@ -7,24 +7,26 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.train.fitting.crossvalidate import fold_figures, summary_text
     from ckd.train.fitting.fit import planned
-    from ckd.train.fitting.identity import digest
+    from ckd.train.fitting.identity import describe, digest
     from ckd.train.fitting.machine import Accelerator, device_for
     from ckd.train.fitting.module import StageModule
     from ckd.train.fitting.options import FitOptions
+    from ckd.train.fitting.prepare import Training
     from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
-    from ckd.train.fitting.stage_data import for_stage
+    from ckd.train.fitting.stage_data import for_stage, read_data
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.train.fitting.crossvalidate": "fold_figures summary_text",
             "ckd.train.fitting.fit": "planned",
-            "ckd.train.fitting.identity": "digest",
+            "ckd.train.fitting.identity": "describe digest",
             "ckd.train.fitting.machine": "Accelerator device_for",
             "ckd.train.fitting.module": "StageModule",
             "ckd.train.fitting.options": "FitOptions",
+            "ckd.train.fitting.prepare": "Training",
             "ckd.train.fitting.run_folder": "RunFolder load_data load_run recipe_of",
-            "ckd.train.fitting.stage_data": "for_stage",
+            "ckd.train.fitting.stage_data": "for_stage read_data",
         },
     )
 
@@ -33,6 +35,8 @@ __all__ = [
     "FitOptions",
     "RunFolder",
     "StageModule",
+    "Training",
+    "describe",
     "device_for",
     "digest",
     "fold_figures",
@@ -40,6 +44,7 @@ __all__ = [
     "load_data",
     "load_run",
     "planned",
+    "read_data",
     "recipe_of",
     "summary_text",
 ]

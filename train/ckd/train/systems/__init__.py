@@ -19,6 +19,7 @@ from ckd.train.systems.rewrite import (
     explained,
     has_teacher,
     merged,
+    prefixed,
     teacher,
 )
 from ckd.train.systems.ssdkd import SsdKd
@@ -43,6 +44,7 @@ __all__ = [
     "explained",
     "has_teacher",
     "merged",
+    "prefixed",
     "teacher",
     "tensor_shapes",
     "with_members",

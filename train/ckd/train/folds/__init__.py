@@ -10,18 +10,19 @@ import copy
 
 import torch
 
-from ckd.export.folds.aspp import fold_aspp
-from ckd.export.folds.attention import fold_channel_attention
-from ckd.export.folds.batch_norm import fold_batch_norms
-from ckd.export.folds.decoder import fold_decoder, fold_knowledge
-from ckd.export.folds.fusion import fold_fusion
+from ckd.train.folds.aspp import fold_aspp
+from ckd.train.folds.attention import fold_channel_attention
+from ckd.train.folds.batch_norm import fold_batch_norms
+from ckd.train.folds.decoder import fold_decoder, fold_knowledge
+from ckd.train.folds.exported import TORCH_DTYPES, ExportedNode, example_inputs
+from ckd.train.folds.fusion import fold_fusion
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.fusion import Fusion, FusionEncoder
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.systems.graph import System
 
-__all__ = ["count_macs", "folded"]
+__all__ = ["TORCH_DTYPES", "ExportedNode", "count_macs", "example_inputs", "folded"]
 
 
 @torch.no_grad()

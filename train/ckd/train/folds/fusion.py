@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ckd.export.folds.aspp import scale_and_shift
+from ckd.train.folds.aspp import scale_and_shift
 from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
 
 

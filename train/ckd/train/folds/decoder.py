@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ckd.export.folds.aspp import scale_and_shift
-from ckd.export.folds.batch_norm import fold_batch_norms
+from ckd.train.folds.aspp import scale_and_shift
+from ckd.train.folds.batch_norm import fold_batch_norms
 from ckd.train.networks.blocks import ConvBnRelu, ScSE
 from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
 

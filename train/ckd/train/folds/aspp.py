@@ -6,7 +6,7 @@ Suffixes: B batch, C channels, H rows, W columns.
 import torch
 from torch import Tensor, nn
 
-from ckd.export.folds.batch_norm import fold_batch_norms
+from ckd.train.folds.batch_norm import fold_batch_norms
 from ckd.train.networks.blocks import ConvBnRelu
 from ckd.train.networks.rootseg import PooledBranch, RootSeg
 
