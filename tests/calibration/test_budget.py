@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from ckd.calibration import cli, trials
+from ckd.calibration import cli, cost_card, trials
 from ckd.calibration.budget import search
 from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting
@@ -49,7 +49,7 @@ def fast_int8() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trials, "node_ms", node_ms)
-        patch.setattr(trials, "installed", lambda: ("onnxruntime",))
+        patch.setattr(cost_card, "installed", lambda: ("onnxruntime",))
         yield
 
 

@@ -17,10 +17,12 @@ pytest.importorskip("onnxruntime")
 safetensors = pytest.importorskip("safetensors.numpy")
 
 from onnx import helper, numpy_helper
+from typer.testing import CliRunner
 
-from ckd.calibration import cli
+from ckd.calibration import cli, cost_card
+from ckd.calibration.cost import Budget
 from ckd.calibration.int8_bundle import QuantSetting
-from ckd.calibration.learnt_bundle import quantise_learnt_bundle
+from ckd.calibration.learnt_bundle import judged_learnt_bundle, quantise_learnt_bundle
 from ckd.calibration.learnt_check import check_placed
 from ckd.calibration.learnt_network import find_layers, put_weights, quantise_learnt
 from ckd.calibration.placed import network_placement, place, structure_of
@@ -28,6 +30,9 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.contract.learnt import LEARNT_WEIGHTS, Learnt, bias_of, weight_key, write_learnt
 from ckd.contract.placement import SIGNED, UNSIGNED, NetworkPlacement, Placement, read_placement
+from ckd.data.layouts import read_split
+from ckd.data.samples import SampleSet
+from ckd.data.synthetic.write import write_isic2017
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import run_acceptance
 
@@ -306,3 +311,52 @@ def test_the_command_writes_a_placement(
     placement = read_placement(path)
     assert not placement.networks["cls"].layers
     assert placement.networks["rootseg"].layers
+
+
+# Judged --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+    folder = tmp_path_factory.mktemp("judges") / "data"
+    write_isic2017(folder, num_train=1, num_val=4, side_px=40, seed=5)
+    return read_split(folder, "val")
+
+
+@pytest.fixture
+def one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_card, "installed", lambda: ("onnxruntime",))
+
+
+@pytest.mark.usefixtures("one_backend")
+def test_what_is_within_the_budget_is_written_with_its_cost(
+    learnt: Path, tiny_bundle: Path, judges: SampleSet, tmp_path: Path
+) -> None:
+    anything = Budget(jaccard=1.0, auc=1.0, flips=1.0, melanoma_flips=9)
+    out = tmp_path / "out"
+    judged_learnt_bundle(Bundle(tiny_bundle), learnt, out, judges, anything)
+    record = json.loads((out / "calibration.json").read_text())
+    assert record["method"] == "learnt"
+    cost = record["costs"]["onnxruntime"]
+    card = (out / "model_card.md").read_text()
+    assert "4 images of generated (isic2017 layout) (val split), which chose nothing" in card
+    assert f"| onnxruntime | {cost['jaccard']:.4f} |" in card
+    Bundle(out).verify()
+
+
+@pytest.mark.usefixtures("one_backend")
+def test_what_costs_too_much_is_refused_and_nothing_is_written(
+    learnt: Path, tiny_bundle: Path, judges: SampleSet, tmp_path: Path
+) -> None:
+    nothing = Budget(jaccard=-1.0)
+    with pytest.raises(GateFailed, match=r"onnxruntime: Jaccard lost .* over -1; train longer"):
+        judged_learnt_bundle(Bundle(tiny_bundle), learnt, tmp_path / "out", judges, nothing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_is_for_what_was_learnt(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        cli.cli, ["quantize", str(tmp_path), "--data", "x", "--out", str(tmp_path / "out")]
+    )
+    assert isinstance(done.exception, UsageError)
+    assert "--data judges what was learnt" in str(done.exception)

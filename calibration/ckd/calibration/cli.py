@@ -90,6 +90,14 @@ def quantize_command(
             "needs no images, and what stays in float is what its placement says."
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --learnt: data set whose images judge what INT8 costs; nothing is written "
+            "if decisions change on over 1 % of them, or Jaccard falls by over 0.003."
+        ),
+    ] = None,
+    split: Annotated[Literal["val", "test"], typer.Option(help="Of the data set.")] = "val",
     as_json: Json = False,
 ) -> None:
     """Write a copy of a bundle with INT8 files, each network calibrated on what it really gets."""
@@ -99,14 +107,26 @@ def quantize_command(
     check_new(out)  # before anything is measured
     if (images is None) == (learnt is None):
         raise UsageError("give a folder of images to calibrate on, or --learnt FOLDER; one of them")
+    if data is not None and learnt is None:
+        raise UsageError("--data judges what was learnt; use `ckd-calibrate budget` with images")
     if learnt is not None and keep_float:
         raise UsageError("--float goes with images; what was learnt says what stays in float")
     console.make_folder(out.parent)
     if images is None:
-        from ckd.calibration.learnt_bundle import quantise_learnt_bundle
+        from ckd.calibration.cost import Budget
+        from ckd.calibration.learnt_bundle import judged_learnt_bundle, quantise_learnt_bundle
+        from ckd.data.layouts import read_unseen
 
         assert learnt is not None
-        report = quantise_learnt_bundle(_opened(bundle), learnt, out, tensorrt=tensorrt)
+        source = _opened(bundle)
+        if data is None:
+            report = quantise_learnt_bundle(source, learnt, out, tensorrt=tensorrt)
+        else:
+            samples = read_unseen(data, split, [source.spec])
+            report = judged_learnt_bundle(
+                source, learnt, out, samples, Budget(jaccard=0.003),
+                tensorrt=tensorrt, bars=console.progress_bar,
+            )  # fmt: skip
         how = f"by what was learnt in {learnt}"
     else:
         source, usable = _prepare(images, bundle, limit)

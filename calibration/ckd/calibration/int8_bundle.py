@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ckd.calibration.activations import Method
 from ckd.calibration.cpu_file import non_negative_tensors, to_unsigned
+from ckd.calibration.half_weights import network_of
 from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.upstream import Upstream
 from ckd.console import Bars, no_bars
@@ -113,9 +113,9 @@ def quantise_bundle(
     with Upstream(spec, images, bars) as upstream:
         for node in spec.nodes:
             kept = source.read(node.files["fp32"])
-            exact = onnx.load_from_string(kept)
+            exact = network_of(source, node, "fp32")
             for kind, name in files.items() if node.name in changed else ():
-                model = onnx.load_from_string(source.read(node.files[kind]))
+                model = network_of(source, node, kind)
                 layers = plan[node.name, kind]
                 signed = upstream.quantise(node, model, layers, setting.method, kind)
                 int8 = to_unsigned(signed, non_negative) if kind == "fp32" else signed
@@ -191,7 +191,7 @@ def planned_layers(
             raise UsageError(f"no network {kept!r} in {source.path}; it has {', '.join(names)}")
     if node.name in setting.keep_float:
         return []
-    model = onnx.load_from_string(source.read(node.files[kind]))
+    model = network_of(source, node, kind)
     layers = quantised_layers(model, set(source.spec.outputs.names()), setting.residual_adds)
     groups = layer_groups(model, layers)
     for kept in setting.keep_float:

@@ -1,22 +1,86 @@
-"""A bundle with INT8 files by what quantisation-aware training learnt; no image is measured."""
+"""A bundle with INT8 files by what quantisation-aware training learnt; no range is measured."""
 
 import json
+import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from ckd.calibration.cost import Budget
+from ckd.calibration.cost_card import cost_text, costs_of, exact_answers, record_cost
+from ckd.calibration.half_weights import network_of
 from ckd.calibration.int8_bundle import QuantReport, QuantSetting, write_int8
 from ckd.calibration.learnt_network import quantise_learnt
 from ckd.calibration.placed import structure_of
-from ckd.contract.bundle import Bundle, check_new
-from ckd.contract.errors import InputError, UsageError
+from ckd.console import Bars, no_bars
+from ckd.contract.bundle import Bundle, check_new, move_new
+from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.contract.learnt import LEARNT_WEIGHTS, Learnt, read_learnt, weight_key
-from ckd.contract.placement import Placement
+from ckd.contract.placement import NetworkPlacement, Placement
+from ckd.data.samples import SampleSet, numbered_as
+
+
+def judged_learnt_bundle(
+    source: Bundle,
+    folder: Path,
+    out: Path,
+    samples: SampleSet,
+    budget: Budget,
+    *,
+    tensorrt: bool = True,
+    bars: Bars = no_bars,
+) -> QuantReport:
+    """`quantise_learnt_bundle`, if what it costs on images is within a budget.
+
+    The cost is written into the model card and calibration.json.
+
+    Args:
+        source: as for `quantise_learnt_bundle`.
+        folder: of `ckd-train qat`.
+        out: folder to create.
+        samples: images with masks or labels that training did not see.
+        budget: what may be lost against float32.
+        tensorrt: also make files for TensorRT, if the bundle has FP16 ones.
+        bars: begins one bar for each backend and precision.
+
+    Raises:
+        GateFailed: it costs more, or as by `quantise_learnt_bundle`.
+        UsageError: ``out`` exists, or the placement is of other networks than the bundle's.
+        InputError: an image cannot be read, or the folder is damaged.
+    """
+    check_new(out)
+    samples = numbered_as(source.spec.labels, samples, exclusive=source.spec.outputs.exclusive)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
+        path = Path(room) / "bundle"
+        report = quantise_learnt_bundle(source, folder, path, tensorrt=tensorrt)
+        costs = costs_of(Bundle(path), exact_answers(source, samples, bars), samples, bars)
+        misses = [f"{name}: {m}" for name, cost in costs.items() for m in cost.misses(budget)]
+        if misses:
+            raise GateFailed(
+                f"{folder}: INT8 costs too much on {len(samples)} images of {samples.name}: "
+                f"{'; '.join(misses)}; train longer, or leave a part in float by "
+                "`ckd-calibrate placement --float`"
+            )
+        images = f"{len(samples)} images of {samples.name} ({samples.split} split)"
+        how = (
+            "Weights and ranges were learnt by training. Lost against float32 on\n"
+            f"{images}, which chose nothing, by the files for CPUs:"
+        )
+        int8 = [name for name, network in _networks(folder).items() if network.layers]
+        record = {
+            "measured_on": images,
+            "budget": asdict(budget),
+            "costs": {backend: cost.as_dict() for backend, cost in costs.items()},
+        }
+        record_cost(path, cost_text(int8, (), costs, how), record)
+        move_new(path, out)
+    return report
 
 
 def quantise_learnt_bundle(
@@ -45,7 +109,7 @@ def quantise_learnt_bundle(
         network = learnt.placement.networks[node.name]
         for kind, name in kinds.items() if network.layers else ():
             int8 = quantise_learnt(
-                onnx.load_from_string(source.read(node.files[kind])),
+                network_of(source, node, kind),
                 network,
                 learnt.scales[node.name],
                 _of_network(weights, node.name),
@@ -64,12 +128,16 @@ def check_same_networks(source: Bundle, placement: Placement) -> None:
             f"{', '.join(names)}; make one of it by `ckd-calibrate placement`"
         )
     for node in source.spec.nodes:
-        model = onnx.load_from_string(source.read(node.files["fp32"]))
+        model = network_of(source, node, "fp32")
         if structure_of(model) != placement.networks[node.name].structure:
             raise UsageError(
                 f"the placement is of {placement.bundle}, whose network {node.name} is built "
                 f"otherwise than that of {source.path}; make one of it by `ckd-calibrate placement`"
             )
+
+
+def _networks(folder: Path) -> Mapping[str, NetworkPlacement]:
+    return read_learnt(folder).placement.networks
 
 
 def _weights(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from ckd.calibration.cpu_file import non_negative_tensors
+from ckd.calibration.half_weights import network_of
 from ckd.calibration.int8_bundle import QuantSetting, planned_layers
 from ckd.calibration.placement import LAYERS
 from ckd.contract.bundle import Bundle
@@ -36,7 +37,7 @@ def place(source: Bundle, setting: QuantSetting) -> Placement:
     networks = {}
     non_negative: set[str] = set()  # tensors between the networks
     for node in source.spec.nodes:
-        model = onnx.load_from_string(source.read(node.files["fp32"]))
+        model = network_of(source, node, "fp32")
         layers = planned_layers(source, node, setting)
         networks[node.name] = network_placement(model, layers, non_negative)
         non_negative |= {*node.outputs} & non_negative_tensors(model, non_negative)

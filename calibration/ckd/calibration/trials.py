@@ -1,6 +1,5 @@
 """Bundles with some of their networks in INT8, made to measure what they cost and gain."""
 
-import json
 import statistics
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,21 +11,14 @@ from typing import Any, Final
 import numpy as np
 
 from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
-from ckd.calibration.int8_bundle import (
-    CALIBRATION,
-    COST_TITLE,
-    QuantSetting,
-    quantise_bundle,
-    without_cost,
-)
+from ckd.calibration.cost_card import cost_text, exact_answers, record_cost
+from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.console import Bars
 from ckd.contract.bundle import Bundle, move_new
-from ckd.contract.hashes import write_hashes
 from ckd.data.samples import SampleSet
-from ckd.runtime.backends.selection import installed, open_backend
+from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.stopwatch import Stopwatch
-from ckd.scores.images import ImageScore
 
 #: INT8 must take at most this share of the float32 time, or it is not worth what it costs.
 WORTH_IT: Final = 0.9
@@ -92,10 +84,7 @@ class Bench:
         self.budget, self.setting, self.bars = budget, setting, bars
         self.groups = groups_of(samples)
         self.tried: list[Trial] = []
-        self.exact: dict[str, tuple[ImageScore, ...]] = {}
-        for backend in installed():
-            with Cascade(source, open_backend(backend, "cpu", None), "fp32") as cascade:
-                self.exact[backend] = answer(cascade.predict, samples, bars("float32"))
+        self.exact = exact_answers(source, samples, bars)
 
     def trial(self, int8: Mapping[str, Sequence[str]], out: Path | None = None) -> Trial:
         """Try networks in INT8, each with parts of it in float; write the bundle if it passes."""
@@ -152,14 +141,19 @@ class Bench:
 
     def _record(self, bundle: Path, accepted: Trial) -> None:
         """Write the cost into the bundle: as JSON for programs, and into the model card."""
-        record = json.loads((bundle / CALIBRATION).read_text())
-        record["measured_on"] = f"{len(self.samples)} images of {self.samples.name}"
-        record["budget"], record["accepted"] = asdict(self.budget), accepted.as_dict()
-        record["tried"] = [trial.as_dict() for trial in self.tried]
-        (bundle / CALIBRATION).write_text(json.dumps(record) + "\n")
-        if (card := bundle / "model_card.md").is_file():
-            card.write_text(without_cost(card.read_text()) + _card(accepted, record["measured_on"]))
-        write_hashes(bundle)
+        images = f"{len(self.samples)} images of {self.samples.name}"
+        how = (
+            f"Lost against float32 on {images}, by the files for CPUs. The same images chose what\n"
+            "stays in float, so this is the cost as fitted, not as found on new images:"
+        )
+        record = {
+            "measured_on": images,
+            "budget": asdict(self.budget),
+            "accepted": accepted.as_dict(),
+            "tried": [trial.as_dict() for trial in self.tried],
+        }
+        text = cost_text(accepted.int8, accepted.keep_float, accepted.costs, how)
+        record_cost(bundle, text, record)
 
 
 def node_ms(cascades: Sequence[Cascade]) -> list[dict[str, float]]:
@@ -194,29 +188,6 @@ def _fastest_ms(
         for cascade, times in zip(cascades, times_ms, strict=True)
         if cascade.precision == precision
     )
-
-
-def _card(trial: Trial, images: str) -> str:
-    """The part of a model card on what INT8 costs."""
-    lines = [
-        "",
-        COST_TITLE,
-        "",
-        f"In INT8: {', '.join(trial.int8)}"
-        + (f", except {', '.join(trial.keep_float)}." if trial.keep_float else "."),
-        f"Lost against float32 on {images}, by the files for CPUs. The same images chose what",
-        "stays in float, so this is the cost as fitted, not as found on new images:",
-        "",
-        "| backend | Jaccard | AUC | decisions changed | of melanomas |",
-        "|---|---|---|---|---|",
-    ]
-    for backend, cost in trial.costs.items():
-        auc = ", ".join(f"{task} {loss:.4f}" for task, loss in cost.auc.items())
-        jaccard = "-" if cost.jaccard is None else f"{cost.jaccard:.4f}"
-        lines.append(
-            f"| {backend} | {jaccard} | {auc} | {cost.flips:.1%} | {cost.melanoma_flips} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 @contextmanager
