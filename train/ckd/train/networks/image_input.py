@@ -40,9 +40,9 @@ class Shrink(nn.Module):
 
     Each new pixel is the mean over the area that it covers, as in `ckd.picture.resize`, with which
     normalisation commutes. A block of p pixels becomes one of q, so two small matrix products do
-    it; they round alike everywhere. (Interpolation does not: engines compute its coordinates in
-    different ways, and 224 px resized to 192 px by ONNX Runtime came out 30 times further from
-    PyTorch than other layers do. TensorRT has no antialiased one.)
+    it, and leave rounding as the only difference between engines. (In interpolation they compute
+    coordinates in different ways: 224 px resized to 192 px by ONNX Runtime came out 30 times
+    further from PyTorch than other layers do.)
 
     Args:
         from_px: side of the image that is given.
