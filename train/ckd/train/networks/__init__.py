@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from ckd.train.networks.classifier import Classifier
     from ckd.train.networks.cls import Cls
     from ckd.train.networks.distillation import ConvReg, EmbeddingHead
-    from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder
+    from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder, check_backbone
     from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
     from ckd.train.networks.image_input import ImageInput
     from ckd.train.networks.multitask import MultiTaskNet
     from ckd.train.networks.pretrained import Pretrained, Weights
     from ckd.train.networks.rootseg import PooledBranch, RootSeg
     from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
+    from ckd.train.networks.timm_encoder import blocks_in_order
     from ckd.train.networks.unet import unet_encoder
 else:
     __getattr__ = lazy_names(
@@ -25,13 +26,14 @@ else:
             "ckd.train.networks.classifier": "Classifier",
             "ckd.train.networks.cls": "Cls",
             "ckd.train.networks.distillation": "ConvReg EmbeddingHead",
-            "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder",
+            "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder check_backbone",
             "ckd.train.networks.fusion": "Fusion FusionEncoder FusionModule",
             "ckd.train.networks.image_input": "ImageInput",
             "ckd.train.networks.multitask": "MultiTaskNet",
             "ckd.train.networks.pretrained": "Pretrained Weights",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
+            "ckd.train.networks.timm_encoder": "blocks_in_order",
             "ckd.train.networks.unet": "unet_encoder",
         },
     )
@@ -60,7 +62,9 @@ __all__ = [
     "SegDecoder",
     "SegEncoder",
     "Weights",
+    "blocks_in_order",
     "build_encoder",
+    "check_backbone",
     "enlarged",
     "unet_encoder",
 ]
