@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from ckd.train.networks.pretrained import Pretrained, Weights
     from ckd.train.networks.rootseg import PooledBranch, RootSeg
     from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
+    from ckd.train.networks.survey import (
+        DEVICE_BACKBONES,
+        EncoderCost,
+        MeasuredBackbone,
+        encoder_cost,
+        read_measured,
+        survey_table,
+        survey_tree,
+    )
     from ckd.train.networks.timm_encoder import blocks_in_order
     from ckd.train.networks.unet import unet_encoder
 else:
@@ -33,12 +42,17 @@ else:
             "ckd.train.networks.pretrained": "Pretrained Weights",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
+            "ckd.train.networks.survey": (
+                "DEVICE_BACKBONES EncoderCost MeasuredBackbone encoder_cost read_measured "
+                "survey_table survey_tree"
+            ),
             "ckd.train.networks.timm_encoder": "blocks_in_order",
             "ckd.train.networks.unet": "unet_encoder",
         },
     )
 
 __all__ = [
+    "DEVICE_BACKBONES",
     "AnyBackbone",
     "AttentionBlock",
     "Backbone",
@@ -49,11 +63,13 @@ __all__ = [
     "ConvBnRelu",
     "ConvReg",
     "EmbeddingHead",
+    "EncoderCost",
     "EntangleKnowledge",
     "Fusion",
     "FusionEncoder",
     "FusionModule",
     "ImageInput",
+    "MeasuredBackbone",
     "MultiTaskNet",
     "PooledBranch",
     "Pretrained",
@@ -65,6 +81,10 @@ __all__ = [
     "blocks_in_order",
     "build_encoder",
     "check_backbone",
+    "encoder_cost",
     "enlarged",
+    "read_measured",
+    "survey_table",
+    "survey_tree",
     "unet_encoder",
 ]
