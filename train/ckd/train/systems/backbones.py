@@ -3,7 +3,7 @@
 Whether timm's network of a name can be cut is known only once it is built.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Annotated, get_args
 
 from pydantic import AfterValidator
@@ -13,20 +13,22 @@ from ckd.contract.errors import UsageError
 from ckd.train.networks.encoder import AnyBackbone, Backbone, check_backbone
 
 
-def _one_of(*torchvisions: str) -> Callable[[str], str]:
-    def check(name: str) -> str:
-        try:
-            check_backbone(name, torchvisions)
-        except UsageError as error:
-            raise PydanticCustomError("unknown_backbone", str(error)) from error
+def known_backbone(torchvisions: tuple[str, ...], name: str) -> str:
+    """The name, if it is one of torchvision's given encoders or of timm's networks."""
+    if name in torchvisions:
         return name
-
-    return check
+    try:
+        check_backbone(name, torchvisions)
+    except UsageError as error:
+        raise PydanticCustomError("unknown_backbone", str(error)) from error
+    return name
 
 
 #: An encoder whose maps have the strides 2 to 32: of `Backbone`, or of timm.
-BackboneName = Annotated[str, AfterValidator(_one_of(*get_args(Backbone)))]
+BackboneName = Annotated[str, AfterValidator(partial(known_backbone, get_args(Backbone)))]
 #: One of these, or torchvision's Inception V3.
-AnyBackboneName = Annotated[str, AfterValidator(_one_of(*get_args(AnyBackbone)))]
+AnyBackboneName = Annotated[str, AfterValidator(partial(known_backbone, get_args(AnyBackbone)))]
 #: One of `BackboneName`, or CLNet's plain "unet".
-UNetOrBackboneName = Annotated[str, AfterValidator(_one_of(*get_args(Backbone), "unet"))]
+UNetOrBackboneName = Annotated[
+    str, AfterValidator(partial(known_backbone, (*get_args(Backbone), "unet")))
+]
