@@ -181,8 +181,13 @@ def test_normalisation_moves_through_the_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "backbone", ["resnet18", "resnet50", "vgg16_bn", "mobilenet_v2", "inception_v3"]
-)
+    "backbone",
+    [
+        "resnet18", "resnet50", "vgg16_bn", "mobilenet_v2", "inception_v3",
+        "tf_efficientnet_lite0", "efficientnet_es", "mobilenetv3_large_100",
+        "mobilenetv4_conv_small", "regnety_004", "resnet18d",
+    ],
+)  # fmt: skip
 def test_no_encoder_keeps_a_batch_normalisation(backbone: Any) -> None:
     encoder = lived_in(build_encoder(backbone))
     image = torch.randn(1, 3, 96, 96)

@@ -11,7 +11,7 @@ import typer
 from ckd import console
 from ckd.benchmarks.gpu.cli import gpu_command
 from ckd.benchmarks.measure import MOST_RUNS
-from ckd.benchmarks.systems_cli import accuracy_command, compare_command
+from ckd.benchmarks.systems_cli import accuracy_command, backbones_command, compare_command
 from ckd.console.options import MOST_THREADS
 from ckd.contract.errors import UsageError
 from ckd.runtime.backends.selection import chosen_device
@@ -114,6 +114,7 @@ def latency_command(
 
 cli.command("compare")(compare_command)
 cli.command("accuracy")(accuracy_command)
+cli.command("backbones")(backbones_command)
 cli.command("gpu")(gpu_command)
 
 

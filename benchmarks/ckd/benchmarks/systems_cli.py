@@ -1,4 +1,4 @@
-"""`ckd-bench accuracy` and `ckd-bench compare`."""
+"""`ckd-bench accuracy`, `ckd-bench backbones` and `ckd-bench compare`."""
 
 import json
 import sys
@@ -75,6 +75,49 @@ def accuracy_command(
         return
     print(f"{samples.name} {split}, {len(samples)} images, single view\n")
     print_table(*accuracy_table(accuracies))
+
+
+def backbones_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Encoders; default: those of `ckd-train backbones`.")
+    ] = None,
+    size: Annotated[
+        int, typer.Option(min=32, help="Side of the networks' input in pixels, a multiple of 32.")
+    ] = 192,
+    runs: Annotated[
+        int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every cascade.")
+    ] = 50,
+    warmup: Annotated[
+        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+    ] = 5,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write backbones.json and backbones.md here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Export, quantise and time a cascade on each encoder, with untrained weights."""
+    from ckd.benchmarks import backbones
+    from ckd.train.networks.survey import DEVICE_BACKBONES
+
+    if out is not None:
+        console.make_folder(out)
+    report = backbones.measure_backbones(
+        names or DEVICE_BACKBONES,
+        image_size=size,
+        threads=threads or usable_cores(),
+        warmup=warmup,
+        runs=runs,
+        command=public_command("ckd-bench", sys.argv[1:]),
+        progress=console.progress_bar("encoders"),
+    )
+    if out is not None:
+        written = backbones.write_backbones(report, out)
+        console.say(f"wrote {', '.join(written)} to {out}")
+    print(backbones.to_json(report) if as_json else backbones.to_markdown(report), end="")
 
 
 def compare_command(

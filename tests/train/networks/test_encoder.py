@@ -56,7 +56,7 @@ def test_the_head_is_mobilenets_last_convolution(
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"'resnet19'.*resnet18.*mobilenet_v2"):
-        build_encoder("resnet19")  # type: ignore[arg-type]
+        build_encoder("resnet19")
 
 
 def test_resnet_maps_are_those_of_the_network_cut(tmp_path: Path) -> None:

@@ -181,6 +181,51 @@ def recipes_command(as_json: Json = False) -> None:
         print(f"{name}\n{textwrap.indent(inspect.getdoc(make) or '', '    ')}\n")
 
 
+@cli.command("backbones")
+def backbones_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Encoders; default: those meant for devices.")
+    ] = None,
+    size: Annotated[
+        int, typer.Option(min=32, help="Side of the image in pixels, a multiple of 32.")
+    ] = 192,
+    measured: Annotated[
+        Path | None,
+        typer.Option(help="A backbones.json of `ckd-bench backbones --out`: adds its columns."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List encoders: parameters, multiply-accumulates, and whether they can be cut."""
+    from ckd.console.tables import print_table
+    from ckd.train.networks.survey import (
+        DEVICE_BACKBONES,
+        encoder_cost,
+        read_measured,
+        survey_table,
+        survey_tree,
+    )
+
+    if size % 32:
+        raise UsageError(f"--size {size}: the encoders halve it five times; try {size // 32 * 32}")
+    rows = {} if measured is None else read_measured(measured, size)
+    chosen = names or list(DEVICE_BACKBONES)
+    progress = console.progress_bar("encoders")
+    costs = []
+    for done, name in enumerate(chosen):
+        progress(done, len(chosen))
+        costs.append(encoder_cost(name, size))
+    progress(len(chosen), len(chosen))
+    if as_json:
+        print(json.dumps(survey_tree(costs, rows)))
+        return
+    print_table(*survey_table(costs, rows))
+    for cost in costs:
+        if cost.refusal:
+            print(cost.refusal, file=sys.stderr)
+    if not rows:
+        console.say("time, export and INT8: `ckd-bench backbones --out FOLDER` measures them")
+
+
 @data_cli.command("check")
 def data_check(
     folder: Annotated[Path, typer.Argument(help="Data set folder.")], as_json: Json = False

@@ -18,8 +18,8 @@ Settings = Annotated[
 WeightsName = Annotated[
     str,
     typer.Option(
-        help="Encoders start from: imagenet (fetched), none, a state dict file, or a folder with "
-        "one such file for each backbone, as in resnet50-*.pth."
+        help="Encoders start from: imagenet (fetched; torchvision's only), none, a state dict "
+        "file, or a folder with one such file for each backbone, as in resnet50-*.pth."
     ),
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Number of processes (GPUs, or CPU with gloo).")]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ckd.train.networks.classifier import Classifier
     from ckd.train.networks.cls import Cls
     from ckd.train.networks.distillation import ConvReg, EmbeddingHead
-    from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder
+    from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder, check_backbone
     from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
     from ckd.train.networks.image_input import ImageInput, Shrink
     from ckd.train.networks.multitask import MultiTaskNet
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from ckd.train.networks.pretrained import Pretrained, Weights
     from ckd.train.networks.rootseg import PooledBranch, RootSeg
     from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
+    from ckd.train.networks.survey import (
+        DEVICE_BACKBONES,
+        EncoderCost,
+        MeasuredBackbone,
+        encoder_cost,
+        read_measured,
+        survey_table,
+        survey_tree,
+    )
+    from ckd.train.networks.timm_encoder import blocks_in_order
     from ckd.train.networks.unet import unet_encoder
 else:
     __getattr__ = lazy_names(
@@ -26,7 +36,7 @@ else:
             "ckd.train.networks.classifier": "Classifier",
             "ckd.train.networks.cls": "Cls",
             "ckd.train.networks.distillation": "ConvReg EmbeddingHead",
-            "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder",
+            "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder check_backbone",
             "ckd.train.networks.fusion": "Fusion FusionEncoder FusionModule",
             "ckd.train.networks.image_input": "ImageInput Shrink",
             "ckd.train.networks.multitask": "MultiTaskNet",
@@ -34,11 +44,17 @@ else:
             "ckd.train.networks.pretrained": "Pretrained Weights",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
+            "ckd.train.networks.survey": (
+                "DEVICE_BACKBONES EncoderCost MeasuredBackbone encoder_cost read_measured "
+                "survey_table survey_tree"
+            ),
+            "ckd.train.networks.timm_encoder": "blocks_in_order",
             "ckd.train.networks.unet": "unet_encoder",
         },
     )
 
 __all__ = [
+    "DEVICE_BACKBONES",
     "AnyBackbone",
     "AttentionBlock",
     "Backbone",
@@ -49,11 +65,13 @@ __all__ = [
     "ConvBnRelu",
     "ConvReg",
     "EmbeddingHead",
+    "EncoderCost",
     "EntangleKnowledge",
     "Fusion",
     "FusionEncoder",
     "FusionModule",
     "ImageInput",
+    "MeasuredBackbone",
     "MultiTaskNet",
     "PlainClassifier",
     "PlainUNet",
@@ -65,7 +83,13 @@ __all__ = [
     "SegEncoder",
     "Shrink",
     "Weights",
+    "blocks_in_order",
     "build_encoder",
+    "check_backbone",
+    "encoder_cost",
+    "read_measured",
     "resized",
+    "survey_table",
+    "survey_tree",
     "unet_encoder",
 ]

@@ -1,6 +1,7 @@
-"""Encoders: torchvision classifiers cut into a stem and four stages at strides 4, 8, 16 and 32.
+"""Encoders: classifiers cut into a stem and four stages at strides 4, 8, 16 and 32.
 
-The other networks use its feature maps x0..x4, and the classifier inserts gates between its stages.
+Those that the papers name are torchvision's; all others are timm's. The other networks use the
+feature maps x0..x4, and the classifier inserts gates between the stages.
 
 Suffixes: B batch, C channels, H rows, W columns.
 """
@@ -16,7 +17,7 @@ from ckd.contract.errors import UsageError
 from ckd.train.networks.image_input import HalfMeanInput
 from ckd.train.networks.pretrained import Pretrained, Weights, imagenet_network
 
-#: Encoders whose maps have exactly the strides 2 to 32.
+#: torchvision's encoders whose maps have exactly the strides 2 to 32.
 Backbone = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "vgg16_bn", "mobilenet_v2", "googlenet",
 ]  # fmt: skip
@@ -29,8 +30,8 @@ class Encoder(Pretrained):
 
     Attributes:
         channels: of x0, x1, x2, x3, x4.
-        head: the layers of the ImageNet network between x4 and its pooling (MobileNetV2's last 1x1
-            convolution); identity for the others.
+        head: the layers of the ImageNet network between x4 and its pooling (the last 1x1
+            convolution of MobileNets and EfficientNets); identity for the others.
         head_channels: of the head's output.
         stride: nominal stride of x0.
     """
@@ -60,16 +61,27 @@ class Encoder(Pretrained):
         return tuple(maps)
 
 
-def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool = False) -> Encoder:
+def build_encoder(backbone: str, weights: Weights = None, *, head: bool = False) -> Encoder:
     """An encoder, optionally with ImageNet weights and with the ImageNet network's own head.
 
+    Args:
+        backbone: one of `AnyBackbone`, which are torchvision's, or else a name of timm's. Of names
+            that both have, such as resnet18, timm's network is timm/resnet18.
+        weights: see `Weights`; those of timm's networks come from a file.
+        head: whether the classifier's own layers after x4 are kept.
+
     Raises:
-        UsageError: unknown backbone, or a weight file of another network.
+        UsageError: unknown backbone, one that cannot be cut, or a weight file of another network.
         EnvironmentUnusable: the weights can be neither fetched nor read.
     """
+    check_backbone(backbone)
     if backbone not in get_args(AnyBackbone):
-        known = ", ".join(get_args(AnyBackbone))
-        raise UsageError(f"unknown backbone {backbone!r}; expected one of {known}")
+        from ckd.train.networks.timm_encoder import cut_network
+
+        cut = cut_network(backbone, weights)
+        if not head:
+            return Encoder(cut.stem, cut.stages, cut.channels)
+        return Encoder(cut.stem, cut.stages, cut.channels, cut.head, cut.head_channels)
     network = imagenet_network(backbone, weights)
     if backbone.startswith("resnet"):
         return _from_resnet(network)
@@ -82,6 +94,22 @@ def build_encoder(backbone: AnyBackbone, weights: Weights = None, *, head: bool 
     return _from_mobilenet_v2(network, head)
 
 
+def check_backbone(backbone: str, torchvisions: Sequence[str] = get_args(AnyBackbone)) -> None:
+    """`UsageError` unless it is one of torchvision's given encoders or a name of timm's."""
+    if backbone in torchvisions:
+        return
+    near: list[str] = []
+    if backbone not in get_args(AnyBackbone):
+        from ckd.train.networks.timm_encoder import is_known, near_names  # takes a second
+
+        if is_known(backbone):
+            return
+        near = near_names(backbone)
+    known = ", ".join(map(repr, torchvisions))
+    hint = f" (near: {', '.join(near)})" if near else " such as efficientnet_lite0"
+    raise UsageError(f"{backbone!r} is no encoder; expected {known}, or a network of timm's{hint}")
+
+
 def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
     """Make the stem take RGB plus one map: the 4th kernel slice is the mean of the RGB slices.
 
@@ -91,7 +119,7 @@ def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
             CKDNet's code does; the paper does not say.
     """
     rgb = next(m for m in encoder.stem.modules() if isinstance(m, nn.Conv2d))
-    wide = nn.Conv2d(
+    wide = type(rgb)(  # a subclass of timm's pads as TensorFlow does
         rgb.in_channels + 1,
         rgb.out_channels,
         rgb.kernel_size,  # type: ignore[arg-type]
@@ -105,10 +133,11 @@ def add_input_channel(encoder: Encoder, *, fresh_bn: bool) -> None:
             wide.bias.copy_(rgb.bias)
     _replace(encoder.stem, rgb, wide)
     if fresh_bn:
-        stem_bn = next(m for m in encoder.stem.modules() if isinstance(m, nn.BatchNorm2d))
-        stem_bn.reset_running_stats()
-        stem_bn.reset_parameters()
-        encoder.fresh.append(stem_bn)
+        bns = [m for m in encoder.stem.modules() if isinstance(m, nn.BatchNorm2d)]
+        for stem_bn in bns[:1]:  # a few of timm's networks normalise only after x0
+            stem_bn.reset_running_stats()
+            stem_bn.reset_parameters()
+            encoder.fresh.append(stem_bn)
 
 
 def _from_resnet(net: nn.Module) -> Encoder:

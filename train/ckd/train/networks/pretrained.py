@@ -1,22 +1,24 @@
-"""torchvision's classifiers with their initial weights."""
+"""Initial weights of the networks: torchvision's, and those of files."""
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import torch
 import torchvision.models as tv
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 
 #: "imagenet" lets torchvision fetch its weights, None initialises at random, a path reads a state
-#: dict. For systems of several backbones the path is a folder that has a file for each, named as
-#: torchvision names them.
+#: dict. For systems of several backbones the path is a folder that has a file for each, whose name
+#: begins with that of the backbone.
 Weights = Literal["imagenet"] | Path | None
+_SUFFIXES = (".pth", ".safetensors")
 #: Arguments for torchvision when it builds a network without its weights.
 _UNTRAINED: Mapping[str, Mapping[str, bool]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
@@ -73,10 +75,54 @@ def imagenet_network(backbone: str, weights: Weights) -> nn.Module:
                 "--weights none"
             ) from error
     network = build(weights=None, **untrained)
+    names = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
+    load_weights(network, backbone, weights, names, _classifiers())
+    return network
+
+
+def load_weights(
+    network: nn.Module, backbone: str, weights: Path, names: Set[str], known: Collection[str]
+) -> None:
+    """Fill a network from a state dict, or from the one in a folder that is named after it.
+
+    Args:
+        network: changed in place.
+        backbone: name of the network, perhaps with a folder before it, as in timm/resnet18.
+        weights: a .pth or .safetensors file, or a folder of such files.
+        names: tensors that the file must have; it may lack counters of batches.
+        known: names of all networks, by which files of a folder are told apart.
+
+    Raises:
+        UsageError: the file is no state dict, or one of another network.
+        EnvironmentUnusable: there is no such file.
+    """
     if weights.is_dir():
-        weights = _file_for(backbone, weights)
+        weights = _file_for(backbone, weights, known)
+    state = _read_state(weights, backbone)
+    own = network.state_dict()  # it has the version of its format, which MNASNet requires
+    missing = sorted(k for k in names - set(state) if not k.endswith("num_batches_tracked"))
+    if missing:
+        raise UsageError(
+            f"{weights}: not {backbone} weights; {len(missing)} of {len(names)} tensors are "
+            f"missing, the first is {missing[0]!r}"
+        )
+    kept = {name: tensor for name, tensor in state.items() if name in names}
+    for name, tensor in kept.items():
+        if tensor.shape != own[name].shape:
+            raise UsageError(
+                f"{weights}: tensors do not fit {backbone}: {name} is {list(tensor.shape)}, "
+                f"expected {list(own[name].shape)}"
+            )
+    own.update(kept)
+    network.load_state_dict(own)
+
+
+def _read_state(weights: Path, backbone: str) -> dict[str, Tensor]:
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        if weights.suffix == ".safetensors":
+            state = load_file(weights)
+        else:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise EnvironmentUnusable(f"{weights}: no such weight file for {backbone}") from None
     except Exception as error:
@@ -87,21 +133,7 @@ def imagenet_network(backbone: str, weights: Weights) -> nn.Module:
         raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
     # torchvision's own files of DenseNets have an older form of the names, with one more dot.
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-    state = {old.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
-    names = {k for k in network.state_dict() if not k.startswith(("fc.", "classifier."))}
-    missing = sorted(k for k in names - set(state) if not k.endswith("num_batches_tracked"))
-    if missing:
-        raise UsageError(
-            f"{weights}: not {backbone} weights; {len(missing)} of {len(names)} tensors are "
-            f"missing, the first is {missing[0]!r}"
-        )
-    try:
-        complete = network.state_dict()  # it has the version of its format, which MNASNet requires
-        complete.update((name, tensor) for name, tensor in state.items() if name in names)
-        network.load_state_dict(complete)
-    except RuntimeError as error:
-        raise UsageError(f"{weights}: tensors do not fit {backbone}: {error}") from error
-    return network
+    return {old.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
 
 
 @cache
@@ -109,18 +141,22 @@ def _classifiers() -> tuple[str, ...]:
     return tuple(tv.list_models(module=tv))
 
 
-def _file_for(backbone: str, folder: Path) -> Path:
+def _file_for(backbone: str, folder: Path, known: Collection[str]) -> Path:
     """The weight file of a backbone, such as resnet50-0676ba61.pth for resnet50."""
-    files = [path for path in sorted(folder.glob("*.pth")) if _backbone_of(path) == backbone]
+    *inner, name = backbone.split("/")
+    folder = folder.joinpath(*inner)
+    files = [path for path in sorted(folder.glob("*")) if path.suffix in _SUFFIXES]
+    files = [path for path in files if _backbone_of(path, known) == name]
     if len(files) != 1:
         names = ", ".join(path.name for path in files) or "none"
         raise EnvironmentUnusable(
-            f"{folder}: expected one weight file {backbone}*.pth in it, found {names}"
+            f"{folder}: expected one weight file {name}*.pth or {name}*.safetensors in it, "
+            f"found {names}"
         )
     return files[0]
 
 
-def _backbone_of(path: Path) -> str | None:
+def _backbone_of(path: Path, known: Collection[str]) -> str | None:
     """The longest name that fits: vgg16_bn-6c64b313.pth belongs to vgg16_bn, not to vgg16."""
-    names = (n for n in _classifiers() if re.match(rf"{re.escape(n)}(?![a-zA-Z0-9])", path.stem))
-    return max(names, key=len, default=None)
+    fitting = (n for n in known if re.match(rf"{re.escape(n)}(?![a-zA-Z0-9])", path.stem))
+    return max(fitting, key=len, default=None)

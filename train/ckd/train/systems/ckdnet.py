@@ -21,12 +21,13 @@ from ckd.contract.errors import UsageError
 from ckd.contract.spec import OutputSpec
 from ckd.contract.wiring import IMAGE
 from ckd.train.networks.cls import Cls
-from ckd.train.networks.encoder import Backbone, build_encoder
+from ckd.train.networks.encoder import build_encoder
 from ckd.train.networks.image_input import Shrink
 from ckd.train.networks.pretrained import Weights
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.settings import STRICT, Fraction
+from ckd.train.systems.backbones import BackboneName
 from ckd.train.systems.graph import Node, System
 
 _LEVELS = (1, 2, 3, 4)
@@ -49,7 +50,7 @@ class CkdNet:
     about: ClassVar[str] = "CKDNet (Jin et al. 2021)"
 
     kind: Literal["ckdnet"] = "ckdnet"
-    backbone: Backbone = "resnet101"
+    backbone: BackboneName = "resnet101"
     rootseg_width: PositiveInt = 256
     rootseg_low_width: PositiveInt = 48
     rootseg_dropout: Fraction = 0.5

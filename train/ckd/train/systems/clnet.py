@@ -15,11 +15,12 @@ from pydantic import ConfigDict, PositiveInt
 from ckd.contract.errors import UsageError
 from ckd.contract.spec import OutputSpec
 from ckd.contract.wiring import IMAGE
-from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder
+from ckd.train.networks.encoder import build_encoder
 from ckd.train.networks.fusion import Fusion, FusionEncoder
 from ckd.train.networks.pretrained import Weights
 from ckd.train.networks.unet import unet_encoder
 from ckd.train.settings import STRICT
+from ckd.train.systems.backbones import AnyBackboneName, UNetOrBackboneName
 from ckd.train.systems.graph import Node, System
 
 _OF_CLS = tuple(f"c{level}" for level in range(5))
@@ -43,8 +44,8 @@ class ClNet:
     about: ClassVar[str] = "design by us after CLNet (Zhang et al. 2022), no reproduction"
 
     kind: Literal["clnet"] = "clnet"
-    cls_backbone: AnyBackbone = "resnet50"
-    seg_backbone: Literal[Backbone, "unet"] = "resnet50"
+    cls_backbone: AnyBackboneName = "resnet50"
+    seg_backbone: UNetOrBackboneName = "resnet50"
     widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (
         64, 128, 256, 512, 1024,
     )  # fmt: skip

@@ -14,10 +14,11 @@ from pydantic import ConfigDict, PositiveInt
 from ckd.contract.labels import headline_tasks
 from ckd.contract.spec import OutputSpec
 from ckd.contract.wiring import IMAGE
-from ckd.train.networks.encoder import Backbone, build_encoder
+from ckd.train.networks.encoder import build_encoder
 from ckd.train.networks.multitask import MultiTaskNet
 from ckd.train.networks.pretrained import Weights
 from ckd.train.settings import STRICT
+from ckd.train.systems.backbones import BackboneName
 from ckd.train.systems.graph import Node, System
 
 
@@ -32,7 +33,7 @@ class MultiTask:
     about: ClassVar[str] = "design by us after Yang et al. (2017), no reproduction"
 
     kind: Literal["multitask"] = "multitask"
-    backbone: Backbone = "googlenet"
+    backbone: BackboneName = "googlenet"
     decoder_widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (
         256, 128, 64, 32, 16,
     )  # fmt: skip

@@ -14,10 +14,11 @@ from pydantic import ConfigDict, PositiveInt
 
 from ckd.contract.spec import OutputSpec
 from ckd.contract.wiring import IMAGE
-from ckd.train.networks.encoder import Backbone, build_encoder
+from ckd.train.networks.encoder import build_encoder
 from ckd.train.networks.plain import PlainClassifier, PlainUNet
 from ckd.train.networks.pretrained import Weights
 from ckd.train.settings import STRICT, Fraction
+from ckd.train.systems.backbones import BackboneName
 from ckd.train.systems.graph import Node, System
 
 
@@ -29,7 +30,7 @@ class Plain:
     about: ClassVar[str] = "a classifier and a U-Net without guidance, to compare cascades with"
 
     kind: Literal["plain"] = "plain"
-    backbone: Backbone = "mobilenet_v2"
+    backbone: BackboneName = "mobilenet_v2"
     cls_dropout: Fraction = 0.2
     decoder_widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (
         96, 64, 48, 32, 16,
