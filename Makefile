@@ -14,7 +14,7 @@ QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_servic
 # Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test system lint soak load fuzz study-env clean
+.PHONY: demo check test system lint soak load fuzz study-env bundle clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
@@ -43,6 +43,10 @@ study-env: .venv/installed
 	rm -rf build/study && .venv/bin/python -m build --wheel --outdir build/study .
 	$(PYTHON) -m venv "$(AT)"
 	"$(AT)"/bin/python $(PIP) "$$(ls build/study/*.whl)[export,openvino]"
+
+# The embedded bundle of a study's winner: make bundle RUN=../study/NAME/all DATA=ISIC2017 [NOTES=FILE.md]
+bundle: .venv/installed
+	benchmarks/bundle.sh "$(RUN)" "$(DATA)" $(NOTES)
 
 lint: .venv/installed
 	.venv/bin/ruff check .

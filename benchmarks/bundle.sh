@@ -1,0 +1,40 @@
+#!/bin/sh
+# Makes the embedded bundle of a study's winner, and everything that depends on it:
+#
+#     benchmarks/bundle.sh STUDY/WINNER/all ISIC2017 [NOTES.md]
+#
+# `ckd-train study --winner` made the first folder. Each step proves what it wrote, or fails and stops the
+# script. One of them trains the INT8 form and takes hours; it may be interrupted, and the same command goes
+# on. The bundle is left in build/bundle/ckdnet-mobile, for a person to look at its card.
+set -eu
+
+run=$1
+data=$2
+notes=${3:-/dev/null}
+name=ckdnet-mobile
+out=build/bundle
+today=runtime/ckd/runtime/bundles/$name
+licence="weights Apache-2.0; ISIC 2017 images CC-0; ImageNet features Apache-2.0"
+bin=${CKD_BIN:-.venv/bin}
+
+mkdir -p "$out"
+rm -rf "$out"/first "$out"/float "$out"/placed.json "$out"/int8 "$out/$name"
+
+# What it scores on the official validation images, once, and what it says otherwise than today's bundle.
+"$bin"/ckd-train evaluate "$run" --data "$data" --split val
+"$bin"/ckd-export bundle "$run" --out "$out/first" --name "$name"
+"$bin"/ckd-bench accuracy "$today" "$out/first" --data "$data" --changes "$out"
+cat "$notes" "$out/changes.md" > "$out/notes.md"
+"$bin"/ckd-export bundle "$run" --out "$out/float" --name "$name" \
+    --precision fp32,fp16 --licence "$licence" --notes "$out/notes.md"
+
+# INT8: the tensors to round, training in that form with the float networks as teachers, the files.
+"$bin"/ckd-calibrate placement --bundle "$out/float" --out "$out/placed.json"
+"$bin"/ckd-train qat "$run" --placement "$out/placed.json" --data "$data" --out "$run/../qat"
+"$bin"/ckd-calibrate quantize --bundle "$out/float" --learnt "$run/../qat" --data "$data" \
+    --no-tensorrt --out "$out/int8"
+
+# Float32 files of half the size, and the proof of the whole.
+"$bin"/ckd-export shrink "$out/int8" --data "$data" --out "$out/$name"
+"$bin"/ckd-export verify "$out/$name"
+echo "Look at $out/$name/model_card.md; to ship it: rm -r $today && cp -r $out/$name $today"
