@@ -248,7 +248,10 @@ def test_a_soup_writes_down_how_it_was_made(run: Path) -> None:
     record = json.loads((run / "cls_soup" / "soup.json").read_text())
     assert record["of"] == record["chosen"] == ["cls_member0", "cls_member1"]
     assert [point["share"] for point in record["line"]] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    middle = {key: value for key, value in record["line"][2].items() if key != "share"}
+    first, _, middle, _, second = ({**point} for point in record["line"])
+    assert [point.pop("share") for point in (first, middle, second)] == [0.0, 0.5, 1.0]
+    assert first == record["alone"]["cls_member0"]
+    assert second == record["alone"]["cls_member1"]
     assert middle == pytest.approx(record["soup"])  # of two, the middle of the line
 
 

@@ -30,8 +30,8 @@ from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
 from ckd.train.systems.graph import System
 from ckd.train.systems.members import States
 
-#: Shares of the second member at which the line between two members is looked at.
-LINE = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: Shares of the second member at which the line between two members is looked at, besides its ends.
+LINE = (0.25, 0.5, 0.75)
 
 
 def average(members: Sequence[States], shares: Sequence[float] | None = None) -> States:
@@ -109,11 +109,7 @@ def average_stage(training: Training, stage: Soup, device: str, num_workers: int
         chosen, record["greedy"] = kitchen.greedy(members, record["alone"])
     record["chosen"] = chosen
     if kitchen.val_set is not None:
-        first, second = list(members.values())[:2]
-        record["line"] = []
-        for share in LINE:
-            kitchen.cook([first, second], [1.0 - share, share])
-            record["line"].append({"share": share, **kitchen.figures()})
+        record["line"] = kitchen.line(list(members)[:2], members, record["alone"])
     weights = kitchen.cook([members[name] for name in chosen])
     if kitchen.val_set is not None:
         record["soup"] = kitchen.figures()
@@ -188,6 +184,20 @@ class _Kitchen:
                 kept, best = [*kept, name], figure
         return kept, attempts
 
+    def line(
+        self,
+        ends: Sequence[str],
+        members: Mapping[str, States],
+        alone: Mapping[str, Mapping[str, float]],
+    ) -> list[dict[str, float]]:
+        """Figures along the line between two members; its ends are the members as they are."""
+        first, second = ends
+        points = [{"share": 0.0, **alone[first]}]
+        for share in LINE:
+            self.cook([members[first], members[second]], [1.0 - share, share])
+            points.append({"share": share, **self.figures()})
+        return [*points, {"share": 1.0, **alone[second]}]
+
     def line_of_text(self, record: Mapping[str, Any]) -> str:
         """How the soup compares with its members, for a terminal."""
         monitor = self.trained.monitor
@@ -201,7 +211,7 @@ class _Kitchen:
             self.training.system.networks[name].load_state_dict(state)
 
     def _views(self) -> Any:
-        """One epoch of the first member's views, in batches."""
+        """Views of the first member in batches, as many as the setting says."""
         recipe, trained = self.training.recipe, self.trained
         seed = recipe.seed if trained.seed is None else trained.seed
         views = TrainingViews(
@@ -209,6 +219,7 @@ class _Kitchen:
             trained.augmentation, recipe.image_size, seed, needs=(),
         )  # fmt: skip
         batches = EpochBatches(len(views), trained.batch_size, 0, seed, 0, 1)
+        batches.batches = batches.batches[: self.stage.batches]
         for batch in training_loader(views, batches, self.num_workers):
             yield batch["image"]
 

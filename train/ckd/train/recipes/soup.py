@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PositiveInt
 
 from ckd.train.settings import STRICT
 
@@ -14,7 +14,7 @@ class Soup:
 
     The members must have started from the same weights: the average of networks that started from
     different ones is ruined. Afterwards the running statistics of batch normalisation are estimated
-    anew on the training views of the first member, since those of the members do not fit.
+    anew on training views of the first member, since those of the members do not fit.
 
     Attributes:
         nodes: names of the networks, as the members have them.
@@ -22,6 +22,8 @@ class Soup:
         select: "all" averages all of them. "best" is the greedy soup: the members are tried from
             the best to the worst, and one that lowers the figure is left out. Validation images
             choose then, as they do for a stage that keeps its best epoch.
+        batches: of the first member's size, that the running statistics are estimated on; one epoch
+            at most.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -33,6 +35,7 @@ class Soup:
     nodes: tuple[str, ...]
     of: Annotated[tuple[str, ...], Field(min_length=2)]
     select: Literal["all", "best"] = "all"
+    batches: PositiveInt = 32
 
     def tensors(self) -> tuple[str, ...]:
         """None: nothing is trained."""
