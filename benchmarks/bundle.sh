@@ -8,6 +8,10 @@
 # on. The bundle is left in build/bundle/ckdnet-mobile, for a person to look at its card.
 set -eu
 
+if [ ! -f "${1:-}/recipe.json" ] || [ ! -d "${2:-}" ]; then
+    echo "usage: benchmarks/bundle.sh STUDY/WINNER/all ISIC2017 [NOTES.md]" >&2
+    exit 2
+fi
 run=$1
 data=$2
 notes=${3:-/dev/null}
@@ -37,4 +41,10 @@ cat "$notes" "$out/changes.md" > "$out/notes.md"
 # Float32 files of half the size, and the proof of the whole.
 "$bin"/ckd-export shrink "$out/int8" --data "$data" --out "$out/$name"
 "$bin"/ckd-export verify "$out/$name"
+bytes=$(find "$out/$name" -type f -exec cat {} + | wc -c)
+if [ "$bytes" -gt 36000000 ]; then
+    echo "$out/$name: $bytes bytes, expected 36000000 at most for a device" >&2
+    exit 4
+fi
+echo "Not slower than today's? ckd-bench compare --bundle $today --bundle $out/$name"
 echo "Look at $out/$name/model_card.md; to ship it: rm -r $today && cp -r $out/$name $today"

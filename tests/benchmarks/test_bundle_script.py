@@ -28,11 +28,14 @@ STAND_IN = """#!/bin/sh
 case "$1" in
     "$FAILS") exit 4 ;;
     accuracy) echo "changes" > build/bundle/changes.md ;;
+    verify) mkdir build/bundle/ckdnet-mobile && truncate -s "$SIZE" build/bundle/ckdnet-mobile/x ;;
 esac
 """
 
 
-def run(tmp_path: Path, fails: str = "nothing") -> "subprocess.CompletedProcess[str]":
+def run(
+    tmp_path: Path, fails: str = "nothing", size: int = 9
+) -> "subprocess.CompletedProcess[str]":
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name in COMMANDS:
@@ -40,8 +43,13 @@ def run(tmp_path: Path, fails: str = "nothing") -> "subprocess.CompletedProcess[
         (bin_folder / name).chmod(0o755)
     env = {
         **os.environ, "CKD_BIN": str(bin_folder), "CALLS": str(tmp_path / "calls"), "FAILS": fails,
+        "SIZE": str(size),
     }  # fmt: skip
     (tmp_path / "notes.md").write_text("notes\n")
+    (tmp_path / "study" / "taught" / "all").mkdir(parents=True)
+    (tmp_path / "study" / "taught" / "all" / "recipe.json").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "build" / "bundle").mkdir(parents=True)
     return subprocess.run(
         [ROOT / "benchmarks" / "bundle.sh", "study/taught/all", "data", "notes.md"],
         cwd=tmp_path, env=env, capture_output=True, text=True,
@@ -85,3 +93,18 @@ def test_a_step_that_fails_ends_the_script(tmp_path: Path, step: str) -> None:
     assert done.returncode == 4
     assert calls(tmp_path)[-1][1] == step
     assert "to ship it" not in done.stdout
+
+
+def test_a_bundle_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, size=36_000_001)
+    assert done.returncode == 4
+    assert "36000001 bytes, expected 36000000 at most" in done.stderr
+
+
+def test_without_a_run_nothing_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "build" / "bundle" / "float").mkdir(parents=True)
+    command = [str(ROOT / "benchmarks" / "bundle.sh"), "", "data"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+    assert (tmp_path / "build" / "bundle" / "float").is_dir()

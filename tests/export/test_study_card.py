@@ -22,16 +22,16 @@ def run(tmp_path: Path) -> Path:
         {
             "name": "today", "kind": "candidate", "hours": 0.5, "million_parameters": 7.1,
             "folds": {"0": {"mean_auc": 0.86, "fine_jaccard": None, "num_images": 9}},
-            "seeds": [], "elsewhere": {},
+            "seeds": [], "elsewhere": {}, "left_out": [],
         },
         {
             "name": "taught", "kind": "candidate", "hours": 2.5, "million_parameters": 7.1,
             "folds": {"0": {"mean_auc": 0.88}, "1": {"mean_auc": 0.9}},
-            "seeds": [], "elsewhere": {"MEL": 0.81},
+            "seeds": [], "elsewhere": {"MEL": 0.81}, "left_out": [],
         },
         {
             "name": "cls_soup", "kind": "stage", "hours": None, "million_parameters": None,
-            "folds": {"0": {"mean_auc": 0.87}}, "seeds": [], "elsewhere": {},
+            "folds": {"0": {"mean_auc": 0.87}}, "seeds": [], "elsewhere": {}, "left_out": [],
         },
     ]  # fmt: skip
     (study / "summary.json").write_text(json.dumps(rows))
@@ -60,7 +60,7 @@ def test_stages_folds_and_candidates_stand_in_the_card(run: Path) -> None:
     assert "| **today** | 1 of 2 | 0.860 |  |  |  |  |  | 0.5 |" in text
     assert "| **taught** | 2 of 2 | 0.890 |  |  |  |  | 0.810 | 2.5 |" in text
     assert "| cls_soup | 1 of 2 | 0.870 |" in text
-    assert "computed by commit c0ffee" in text
+    assert "Trained and chosen by commit c0ffee" in text
 
 
 def test_a_run_of_its_own_is_none_of_a_study(run: Path, tmp_path: Path) -> None:

@@ -288,7 +288,9 @@ def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions
     """Leaves a run folder without training; returns the options it was called with."""
     calls: list[FitOptions] = []
 
-    def fit(recipe: Recipe, data: Path, out: Path, options: FitOptions) -> System:
+    def fit(
+        recipe: Recipe, data: Path, out: Path, options: FitOptions, callbacks: Sequence[Any] = ()
+    ) -> System:
         calls.append(options)
         assert options.fold is not None
         train_set, _ = split_fold(read_split(data, "train"), *options.fold, seed=recipe.seed)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,21 @@ from typing import Any
 
 import pytest
 
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.train.evaluation.held_out import HeldOutAnswers
+from ckd.train.fitting.alone import alone_in
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.taught import plain_mobile, taught
 from ckd.train.recipes.text import with_overrides
-from ckd.train.study.clock import seconds_by_stage
+from ckd.train.study import setting
+from ckd.train.study.clock import Clock, seconds_by_stage
+from ckd.train.study.folder import Conditions
 from ckd.train.study.hours import plan_text, planned_pieces
-from ckd.train.study.run import Settings, pieces_of, run_study, shared_stages
+from ckd.train.study.pieces import pieces_of, shared_stages
+from ckd.train.study.run import run_study
 from ckd.train.study.setting import load_study
 from ckd.train.study.table import report, table_text
 
@@ -37,6 +42,12 @@ seeds = [0, 1]
 [[candidates]]
 name = "taught"
 recipe = "{folder}/taught.json"
+
+[[candidates]]
+name = "longer"
+recipe = "{folder}/taught.json"
+settings = ["stages.seg.epochs=2"]
+figures = ["mean_auc"]
 
 [elsewhere]
 MEL = "MEL"
@@ -73,8 +84,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(work: Path) -> Settings:
-    return Settings(
+def settings(work: Path) -> Conditions:
+    return Conditions(
         data=work / "data",
         weights=None,
         out=work / "out",
@@ -88,7 +99,7 @@ def settings(work: Path) -> Settings:
 def run(work: Path) -> Path:
     """The folder of a finished study that was stopped after its first epoch."""
     study = load_study(work / "study.toml")
-    settings = Settings(
+    settings = Conditions(
         data=work / "data", weights=None, out=work / "out", commit="c0ffee",
         elsewhere=work / "elsewhere", accelerator="cpu",
     )  # fmt: skip
@@ -113,6 +124,7 @@ def test_every_epoch_is_done_once(run: Path) -> None:
         ("taught", "0", "cls_student10"): 2,
         ("taught", "0", "cls_student11"): 2,
         ("taught", "0", "seg"): 1,
+        ("longer", "0", "seg"): 2,  # all else is shared
     }
     assert all(second > 0 for seconds in times.values() for second in seconds)
 
@@ -153,6 +165,14 @@ def test_the_table_has_candidates_seeds_and_stages(run: Path, work: Path) -> Non
     assert "cls_student10: its members averaged" in by_name
     assert "cls_student11: its members averaged" not in by_name  # they are the same
     assert 0.0 <= by_name["taught"].elsewhere["MEL"] <= 1.0
+    longer = by_name["longer"]
+    assert longer.mean("mean_auc") == by_name["taught"].mean("mean_auc")
+    assert longer.mean("fine_jaccard") is None  # it is not there for that
+    assert longer.hours is not None
+    assert by_name["taught"].hours is not None
+    times = seconds_by_stage(run / "pieces.csv")
+    apart = sum(times["longer", "0", "seg"]) - sum(times["taught", "0", "seg"])
+    assert longer.hours - by_name["taught"].hours == pytest.approx(apart / 3600)
     text = table_text(rows)
     assert text.splitlines()[0].split()[:2] == ["mean_auc", "mean"]
     assert "  cls_soup" in text
@@ -164,7 +184,7 @@ def test_the_table_has_candidates_seeds_and_stages(run: Path, work: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_plan_counts_what_is_left(run: Path, work: Path, settings: Settings) -> None:
+def test_the_plan_counts_what_is_left(run: Path, work: Path, settings: Conditions) -> None:
     study = load_study(work / "study.toml")
     planned = planned_pieces(study, replace(settings, winner="taught"))
     left = [stage for stage in planned if stage.state != "done"]
@@ -180,7 +200,7 @@ def test_the_plan_counts_what_is_left(run: Path, work: Path, settings: Settings)
 
 @pytest.mark.slow
 def test_a_study_of_other_code_or_images_is_refused(
-    run: Path, work: Path, settings: Settings
+    run: Path, work: Path, settings: Conditions
 ) -> None:
     study = load_study(work / "study.toml")
     with pytest.raises(UsageError, match=r"another state of commit \(c0ffee there, decaf here\)"):
@@ -194,26 +214,87 @@ def test_a_study_of_other_code_or_images_is_refused(
 
 
 @pytest.mark.slow
-def test_the_folder_may_be_moved(run: Path, work: Path, settings: Settings) -> None:
+def test_the_folder_may_be_moved(run: Path, work: Path, settings: Conditions) -> None:
     moved = work / "moved"
     shutil.copytree(run, moved)
     watch = (moved / "pieces.csv").read_bytes()
     assert run_study(load_study(work / "study.toml"), replace(settings, out=moved))
     assert (moved / "pieces.csv").read_bytes() == watch  # nothing was trained again
-    texts = [path for path in moved.rglob("*") if path.suffix in (".json", ".csv", ".txt")]
-    assert not [path for path in texts if str(run) in path.read_text()]
+    shared = moved / "longer" / "fold0" / "cls"
+    source = shared.parent / (shared / "reused_from.txt").read_text().strip()
+    assert source.resolve() == (moved / "taught" / "fold0" / "cls").resolve()
+    texts = [path for path in moved.rglob("*") if path.suffix in (".csv", ".txt")]
+    assert texts
+    assert not [path for path in texts if str(work) in path.read_text()]
+
+
+@pytest.mark.slow
+def test_what_was_looked_at_stays_in_the_study(run: Path, work: Path, settings: Conditions) -> None:
+    study = load_study(work / "study.toml")
+    fewer = replace(study, candidates=study.candidates[:1])
+    with pytest.raises(UsageError, match="candidate 'taught' was begun and is not in the study"):
+        run_study(fewer, settings)
+    (work / "changed.json").write_text((work / "taught.json").read_text().replace("0.4", "0.3"))
+    changed = replace(study.candidates[1], recipe=str(work / "changed.json"))
+    others = (study.candidates[0], changed, *study.candidates[2:])
+    with pytest.raises(UsageError, match="fold0 was trained with other settings than taught has"):
+        run_study(replace(study, candidates=others), settings)
+
+
+@pytest.mark.slow
+def test_a_half_written_study_still_has_a_table(run: Path, work: Path) -> None:
+    half = work / "half"
+    shutil.copytree(run, half)
+    stages = half / "taught" / "fold0" / "stages.json"
+    judged = json.loads(stages.read_text())
+    stages.write_text(json.dumps({name: judged[name] for name in list(judged)[:2]}))
+    with (half / "pieces.csv").open("ab") as file:
+        file.write(b"taught,0,cls_mem")  # the power went
+    Clock(half / "pieces.csv").note("taught", "1", "cls_member0", 0, 2.5)
+    times = seconds_by_stage(half / "pieces.csv")
+    assert times["taught", "1", "cls_member0"] == [2.5]
+    rows = report(load_study(work / "study.toml"), half)
+    assert {row.name for row in rows} >= {"control", "taught", "cls_member1"}
+
+
+@pytest.mark.slow
+def test_one_process_works_in_a_study(run: Path, work: Path, settings: Conditions) -> None:
+    study = load_study(work / "study.toml")
+    with alone_in(settings.out), pytest.raises(UsageError, match="another process works in it"):
+        run_study(study, settings)
+
+
+@pytest.mark.slow
+def test_labels_elsewhere_are_checked_before_anything_is_trained(
+    work: Path, settings: Conditions
+) -> None:
+    study = load_study(work / "study.toml")
+    fresh = replace(settings, out=work / "fresh")
+    with pytest.raises(InputError, match=r"no label 'BKL', which \[elsewhere\] names"):
+        run_study(replace(study, elsewhere={"MEL": "BKL"}), fresh)
+    with pytest.raises(UsageError, match=r"the study has no \[elsewhere\]"):
+        run_study(replace(study, elsewhere={}), fresh)
+    assert not (work / "fresh").exists()
 
 
 def test_pieces_go_fold_by_fold_and_the_winner_on(work: Path) -> None:
     study = replace(load_study(work / "study.toml"), folds=3, decide_on=(0, 1))
     names = [(piece.attempt.name, piece.fold_name) for piece in pieces_of(study, "taught")]
     assert names == [
-        ("control-seed0", "0"), ("control-seed1", "0"), ("taught", "0"),
-        ("control-seed0", "1"), ("control-seed1", "1"), ("taught", "1"),
+        ("control-seed0", "0"), ("control-seed1", "0"), ("taught", "0"), ("longer", "0"),
+        ("control-seed0", "1"), ("control-seed1", "1"), ("taught", "1"), ("longer", "1"),
         ("taught", "2"), ("taught", "all"),
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="no candidate 'thaught'; expected one of control, taught"):
+    with pytest.raises(UsageError, match="no candidate 'thaught'; expected one of control"):
         pieces_of(study, "thaught")
+
+
+def test_the_example_is_a_study(tmp_path: Path) -> None:
+    assert setting.__doc__ is not None
+    example = textwrap.dedent(setting.__doc__.split(":\n", 1)[1].rsplit("\n\n", 1)[0])
+    (tmp_path / "study.toml").write_text(example)
+    names = [attempt.name for attempt in load_study(tmp_path / "study.toml").attempts()]
+    assert names == ["today-seed0", "today-seed1", "today-seed2", "taught"]
 
 
 def test_first_stages_are_shared_until_one_differs() -> None:
@@ -236,6 +317,11 @@ def test_first_stages_are_shared_until_one_differs() -> None:
         (lambda text: "colour = 3\n" + text, "colour: Unexpected keyword argument"),
         (lambda text: text.replace("= [0]", "= 0"), "decide_on: Input should be a valid tuple"),
         (lambda text: text + "[", "not TOML"),
+        (lambda text: text.replace("[0, 1]", "[0, 0]"), "two seeds train the same"),
+        (lambda text: text.replace('"longer"', '"control-seed1"'), "kept as control-seed1"),
+        (lambda text: text.replace("seg.epochs=2", "seg.select=best"), "images would choose"),
+        (lambda text: text.replace("stages.seg.epochs=2", "seed=1"), "judged on other folds than"),
+        (lambda text: text.replace("stages.seg.epochs=2", "split_by=image"), "on other folds"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_said(

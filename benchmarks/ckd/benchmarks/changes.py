@@ -117,8 +117,8 @@ def _markdown(rows: Sequence[Change], names: tuple[str, str]) -> str:
     named = sorted({*others, *moved}, key=lambda row: row.image)
     for row in named[:_MOST_NAMED]:
         pairs = (
-            f"{_cell(before) or 'none'} -> {_cell(after) or 'none'}" if before != after else
-            _cell(before) or "none"
+            _cell(before) or "none" if _cell(before) == _cell(after) else
+            f"{_cell(before) or 'none'} -> {_cell(after) or 'none'}"
             for before, after in (row.top, row.decided, row.jaccard)
         )  # fmt: skip
         lines.append(f"| {row.image} | {row.truth or ''} | {' | '.join(pairs)} |")

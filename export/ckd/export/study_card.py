@@ -28,6 +28,7 @@ _INTERVALS: Final = {
 
 def is_of_study(run: Path) -> bool:
     """Whether a run is that of a study's winner, trained on all images."""
+    run = run.resolve()
     return run.name == "all" and (run.parent.parent / "study.json").is_file()
 
 
@@ -40,6 +41,7 @@ def study_section(run: Path) -> str:
     Raises:
         InputError: a file of the study is missing or damaged.
     """
+    run = run.resolve()
     study = run.parent.parent
     try:
         about = json.loads((study / "study.json").read_text())
@@ -52,7 +54,7 @@ def study_section(run: Path) -> str:
             f"{study}: cannot be read as a study ({error!r}); `ckd-train study --table` makes the "
             "table anew"
         ) from error
-    lines += ["", f"All of it was computed by commit {commit}, on the training images alone."]
+    lines += ["", f"Trained and chosen by commit {commit}, by the training images alone."]
     return "\n".join(lines)
 
 
@@ -111,7 +113,7 @@ def _with_interval(scores: Mapping[str, Any], figure: str) -> str:
 
 
 def _candidates(rows: list[Mapping[str, Any]], folds: int) -> list[str]:
-    """Every candidate and its stages, as means over the folds that were trained."""
+    """Every candidate and its stages, as means over the folds that all were decided on."""
     elsewhere = list(dict.fromkeys(name for row in rows for name in row["elsewhere"]))
     titles = [*_FIGURES.values(), *(f"{name} elsewhere" for name in elsewhere)]
     lines = [
@@ -126,6 +128,7 @@ def _candidates(rows: list[Mapping[str, Any]], folds: int) -> list[str]:
         cells = []
         for name in _FIGURES:
             values = [fold[name] for fold in figures if fold.get(name) is not None]
+            values = [] if name in row["left_out"] else values
             cells.append(f"{sum(values) / len(values):.3f}" if values else "")
         cells += [_three(row["elsewhere"].get(name)) for name in elsewhere]
         name = f"**{row['name']}**" if row["kind"] == "candidate" else row["name"]

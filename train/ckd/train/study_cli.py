@@ -50,7 +50,7 @@ def study_command(
 
     from ckd.contract.version import built_from
     from ckd.train.study import (
-        Settings,
+        Conditions,
         load_study,
         plan_text,
         planned_pieces,
@@ -61,12 +61,14 @@ def study_command(
 
     loaded = load_study(study)
     commit = built_from()
-    if commit is None and not plan and not table:
+    if table and not (out / "study.json").is_file():
+        raise UsageError(f"{out}: no study is there; leave out --table to begin one")
+    if (commit is None or commit.endswith("-changed")) and not plan and not table:
         raise UsageError(
             "a study takes days, and its code must not change meanwhile; run it from a wheel in an "
             "environment of its own, which `make study-env AT=FOLDER` makes of the last commit"
         )
-    settings = Settings(
+    conditions = Conditions(
         data=data,
         weights=weights_named(weights),
         out=out,
@@ -77,13 +79,14 @@ def study_command(
         accelerator=accelerator,
     )
     if plan:
-        planned = planned_pieces(loaded, settings, console.progress_bar)
+        planned = planned_pieces(loaded, conditions, console.progress_bar)
         print(json.dumps([asdict(s) for s in planned]) if as_json else plan_text(planned))
         return
-    is_finished = table or run_study(loaded, settings, console.progress_bar)
+    is_finished = table or run_study(loaded, conditions, console.progress_bar)
     rows = report(loaded, out)
     if as_json:
-        print((out / "summary.json").read_text().strip())
+        summary = json.loads((out / "summary.json").read_text())
+        print(json.dumps({"finished": is_finished and not table, "rows": summary}))
     else:
         print(table_text(rows))
         print(out if is_finished else f"{out}: not finished; the same command goes on")

@@ -27,6 +27,8 @@ NEEDED: Final = {
     "typer": "typer",
     "typing_extensions": "typing-extensions",
     "pydantic": "pydantic",
+    "pydantic_core": "pydantic-core",
+    "safetensors": "safetensors",
     "torch": "torch",
     "torchvision": "torchvision",
     "onnx": "onnx",

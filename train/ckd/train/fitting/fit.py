@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from ckd.console import Bars, is_first_process, no_bars, say
+from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.options import FitOptions
 from ckd.train.fitting.plan import StagePlan
@@ -43,17 +44,18 @@ def fit(
 
     Raises:
         InputError: the data set lacks what a stage needs.
-        UsageError: ``out`` holds a run of other settings or data, or nothing of the run to reuse
-            is of use.
+        UsageError: ``out`` holds a run of other settings or data, another process works in it, or
+            nothing of the run to reuse is of use.
         EnvironmentUnusable: starting weights or the accelerator cannot be had.
     """
     bars = bars if is_first_process() else no_bars
-    training, steps = prepare(recipe, data, out, options, bars)
-    training.run.open(recipe, training.description, training.fresh)
-    for step in steps:
-        _carry_out(step, training, options, callbacks)
-    settle_thresholds(training, device_for(options.accelerator, options.devices), bars)
-    return deployed(training.system).cpu().eval()
+    with alone_in(out):
+        training, steps = prepare(recipe, data, out, options, bars)
+        training.run.open(recipe, training.description, training.fresh)
+        for step in steps:
+            _carry_out(step, training, options, callbacks)
+        settle_thresholds(training, device_for(options.accelerator, options.devices), bars)
+        return deployed(training.system).cpu().eval()
 
 
 def planned(

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckd.contract.errors import UsageError
 from ckd.train.fitting.machine import Accelerator
 from ckd.train.networks.pretrained import Weights
 from ckd.train.recipes.recipe import AnyStage, Recipe
+from ckd.train.recipes.soup import Soup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,5 +35,17 @@ class FitOptions:
     num_workers: int | None = None
 
     def stages(self, recipe: Recipe) -> tuple[AnyStage, ...]:
-        """The stages to train; `UsageError` if the recipe has no stage of that name."""
-        return recipe.stages if self.stage == "all" else (recipe.any_stage(self.stage),)
+        """The stages to train.
+
+        Raises:
+            UsageError: the recipe has no stage of that name, or several processes would average
+                weights.
+        """
+        stages = recipe.stages if self.stage == "all" else (recipe.any_stage(self.stage),)
+        soups = [stage.name for stage in stages if isinstance(stage, Soup)]
+        if soups and self.devices > 1:
+            raise UsageError(
+                f"stage {soups[0]} averages weights, which one process does, not {self.devices}; "
+                "give --devices 1, or train single stages with --stage"
+            )
+        return stages

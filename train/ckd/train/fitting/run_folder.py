@@ -15,6 +15,7 @@ from typing import Any
 
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.whole_file import replace_file
 from ckd.train.evaluation.operating_point import (
     OPERATING_POINT,
     TEACHER_OPERATING_POINT,
@@ -83,7 +84,8 @@ class RunFolder:
                 self.stage(stage).remove()
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "data.json").write_text(json.dumps(description, indent=2) + "\n")
+        text = json.dumps(description, indent=2) + "\n"
+        replace_file(self.path / "data.json", text.encode())
         recipe.save(self.path / "recipe.json")
 
     def _is_run(self) -> bool:

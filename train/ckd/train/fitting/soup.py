@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from ckd.console import is_first_process, say
+from ckd.contract.errors import UsageError
 from ckd.contract.whole_file import replace_file
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_outputs
@@ -30,8 +31,8 @@ from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
 from ckd.train.systems.graph import System
 from ckd.train.systems.members import States
 
-#: Shares of the second member at which the line between two members is looked at, besides its ends.
-LINE = (0.25, 0.5, 0.75)
+#: Shares of the second member at which the line between two members is looked at, all alike.
+LINE = (0.0, 0.5, 1.0)
 
 
 def average(members: Sequence[States], shares: Sequence[float] | None = None) -> States:
@@ -102,15 +103,19 @@ def average_stage(training: Training, stage: Soup, device: str, num_workers: int
     members = dict(zip(stage.of, training.members(stage.of), strict=True))
     record: dict[str, Any] = {"of": list(members)}
     if kitchen.val_set is not None:
-        record["monitor"] = kitchen.trained.monitor
         record["alone"] = {name: kitchen.figures(weights) for name, weights in members.items()}
+        record["monitor"] = kitchen.monitor(record["alone"])
     chosen = list(members)
     if stage.select == "best":
-        chosen, record["greedy"] = kitchen.greedy(members, record["alone"])
+        chosen, record["greedy"] = kitchen.greedy(members, record["alone"], record["monitor"])
     record["chosen"] = chosen
     if kitchen.val_set is not None:
-        record["line"] = kitchen.line(list(members)[:2], members, record["alone"])
+        record["line"] = kitchen.line(list(members.values())[:2])
+    # One member alone stays as it was judged, with its own running statistics.
     weights = kitchen.cook([members[name] for name in chosen])
+    if len(chosen) == 1:
+        weights = members[chosen[0]]
+        kitchen.serve(weights)
     if kitchen.val_set is not None:
         record["soup"] = kitchen.figures()
     folder = training.run.stage(stage)
@@ -139,7 +144,7 @@ class _Kitchen:
     def cook(self, members: Sequence[States], shares: Sequence[float] | None = None) -> States:
         """The average, with running statistics of its own; the system has it then."""
         system = self.training.system
-        self._serve(average(members, shares))
+        self.serve(average(members, shares))
         given = {name for node in system.nodes for name in node.outputs}
         tensors = [name for name in self.trained.tensors() if name in given]
         estimate_batch_norms(system, self.stage.nodes, tensors, self._views())
@@ -154,7 +159,7 @@ class _Kitchen:
     def figures(self, weights: States | None = None) -> dict[str, float]:
         """Figures of held-out images, of the networks in the system or of ``weights``."""
         if weights is not None:
-            self._serve(weights)
+            self.serve(weights)
         system, val_set = self.training.system.eval(), self.val_set
         judged = scored_outputs(self.trained, system.outputs)
         device = next(system.parameters()).device
@@ -168,45 +173,58 @@ class _Kitchen:
         classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
         return stage_figures(scores, system, judged, self.training.recipe.tasks, classes)
 
+    def monitor(self, alone: Mapping[str, Mapping[str, float]]) -> str:
+        """The figure that members are compared by.
+
+        Raises:
+            UsageError: the first member's monitor is none of what is scored.
+        """
+        known = next(iter(alone.values()))
+        if self.trained.monitor not in known:
+            raise UsageError(
+                f"stage {self.stage.name}: monitor {self.trained.monitor!r} of "
+                f"{self.trained.name} does not score what is averaged; expected "
+                f"{' or '.join(known)}"
+            )
+        return self.trained.monitor
+
     def greedy(
-        self, members: Mapping[str, States], alone: Mapping[str, Mapping[str, float]]
+        self,
+        members: Mapping[str, States],
+        alone: Mapping[str, Mapping[str, float]],
+        monitor: str,
     ) -> tuple[list[str], list[dict[str, Any]]]:
         """Names of the members that the greedy soup keeps, and the figure of every attempt."""
-        sign = -1.0 if self.trained.monitor in LOWER_IS_BETTER else 1.0
-        order = sorted(members, key=lambda name: -sign * alone[name][self.trained.monitor])
-        kept, best = order[:1], alone[order[0]][self.trained.monitor]
-        attempts = [{"members": [*kept], self.trained.monitor: best}]
+        sign = -1.0 if monitor in LOWER_IS_BETTER else 1.0
+        order = sorted(members, key=lambda name: -sign * alone[name][monitor])
+        kept, best = order[:1], alone[order[0]][monitor]
+        attempts = [{"members": [*kept], monitor: best}]
         for name in order[1:]:
             self.cook([members[one] for one in (*kept, name)])
-            figure = self.figures()[self.trained.monitor]
-            attempts.append({"members": [*kept, name], self.trained.monitor: figure})
+            figure = self.figures()[monitor]
+            attempts.append({"members": [*kept, name], monitor: figure})
             if sign * figure >= sign * best:
                 kept, best = [*kept, name], figure
         return kept, attempts
 
-    def line(
-        self,
-        ends: Sequence[str],
-        members: Mapping[str, States],
-        alone: Mapping[str, Mapping[str, float]],
-    ) -> list[dict[str, float]]:
-        """Figures along the line between two members; its ends are the members as they are."""
-        first, second = ends
-        points = [{"share": 0.0, **alone[first]}]
+    def line(self, ends: Sequence[States]) -> list[dict[str, float]]:
+        """Figures along the line between two members, with running statistics of every point."""
+        points = []
         for share in LINE:
-            self.cook([members[first], members[second]], [1.0 - share, share])
+            self.cook(ends, [1.0 - share, share])
             points.append({"share": share, **self.figures()})
-        return [*points, {"share": 1.0, **alone[second]}]
+        return points
 
     def line_of_text(self, record: Mapping[str, Any]) -> str:
         """How the soup compares with its members, for a terminal."""
-        monitor = self.trained.monitor
         if "soup" not in record:
             return ""
+        monitor = record["monitor"]
         alone = ", ".join(f"{figures[monitor]:.4f}" for figures in record["alone"].values())
         return f"  val/{monitor} {record['soup'][monitor]:.4f} (alone {alone})"
 
-    def _serve(self, weights: States) -> None:
+    def serve(self, weights: States) -> None:
+        """Put weights into the system."""
         for name, state in weights.items():
             self.training.system.networks[name].load_state_dict(state)
 

@@ -13,6 +13,7 @@ No other module knows these names.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class StageFolder:
                 raise other_ground(self)
         elif is_first_process():
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / _RESTS_ON).write_text(ground)
+            replace_file(self.path / _RESTS_ON, ground.encode())
 
     def take_from(self, other: "StageFolder") -> None:
         """Copy a finished stage of another run here; a crash leaves the whole copy or none."""
@@ -120,7 +121,9 @@ class StageFolder:
                 shutil.copytree(other.path / name, partial / name)
             elif (other.path / name).exists():
                 shutil.copy2(other.path / name, partial / name)
-        (partial / "reused_from.txt").write_text(f"{other.path.resolve()}\n")
+        # Relative, so that both may be moved together.
+        source = os.path.relpath(other.path, self.path.parent)
+        (partial / "reused_from.txt").write_text(f"{source}\n")
         partial.replace(self.path)
 
     def finish(self, nodes: Sequence[str], best: Path | None) -> None:
@@ -187,7 +190,7 @@ class StageFolder:
     def _damaged(self) -> InputError:
         return InputError(
             f"{self.weights}: damaged, or of other networks; remove it and repeat "
-            f"`ckd-train fit`, which takes stage {self.name} from its last epoch"
+            f"`ckd-train fit`, which takes stage {self.name} from its last epoch if it has one"
         )
 
     def remove(self) -> None:

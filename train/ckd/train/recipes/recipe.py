@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ckd.contract.errors import UsageError
+from ckd.contract.whole_file import replace_file
 from ckd.data.samples import SplitBy
 from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.stage import Seed, Stage
@@ -68,6 +69,12 @@ class Recipe:
                         f"stage {stage.name} builds on {name!r}, which is no earlier stage; "
                         f"expected {' or '.join(earlier) or 'none, as it is the first'}"
                     )
+            taught_by = stage.taught_by if isinstance(stage, Stage) else ()
+            if len({earlier[name].nodes for name in taught_by}) > 1:
+                raise ValueError(
+                    f"stage {stage.name}: {', '.join(taught_by)} train different networks, so "
+                    "their answers cannot be averaged"
+                )
             for name in stage.same_networks():
                 if earlier[name].nodes != stage.nodes:
                     raise ValueError(
@@ -99,5 +106,5 @@ class Recipe:
         return stage
 
     def save(self, path: Path) -> None:
-        """Write every setting as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """Write every setting as JSON, whole or not at all."""
+        replace_file(path, (json.dumps(asdict(self), indent=2) + "\n").encode())

@@ -37,6 +37,10 @@ class Soup:
     select: Literal["all", "best"] = "all"
     batches: PositiveInt = 32
 
+    def __post_init__(self) -> None:
+        if len(set(self.of)) < len(self.of):
+            raise ValueError(f"stage {self.name} averages {max(self.of, key=self.of.count)} twice")
+
     def tensors(self) -> tuple[str, ...]:
         """None: nothing is trained."""
         return ()

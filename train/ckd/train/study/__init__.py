@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.train.study.folder import Conditions
     from ckd.train.study.hours import plan_text, planned_pieces
-    from ckd.train.study.run import Settings, run_study
+    from ckd.train.study.run import run_study
     from ckd.train.study.setting import load_study
     from ckd.train.study.table import report, table_text
 else:
@@ -14,14 +15,15 @@ else:
         __name__,
         {
             "ckd.train.study.hours": "plan_text planned_pieces",
-            "ckd.train.study.run": "Settings run_study",
+            "ckd.train.study.folder": "Conditions",
+            "ckd.train.study.run": "run_study",
             "ckd.train.study.setting": "load_study",
             "ckd.train.study.table": "report table_text",
         },
     )
 
 __all__ = [
-    "Settings",
+    "Conditions",
     "load_study",
     "plan_text",
     "planned_pieces",

@@ -47,11 +47,13 @@ class Clock:
     def note(self, *row: object) -> None:
         """Add a row to the file, at once."""
         self._epochs += 1
-        is_new = not self.file.exists()
+        content = self.file.read_bytes() if self.file.exists() else b""
         with self.file.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            if is_new:
+            if not content:
                 writer.writerow(_COLUMNS)
+            elif not content.endswith(b"\n"):
+                file.write("\r\n")  # a loss of power cut the last row short
             writer.writerow(row)
 
 
@@ -80,8 +82,13 @@ def seconds_by_stage(file: Path) -> Mapping[tuple[str, str, str], list[float]]:
     times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     if file.exists():
         with file.open(newline="", encoding="utf-8") as rows:
-            for row in csv.DictReader(rows):
-                # A row that a loss of power cut short says nothing.
-                if row["seconds"]:
-                    times[row["attempt"], row["fold"], row["stage"]].append(float(row["seconds"]))
+            for row in csv.reader(rows):
+                # The head, and a row that a loss of power cut short, say nothing.
+                if len(row) == len(_COLUMNS) and _is_number(row[-1]):
+                    attempt, fold, stage, _, seconds = row
+                    times[attempt, fold, stage].append(float(seconds))
     return times
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()

@@ -6,7 +6,7 @@ of another kind.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,24 +42,17 @@ def judge_elsewhere(
         bars: begins one bar.
 
     Raises:
-        InputError: the run or the data set has no such label.
+        InputError: the images cannot be read.
     """
-    samples, _ = drop_unreadable(read_split(data, "train").with_labels())
-    identity = {"images": digest(samples), "labels": dict(stands_for)}
+    listed = read_split(data, "train").with_labels()
+    identity = {"images": digest(listed), "labels": dict(stands_for)}
     path = run / ELSEWHERE
     if path.exists():
         before: dict[str, Any] = json.loads(path.read_text())
         if before["of"] == identity:
             return before
+    samples, _ = drop_unreadable(listed)
     _, system = load_run(run)
-    for names, known, where in (
-        (stands_for, system.labels, run),
-        (stands_for.values(), samples.labels, data),
-    ):
-        if unknown := [name for name in names if name not in known]:
-            raise InputError(
-                f"{where}: no label {unknown[0]!r}; expected one of {', '.join(known)}"
-            )
     system.to(device).eval()
     labels_only = system.with_nodes(
         system.nodes,
@@ -89,3 +82,21 @@ def judge_elsewhere(
     }
     replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
     return content
+
+
+def check_elsewhere(labels: Sequence[str], data: Path, stands_for: Mapping[str, str]) -> None:
+    """Make sure, before anything is trained, that both sides have the labels.
+
+    Raises:
+        InputError: the data set cannot be read, or one side has no such label.
+    """
+    theirs = read_split(data, "train").with_labels().labels
+    for names, known, where in (
+        (stands_for, labels, "the training images"),
+        (stands_for.values(), theirs, str(data)),
+    ):
+        if unknown := [name for name in names if name not in known]:
+            raise InputError(
+                f"{where}: no label {unknown[0]!r}, which [elsewhere] names; expected one of "
+                f"{', '.join(known)}"
+            )

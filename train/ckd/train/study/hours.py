@@ -21,7 +21,8 @@ from ckd.train.losses.term import ClassCounts
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.stage import Stage
 from ckd.train.study.clock import PIECES, seconds_by_stage
-from ckd.train.study.run import Settings, pieces_of, sharing
+from ckd.train.study.folder import Conditions
+from ckd.train.study.pieces import pieces_of, sharing
 from ckd.train.study.setting import Study
 from ckd.train.systems.graph import System
 from ckd.train.systems.members import with_members
@@ -49,7 +50,7 @@ class PlannedStage:
     minutes: float
 
 
-def planned_pieces(study: Study, settings: Settings, bars: Bars = no_bars) -> list[PlannedStage]:
+def planned_pieces(study: Study, settings: Conditions, bars: Bars = no_bars) -> list[PlannedStage]:
     """What is left of a study, stage by stage, with the time that it will take here.
 
     The time of an epoch is the median of those that the study's folder knows of the same stage of

@@ -10,6 +10,7 @@ taught it:
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from ckd.train.evaluation.held_out import ANSWERS, Collected
 from ckd.train.evaluation.scoring import score_image, scored_outputs
 from ckd.train.evaluation.views import image_logits
 from ckd.train.feeding.augmentation import Augmentation
-from ckd.train.fitting.run_folder import RunFolder, load_data, recipe_of
+from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
 from ckd.train.recipes.recipe import AnyStage, Recipe
 from ckd.train.recipes.soup import Soup
 from ckd.train.systems import rewrite
@@ -55,6 +56,8 @@ def judge_stages(
     recipe = recipe_of(run)
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None).to(device).eval()
+    # Masks of all stages are cut as those of the finished run are.
+    system.mask_threshold = load_run(run)[1].mask_threshold
     samples = numbered_as(labels, held_out, exclusive=system.outputs.exclusive)
     folder = RunFolder(run)
     done = json.loads((run / STAGES).read_text()) if (run / STAGES).exists() else {}
@@ -111,4 +114,5 @@ def _figures(
     if (scores := label_scores(system, images, recipe.tasks)) is not None:
         figures |= {f"auc_{task}": scores.per_label[task].auc for task in scores.tasks}
         figures["mean_auc"] = scores.mean_auc
-    return figures
+    # The area is no number where the fold has no image of a label.
+    return {name: value for name, value in figures.items() if not math.isnan(value)}

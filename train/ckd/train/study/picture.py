@@ -11,17 +11,19 @@ from ckd.train.study.rows import HEADLINES, Row
 _ROW_INCHES = 0.27
 
 
-def study_figure(title: str, rows: Sequence[Row]) -> Figure:
+def study_figure(title: str, rows: Sequence[Row]) -> Figure | None:
     """One panel for each of `HEADLINES`, with a line of dots for each row that has the figure.
 
     Candidates are bold, and a dashed line is at the mean of the first one, to which the others are
-    to be compared. Text is never parsed as mathematics.
+    to be compared. Text is never parsed as mathematics. None if no row has such a figure.
     """
     panels = {
         name: shown
         for name in HEADLINES
         if (shown := [row for row in rows if row.values(row.headline(name))])
     }
+    if not panels:
+        return None
     figure = Figure(
         figsize=(5.6 * len(panels), 1.6 + _ROW_INCHES * max(map(len, panels.values()))),
         layout="constrained",

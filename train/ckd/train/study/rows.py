@@ -17,6 +17,7 @@ from ckd.train.recipes.stage import Stage
 from ckd.train.study.clock import PIECES, seconds_by_stage
 from ckd.train.study.elsewhere import ELSEWHERE
 from ckd.train.study.judge import STAGES
+from ckd.train.study.pieces import shared_stages
 from ckd.train.study.setting import Attempt, Candidate, Study
 from ckd.train.systems.rewrite import deployed
 
@@ -34,21 +35,26 @@ class Row:
     Attributes:
         name: of the candidate, or of the stage.
         kind: "candidate", "stage", or "members" for averaged answers.
-        folds: figures by fold.
+        folds: figures by fold, of the folds that all candidates are decided on.
+        later: likewise of the winner's other folds, which no mean counts.
         seeds: of a candidate of several seeds, or of an average of weights: the mean over folds of
             each seed or member, by figure.
-        hours: that its training took, None if it shares all of it.
+        hours: that its training took on these folds, stages that it shares counted in; None if none
+            was timed.
         parameters: millions of them in what is deployed.
         elsewhere: area under the curve by label, on another data set, mean over folds.
+        left_out: figures that the candidate is not there for.
     """
 
     name: str
     kind: str
-    folds: dict[int, Mapping[str, float | None]]
+    folds: Mapping[int, Mapping[str, float | None]]
+    later: Mapping[int, Mapping[str, float | None]] = field(default_factory=dict)
     seeds: list[Mapping[str, float]] = field(default_factory=list)
     hours: float | None = None
     parameters: float | None = None
     elsewhere: Mapping[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def headline(self, figure: str) -> str:
         """The figure, or for a coarse network the one that stands in place of the fine one's."""
@@ -56,7 +62,9 @@ class Row:
         return "coarse_jaccard" if is_coarse and self.kind != "candidate" else figure
 
     def values(self, figure: str) -> list[float]:
-        """The figure of every fold that defines it."""
+        """The figure of every fold that defines it; none of those that are left out."""
+        if figure in self.left_out:
+            return []
         return [v for fold in self.folds.values() if (v := fold.get(figure)) is not None]
 
     def mean(self, figure: str) -> float | None:
@@ -82,8 +90,11 @@ def gathered(study: Study, out: Path) -> list[Row]:
     seconds = seconds_by_stage(out / PIECES)
     rows: list[Row] = []
     for candidate in study.candidates:
-        rows.append(_candidate(candidate, study, out, seconds))
-        rows += _stages(candidate.attempts()[0], study, out, seconds)
+        own = [_candidate(candidate, study, out, seconds)]
+        own += _stages(candidate.attempts()[0], study, out, seconds)
+        for row in own:
+            row.left_out = tuple(name for name in HEADLINES if name not in candidate.figures)
+        rows += own
     return [row for row in rows if row.folds]
 
 
@@ -114,43 +125,61 @@ def _whole(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> Row:
         run = out / attempt.name / f"fold{k}"
         if (run / "evaluation" / "scores.json").exists():
             folds[k] = fold_figures(run)
-        if (run / ELSEWHERE).exists():
+        if (run / ELSEWHERE).exists() and k in study.decide_on:
             areas = json.loads((run / ELSEWHERE).read_text())["auc"]
             elsewhere.append({name: area for name, area in areas.items() if area is not None})
-    spent = [sum(times) for (name, _, _), times in seconds.items() if name == attempt.name]
+    decided = [k for k in folds if k in study.decide_on]
+    spent = [
+        time
+        for k in decided
+        for stage in attempt.recipe.trained
+        if (time := _spent(attempt, stage.name, k, study, seconds)) is not None
+    ]
     return Row(
         attempt.name,
         "candidate",
-        folds,
-        hours=sum(spent) / 3600,
+        {k: folds[k] for k in decided},
+        later={k: figures for k, figures in folds.items() if k not in decided},
+        hours=sum(spent) / 3600 if spent else None,
         parameters=_parameters(attempt.recipe),
         elsewhere=_mean_of(elsewhere),
     )
 
 
+def _spent(attempt: Attempt, stage: str, fold: int, study: Study, seconds: Seconds) -> float | None:
+    """Seconds of a stage, those of another attempt if it was shared; None if it was not timed."""
+    if times := seconds.get((attempt.name, str(fold), stage)):
+        return sum(times)
+    for other in study.attempts():
+        times = seconds.get((other.name, str(fold), stage))
+        if times and stage in shared_stages(attempt.recipe, other.recipe):
+            return sum(times)
+    return None
+
+
 def _stages(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> list[Row]:
     figures: dict[int, Any] = {}
-    for k in range(study.folds):
+    for k in study.decide_on:
         path = out / attempt.name / f"fold{k}" / STAGES
         if path.exists():
             figures[k] = json.loads(path.read_text())
     rows: list[Row] = []
     for stage in attempt.recipe.stages:
         for kind, title in (("members", f"{stage.name}: its members averaged"), ("alone", "")):
-            folds = {k: of[stage.name][kind] for k, of in figures.items() if kind in of[stage.name]}
+            if title and isinstance(stage, Stage) and _is_repeated(attempt.recipe, stage):
+                continue  # two students of the same members
+            # A study that was interrupted while it judged has not all stages yet.
+            judged = {k: of.get(stage.name, {}) for k, of in figures.items()}
+            folds = {k: of[kind] for k, of in judged.items() if kind in of}
             spent = [
-                sum(times)
-                for (name, _, trained), times in seconds.items()
-                if (name, trained) == (attempt.name, stage.name)
+                time
+                for k in folds
+                if (time := _spent(attempt, stage.name, k, study, seconds)) is not None
             ]
             row = Row(title or stage.name, "members" if title else "stage", folds)
             row.hours = sum(spent) / 3600 if spent and not title else None
             if isinstance(stage, Soup):
-                row.seeds = [
-                    means for one in rows if one.name in stage.of and (means := _means(one))
-                ]
-            if title and isinstance(stage, Stage) and _is_repeated(attempt.recipe, stage):
-                continue  # two students of the same members
+                row.seeds = [_means(member) for member in rows if member.name in stage.of]
             rows.append(row)
     return rows
 

@@ -1,29 +1,31 @@
-"""What a study compares, read from a TOML file.
+"""What a study compares, read from a TOML file:
 
-name = "small cascades"
-folds = 3
-decide_on = [0, 1]
+    name = "small cascades"
+    folds = 3
+    decide_on = [0, 1]
 
-[[candidates]]
-name = "today"
-recipe = "ckdnet-mobile"
-seeds = [0, 1, 2]
+    [[candidates]]
+    name = "today"
+    recipe = "ckdnet-mobile"
+    seeds = [0, 1, 2]
 
-[[candidates]]
-name = "taught"
-recipe = "ckdnet-mobile-taught"
-settings = ["stages.cls.epochs=24"]
+    [[candidates]]
+    name = "taught"
+    recipe = "ckdnet-mobile-taught"
+    settings = ["stages.cls_student10.epochs=24"]
 
-[elsewhere]
-MEL = "MEL"
-SBK = "BKL"
+    [elsewhere]
+    MEL = "MEL"
+    SBK = "BKL"
+
+All candidates are judged on the same folds.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -66,6 +68,7 @@ class Candidate:
         settings: changes, as `ckd-train fit --set` takes them.
         seeds: of the stages that have none of their own; the recipe's seed by default. All seeds
             have the same partition into folds and start from the same weights.
+        figures: that the candidate is there for; others are left out of table and picture.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -74,16 +77,37 @@ class Candidate:
     recipe: str
     settings: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
+    figures: Annotated[tuple[Literal["mean_auc", "fine_jaccard"], ...], Field(min_length=1)] = (
+        "mean_auc",
+        "fine_jaccard",
+    )
 
     def attempts(self) -> tuple[Attempt, ...]:
-        """The candidate with each of its seeds; `UsageError` if the recipe is none."""
+        """The candidate with each of its seeds.
+
+        Raises:
+            UsageError: the recipe is none, its seeds make no difference, or held-out images choose
+                one of its stages, so that they could not judge it.
+        """
         recipe = with_overrides(find_recipe(self.recipe), list(self.settings))
+        if chosen := [stage.name for stage in recipe.stages if stage.select == "best"]:
+            raise UsageError(
+                f"candidate {self.name}: the held-out images would choose the epoch or the members "
+                f"of {chosen[0]} and then judge it; set stages.{chosen[0]}.select to last or all"
+            )
         if not self.seeds:
             return (Attempt(self.name, self.name, recipe),)
-        return tuple(
+        attempts = tuple(
             Attempt(f"{self.name}-seed{seed}", self.name, _seeded(recipe, seed))
             for seed in self.seeds
         )
+        for number, attempt in enumerate(attempts):
+            if attempt.recipe in [other.recipe for other in attempts[:number]]:
+                raise UsageError(
+                    f"candidate {self.name}: two seeds train the same, since they are equal or all "
+                    "stages have seeds of their own; leave out seeds"
+                )
+        return attempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +159,25 @@ def load_study(path: Path) -> Study:
         place = ".".join(map(str, first["loc"]))
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
         raise UsageError(f"{path}: {place}: {first['msg']}{got}") from error
-    study.attempts()  # recipes and settings are wrong now, or never
+    _check_attempts(study.attempts())
     return study
+
+
+def _check_attempts(attempts: Sequence[Attempt]) -> None:
+    """Raise `UsageError` if two attempts share a folder, or not all have the same folds."""
+    names = [attempt.name for attempt in attempts]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two candidates would be kept as {max(names, key=names.count)}")
+    first = attempts[0]
+    for attempt in attempts:
+        for name in ("seed", "split_by"):
+            ours, theirs = getattr(attempt.recipe, name), getattr(first.recipe, name)
+            if ours != theirs:
+                raise UsageError(
+                    f"{attempt.candidate} would be judged on other folds than {first.candidate}: "
+                    f"its recipe's {name} is {ours}, expected {theirs}; stages may have seeds of "
+                    "their own"
+                )
 
 
 def _frozen(value: Any) -> Any:

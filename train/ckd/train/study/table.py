@@ -24,9 +24,9 @@ def report(study: Study, out: Path) -> list[Row]:
     rows = gathered(study, out)
     replace_file(out / "table.csv", _csv(rows).encode())
     replace_file(out / "summary.json", (json.dumps(_tree(rows), indent=2) + "\n").encode())
-    if rows:
+    if (figure := study_figure(study.name, rows)) is not None:
         picture = io.BytesIO()
-        study_figure(study.name, rows).savefig(picture, format="png", dpi=150)
+        figure.savefig(picture, format="png", dpi=150)
         replace_file(out / "study.png", picture.getvalue())
     return rows
 
@@ -34,7 +34,7 @@ def report(study: Study, out: Path) -> list[Row]:
 def table_text(rows: Sequence[Row]) -> str:
     """The rows for a terminal."""
     header = ["", *(f"{h} {part}" for h in HEADLINES for part in ("mean", "worst", "seeds"))]
-    header += ["hours", "M parameters"]
+    header += ["folds", "hours", "M parameters"]
     names = list(dict.fromkeys(name for row in rows for name in row.elsewhere))
     header += [f"elsewhere {name}" for name in names]
     lines = []
@@ -44,6 +44,7 @@ def table_text(rows: Sequence[Row]) -> str:
         for name in HEADLINES:
             shown = row.headline(name)
             line += [_number(f(shown)) for f in (row.mean, row.worst, row.spread)]
+        line.append(str(len(row.folds)))
         line.append("" if row.hours is None else f"{row.hours:.2f}")
         line.append("" if row.parameters is None else f"{row.parameters:.2f}")
         line += [_number(row.elsewhere.get(name)) for name in names]
@@ -81,6 +82,8 @@ def _tree(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "hours": row.hours,
             "million_parameters": row.parameters,
             "folds": {str(k): dict(figures) for k, figures in row.folds.items()},
+            "later_folds": {str(k): dict(figures) for k, figures in row.later.items()},
+            "left_out": list(row.left_out),
             "seeds": [dict(seed) for seed in row.seeds],
             "elsewhere": dict(row.elsewhere),
         }
