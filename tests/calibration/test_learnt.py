@@ -241,6 +241,8 @@ def test_a_bundle_of_what_was_learnt_holds_the_placement_node_for_node(
         }
     record = json.loads(made.read("calibration.json"))
     assert record["method"] == "learnt"
+    files = record["learnt"].pop("files")
+    assert set(files) == {"weights.safetensors", "ranges.json"}
     assert record["learnt"] == {"seed": 3}
     with Cascade.load(out, "onnxruntime", precision="int8") as cascade:
         assert all(case.passed for case in run_acceptance(cascade.chain, made))

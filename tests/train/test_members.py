@@ -14,11 +14,7 @@ from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
-from ckd.data.synthetic.write import write_isic2017
 from ckd.train.feeding.mixing import mixed
-from ckd.train.fitting.fit import fit, planned
-from ckd.train.fitting.options import FitOptions
-from ckd.train.fitting.run_folder import RunFolder, load_run
 from ckd.train.fitting.soup import average, estimate_batch_norms
 from ckd.train.losses import SoftLabels
 from ckd.train.recipes.recipe import Recipe
@@ -153,6 +149,21 @@ def test_mixing_needs_losses_without_truth() -> None:
         with_overrides(plain_mobile(), ["stages.cls.mixup=0.4"])
 
 
+def tiny() -> Recipe:
+    """Two members teach two students of a plain classifier; the mask's network is trained once."""
+    plain = with_overrides(
+        plain_mobile(),
+        [
+            f"image_size={SIDE_PX}", "precision=32-true", "mask_threshold=half",
+            "stages.cls.epochs=1", "stages.cls.batch_size=4",
+            "stages.seg.epochs=1", "stages.seg.batch_size=4",
+            "system.decoder_widths=[8, 8, 8, 8, 8]",
+        ],
+    )  # fmt: skip
+    stages = taught(plain.stage("cls"), members=(0, 1), students=(10, 11))
+    return replace(plain, name="tiny-taught", stages=(*stages, plain.stage("seg")))
+
+
 # Recipes -------------------------------------------------------------------------------------
 
 
@@ -188,113 +199,6 @@ def test_a_wrong_soup_is_explained(
     (tmp_path / "recipe.json").write_text(json.dumps(tree))
     with pytest.raises(UsageError, match=message):
         load_recipe(tmp_path / "recipe.json")
-
-
-# A whole run ---------------------------------------------------------------------------------
-
-
-def tiny() -> Recipe:
-    """Two members teach two students of a plain classifier; the mask's network is trained once."""
-    plain = with_overrides(
-        plain_mobile(),
-        [
-            f"image_size={SIDE_PX}", "precision=32-true", "mask_threshold=half",
-            "stages.cls.epochs=1", "stages.cls.batch_size=4",
-            "stages.seg.epochs=1", "stages.seg.batch_size=4",
-            "system.decoder_widths=[8, 8, 8, 8, 8]",
-        ],
-    )  # fmt: skip
-    stages = taught(plain.stage("cls"), members=(0, 1), students=(10, 11))
-    return replace(plain, name="tiny-taught", stages=(*stages, plain.stage("seg")))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("members") / "data"
-    write_isic2017(folder, num_train=12, num_val=1, side_px=40, seed=3)
-    return folder
-
-
-OPTIONS = FitOptions(weights=None, accelerator="cpu", fold=(0, 2))
-
-
-@pytest.fixture(scope="module")
-def run(data: Path) -> Path:
-    fit(tiny(), data, data.parent / "run", OPTIONS)
-    return data.parent / "run"
-
-
-@pytest.mark.slow
-def test_members_start_alike_and_the_soup_is_their_average(run: Path) -> None:
-    recipe, system = load_run(run)
-    folder = RunFolder(run)
-    states = {
-        stage.name: folder.stage(stage).networks()["cls"]
-        for stage in recipe.stages
-        if stage.nodes == ("cls",)
-    }
-    key = "classify.fc.weight"
-    assert not torch.equal(states["cls_member0"][key], states["cls_member1"][key])
-    # One epoch at a small rate from the same start: far closer to each other than random heads.
-    distance = (states["cls_member0"][key] - states["cls_member1"][key]).abs().max()
-    assert distance < 0.25 * states["cls_member0"][key].abs().max()
-    mean = (states["cls_student10"][key] + states["cls_student11"][key]) / 2
-    torch.testing.assert_close(states["cls"][key], mean)
-    # The last stage of a network is what the run is.
-    assert torch.equal(system.networks["cls"].state_dict()[key], states["cls"][key])
-
-
-@pytest.mark.slow
-def test_a_soup_writes_down_how_it_was_made(run: Path) -> None:
-    record = json.loads((run / "cls_soup" / "soup.json").read_text())
-    assert record["of"] == record["chosen"] == ["cls_member0", "cls_member1"]
-    assert [point["share"] for point in record["line"]] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    _, middle, _ = points = [{**point} for point in record["line"]]
-    assert [point.pop("share") for point in points] == [0.0, 0.5, 1.0]
-    assert middle == pytest.approx(record["soup"])  # of two, the middle of the line
-
-
-@pytest.mark.slow
-def test_a_finished_run_is_kept_and_can_be_reused(run: Path, data: Path) -> None:
-    again = planned(tiny(), data, run, OPTIONS)
-    assert {step.action for step in again} == {"keep"}
-    elsewhere = planned(tiny(), data, data.parent / "other", replace(OPTIONS, reuse=run))
-    assert {step.action for step in elsewhere} == {"reuse"}
-
-
-@pytest.mark.slow
-def test_students_of_other_members_are_refused(run: Path, data: Path) -> None:
-    recipe = tiny()
-    member = RunFolder(run).stage(recipe.stage("cls_member1"))
-    before = member.weights.read_bytes()
-    networks = member.networks()
-    networks["cls"]["classify.fc.bias"] += 1
-    try:
-        member.keep(networks)
-        with pytest.raises(UsageError, match="cls_soup: trained on top of other weights"):
-            planned(recipe, data, run, OPTIONS)
-    finally:
-        member.weights.write_bytes(before)
-
-
-@pytest.mark.slow
-def test_a_greedy_soup_leaves_out_a_member_that_harms(run: Path, data: Path) -> None:
-    recipe = tiny()
-    greedy = Soup(name="greedy", nodes=("cls",), of=("cls_member0", "cls_member1"), select="best")
-    greedy_recipe = replace(recipe, stages=(*recipe.stages, greedy))
-    out = data.parent / "greedy"
-    fit(greedy_recipe, data, out, replace(OPTIONS, reuse=run))
-    record = json.loads((out / "greedy" / "soup.json").read_text())
-    alone = {name: figures["mean_auc"] for name, figures in record["alone"].items()}
-    best = max(alone, key=lambda name: alone[name])
-    assert record["greedy"][0] == {"members": [best], "mean_auc": alone[best]}
-    both = record["greedy"][1]["mean_auc"]
-    assert record["chosen"] == (record["greedy"][1]["members"] if both >= alone[best] else [best])
-    assert record["soup"]["mean_auc"] >= alone[best]
-    if record["chosen"] == [best]:  # it stays as it was judged
-        kept = RunFolder(out).stage(greedy).networks()["cls"]
-        member = RunFolder(out).stage(recipe.stage(best)).networks()["cls"]
-        assert all(torch.equal(kept[key], value) for key, value in member.items())
 
 
 def test_a_student_learns_from_the_average_alone(cascade: System, image_BHWC: Tensor) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.data.folds import split_fold
@@ -17,7 +18,11 @@ from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.train.evaluation.held_out import HeldOutAnswers
 from ckd.train.fitting.alone import alone_in
+from ckd.train.fitting.fit import fit, planned
+from ckd.train.fitting.options import FitOptions
+from ckd.train.fitting.run_folder import RunFolder, load_run
 from ckd.train.recipes.recipe import Recipe
+from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.taught import plain_mobile, taught
 from ckd.train.recipes.text import with_overrides
 from ckd.train.study import setting
@@ -331,3 +336,125 @@ def test_what_is_wrong_in_the_file_is_said(
     changed.write_text(change(TEXT.format(folder=work)))
     with pytest.raises(UsageError, match=message):
         load_study(changed)
+
+
+# The members of its run -----------------------------------------------------------------------
+
+OPTIONS = FitOptions(weights=None, accelerator="cpu", fold=(0, 2))
+
+
+@pytest.fixture(scope="module")
+def member_run(run: Path) -> Path:
+    """A run in which two members taught two students."""
+    return run / "taught" / "fold0"
+
+
+@pytest.mark.slow
+def test_members_start_alike_and_the_soup_is_their_average(member_run: Path) -> None:
+    recipe, system = load_run(member_run)
+    folder = RunFolder(member_run)
+    states = {
+        stage.name: folder.stage(stage).networks()["cls"]
+        for stage in recipe.stages
+        if stage.nodes == ("cls",)
+    }
+    key = "classify.fc.weight"
+    assert not torch.equal(states["cls_member0"][key], states["cls_member1"][key])
+    # One epoch at a small rate from the same start: far closer to each other than random heads.
+    distance = (states["cls_member0"][key] - states["cls_member1"][key]).abs().max()
+    assert distance < 0.25 * states["cls_member0"][key].abs().max()
+    mean = (states["cls_student10"][key] + states["cls_student11"][key]) / 2
+    torch.testing.assert_close(states["cls"][key], mean)
+    # The last stage of a network is what the run is.
+    assert torch.equal(system.networks["cls"].state_dict()[key], states["cls"][key])
+
+
+@pytest.mark.slow
+def test_a_soup_writes_down_how_it_was_made(member_run: Path) -> None:
+    record = json.loads((member_run / "cls_soup" / "soup.json").read_text())
+    assert record["of"] == record["chosen"] == ["cls_member0", "cls_member1"]
+    assert [point["share"] for point in record["line"]] == [0.0, 0.5, 1.0]
+    _, middle, _ = points = [{**point} for point in record["line"]]
+    assert [point.pop("share") for point in points] == [0.0, 0.5, 1.0]
+    assert middle == pytest.approx(record["soup"])  # of two, the middle of the line
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_kept_and_can_be_reused(member_run: Path, work: Path) -> None:
+    again = planned(with_members(), work / "data", member_run, OPTIONS)
+    assert {step.action for step in again} == {"keep"}
+    elsewhere = planned(
+        with_members(), work / "data", work / "other", replace(OPTIONS, reuse=member_run)
+    )
+    assert {step.action for step in elsewhere} == {"reuse"}
+
+
+@pytest.mark.slow
+def test_students_of_other_members_are_refused(member_run: Path, work: Path) -> None:
+    recipe = with_members()
+    member = RunFolder(member_run).stage(recipe.stage("cls_member1"))
+    before = member.weights.read_bytes()
+    networks = member.networks()
+    networks["cls"]["classify.fc.bias"] += 1
+    try:
+        member.keep(networks)
+        with pytest.raises(UsageError, match="cls_soup: trained on top of other weights"):
+            planned(recipe, work / "data", member_run, OPTIONS)
+    finally:
+        member.weights.write_bytes(before)
+
+
+@pytest.mark.slow
+def test_a_greedy_soup_leaves_out_a_member_that_harms(member_run: Path, work: Path) -> None:
+    recipe = with_members()
+    greedy = Soup(name="greedy", nodes=("cls",), of=("cls_member0", "cls_member1"), select="best")
+    greedy_recipe = replace(recipe, stages=(*recipe.stages, greedy))
+    out = work / "greedy"
+    fit(greedy_recipe, work / "data", out, replace(OPTIONS, reuse=member_run))
+    record = json.loads((out / "greedy" / "soup.json").read_text())
+    alone = {name: figures["mean_auc"] for name, figures in record["alone"].items()}
+    best = max(alone, key=lambda name: alone[name])
+    assert record["greedy"][0] == {"members": [best], "mean_auc": alone[best]}
+    both = record["greedy"][1]["mean_auc"]
+    assert record["chosen"] == (record["greedy"][1]["members"] if both >= alone[best] else [best])
+    assert record["soup"]["mean_auc"] >= alone[best]
+    if record["chosen"] == [best]:  # it stays as it was judged
+        kept = RunFolder(out).stage(greedy).networks()["cls"]
+        member = RunFolder(out).stage(recipe.stage(best)).networks()["cls"]
+        assert all(torch.equal(kept[key], value) for key, value in member.items())
+
+
+# Damage and abuse -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("taught/fold0/stages.json", "{"),
+        ("taught/fold0/stages.json", '{"cls": 5}'),
+        ("taught/fold0/elsewhere.json", "[]"),
+        ("taught/fold0/evaluation/scores.json", "{}"),
+    ],
+)
+def test_damaged_files_of_a_study_are_named(
+    run: Path, work: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run, damaged, ignore=shutil.ignore_patterns("*.ckpt", "*.safetensors"))
+    (damaged / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name}: damaged .*repeat the command"):
+        report(load_study(work / "study.toml"), damaged)
+
+
+@pytest.mark.slow
+def test_a_stage_that_was_removed_is_made_again(
+    run: Path, work: Path, settings: Conditions
+) -> None:
+    mended = work / "mended"
+    shutil.copytree(run, mended)
+    soup = mended / "taught" / "fold0" / "cls" / "weights.safetensors"
+    before = soup.read_bytes()
+    soup.unlink()
+    assert run_study(load_study(work / "study.toml"), replace(settings, out=mended))
+    assert soup.read_bytes() == before

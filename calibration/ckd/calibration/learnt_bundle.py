@@ -102,6 +102,12 @@ def quantise_learnt_bundle(
     check_new(out)
     learnt = read_learnt(folder)
     check_same_networks(source, learnt.placement)
+    ours, theirs = source.spec.provenance.get("weights_digest"), learnt.record.get("run_weights")
+    if ours is not None and theirs is not None and ours != theirs:
+        raise UsageError(
+            f"{folder} was learnt from other weights than those of {source.path}; export the run "
+            "that `ckd-train qat` was given"
+        )
     weights = _weights(folder / LEARNT_WEIGHTS)
     kinds = QuantSetting(tensorrt=tensorrt).files(source.spec)
     contents: dict[tuple[str, str], bytes] = {}

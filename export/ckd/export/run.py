@@ -60,6 +60,7 @@ def export_run(
         text = f"{study_section(run)}\n\n{text}"
     curves = run / "learning_curves.png"
     recipe, system = load_run(run)
+    digest = system.digest()
     evidence = Evidence(
         scores=measured_scores(run, system),
         learning_curves=curves if curves.is_file() else None,
@@ -73,7 +74,7 @@ def export_run(
         system,
         out,
         name=name or recipe.name,
-        provenance=provenance_of(run, recipe, licence),
+        provenance={**provenance_of(run, recipe, licence), "weights_digest": digest},
         evidence=evidence,
         precisions=precisions,
         bars=bars,

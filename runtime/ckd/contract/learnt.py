@@ -9,6 +9,7 @@
 A scale is the step of a tensor's grid: levels times scale are the numbers that it can hold.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -72,9 +73,12 @@ def write_learnt(folder: Path, learnt: Learnt, weights: bytes) -> None:
     replace_file(folder / LEARNT_WEIGHTS, weights)
     replace_file(folder / LEARNT_PLACEMENT, placement_to_json(learnt.placement).encode())
     replace_file(folder / LEARNT_RANGES, (json.dumps(ranges, indent=1) + "\n").encode())
-    replace_file(
-        folder / LEARNT_RECORD, (json.dumps(dict(learnt.record), indent=1) + "\n").encode()
-    )
+    digests = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (LEARNT_WEIGHTS, LEARNT_RANGES)
+    }
+    record = {**learnt.record, "files": digests}
+    replace_file(folder / LEARNT_RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def read_learnt(folder: Path) -> Learnt:
@@ -98,8 +102,14 @@ def read_learnt(folder: Path) -> Learnt:
             str(name): {str(tensor): float(scale) for tensor, scale in tensors.items()}
             for name, tensors in tree["scales"].items()
         }
-        record = json.loads((folder / LEARNT_RECORD).read_text(encoding="utf-8"))
-        return Learnt(placement, scales, dict(record))
+        path = folder / LEARNT_RECORD
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        files = dict(record["files"])
+        for name in (LEARNT_WEIGHTS, LEARNT_RANGES):
+            path = folder / name
+            if hashlib.sha256(path.read_bytes()).hexdigest() != files[name]:
+                raise ValueError(f"it is not what {LEARNT_RECORD} says")
+        return Learnt(placement, scales, record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:

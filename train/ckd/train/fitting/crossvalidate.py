@@ -19,7 +19,7 @@ import lightning.pytorch as pl
 
 from ckd.console import Progress
 from ckd.console.tables import text_table
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
@@ -33,7 +33,7 @@ from ckd.train.fitting.fit import fit
 from ckd.train.fitting.identity import identity
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.options import FitOptions
-from ckd.train.fitting.run_folder import load_data
+from ckd.train.fitting.run_folder import RunFolder, load_data
 from ckd.train.networks.pretrained import Weights
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.text import load_recipe
@@ -159,7 +159,8 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
         UsageError: it was, but with other settings or on other images.
     """
     evaluation = folder / "evaluation"
-    if not (evaluation / "scores.json").exists() or not (folder / ANSWERS).exists():
+    is_scored = (evaluation / "scores.json").exists() and (folder / ANSWERS).exists()
+    if not is_scored or not all(RunFolder(folder).stage(s).is_done for s in recipe.stages):
         return False  # `fit` compares the settings of an unfinished fold
     with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
@@ -177,15 +178,26 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
 
 
 def fold_figures(folder: Path) -> dict[str, float | None]:
-    """Figures that recipes are compared by; None where a fold's images do not define one."""
-    scores = json.loads((folder / "evaluation" / "scores.json").read_text())
-    figures: dict[str, float | None] = {"num_images": scores["num_images"]}
-    for kind, masks in scores["segmentation"].items():
-        figures[f"{kind}_jaccard"] = masks and masks["jaccard"]
-    labels = scores["classification"]
-    for task in labels["tasks"] if labels else ():
-        figures[f"auc_{task}"] = labels["per_label"][task]["auc"]
-    figures["mean_auc"] = labels and labels["mean_auc"]
+    """Figures that recipes are compared by; None where a fold's images do not define one.
+
+    Raises:
+        InputError: the fold's scores are damaged.
+    """
+    path = folder / "evaluation" / "scores.json"
+    try:
+        scores = json.loads(path.read_text())
+        figures: dict[str, float | None] = {"num_images": scores["num_images"]}
+        for kind, masks in scores["segmentation"].items():
+            figures[f"{kind}_jaccard"] = masks and masks["jaccard"]
+        labels = scores["classification"]
+        for task in labels["tasks"] if labels else ():
+            figures[f"auc_{task}"] = labels["per_label"][task]["auc"]
+        figures["mean_auc"] = labels and labels["mean_auc"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path}: damaged ({error!r}); remove it and repeat the command, which scores the fold "
+            "again"
+        ) from error
     return figures
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckd.console import Bars, say
-from ckd.contract.errors import InputError
+from ckd.contract.errors import InputError, UsageError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet, Split
@@ -22,11 +22,15 @@ def read_data(
 
     Raises:
         InputError: there are no images with what a stage needs.
+        UsageError: the images cannot be cut into so many folds.
     """
     train_set = _readable(data, "train", recipe, bars)
     val_set = None
     if fold is not None:
-        train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
+        try:
+            train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
+        except ValueError as error:  # scikit-learn's: more folds than images of any class
+            raise UsageError(f"{data} cannot be cut into {fold[1]} folds ({error})") from error
     elif any(stage.select == "best" for stage in stages):
         val_set = _readable(data, "val", recipe, bars)
     for stage in stages:

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from ckd.console import say
 from ckd.contract.errors import EnvironmentUnusable, Interrupted
 from ckd.train.fitting.callbacks import BestEpoch, EpochLines, ExponentialAverage
+from ckd.train.fitting.checkpoints import WholeCheckpoints, check_checkpoint
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.module import StageModule
 from ckd.train.fitting.options import FitOptions
@@ -75,6 +76,7 @@ def train_stage(
         accumulate_grad_batches=stage.accumulate,
         gradient_clip_val=stage.clip_norm,
         callbacks=[*callbacks, *_callbacks(stage, folder.path, best, on_terminal)],
+        plugins=[WholeCheckpoints()],
         logger=[CSVLogger(folder.path, LOGS), TensorBoardLogger(folder.path, LOGS)],
         reload_dataloaders_every_n_epochs=1,  # each epoch is another list of batches
         use_distributed_sampler=False,  # ours deals every sample out exactly once
@@ -84,6 +86,7 @@ def train_stage(
         log_every_n_steps=20,
     )
     if (checkpoint := folder.checkpoint) is not None:
+        check_checkpoint(checkpoint, stage.name)
         say(f"{stage.name}: going on from {checkpoint}")
     # Depthwise convolutions are twice as fast so on a CPU, and tensor cores want this layout.
     module.to(memory_format=torch.channels_last)

@@ -26,6 +26,7 @@ from ckd.train.fitting.stage_data import read_data
 from ckd.train.fitting.train_stage import train_stage
 from ckd.train.quantised.network import grids_of, weights_of
 from ckd.train.quantised.teaching import (
+    STAGE,
     quantised_networks,
     quantised_stage,
     start_grids,
@@ -65,6 +66,13 @@ def train_quantised(
         Interrupted: by Ctrl-C or SIGTERM; the same command goes on.
     """
     placed = read_placement(placement)
+    for setting in settings:
+        name = setting.partition("=")[0]
+        if not name.startswith(f"stages.{STAGE}.") or name.split(".")[-1] in ("name", "nodes"):
+            raise UsageError(
+                f"--set {setting}: the INT8 form has the run's networks and images; expected "
+                f"stages.{STAGE}.NAME=VALUE, as in stages.{STAGE}.epochs=2"
+            )
     recipe, system = load_run(run)
     weights = system.digest()
     if any("class_map" in network.outputs for network in placed.networks.values()):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, PositiveInt
 
-from ckd.train.settings import STRICT
+from ckd.train.settings import STRICT, StageName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Soup:
     losses: ClassVar[tuple[()]] = ()
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    name: str
+    name: StageName
     nodes: tuple[str, ...]
     of: Annotated[tuple[str, ...], Field(min_length=2)]
     select: Literal["all", "best"] = "all"

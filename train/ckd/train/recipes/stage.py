@@ -13,7 +13,7 @@ from pydantic import (
 
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.losses import Loss
-from ckd.train.settings import STRICT, Fraction
+from ckd.train.settings import STRICT, Fraction, StageName
 
 _MONITORS = {
     "mask": ("jaccard", "pixel_accuracy"),
@@ -83,7 +83,7 @@ class Stage:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    name: str
+    name: StageName
     nodes: tuple[str, ...]
     losses: Annotated[tuple[Loss, ...], Field(min_length=1)]
     epochs: PositiveInt

@@ -48,7 +48,7 @@ def judge_elsewhere(
     identity = {"images": digest(listed), "labels": dict(stands_for)}
     path = run / ELSEWHERE
     if path.exists():
-        before: dict[str, Any] = json.loads(path.read_text())
+        before = _read(path)
         if before["of"] == identity:
             return before
     samples, _ = drop_unreadable(listed)
@@ -81,6 +81,23 @@ def judge_elsewhere(
         "auc": {name: None if math.isnan(area) else area for name, area in areas.items()},
     }
     replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
+    return content
+
+
+def areas_of(path: Path) -> dict[str, float]:
+    """By label what `judge_elsewhere` wrote; `InputError` if the file is damaged."""
+    return {name: area for name, area in _read(path)["auc"].items() if area is not None}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(content["of"], dict) or not isinstance(content["auc"], dict):
+            raise TypeError("not what a study wrote")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); remove it and repeat the command, which judges again"
+        ) from error
     return content
 
 

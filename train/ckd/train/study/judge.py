@@ -13,9 +13,10 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ckd.console import Bars, Progress, say
+from ckd.contract.errors import InputError
 from ckd.contract.spec import OutputSpec
 from ckd.contract.whole_file import replace_file
 from ckd.data.samples import SampleSet, numbered_as
@@ -60,7 +61,7 @@ def judge_stages(
     system.mask_threshold = load_run(run)[1].mask_threshold
     samples = numbered_as(labels, held_out, exclusive=system.outputs.exclusive)
     folder = RunFolder(run)
-    done = json.loads((run / STAGES).read_text()) if (run / STAGES).exists() else {}
+    done = read_tree(run / STAGES) if (run / STAGES).exists() else {}
     for stage in recipe.stages:
         folder.stage(stage).load_into(system)
         if stage.name in done:
@@ -84,6 +85,19 @@ def judge_stages(
             text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
             say(f"{stage.name}{'' if kind == 'alone' else ', its members averaged'}: {text}")
     return done
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """A JSON object of objects that a study wrote; `InputError` if it is damaged."""
+    try:
+        tree = json.loads(path.read_text())
+        if not isinstance(tree, dict) or not all(isinstance(one, dict) for one in tree.values()):
+            raise TypeError("not what a study wrote")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); remove it and repeat the command, which judges again"
+        ) from error
+    return tree
 
 
 def _judged(recipe: Recipe, stage: AnyStage, system: System) -> OutputSpec:

@@ -1,6 +1,5 @@
 """The rows of a study's table, gathered from what its folder holds so far."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,8 @@ from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.stage import Stage
 from ckd.train.study.clock import PIECES, seconds_by_stage
-from ckd.train.study.elsewhere import ELSEWHERE
-from ckd.train.study.judge import STAGES
+from ckd.train.study.elsewhere import ELSEWHERE, areas_of
+from ckd.train.study.judge import STAGES, read_tree
 from ckd.train.study.pieces import shared_stages
 from ckd.train.study.setting import Attempt, Candidate, Study
 from ckd.train.systems.rewrite import deployed
@@ -126,8 +125,7 @@ def _whole(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> Row:
         if (run / "evaluation" / "scores.json").exists():
             folds[k] = fold_figures(run)
         if (run / ELSEWHERE).exists() and k in study.decide_on:
-            areas = json.loads((run / ELSEWHERE).read_text())["auc"]
-            elsewhere.append({name: area for name, area in areas.items() if area is not None})
+            elsewhere.append(areas_of(run / ELSEWHERE))
     decided = [k for k in folds if k in study.decide_on]
     spent = [
         time
@@ -162,7 +160,7 @@ def _stages(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> list
     for k in study.decide_on:
         path = out / attempt.name / f"fold{k}" / STAGES
         if path.exists():
-            figures[k] = json.loads(path.read_text())
+            figures[k] = read_tree(path)
     rows: list[Row] = []
     for stage in attempt.recipe.stages:
         for kind, title in (("members", f"{stage.name}: its members averaged"), ("alone", "")):

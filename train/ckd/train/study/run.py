@@ -16,6 +16,7 @@ from ckd.train.fitting.crossvalidate import crossvalidate
 from ckd.train.fitting.fit import fit
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.options import FitOptions
+from ckd.train.fitting.run_folder import RunFolder
 from ckd.train.recipes.text import load_recipe
 from ckd.train.study.clock import PIECES, Clock, TimedEpochs, TimeIsUp
 from ckd.train.study.elsewhere import ELSEWHERE, check_elsewhere, judge_elsewhere
@@ -110,7 +111,8 @@ def _is_done(run: Path, piece: Piece, settings: Conditions) -> bool:
     Raises:
         UsageError: it was, but with other settings.
     """
-    if not (run / _DONE).exists():
+    stages = piece.attempt.recipe.stages
+    if not (run / _DONE).exists() or not all(RunFolder(run).stage(s).is_done for s in stages):
         return False
     if load_recipe(run / "recipe.json") != piece.attempt.recipe:
         raise UsageError(

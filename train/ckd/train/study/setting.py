@@ -42,7 +42,7 @@ else:
     import tomli as tomllib
 
 #: A name that can be the name of a folder on any system.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,10 @@ class Study:
         if unknown := [k for k in self.decide_on if k not in range(self.folds)]:
             raise ValueError(
                 f"no fold {unknown[0]}; {self.folds} folds are numbered 0 to {self.folds - 1}"
+            )
+        if len(set(self.decide_on)) < len(self.decide_on):
+            raise ValueError(
+                f"decide_on names fold {max(self.decide_on, key=self.decide_on.count)} twice"
             )
         names = [candidate.name for candidate in self.candidates]
         if len(set(names)) < len(names):
