@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from ckd.contract.errors import UsageError
 from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
 from ckd.train.networks.image_input import HalfMeanInput
-from ckd.train.networks.pretrained import Weights, load_weights
+from ckd.train.networks.pretrained import TIMM_FOLDER, Weights, load_weights
 
 #: Before the name of a network that torchvision has too, and whose plain name means torchvision's.
-PREFIX: Final = "timm/"
+PREFIX: Final = f"{TIMM_FOLDER}/"
 STRIDES: Final = (2, 4, 8, 16, 32)
 #: Side of the blank image; its map at stride 32 has four places.
 _SIDE_PX: Final = 64
