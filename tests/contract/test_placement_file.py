@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,36 @@ PLACEMENT = Placement(
 SCALES = {"one": {"x": 0.0225, "y": 0.25}, "two": {}}
 
 
+def with_one(**change: Any) -> Placement:
+    """With another network of that name."""
+    one = replace(PLACEMENT.networks["one"], **change)
+    return replace(PLACEMENT, networks={**PLACEMENT.networks, "one": one})
+
+
 def test_a_placement_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "placement.json"
     path.write_text(placement_to_json(PLACEMENT))
     assert read_placement(path) == PLACEMENT
     assert read_placement(path).digest == PLACEMENT.digest
+
+
+def test_a_placement_is_the_same_whichever_bundle_it_was_made_of() -> None:
+    again = replace(PLACEMENT, bundle="tiny@5678")
+    assert placement_to_json(again) != placement_to_json(PLACEMENT)
+    assert again.digest == PLACEMENT.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"structure": "d" * 64},
+        {"layers": LAYERS[1:]},
+        {"tensors": {**GRIDS, "y": Grid(SIGNED, 3.0)}},
+        {"outputs": ("y",)},
+    ],
+)
+def test_a_placement_of_something_else_has_another_digest(change: dict[str, Any]) -> None:
+    assert with_one(**change).digest != PLACEMENT.digest
 
 
 def test_a_grid_ends_just_below_what_its_tensor_can_hold() -> None:
@@ -107,7 +133,7 @@ def test_damaged_ranges_are_refused(tmp_path: Path, scales: object, message: str
 
 def test_ranges_of_another_placement_are_refused(tmp_path: Path) -> None:
     write_learnt(tmp_path, Learnt(PLACEMENT, SCALES, {}), b"")
-    other = Placement("other", PLACEMENT.networks)
+    other = with_one(layers=LAYERS[1:])
     (tmp_path / "placement.json").write_text(placement_to_json(other))
     with pytest.raises(InputError, match=r"of another placement than placement\.json beside it"):
         read_learnt(tmp_path)

@@ -37,7 +37,7 @@ def thinned(system: System) -> System:
 def test_a_cascade_on_efficientnet_lite_learns_and_is_exported(tmp_path: Path) -> None:
     """One step of the whole cascade, so that no statistic and no scalar is at its birth."""
     torch.manual_seed(0)
-    recipe = with_overrides(find_recipe("ckdnet-tiny"), ["system.backbone=efficientnet_lite0"])
+    recipe = with_overrides(find_recipe("ckdnet-tiny"), ["system.backbone=tf_efficientnet_lite0"])
     system = thinned(recipe.system.build(ISIC2017, recipe.tasks, recipe.image_size, None)).train()
     images_NSS3 = parity_images(recipe.image_size, 4)
     optimiser = torch.optim.SGD(system.parameters(), lr=1e-3)

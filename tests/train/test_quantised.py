@@ -176,9 +176,10 @@ def train(
     run.mkdir()
     recipe.save(run / "recipe.json")
     (run / "data.json").write_text(json.dumps(describe(read_split(data, "train"), None)))
-    path.write_text(placement_to_json(placement))
 
     def train(out: Path, *settings: str, **given: Any) -> Any:
+        bundle = given.pop("bundle", placement.bundle)
+        path.write_text(placement_to_json(replace(placement, bundle=bundle)))
         options = replace(OPTIONS, **given.pop("options", {}))
         return train_quantised(run, path, data, out, options, [*SHORT, *settings], **given)
 
@@ -221,7 +222,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     train: Callable[..., Any], whole: Path, placement: Placement, tmp_path: Path
 ) -> None:
     with pytest.raises(Killed):
-        train(tmp_path / "killed", callbacks=[KillIn()])
+        train(tmp_path / "killed", bundle="as exported the day before", callbacks=[KillIn()])
     assert not (tmp_path / "killed" / "qat.json").exists()
     learnt = train(tmp_path / "killed")
     assert learnt == read_learnt(whole) == read_learnt(tmp_path / "killed")

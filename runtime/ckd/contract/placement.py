@@ -4,7 +4,7 @@ Calibration writes it from a bundle's ONNX files, quantisation-aware training ro
 tensors, and calibration compares the Q/DQ nodes of the finished files with it. The file:
 
     schema      1
-    bundle      identity of the bundle that it was made of
+    bundle      identity of the bundle that it was made of, for people
     networks    by name:
         structure   SHA-256 of the graph without its weights
         inputs, outputs     names of tensors
@@ -94,8 +94,9 @@ class Placement:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the text, which identifies the placement."""
-        return hashlib.sha256(placement_to_json(self).encode()).hexdigest()
+        """SHA-256 of what is placed; bundles that differ in their notes or date alone share it."""
+        tree = {"schema": PLACEMENT_SCHEMA, "networks": asdict(self)["networks"]}
+        return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
 
 
 def placement_to_json(placement: Placement) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import timm
+import timm.data
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -16,6 +17,7 @@ from torch import nn
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.train.networks.encoder import Encoder, add_input_channel, build_encoder
+from ckd.train.networks.image_input import HalfMeanInput, ImageInput
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.text import with_overrides
 
@@ -53,6 +55,8 @@ def test_the_pieces_compute_what_timm_computes(
     image_BCHW = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
         maps = encoder(image_BCHW)
+        if isinstance(encoder.stem[0], HalfMeanInput):
+            image_BCHW = encoder.stem[0](image_BCHW)
         features, expected = network.forward_intermediates(image_BCHW)
         headed = encoder.head(maps[4])
     assert [tuple(x.shape[1:]) for x in maps] == [
@@ -67,6 +71,36 @@ def test_the_pieces_compute_what_timm_computes(
     assert torch.equal(headed.mean(dim=(2, 3)), features.mean(dim=(2, 3)))
 
 
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("tf_efficientnet_lite0", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("resnetv2_18", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("mobilenetv4_conv_small", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+)
+def test_a_picture_is_normalised_as_timm_does(
+    name: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    encoder, network = both(name)
+    timm_data: Any = timm.data
+    config = timm_data.resolve_model_data_config(network)
+    assert (config["mean"], config["std"]) == (mean, std)
+    picture_BHWC = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    normalised = timm_data.create_transform(**config).transforms[-1]
+    with torch.no_grad():
+        got = encoder.head(encoder(ImageInput()(picture_BHWC))[4])
+        expected = network.forward_features(normalised(picture_BHWC.permute(0, 3, 1, 2) / 255.0))
+    assert float((got - expected).abs().max()) <= 1e-4 * float(expected.std())
+
+
+def test_a_network_of_images_that_are_normalised_otherwise_is_refused() -> None:
+    told_of = r"resnet50_clip cannot .* mean \(0\.481.* expected ImageNet's or 0\.5;"
+    with torch.device("meta"), pytest.raises(UsageError, match=told_of) as told:
+        build_encoder("resnet50_clip")
+    assert "\n" not in str(told.value)
+
+
 def test_without_its_head_an_encoder_ends_at_the_last_map() -> None:
     encoder = build_encoder("mobilenetv4_conv_small")
     assert isinstance(encoder.head, nn.Identity)
@@ -75,13 +109,14 @@ def test_without_its_head_an_encoder_ends_at_the_last_map() -> None:
 
 def test_a_widened_stem_pads_as_tensorflow_does() -> None:
     encoder = build_encoder("tf_efficientnet_lite0").eval()
-    rgb = encoder.stem[0]
+    rgb = encoder.stem[1]
     assert isinstance(rgb, nn.Conv2d)
     kernel = rgb.weight.detach()
     add_input_channel(encoder, fresh_bn=False)
     image_BCHW = torch.randn(1, 3, 64, 64)
     blank = torch.cat([image_BCHW, torch.zeros(1, 1, 64, 64)], dim=1)
-    got = encoder.stem[0](blank).detach()
+    assert torch.equal(encoder.stem[0](blank)[:, 3], blank[:, 3])
+    got = encoder.stem[1](blank).detach()
     padded = F.pad(image_BCHW, (0, 1, 0, 1))  # an even side with stride 2: nothing before it
     torch.testing.assert_close(got, F.conv2d(padded, kernel, stride=2))
     both_sides = F.conv2d(image_BCHW, kernel, stride=2, padding=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckd.contract.errors import UsageError
 from ckd.data.samples import SampleSet
-from ckd.train.networks.pretrained import Weights
+from ckd.train.networks.pretrained import Weights, weight_files
 
 
 def describe(train_set: SampleSet, weights: Weights) -> dict[str, Any]:
@@ -23,15 +23,33 @@ def describe(train_set: SampleSet, weights: Weights) -> dict[str, Any]:
 
 
 def identity(weights: Weights) -> str:
-    """Identity of starting weights; files are identified by their content, wherever they lie."""
+    """Identity of starting weights; files are identified by their content, wherever they lie.
+
+    Of a folder every file counts that could be read. Files named .pth directly in it are listed
+    without their names, as they were when there were no others, so that older runs go on.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
     if not isinstance(weights, Path):
         return weights or "none"
     try:
-        files = sorted(weights.glob("*.pth")) if weights.is_dir() else [weights]
-        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        if not weights.is_dir():
+            return f"sha256 {_sha256(weights)}"
+        files = weight_files(weights)
+        plain = [file for file in files if file.parent == weights and file.suffix == ".pth"]
+        named = [file for file in files if file not in plain]
+        digests = [
+            *map(_sha256, plain),
+            *(f"{file.relative_to(weights).as_posix()} {_sha256(file)}" for file in named),
+        ]
         return f"sha256 {' '.join(digests)}"
     except OSError as error:
         raise UsageError(f"{weights}: cannot be read ({error.strerror})") from error
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def ground_of(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ckd.train.networks.image_input import ImageInput, Shrink
     from ckd.train.networks.multitask import MultiTaskNet
     from ckd.train.networks.plain import PlainClassifier, PlainUNet
-    from ckd.train.networks.pretrained import Pretrained, Weights
+    from ckd.train.networks.pretrained import Pretrained, Weights, weight_files
     from ckd.train.networks.rootseg import PooledBranch, RootSeg
     from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
     from ckd.train.networks.survey import (
@@ -41,7 +41,7 @@ else:
             "ckd.train.networks.image_input": "ImageInput Shrink",
             "ckd.train.networks.multitask": "MultiTaskNet",
             "ckd.train.networks.plain": "PlainClassifier PlainUNet",
-            "ckd.train.networks.pretrained": "Pretrained Weights",
+            "ckd.train.networks.pretrained": "Pretrained Weights weight_files",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
             "ckd.train.networks.survey": (
@@ -92,4 +92,5 @@ __all__ = [
     "survey_table",
     "survey_tree",
     "unet_encoder",
+    "weight_files",
 ]

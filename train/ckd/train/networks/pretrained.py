@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Set
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torchvision.models as tv
@@ -19,6 +19,8 @@ from ckd.contract.errors import EnvironmentUnusable, UsageError
 #: begins with that of the backbone.
 Weights = Literal["imagenet"] | Path | None
 _SUFFIXES = (".pth", ".safetensors")
+#: Folder inside such a folder, with the files of timm's networks whose names torchvision has too.
+TIMM_FOLDER: Final = "timm"
 #: Arguments for torchvision when it builds a network without its weights.
 _UNTRAINED: Mapping[str, Mapping[str, bool]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
@@ -115,6 +117,16 @@ def load_weights(
             )
     own.update(kept)
     network.load_state_dict(own)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """All files of a folder that `load_weights` may read, by folder and name."""
+    return [
+        path
+        for inner in (folder, folder / TIMM_FOLDER)
+        for path in sorted(inner.glob("*"))
+        if path.suffix in _SUFFIXES
+    ]
 
 
 def _read_state(weights: Path, backbone: str) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 A network can be cut if its features are a chain of modules, each of which takes the map of the one
 before and nothing else, with maps at all five strides. This is not read off its class: the network
 runs once on a blank image, and every module must have been handed the very tensor that the module
-before it gave. So whatever can be cut computes what timm computes.
+before it gave. So whatever can be cut computes what timm computes, of an image that is normalised
+as timm does for that network: a stem begins with `HalfMeanInput` where that is not ImageNet's way.
 
 timm would fetch weights from a model hub; it never does so here, see docs/training.md.
 
@@ -21,13 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
-from ckd.train.networks.pretrained import Weights, load_weights
+from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
+from ckd.train.networks.image_input import HalfMeanInput
+from ckd.train.networks.pretrained import TIMM_FOLDER, Weights, load_weights
 
 #: Before the name of a network that torchvision has too, and whose plain name means torchvision's.
-PREFIX: Final = "timm/"
+PREFIX: Final = f"{TIMM_FOLDER}/"
 STRIDES: Final = (2, 4, 8, 16, 32)
 #: Side of the blank image; its map at stride 32 has four places.
 _SIDE_PX: Final = 64
+_HALF_C: Final = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ def cut_network(backbone: str, weights: Weights) -> Cut:
     """
     network = timm.create_model(backbone.removeprefix(PREFIX), pretrained=False, num_classes=0)
     pieces, ends = _chain(network, backbone)
+    renormalising = _renormalising(network, backbone)
     if weights == "imagenet":
         raise UsageError(
             f"weights of {backbone} come from a file: expected --weights FILE or FOLDER with a "
@@ -84,7 +89,7 @@ def cut_network(backbone: str, weights: Weights) -> Cut:
     head = _joined(pieces[starts[-1] :])
     c0, c1, c2, c3, c4 = (int(pieces[end].output.shape[1]) for end in ends)
     return Cut(
-        stem,
+        nn.Sequential(*renormalising, *stem),
         tuple(stages),
         (c0, c1, c2, c3, c4),
         head if len(head) else None,
@@ -118,6 +123,23 @@ def blocks_in_order() -> tuple[type[nn.Module], ...]:
 @cache
 def _names() -> frozenset[str]:
     return frozenset(timm.list_models())
+
+
+def _renormalising(network: nn.Module, backbone: str) -> list[nn.Module]:
+    """What takes a network's input from ImageNet's mean and deviation to those of its own weights.
+
+    Its own are the weights that timm takes by default; the file that is given may be of others.
+    """
+    config: Any = network.pretrained_cfg
+    mean_C, std_C = tuple(config["mean"]), tuple(config["std"])
+    if (mean_C, std_C) == (IMAGENET_MEAN_C, IMAGENET_STD_C):
+        return []
+    if (mean_C, std_C) == (_HALF_C, _HALF_C):
+        return [HalfMeanInput()]
+    raise UsageError(
+        f"{backbone} cannot be cut: its images have mean {mean_C} and deviation {std_C}, expected "
+        "ImageNet's or 0.5; `ckd-train backbones` lists networks that can"
+    )
 
 
 def _chain(network: nn.Module, backbone: str) -> tuple[list[_Piece], list[int]]:
