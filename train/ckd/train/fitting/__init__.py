@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.train.fitting.alone import alone_in
     from ckd.train.fitting.crossvalidate import fold_figures, summary_text
     from ckd.train.fitting.fit import planned
     from ckd.train.fitting.identity import describe, digest
@@ -18,6 +19,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.train.fitting.alone": "alone_in",
             "ckd.train.fitting.crossvalidate": "fold_figures summary_text",
             "ckd.train.fitting.fit": "planned",
             "ckd.train.fitting.identity": "describe digest",
@@ -36,6 +38,7 @@ __all__ = [
     "RunFolder",
     "StageModule",
     "Training",
+    "alone_in",
     "describe",
     "device_for",
     "digest",

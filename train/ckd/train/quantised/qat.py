@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from ckd.console import Bars, is_first_process, no_bars, say
 from ckd.contract.errors import UsageError
-from ckd.contract.learnt import LEARNT_RECORD, Learnt, weight_key, write_learnt
+from ckd.contract.learnt import LEARNT_RECORD, Learnt, read_learnt, weight_key, write_learnt
 from ckd.contract.placement import Placement, read_placement
 from ckd.contract.version import ckd_version
 from ckd.data.samples import numbered_as
@@ -111,6 +111,7 @@ def train_quantised(
     if is_first_process():
         write_learnt(out, learnt, _weights(taught))
         say(f"{out / LEARNT_RECORD} written; `ckd-calibrate quantize --learnt {out}` takes it")
+        learnt = read_learnt(out)
     return learnt
 
 

@@ -14,8 +14,8 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.train.study.hours": "plan_text planned_pieces",
             "ckd.train.study.folder": "Conditions",
+            "ckd.train.study.hours": "plan_text planned_pieces",
             "ckd.train.study.run": "run_study",
             "ckd.train.study.setting": "load_study",
             "ckd.train.study.table": "report table_text",
