@@ -17,7 +17,7 @@ from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.finding.logits import class_probabilities, mask_from_logits, softmax
-from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_rgb
+from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
 from ckd.picture.resize import network_image
 
 HEIGHT, WIDTH = 24, 40
@@ -129,7 +129,7 @@ def test_grey_is_repeated_over_the_channels(tmp_path: Path, mode: str) -> None:
     grey_HW = ramp() if mode != "1" else np.where(ramp() > 117, 255, 0).astype(np.uint8)
     image = Image.fromarray(grey_HW)
     if mode == "LA":
-        image.putalpha(Image.new("L", image.size, 7))
+        image.putalpha(Image.new("L", image.size, 255))
     elif mode != "L":
         image = image.convert(mode, dither=Image.Dither.NONE)
     assert image.mode == mode
@@ -137,24 +137,58 @@ def test_grey_is_repeated_over_the_channels(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), grey_HW[..., None].repeat(3, 2))
 
 
-def test_transparency_is_dropped_and_not_blended(tmp_path: Path) -> None:
+def test_transparent_parts_are_shown_on_white(tmp_path: Path) -> None:
+    """Half transparent red on white is (255, 127.5, 127.5)."""
+    alpha_HW = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    alpha_HW[0, 0], alpha_HW[0, 1] = 0, 128
     image = Image.fromarray(picture())
-    image.putalpha(Image.new("L", image.size, 0))
+    image.putalpha(Image.fromarray(alpha_HW))
     image.save(tmp_path / "image.png")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+    seen = read_picture(tmp_path / "image.png")
+    expected_HWC = picture()
+    expected_HWC[0, 0], expected_HWC[0, 1] = 255, (255, 127, 127)
+    np.testing.assert_array_equal(seen.image_HWC, expected_HWC)
+    assert seen.notes == ("transparent parts are shown on white",)
 
 
-def test_a_palette_with_transparency_is_read(tmp_path: Path) -> None:
+def test_grey_is_shown_on_white(tmp_path: Path) -> None:
+    image = Image.fromarray(ramp())
+    image.putalpha(Image.new("L", image.size, 51))  # a fifth
+    image.save(tmp_path / "image.png")
+    expected_HW = 204 + ramp().astype(int) // 5
+    seen_HWC = read_rgb(tmp_path / "image.png").astype(int)
+    assert np.abs(seen_HWC - expected_HW[..., None]).max() <= 1
+
+
+def test_what_is_wholly_transparent_is_refused(tmp_path: Path) -> None:
+    image = Image.fromarray(picture())
+    image.putalpha(0)
+    image.save(tmp_path / "image.png")
+    with pytest.raises(InputError, match=r"image\.png: every pixel is transparent, nothing"):
+        read_rgb(tmp_path / "image.png")
+
+
+def test_a_palette_with_transparency_is_shown_on_white(tmp_path: Path) -> None:
     image = Image.fromarray(picture()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
-    image.save(tmp_path / "image.png", transparency=bytes([0, 90, 255, 255]))
+    image.save(tmp_path / "image.png", transparency=bytes([0, 102, 255, 255]))
     with Image.open(tmp_path / "image.png") as stored:
         assert (stored.mode, len(stored.info["transparency"])) == ("P", 4)
-    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+        index_HW = np.asarray(stored)
+    expected_HWC = picture()
+    expected_HWC[index_HW == 0] = 255
+    two_fifths = expected_HWC[index_HW == 1].astype(int) * 2 // 5
+    expected_HWC[index_HW == 1] = 153 + two_fifths
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), expected_HWC)
 
 
-def test_a_grey_colour_key_is_ignored(tmp_path: Path) -> None:
-    Image.fromarray(ramp()).save(tmp_path / "image.png", transparency=12)
-    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), ramp()[..., None].repeat(3, 2))
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_grey_that_counts_as_transparent_is_white(tmp_path: Path, deep: bool) -> None:
+    grey_HW = ramp().astype(np.uint16) * 256 if deep else ramp()
+    Image.fromarray(grey_HW).save(tmp_path / "image.png", transparency=12 * (256 if deep else 1))
+    expected_HW = np.where(ramp() == 12, 255, ramp())
+    np.testing.assert_array_equal(
+        read_rgb(tmp_path / "image.png"), expected_HW[..., None].repeat(3, 2)
+    )
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
