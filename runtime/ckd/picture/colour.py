@@ -122,7 +122,9 @@ def _by_profile(icc: bytes, colours: Colours) -> tuple[Convert | None, str]:
         srgb = ImageCms.createProfile("sRGB")
         # What the profile's maker meant for pictures; for RGB profiles of matrices all are alike.
         intent = ImageCms.Intent.PERCEPTUAL
-        transform = ImageCms.buildTransform(profile, srgb, colours, "RGB", renderingIntent=intent)
+        # A grey curve alone is cheap without the tables that are less exact where it is dark.
+        flags = ImageCms.Flags.NOOPTIMIZE if colours == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(profile, srgb, colours, "RGB", intent, flags)
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return None, "its colour profile is damaged and was passed over"
 

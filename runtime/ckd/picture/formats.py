@@ -42,6 +42,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"8BPS", "a Photoshop document"),
     (0, b"gimp xcf", "a GIMP picture"),
     (0, b"\0\0\x01\0", "an icon (ICO)"),
+    (0, b"\0\0\x02\0\0\0\0\0", "a TGA picture"),
     (0, b"\0\0\x02\0", "a cursor (CUR)"),
     (0, b"icns", "an icon (ICNS)"),
     (0, b"DDS ", "a DDS texture"),
@@ -97,7 +98,7 @@ def format_of(head: bytes) -> str:
 
 def refusal(path: object, name: str) -> InputError:
     """The error for a file of a format that is not read; ``name`` is from `format_of`."""
-    what = f"not an image but {name}" if name else "not an image"
+    what = "not an image" if not name else name if name.startswith("not") else f"is {name}"
     return InputError(f"{path}: {what}; {EXPECTED}")
 
 
@@ -129,4 +130,4 @@ def _text(head: bytes) -> str:
         head[:-4].decode("utf-8")
     except UnicodeDecodeError:
         return ""
-    return "text" if printable == len(head) else ""
+    return "not an image but text" if printable == len(head) else ""

@@ -81,7 +81,8 @@ def blocks_of(path: Path, tiff: TiffFile, page: TiffPage) -> Iterator[Block]:
         if samples_DHWS is None:
             raise damaged(path, "a part of the picture is empty")
         sample, _, row, column, _ = position
-        _, height, width, _ = shape
+        height = min(shape[1], page.imagelength - row)  # tiles reach beyond the picture
+        width = min(shape[2], page.imagewidth - column)
         yield Block(samples_DHWS[0, :height, :width], row, column, sample)
 
 
