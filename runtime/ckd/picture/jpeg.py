@@ -89,7 +89,7 @@ def _decoded(
     in_one_scan = not is_progressive and content[scan_at + 4 : scan_at + 5] == bytes(
         [num_components]
     )
-    if in_one_scan and not content.rstrip(b"\0").endswith(_END):
+    if in_one_scan and not content.endswith(_END):
         try:
             return _strictly(content + _END), "its end marker is missing, but the picture is whole"
         except ValueError:

@@ -59,10 +59,12 @@ def read_plain(path: Path, format_name: str) -> Picture:
         check_size(path.name, image.height, image.width)
         if format_name == "PNG":
             _check_colour_key(path, image)
-        orientation, notes = (1, ()) if format_name == "AVIF" else orientation_of(image)
-        if getattr(image, "n_frames", 1) > 1:
-            notes = (*notes, "it holds several pictures: the first was read")
+        several = getattr(image, "n_frames", 1) > 1
         image.load()
+        # A PNG may hold its EXIF behind the pixels, and Pillow has turned a TIFF by now.
+        orientation, notes = orientation_of(image)
+        if several:
+            notes = (*notes, "it holds several pictures: the first was read")
         shown = picture_of_pillow(path, image)
     return Picture(upright(shown.image_HWC, orientation), (*notes, *shown.notes))
 
