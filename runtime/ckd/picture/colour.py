@@ -91,10 +91,16 @@ def picture_of_samples(
         return Picture(samples_HWC)
     canvas = Canvas(height, width, colours, icc)
     for top in range(0, height, rows := strip_rows(width)):
-        strip_HWC = np.ascontiguousarray(samples_HWC[top : top + rows])
-        strip = Image.fromarray(strip_HWC[..., 0] if colours == "L" else strip_HWC, colours)
+        strip = pillow_strip(samples_HWC[top : top + rows], colours)
         canvas.paint(top, strip, None if alpha_HW is None else alpha_HW[top : top + rows])
     return canvas.picture(path)
+
+
+def pillow_strip(strip_HWC: NDArray[np.uint8], mode: str) -> Image.Image:
+    """Rows of samples as a Pillow image of a mode that has as many channels."""
+    height, width = strip_HWC.shape[:2]
+    content = np.ascontiguousarray(strip_HWC)
+    return Image.frombuffer(mode, (width, height), content, "raw", mode, 0, 1)
 
 
 def _conversion(icc: bytes | None, colours: Colours) -> tuple[Convert, tuple[str, ...]]:

@@ -104,6 +104,14 @@ def _read(path: Path, name: str) -> Picture:
             from ckd.picture.plain import read_plain
 
             return read_plain(path, name)
+        case "HEIC":
+            from ckd.picture.heic import read_heic
+
+            return read_heic(path)
+        case "DICOM":
+            from ckd.picture.dicom import read_dicom
+
+            return read_dicom(path)
         case _:
             raise formats.refusal(path, name)
 
