@@ -74,8 +74,15 @@ def test_in_a_folder_bad_files_are_reported_and_the_rest_is_done(
     (folder / "notes.txt").write_text("not an image, and not asked for")
     run = ckd_run(tmp_path, "image", folder, "--bundle", tiny_bundle, "--out", "out", "--json")
     assert run.code == 1
-    # One line for each bad file, then where the results are, then the summary; nothing else.
-    assert len(run.err.splitlines()) == len(BAD_IMAGES) + 2
+    # What had to be decided to show a photograph is said. Besides: one line for each bad file,
+    # then where the results are, then the summary; nothing else.
+    notes = [line for line in run.err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: {folder}/cmyk.jpg: CMYK without a profile: its colours are approximate",
+        f"note: {folder}/palette.png: transparent parts are shown on white",
+        f"note: {folder}/rgba.png: transparent parts are shown on white",
+    ]
+    assert len(run.err.splitlines()) - len(notes) == len(BAD_IMAGES) + 2
     for name in BAD_IMAGES:
         assert len([line for line in run.errors if name in line]) == 1, name
     total = len(BAD_IMAGES) + len(GOOD_IMAGES)

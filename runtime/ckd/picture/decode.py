@@ -6,6 +6,7 @@ Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import stat
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         name = formats.format_of(_head(path))
-        return _read(path, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what decoders pass over; the rest is refused here
+            return _read(path, name)
     except InputError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise too_large(path.name) from None
     except MemoryError:
         raise InputError(f"{path}: does not fit into the memory; resize it first") from None

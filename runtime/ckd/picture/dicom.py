@@ -6,7 +6,6 @@ file contradicts itself, it is refused.
 Suffixes: H rows, W columns, C channels.
 """
 
-import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,17 +54,15 @@ def read_dicom(path: Path) -> Picture:
             f"{path}: is a DICOM file, which needs the extra dicom: "
             "pip install 'ckd-cascades[dicom]'"
         ) from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of it is refused here
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        _check_kind(path, header)
-        check_size(path.name, int(header.Rows), int(header.Columns))
-        num_frames = int(header.get("NumberOfFrames") or 1)
-        notes = ("it holds several frames: the first was read",) if num_frames > 1 else ()
-        if str(header.file_meta.TransferSyntaxUID) in _JPEG:
-            shown = _jpeg_frame(path, header, num_frames)
-        else:
-            shown = _frame(path, header, num_frames)
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    _check_kind(path, header)
+    check_size(path.name, int(header.Rows), int(header.Columns))
+    num_frames = int(header.get("NumberOfFrames") or 1)
+    notes = ("it holds several frames: the first was read",) if num_frames > 1 else ()
+    if str(header.file_meta.TransferSyntaxUID) in _JPEG:
+        shown = _jpeg_frame(path, header, num_frames)
+    else:
+        shown = _frame(path, header, num_frames)
     return Picture(shown.image_HWC, notes + shown.notes)
 
 

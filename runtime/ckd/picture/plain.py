@@ -25,6 +25,8 @@ _DECODERS = {
     "JPEG 2000": ("JPEG2000", "Jpeg2KImagePlugin"),
     "AVIF": ("AVIF", "AvifImagePlugin"),
 }
+#: OpenJPEG takes four bytes for each sample, beside the picture: at most 800 MB.
+_MAX_JPEG_2000_SAMPLES = 200_000_000
 #: Byte of a PNG that holds the bits of a sample (PNG specification, 11.2.2).
 _PNG_BITS_AT = 24
 
@@ -59,6 +61,12 @@ def read_plain(path: Path, format_name: str) -> Picture:
         check_size(path.name, image.height, image.width)
         if format_name == "PNG":
             _check_colour_key(path, image)
+        num_samples = image.height * image.width * len(image.getbands())
+        if format_name == "JPEG 2000" and num_samples > _MAX_JPEG_2000_SAMPLES:
+            raise InputError(
+                f"{path}: JPEG 2000 of {num_samples // 1_000_000} million samples takes too much "
+                "memory; save it without transparency"
+            )
         several = getattr(image, "n_frames", 1) > 1
         image.load()
         # A PNG may hold its EXIF behind the pixels, and Pillow has turned a TIFF by now.
