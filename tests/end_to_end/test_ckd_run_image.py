@@ -79,8 +79,7 @@ def test_in_a_folder_bad_files_are_reported_and_the_rest_is_done(
     notes = [line for line in run.err.splitlines() if line.startswith("note: ")]
     assert notes == [
         f"note: {folder}/cmyk.jpg: CMYK without a profile: its colours are approximate",
-        f"note: {folder}/palette.png: transparent parts are shown on white",
-        f"note: {folder}/rgba.png: transparent parts are shown on white",
+        f"note: {folder}/cut_out.png: transparent parts are shown on white",
     ]
     assert len(run.err.splitlines()) - len(notes) == len(BAD_IMAGES) + 2
     for name in BAD_IMAGES:
@@ -100,6 +99,7 @@ def test_in_a_folder_bad_files_are_reported_and_the_rest_is_done(
     by_name = {Path(record["image"]).stem: record["probabilities"] for record in run.records}
     for same in ("rgba", "palette", "deeper"):
         assert by_name[same] == pytest.approx(by_name["colour"], abs=1e-5), same
+    assert by_name["cut_out"] == pytest.approx(by_name["on_white"], abs=1e-5)
     assert by_name["16_bit"] == pytest.approx(by_name["grey"], abs=1e-5)
 
 
