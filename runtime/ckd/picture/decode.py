@@ -1,6 +1,6 @@
 """Decoding photographs, and checking that they can be analysed: the one way in.
 
-What is done with files that are irregular in one way or another is listed in docs/device.md.
+What is done with files that are irregular in one way or another is listed in docs/photographs.md.
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
