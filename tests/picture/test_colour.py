@@ -3,6 +3,8 @@
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,73 @@ def test_a_profile_that_cannot_be_meant_is_passed_over(
     seen = read_picture(tmp_path / "image.png")
     np.testing.assert_array_equal(seen.image_HWC, skin())
     assert seen.notes == (note,)
+
+
+def _with_chunks(path: Path, **chunks: bytes) -> None:
+    """Put chunks into a PNG, before its pixels."""
+    content = path.read_bytes()
+    at = content.index(b"IDAT") - 4
+    made = b"".join(
+        struct.pack(">I", len(data)) + kind.encode() + data
+        + struct.pack(">I", zlib.crc32(kind.encode() + data))
+        for kind, data in chunks.items()
+    )  # fmt: skip
+    path.write_bytes(content[:at] + made + content[at:])
+
+
+def _chromaticities(space: icc.Space) -> bytes:
+    points = [space[1], *space[0]]
+    return struct.pack(">8I", *(round(100_000 * value) for point in points for value in point))
+
+
+@pytest.mark.parametrize("space", [icc.ADOBE_RGB, icc.PROPHOTO])
+def test_gamma_and_primaries_of_a_png_are_applied(tmp_path: Path, space: icc.Space) -> None:
+    path = tmp_path / "image.png"
+    chunks = {
+        "gAMA": struct.pack(">I", round(100_000 / space[2])),
+        "cHRM": _chromaticities(space),
+    }
+    Image.fromarray(skin()).save(path)
+    _with_chunks(path, **chunks)
+    np.testing.assert_allclose(read_picture(path).image_HWC, in_srgb(skin(), space), atol=2)
+    Image.fromarray(skin()).save(path)
+    _with_chunks(path, sRGB=b"\0", **chunks)  # which wins
+    np.testing.assert_array_equal(read_picture(path).image_HWC, skin())
+
+
+def test_the_gamma_of_grey_is_applied(tmp_path: Path) -> None:
+    grey_HW = np.tile(np.arange(0, 240, 6, dtype=np.uint8), (HEIGHT, 1))
+    Image.fromarray(grey_HW).save(tmp_path / "image.png")
+    _with_chunks(tmp_path / "image.png", gAMA=struct.pack(">I", 100_000))
+    expected_HW = 255 * _encoded(grey_HW / 255.0)
+    seen_HWC = read_picture(tmp_path / "image.png").image_HWC
+    np.testing.assert_allclose(seen_HWC, expected_HW[..., None].repeat(3, 2), atol=2)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        {"gAMA": struct.pack(">I", 45_455)},
+        {"gAMA": struct.pack(">I", 45_455), "cHRM": _chromaticities(SRGB)},
+        {"gAMA": bytes(4), "cHRM": bytes(32)},
+    ],
+)
+def test_what_srgb_or_nothing_is_told_changes_nothing(
+    tmp_path: Path, chunks: dict[str, bytes]
+) -> None:
+    Image.fromarray(skin()).save(tmp_path / "image.png")
+    _with_chunks(tmp_path / "image.png", **chunks)
+    np.testing.assert_array_equal(read_picture(tmp_path / "image.png").image_HWC, skin())
+
+
+@pytest.mark.parametrize(("index", "space"), [("R03", icc.ADOBE_RGB), ("R98", None)])
+def test_adobe_rgb_that_only_exif_tells_becomes_srgb(
+    tmp_path: Path, index: str, space: icc.Space | None
+) -> None:
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: 0xFFFF, 0xA005: {1: index}}
+    path = tmp_path / "image.jpg"
+    Image.fromarray(skin()).save(path, exif=exif, quality=100, subsampling=0)
+    expected_HWC = skin() if space is None else in_srgb(skin(), space)
+    np.testing.assert_allclose(read_picture(path).image_HWC, expected_HWC, atol=4)
+    assert np.abs(in_srgb(skin(), icc.ADOBE_RGB) - skin()).max() > 8

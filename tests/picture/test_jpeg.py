@@ -14,6 +14,7 @@ from ckd.contract.errors import InputError
 from ckd.data.synthetic.write import dermoscopy
 from ckd.picture.decode import read_picture
 
+JPEGS = Path(__file__).parents[1] / "assets" / "jpeg"
 END = b"\xff\xd9"
 DAMAGED = r"image\.jpg: damaged or cut off"
 
@@ -110,6 +111,13 @@ def test_a_rare_sampling_is_read_by_pillow_and_said(path: Path) -> None:
     assert "it is stored in a rare way, in which damage cannot be seen" in seen.notes
     difference_HWC = seen.image_HWC.astype(int) - np.asarray(image.convert("RGB"))
     assert np.abs(difference_HWC).mean() < 6
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "arithmetic_progressive"])
+def test_arithmetic_coding_is_read(name: str) -> None:
+    """The same samples in another code, by libjpeg."""
+    huffman_HWC = read_picture(JPEGS / "huffman.jpg").image_HWC
+    np.testing.assert_array_equal(read_picture(JPEGS / f"{name}.jpg").image_HWC, huffman_HWC)
 
 
 def test_damaged_exif_is_passed_over(path: Path) -> None:

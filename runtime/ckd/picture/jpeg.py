@@ -19,6 +19,7 @@ from ckd.contract.errors import InputError
 from ckd.picture.colour import Colours, picture_of_samples
 from ckd.picture.limits import Picture, check_size, damaged
 from ckd.picture.plain import picture_of_pillow
+from ckd.picture.primaries import told_profile
 from ckd.picture.upright import orientation_of, upright
 
 #: A photograph of 64 megapixels is far below; what phones append (a film) is cut off harmlessly.
@@ -62,7 +63,7 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
             shown = picture_of_pillow(path, header)
         else:
             samples_HWC, colours = decoded
-            shown = picture_of_samples(path, samples_HWC, colours, header.info.get("icc_profile"))
+            shown = picture_of_samples(path, samples_HWC, colours, told_profile(header))
     notes = (*notes, *([note] if note else []), *shown.notes)
     return Picture(upright(shown.image_HWC, orientation), notes)
 

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from ckd.contract.errors import InputError
 from ckd.picture.colour import Canvas, Colours
 from ckd.picture.limits import Picture, check_size, damaged, strip_rows
+from ckd.picture.primaries import told_profile
 from ckd.picture.upright import orientation_of, upright
 
 # Format -> Pillow's name of it and the module of its decoder. Naming both keeps Pillow from
@@ -86,7 +87,7 @@ def picture_of_pillow(path: Path, image: Image.Image) -> Picture:
         InputError: every pixel is transparent, or the mode is not known.
     """
     colours = _colours(path, image)
-    canvas = Canvas(image.height, image.width, colours, image.info.get("icc_profile"))
+    canvas = Canvas(image.height, image.width, colours, told_profile(image))
     for top in range(0, image.height, rows := strip_rows(image.width)):
         box = (0, top, image.width, min(top + rows, image.height))
         canvas.paint(top, *_strip(image.crop(box), colours))
