@@ -18,7 +18,6 @@ from PIL import Image, features
 from ckd.contract.errors import InputError
 from ckd.finding.logits import class_probabilities, mask_from_logits, softmax
 from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
-from ckd.picture.resize import network_image
 
 HEIGHT, WIDTH = 24, 40
 #: Corners: red, green, blue, white; so that any flip or turn shows.
@@ -194,6 +193,25 @@ def test_a_grey_that_counts_as_transparent_is_white(tmp_path: Path, deep: bool) 
     )
 
 
+def test_a_colour_that_counts_as_transparent_is_white(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "image.png", transparency=(255, 0, 0))
+    expected_HWC = picture()
+    expected_HWC[: HEIGHT // 2, : WIDTH // 2] = 255
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), expected_HWC)
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path: Path) -> None:
+    deep_HWC = picture().astype(">u2") * 257
+    rows = b"".join(b"\0" + row.tobytes() for row in deep_HWC)
+    content = png(WIDTH, HEIGHT, 16, 2, rows)
+    chunk = b"tRNS" + struct.pack(">3H", 65535, 0, 0)
+    at = content.index(b"IDAT") - 4
+    chunk = struct.pack(">I", 6) + chunk + _crc(chunk)
+    (tmp_path / "image.png").write_bytes(content[:at] + chunk + content[at:])
+    with pytest.raises(InputError, match="16-bit colours with one that is transparent"):
+        read_rgb(tmp_path / "image.png")
+
+
 @pytest.mark.parametrize("ending", ["png", "tif"])
 def test_16_bit_grey_keeps_its_high_byte(tmp_path: Path, ending: str) -> None:
     deep_HW = ramp().astype(np.uint16) * 256 + 255
@@ -239,6 +257,16 @@ def test_the_first_picture_of_several_is_read(tmp_path: Path) -> None:
     first, second = Image.fromarray(picture()), Image.new("RGB", (WIDTH, HEIGHT))
     first.save(tmp_path / "image.tif", save_all=True, append_images=[second])
     np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif"), picture())
+
+
+@pytest.mark.parametrize("ending", ["webp", "png"])
+def test_the_first_picture_of_an_animation_is_read_and_said(tmp_path: Path, ending: str) -> None:
+    first, second = Image.fromarray(picture()), Image.new("RGB", (WIDTH, HEIGHT))
+    path = tmp_path / f"image.{ending}"
+    first.save(path, save_all=True, append_images=[second], lossless=True)
+    seen = read_picture(path)
+    np.testing.assert_array_equal(seen.image_HWC, picture())
+    assert seen.notes == ("it holds several pictures: the first was read",)
 
 
 # Refused
@@ -336,63 +364,6 @@ def test_an_image_at_the_limit_is_not_too_large(tmp_path: Path) -> None:
 def test_an_array_that_is_no_photograph_is_refused(array: NDArray[Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^image: .*{message}"):
         check_rgb(array)
-
-
-# To network size
-
-
-def test_an_image_at_network_size_is_not_touched() -> None:
-    image_HWC = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    assert network_image(image_HWC, 32) is image_HWC
-
-
-def test_shrinking_averages_over_areas() -> None:
-    blocks = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(network_image(blocks.repeat(3, 0).repeat(5, 1), 32), blocks)
-    stripes = np.zeros((96, 96, 3), np.uint8)
-    stripes[:, ::3] = 240  # point sampling would give stripes, or nothing
-    np.testing.assert_array_equal(network_image(stripes, 32), 80)
-
-
-@pytest.mark.parametrize(("height", "width"), [(512, 768), (1030, 900), (256, 384), (640, 161)])
-def test_shrinking_in_steps_is_exact_but_for_rounding(height: int, width: int) -> None:
-    """On smooth colours; where neighbours differ much, halved pixels cut at other places."""
-    y, x = np.mgrid[0 : 3 : height * 1j, 0 : 4 : width * 1j]
-    waves = np.stack([np.sin(x + y), np.cos(2 * x - y), np.sin(3 * y)], axis=2)
-    image_HWC = (127.5 + 127.5 * waves).round().astype(np.uint8)
-    rows = _area_mean(image_HWC.astype(np.float64), np.linspace(0, height, 33))
-    exact = _area_mean(rows.transpose(1, 0, 2), np.linspace(0, width, 33)).transpose(1, 0, 2)
-    # Half a step for each pass, of which there are up to three here.
-    assert np.abs(network_image(image_HWC, 32) - exact).max() <= 1.5
-
-
-def _area_mean(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exact mean over fractional intervals of the first axis, from the cumulative sum."""
-    total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
-    below = np.minimum(edges.astype(int), len(values) - 1)
-    share = (edges - below).reshape(-1, *[1] * (values.ndim - 1))
-    at = total[below] + share * values[below]
-    return np.asarray(np.diff(at, axis=0) / np.diff(edges).reshape(share[1:].shape))
-
-
-@pytest.mark.parametrize(
-    ("height", "width"), [(16, 16), (16, 400), (31, 33), (5000, 40), (40, 40000)]
-)
-def test_any_shape_comes_to_network_size(height: int, width: int) -> None:
-    image_HWC = np.zeros((height, width, 3), np.uint8)
-    image_HWC[:, : width // 2] = (10, 20, 30)
-    small_HWC = network_image(image_HWC, 32)
-    assert small_HWC.shape == (32, 32, 3)
-    assert small_HWC.dtype == np.uint8
-    assert small_HWC[5, 5].tolist() == [10, 20, 30]
-    assert small_HWC[5, -5].tolist() == [0, 0, 0]
-
-
-def test_a_view_in_reversed_channel_order_is_taken(tmp_path: Path) -> None:
-    """OpenCV's BGR reversed by a view: negative strides."""
-    image_HWC = np.random.default_rng(0).integers(0, 256, (100, 90, 3), np.uint8)
-    bgr_view = np.ascontiguousarray(image_HWC[..., ::-1])[..., ::-1]
-    np.testing.assert_array_equal(network_image(bgr_view, 32), network_image(image_HWC, 32))
 
 
 # Back to the photograph
