@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
-from tifffile import imwrite
+from tifffile import TiffFile, imwrite
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture, read_rgb
@@ -107,6 +107,18 @@ def test_transparent_parts_are_shown_on_white(
     # Colours that were stored multiplied by a fifth were rounded to fifths of a step.
     np.testing.assert_allclose(read_rgb(path), expected, atol=1.6)
     assert read_picture(path).notes == ("transparent parts are shown on white",)
+
+
+def test_a_fourth_channel_that_is_not_told_is_alpha(path: Path) -> None:
+    """As libtiff, and with it most viewers, take it."""
+    alpha_HW1 = np.full((HEIGHT, WIDTH, 1), 51, np.uint8)
+    imwrite(path, np.concatenate([picture(), alpha_HW1], axis=2), photometric="rgb")
+    with TiffFile(path) as tiff:
+        tag_at = tiff.pages.first.tags["ExtraSamples"].offset
+    content = bytearray(path.read_bytes())
+    content[tag_at : tag_at + 2] = (65000).to_bytes(2, "little")  # a tag that means nothing
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_rgb(path), 204 + picture() / 5, atol=1)
 
 
 def test_channels_of_unknown_meaning_are_passed_over_and_said(path: Path) -> None:

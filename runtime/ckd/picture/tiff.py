@@ -70,7 +70,9 @@ def read_tiff(path: Path) -> Picture:
         if not is_decoded_here(page):
             _check_for_pillow(path, page)
             shown = read_plain(path, "TIFF")
-            return Picture(shown.image_HWC, tuple(dict.fromkeys((*notes, *shown.notes))))
+            return Picture(
+                shown.image_HWC, tuple(dict.fromkeys((*notes, *extra_notes, *shown.notes)))
+            )
         check_blocks(path, page)
         samples_HWS = _samples(path, tiff, page, meaning.photometric == _PALETTE)
         icc, orientation = page.tags.valueof(_ICC), page.tags.valueof(_ORIENTATION, default=1)
@@ -121,6 +123,8 @@ def _meaning(path: Path, page: TiffPage) -> tuple[_Meaning, tuple[str, ...]]:
             alpha_at = page.samplesperpixel - len(extra) + at
             return _Meaning(photometric, colours, num_colours, alpha_at, kind == _ASSOCIATED), ()
     left_over = page.samplesperpixel - num_colours
+    if left_over == 1 and not extra and colours != "CMYK":  # untold: alpha, as libtiff takes it
+        return _Meaning(photometric, colours, num_colours, num_colours, False), ()
     notes = ("channels of unknown meaning were passed over",) if left_over else ()
     return _Meaning(photometric, colours, num_colours, None, False), notes
 
