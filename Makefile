@@ -64,7 +64,7 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP) "pip>=25.1"
-	.venv/bin/python $(PIP) --editable ".[export,openvino]" --group dev
+	.venv/bin/python $(PIP) --editable ".[export,openvino,heic,dicom]" --group dev
 	@# A reference for one test. Without what it depends on: its opencv-python would overwrite ours.
 	.venv/bin/python $(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 || \
 		echo "without grad-cam: the test against it is skipped"

@@ -125,8 +125,22 @@ BAD_IMAGES: dict[str, Callable[[Path], object]] = {
 
 def _rgba(path: Path) -> None:
     image = Image.fromarray(photo())
-    image.putalpha(Image.new("L", image.size, 40))
+    image.putalpha(255)
     image.save(path)
+
+
+def _cut_out(path: Path) -> None:
+    """The spot alone; below what is transparent lie other colours."""
+    image_HWC = photo()
+    alpha_HW = np.where(image_HWC[..., 0] == 110, 255, 0).astype(np.uint8)
+    image_HWC[alpha_HW == 0] = (0, 90, 0)
+    Image.fromarray(np.dstack([image_HWC, alpha_HW])).save(path)
+
+
+def _on_white(path: Path) -> None:
+    image_HWC = photo()
+    image_HWC[image_HWC[..., 0] != 110] = 255
+    Image.fromarray(image_HWC).save(path)
 
 
 def _sixteen_bit(path: Path) -> None:
@@ -136,7 +150,7 @@ def _sixteen_bit(path: Path) -> None:
 
 def _palette(path: Path) -> None:
     image = Image.fromarray(photo()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
-    image.save(path, transparency=bytes([0, 100]))
+    image.save(path, transparency=bytes([255, 255]))
 
 
 def _sideways(path: Path) -> None:
@@ -149,6 +163,8 @@ GOOD_IMAGES: dict[str, Callable[[Path], object]] = {
     "colour.png": lambda path: Image.fromarray(photo()).save(path),
     "grey.png": lambda path: Image.fromarray(photo()).convert("L").save(path),
     "rgba.png": _rgba,
+    "cut_out.png": _cut_out,
+    "on_white.png": _on_white,
     "16_bit.png": _sixteen_bit,
     "palette.png": _palette,
     "cmyk.jpg": lambda path: Image.fromarray(photo()).convert("CMYK").save(path),

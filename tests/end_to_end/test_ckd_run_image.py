@@ -74,8 +74,14 @@ def test_in_a_folder_bad_files_are_reported_and_the_rest_is_done(
     (folder / "notes.txt").write_text("not an image, and not asked for")
     run = ckd_run(tmp_path, "image", folder, "--bundle", tiny_bundle, "--out", "out", "--json")
     assert run.code == 1
-    # One line for each bad file, then where the results are, then the summary; nothing else.
-    assert len(run.err.splitlines()) == len(BAD_IMAGES) + 2
+    # What had to be decided to show a photograph is said. Besides: one line for each bad file,
+    # then where the results are, then the summary; nothing else.
+    notes = [line for line in run.err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: {folder}/cmyk.jpg: CMYK without a profile: its colours are approximate",
+        f"note: {folder}/cut_out.png: transparent parts are shown on white",
+    ]
+    assert len(run.err.splitlines()) - len(notes) == len(BAD_IMAGES) + 2
     for name in BAD_IMAGES:
         assert len([line for line in run.errors if name in line]) == 1, name
     total = len(BAD_IMAGES) + len(GOOD_IMAGES)
@@ -93,6 +99,7 @@ def test_in_a_folder_bad_files_are_reported_and_the_rest_is_done(
     by_name = {Path(record["image"]).stem: record["probabilities"] for record in run.records}
     for same in ("rgba", "palette", "deeper"):
         assert by_name[same] == pytest.approx(by_name["colour"], abs=1e-5), same
+    assert by_name["cut_out"] == pytest.approx(by_name["on_white"], abs=1e-5)
     assert by_name["16_bit"] == pytest.approx(by_name["grey"], abs=1e-5)
 
 

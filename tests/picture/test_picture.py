@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from ckd.contract.errors import InputError
 from ckd.finding.logits import class_probabilities, mask_from_logits, softmax
-from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_rgb
-from ckd.picture.resize import network_image
+from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
 
 HEIGHT, WIDTH = 24, 40
 #: Corners: red, green, blue, white; so that any flip or turn shows.
@@ -101,13 +100,16 @@ ORIENTATIONS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif", "avif"])
 def test_a_photograph_is_turned_upright(tmp_path: Path, orientation: int, ending: str) -> None:
     stored = np.ascontiguousarray(ORIENTATIONS[orientation](picture()))
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"image.{ending}"
-    Image.fromarray(stored).save(path, exif=exif, quality=95, subsampling=0)
+    if ending == "avif" and "avif" not in features.get_supported():
+        pytest.skip("needs a Pillow with AVIF")
+    full: Any = "4:4:4" if ending == "avif" else 0
+    Image.fromarray(stored).save(path, exif=exif, quality=95, subsampling=full)
     read_HWC = read_rgb(path)
     assert read_HWC.shape == (HEIGHT, WIDTH, 3)
     for (row, column), colour in CORNERS.items():
@@ -129,7 +131,7 @@ def test_grey_is_repeated_over_the_channels(tmp_path: Path, mode: str) -> None:
     grey_HW = ramp() if mode != "1" else np.where(ramp() > 117, 255, 0).astype(np.uint8)
     image = Image.fromarray(grey_HW)
     if mode == "LA":
-        image.putalpha(Image.new("L", image.size, 7))
+        image.putalpha(Image.new("L", image.size, 255))
     elif mode != "L":
         image = image.convert(mode, dither=Image.Dither.NONE)
     assert image.mode == mode
@@ -137,24 +139,77 @@ def test_grey_is_repeated_over_the_channels(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), grey_HW[..., None].repeat(3, 2))
 
 
-def test_transparency_is_dropped_and_not_blended(tmp_path: Path) -> None:
+def test_transparent_parts_are_shown_on_white(tmp_path: Path) -> None:
+    """Half transparent red on white is (255, 127.5, 127.5)."""
+    alpha_HW = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    alpha_HW[0, 0], alpha_HW[0, 1] = 0, 128
     image = Image.fromarray(picture())
-    image.putalpha(Image.new("L", image.size, 0))
+    image.putalpha(Image.fromarray(alpha_HW))
     image.save(tmp_path / "image.png")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+    seen = read_picture(tmp_path / "image.png")
+    expected_HWC = picture()
+    expected_HWC[0, 0], expected_HWC[0, 1] = 255, (255, 127, 127)
+    np.testing.assert_array_equal(seen.image_HWC, expected_HWC)
+    assert seen.notes == ("transparent parts are shown on white",)
 
 
-def test_a_palette_with_transparency_is_read(tmp_path: Path) -> None:
+def test_grey_is_shown_on_white(tmp_path: Path) -> None:
+    image = Image.fromarray(ramp())
+    image.putalpha(Image.new("L", image.size, 51))  # a fifth
+    image.save(tmp_path / "image.png")
+    expected_HW = 204 + ramp().astype(int) // 5
+    seen_HWC = read_rgb(tmp_path / "image.png").astype(int)
+    assert np.abs(seen_HWC - expected_HW[..., None]).max() <= 1
+
+
+def test_what_is_wholly_transparent_is_refused(tmp_path: Path) -> None:
+    image = Image.fromarray(picture())
+    image.putalpha(0)
+    image.save(tmp_path / "image.png")
+    with pytest.raises(InputError, match=r"image\.png: every pixel is transparent, nothing"):
+        read_rgb(tmp_path / "image.png")
+
+
+def test_a_palette_with_transparency_is_shown_on_white(tmp_path: Path) -> None:
     image = Image.fromarray(picture()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
-    image.save(tmp_path / "image.png", transparency=bytes([0, 90, 255, 255]))
+    image.save(tmp_path / "image.png", transparency=bytes([0, 102, 255, 255]))
     with Image.open(tmp_path / "image.png") as stored:
         assert (stored.mode, len(stored.info["transparency"])) == ("P", 4)
-    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), picture())
+        index_HW = np.asarray(stored)
+    expected_HWC = picture()
+    expected_HWC[index_HW == 0] = 255
+    two_fifths = expected_HWC[index_HW == 1].astype(int) * 2 // 5
+    expected_HWC[index_HW == 1] = 153 + two_fifths
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), expected_HWC)
 
 
-def test_a_grey_colour_key_is_ignored(tmp_path: Path) -> None:
-    Image.fromarray(ramp()).save(tmp_path / "image.png", transparency=12)
-    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), ramp()[..., None].repeat(3, 2))
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_grey_that_counts_as_transparent_is_white(tmp_path: Path, deep: bool) -> None:
+    grey_HW = ramp().astype(np.uint16) * 256 if deep else ramp()
+    Image.fromarray(grey_HW).save(tmp_path / "image.png", transparency=12 * (256 if deep else 1))
+    expected_HW = np.where(ramp() == 12, 255, ramp())
+    np.testing.assert_array_equal(
+        read_rgb(tmp_path / "image.png"), expected_HW[..., None].repeat(3, 2)
+    )
+
+
+def test_a_colour_that_counts_as_transparent_is_white(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "image.png", transparency=(255, 0, 0))
+    expected_HWC = picture()
+    expected_HWC[: HEIGHT // 2, : WIDTH // 2] = 255
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png"), expected_HWC)
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path: Path) -> None:
+    deep_HWC = picture().astype(">u2") * 257
+    rows = b"".join(b"\0" + row.tobytes() for row in deep_HWC)
+    content = png(WIDTH, HEIGHT, 16, 2, rows)
+    chunk = b"tRNS" + struct.pack(">3H", 65535, 0, 0)
+    at = content.index(b"IDAT") - 4
+    chunk = struct.pack(">I", 6) + chunk + _crc(chunk)
+    (tmp_path / "image.png").write_bytes(content[:at] + chunk + content[at:])
+    with pytest.raises(InputError, match="16-bit colours with one that is transparent"):
+        read_rgb(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])
@@ -202,6 +257,16 @@ def test_the_first_picture_of_several_is_read(tmp_path: Path) -> None:
     first, second = Image.fromarray(picture()), Image.new("RGB", (WIDTH, HEIGHT))
     first.save(tmp_path / "image.tif", save_all=True, append_images=[second])
     np.testing.assert_array_equal(read_rgb(tmp_path / "image.tif"), picture())
+
+
+@pytest.mark.parametrize("ending", ["webp", "png"])
+def test_the_first_picture_of_an_animation_is_read_and_said(tmp_path: Path, ending: str) -> None:
+    first, second = Image.fromarray(picture()), Image.new("RGB", (WIDTH, HEIGHT))
+    path = tmp_path / f"image.{ending}"
+    first.save(path, save_all=True, append_images=[second], lossless=True)
+    seen = read_picture(path)
+    np.testing.assert_array_equal(seen.image_HWC, picture())
+    assert seen.notes == ("it holds several pictures: the first was read",)
 
 
 # Refused
@@ -299,63 +364,6 @@ def test_an_image_at_the_limit_is_not_too_large(tmp_path: Path) -> None:
 def test_an_array_that_is_no_photograph_is_refused(array: NDArray[Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^image: .*{message}"):
         check_rgb(array)
-
-
-# To network size
-
-
-def test_an_image_at_network_size_is_not_touched() -> None:
-    image_HWC = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    assert network_image(image_HWC, 32) is image_HWC
-
-
-def test_shrinking_averages_over_areas() -> None:
-    blocks = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(network_image(blocks.repeat(3, 0).repeat(5, 1), 32), blocks)
-    stripes = np.zeros((96, 96, 3), np.uint8)
-    stripes[:, ::3] = 240  # point sampling would give stripes, or nothing
-    np.testing.assert_array_equal(network_image(stripes, 32), 80)
-
-
-@pytest.mark.parametrize(("height", "width"), [(512, 768), (1030, 900), (256, 384), (640, 161)])
-def test_shrinking_in_steps_is_exact_but_for_rounding(height: int, width: int) -> None:
-    """On smooth colours; where neighbours differ much, halved pixels cut at other places."""
-    y, x = np.mgrid[0 : 3 : height * 1j, 0 : 4 : width * 1j]
-    waves = np.stack([np.sin(x + y), np.cos(2 * x - y), np.sin(3 * y)], axis=2)
-    image_HWC = (127.5 + 127.5 * waves).round().astype(np.uint8)
-    rows = _area_mean(image_HWC.astype(np.float64), np.linspace(0, height, 33))
-    exact = _area_mean(rows.transpose(1, 0, 2), np.linspace(0, width, 33)).transpose(1, 0, 2)
-    # Half a step for each pass, of which there are up to three here.
-    assert np.abs(network_image(image_HWC, 32) - exact).max() <= 1.5
-
-
-def _area_mean(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exact mean over fractional intervals of the first axis, from the cumulative sum."""
-    total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
-    below = np.minimum(edges.astype(int), len(values) - 1)
-    share = (edges - below).reshape(-1, *[1] * (values.ndim - 1))
-    at = total[below] + share * values[below]
-    return np.asarray(np.diff(at, axis=0) / np.diff(edges).reshape(share[1:].shape))
-
-
-@pytest.mark.parametrize(
-    ("height", "width"), [(16, 16), (16, 400), (31, 33), (5000, 40), (40, 40000)]
-)
-def test_any_shape_comes_to_network_size(height: int, width: int) -> None:
-    image_HWC = np.zeros((height, width, 3), np.uint8)
-    image_HWC[:, : width // 2] = (10, 20, 30)
-    small_HWC = network_image(image_HWC, 32)
-    assert small_HWC.shape == (32, 32, 3)
-    assert small_HWC.dtype == np.uint8
-    assert small_HWC[5, 5].tolist() == [10, 20, 30]
-    assert small_HWC[5, -5].tolist() == [0, 0, 0]
-
-
-def test_a_view_in_reversed_channel_order_is_taken(tmp_path: Path) -> None:
-    """OpenCV's BGR reversed by a view: negative strides."""
-    image_HWC = np.random.default_rng(0).integers(0, 256, (100, 90, 3), np.uint8)
-    bgr_view = np.ascontiguousarray(image_HWC[..., ::-1])[..., ::-1]
-    np.testing.assert_array_equal(network_image(bgr_view, 32), network_image(image_HWC, 32))
 
 
 # Back to the photograph

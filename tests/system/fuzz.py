@@ -19,10 +19,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from damage import damaged, odd_json, odd_text
 from long_run import BUNDLE, Counts, command_line, resident_mib
-from PIL import Image
+from mutator import seeds
 
 from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.cascade_json import spec_from_json
@@ -34,10 +33,13 @@ from ckd.data.masks import read_mask
 from ckd.data.samples import Split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.picture.decode import read_rgb
+from ckd.picture.formats import READ
 
 SEED = 0
 MAX_MIB = 3000.0  # 64 megapixels are decoded several times over
 MAX_GROWTH_MIB = 200.0
+#: What data sets hold masks in.
+MASK_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP")
 #: Where inputs are kept that raised anything but CkdError.
 FAILED = Path("runs") / "fuzz"
 
@@ -45,43 +47,11 @@ FAILED = Path("runs") / "fuzz"
 Case = Callable[[random.Random, Path], Callable[[], object]]
 
 
-def _pictures() -> list[tuple[str, bytes]]:
-    """Small photographs in every format and many modes, by file name ending."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
-    rgb = Image.fromarray(pixels)
-    grey16 = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: turned by 90 degrees
-    forms: list[tuple[Image.Image, str, dict[str, object]]] = [
-        (rgb, "jpeg", {"quality": 85, "exif": exif}),
-        (rgb, "jpeg", {"quality": 85, "progressive": True}),
-        (rgb.convert("CMYK"), "jpeg", {}),
-        (rgb, "png", {}),
-        (rgb.convert("RGBA"), "png", {}),
-        (rgb.convert("P"), "png", {"transparency": 3}),
-        (grey16, "png", {}),
-        (rgb, "tiff", {}),
-        (rgb, "tiff", {"compression": "tiff_lzw"}),
-        (rgb, "tiff", {"compression": "tiff_adobe_deflate"}),
-        (grey16, "tiff", {}),
-        (rgb.convert("F"), "tiff", {}),
-        (rgb, "bmp", {}),
-        (rgb, "webp", {}),
-    ]
-    encoded = []
-    for image, kind, options in forms:
-        buffer = io.BytesIO()
-        image.save(buffer, format=kind, **options)
-        encoded.append((kind, buffer.getvalue()))
-    return encoded
-
-
 class Cases:
     """The kinds of cases, and the sound inputs that they damage."""
 
     def __init__(self, folder: Path) -> None:
-        self._pictures = _pictures()
+        self._pictures = [(name, file) for name, files in seeds().items() for file in files]
         challenge, plain = folder / "challenge", folder / "plain"
         write_isic2017(challenge, num_train=6, num_val=2, side_px=32)
         shutil.copytree(challenge / "ISIC-2017_Training_Data", plain / "images")
@@ -111,7 +81,7 @@ class Cases:
 
     def mask(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A damaged picture in the place of a mask."""
-        path = self._damaged_picture(rng, folder)
+        path = self._damaged_picture(rng, folder, MASK_FORMATS)
         return lambda: read_mask(path)
 
     def cascade_json(self, rng: random.Random, folder: Path) -> Callable[[], object]:
@@ -159,8 +129,10 @@ class Cases:
 
         return read
 
-    def _damaged_picture(self, rng: random.Random, folder: Path) -> Path:
-        kind, content = rng.choice(self._pictures)
+    def _damaged_picture(
+        self, rng: random.Random, folder: Path, formats: tuple[str, ...] = READ
+    ) -> Path:
+        kind, content = rng.choice([one for one in self._pictures if one[0] in formats])
         path = folder / f"picture.{kind}"
         path.write_bytes(damaged(rng, content))
         return path

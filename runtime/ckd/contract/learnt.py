@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,6 +102,7 @@ def read_learnt(folder: Path) -> Learnt:
             str(name): {str(tensor): float(scale) for tensor, scale in tensors.items()}
             for name, tensors in tree["scales"].items()
         }
+        learnt = Learnt(placement, scales, {})
         path = folder / LEARNT_RECORD
         record = dict(json.loads(path.read_text(encoding="utf-8")))
         files = dict(record["files"])
@@ -109,7 +110,7 @@ def read_learnt(folder: Path) -> Learnt:
             path = folder / name
             if hashlib.sha256(path.read_bytes()).hexdigest() != files[name]:
                 raise ValueError(f"it is not what {LEARNT_RECORD} says")
-        return Learnt(placement, scales, record)
+        return replace(learnt, record=record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:

@@ -1,59 +1,122 @@
-"""Decoding photographs, and checking that they can be analysed.
+"""Decoding photographs, and checking that they can be analysed: the one way in.
+
+What is done with files that are irregular in one way or another is listed in docs/photographs.md.
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
+import stat
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ckd.contract.errors import InputError
+from ckd.picture import formats
+from ckd.picture.limits import (
+    MAX_PIXELS,
+    MIN_SIDE_PX,
+    Picture,
+    check_size,
+    damaged,
+    too_large,
+)
 
-#: Larger images are refused, because decoded they would not fit a small device's memory.
-MAX_PIXELS = 64_000_000
-#: Images with a shorter side are refused, because they cannot show a lesion.
-MIN_SIDE_PX = 16
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "MIN_SIDE_PX",
+    "check_rgb",
+    "read_picture",
+    "read_rgb",
+]
 
 #: Endings of files in a folder that count as images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Decode an image file into uint8 RGB, HWC, upright (EXIF orientation applied).
+    """Decode an image file into uint8 RGB, HWC, as a viewer shows it.
 
-    Grey images are repeated over the channels, transparency is dropped, 16-bit samples keep their
-    high byte.
+    It is upright (EXIF orientation applied) and in sRGB (profiles are applied). Grey images are
+    repeated over the channels, transparent parts are laid on white, 16-bit samples keep their high
+    byte.
 
     Raises:
-        InputError: the file is missing, empty, truncated or not an image, or the image is smaller
-            than `MIN_SIDE_PX` or has more than `MAX_PIXELS`.
+        InputError: the file is missing, empty, damaged, of another format, or cannot be shown
+            right; or the image is smaller than `MIN_SIDE_PX` or has more than `MAX_PIXELS`.
+    """
+    return read_picture(path).image_HWC
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode as `read_rgb`, and say what had to be decided: `Picture.notes` is mostly empty.
+
+    Raises:
+        InputError: as `read_rgb`.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            _check_size(path.name, height, width)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I") or upright.mode == "F":
-                return _rgb_from_deep_grey(np.asarray(upright))
-            if upright.mode == "P":  # Pillow warns about a direct conversion with transparency
-                upright = upright.convert("RGBA")
-            return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected an image file") from None
-    except UnidentifiedImageError:
-        reason = "the file is empty" if path.stat().st_size == 0 else "not an image"
-        raise InputError(f"{path}: {reason}; expected JPEG, PNG, BMP, TIFF or WebP") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(_too_large(path.name)) from None
+        name = formats.format_of(_head(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what decoders pass over; the rest is refused here
+            return _read(path, name)
     except InputError:
         raise
-    except Exception as error:  # Pillow may raise anything for a damaged file
-        raise InputError(f"{path}: damaged or cut off ({error}); copy the file again") from error
+    except Image.DecompressionBombError:
+        raise too_large(path.name) from None
+    except MemoryError:
+        raise InputError(f"{path}: does not fit into the memory; resize it first") from None
+    except Exception as error:  # decoders may raise anything for a damaged file
+        raise damaged(path, error) from error
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file."""
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise InputError(f"{path}: is a folder, expected an image file")
+        if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
+            raise InputError(f"{path}: is a pipe or device, expected an image file")
+        with path.open("rb") as file:
+            head = file.read(formats.HEAD_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError(f"{path}: the file is empty; {formats.EXPECTED}")
+    return head
+
+
+def _read(path: Path, name: str) -> Picture:
+    """Decoders are imported when a file needs them: a command for one JPEG starts sooner."""
+    match name:
+        case "JPEG":
+            from ckd.picture.jpeg import read_jpeg
+
+            return read_jpeg(path)
+        case "TIFF":
+            from ckd.picture.tiff import read_tiff
+
+            return read_tiff(path)
+        case "PNG" | "BMP" | "WebP" | "JPEG 2000" | "AVIF":
+            from ckd.picture.plain import read_plain
+
+            return read_plain(path, name)
+        case "HEIC":
+            from ckd.picture.heic import read_heic
+
+            return read_heic(path)
+        case "DICOM":
+            from ckd.picture.dicom import read_dicom
+
+            return read_dicom(path)
+        case _:
+            raise formats.refusal(path, name)
 
 
 def check_rgb(image_HWC: NDArray[Any]) -> None:
@@ -68,26 +131,4 @@ def check_rgb(image_HWC: NDArray[Any]) -> None:
             f"image: expected uint8[H, W, 3] in RGB order, "
             f"got {image_HWC.dtype}{list(image_HWC.shape)}"
         )
-    _check_size("image", image_HWC.shape[0], image_HWC.shape[1])
-
-
-def _check_size(name: str, height: int, width: int) -> None:
-    if min(height, width) < MIN_SIDE_PX:
-        raise InputError(
-            f"{name}: {width}x{height} pixels is too small to show a lesion; "
-            f"expected at least {MIN_SIDE_PX}x{MIN_SIDE_PX}"
-        )
-    if height * width > MAX_PIXELS:
-        raise InputError(_too_large(f"{name}: {width}x{height} pixels"))
-
-
-def _too_large(what: str) -> str:
-    return f"{what}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; resize it first"
-
-
-def _rgb_from_deep_grey(grey_HW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Modes I;16, I and F: 16-bit samples keep their high byte, 8-bit ones are kept."""
-    if grey_HW.max(initial=0) > 255:
-        grey_HW = np.clip(grey_HW, 0, 65535) / 256
-    eight_bit = np.clip(grey_HW, 0, 255).astype(np.uint8)
-    return np.repeat(eight_bit[..., None], 3, axis=2)
+    check_size("image", image_HWC.shape[0], image_HWC.shape[1])

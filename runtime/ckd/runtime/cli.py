@@ -40,7 +40,7 @@ def image_command(
 
     If the bundle was exported with --explain, also what speaks for the most probable label.
     """
-    from ckd.picture.decode import read_rgb
+    from ckd.picture.decode import read_picture
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources.images import image_files
@@ -53,7 +53,7 @@ def image_command(
     ):
         for path in _with_bar(files, "images"):
             try:
-                image_HWC = read_rgb(path)
+                image_HWC, notes = read_picture(path)
                 finding = cascade.predict(image_HWC)
             except InputError as error:
                 if len(files) == 1:
@@ -61,6 +61,8 @@ def image_command(
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
                 continue
+            for note in notes:
+                print(f"note: {path}: {note}", file=sys.stderr)
             written = folder.add(path, finding, image_HWC)
             print_finding(str(path), finding, as_json=as_json, files=written)
     console.say(f"results in {out}. {NOTICE}")
