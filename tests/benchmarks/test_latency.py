@@ -312,6 +312,7 @@ def test_what_cannot_be_done_ends_with_its_exit_code(
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_recipe_is_measured_untrained(tmp_path: Path, ckd_bench: Command) -> None:
     done = ckd_bench(
         "latency", "--recipe", "ckdnet-tiny", "--runs", "1", "--warmup", "1", "--out", str(tmp_path)

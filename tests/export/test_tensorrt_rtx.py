@@ -44,10 +44,13 @@ from ckd.contract.errors import GateFailed
 from ckd.export.parity import parity_images
 from ckd.runtime.cascade import embedded_bundle
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorrt_rtx_bindings") is None,
-    reason="no TensorRT-RTX: it is installed on Linux x86-64 with Python 3.11 and later",
-)
+pytestmark = [
+    pytest.mark.system,  # whole networks of the mobile recipe are exported and built
+    pytest.mark.skipif(
+        importlib.util.find_spec("tensorrt_rtx_bindings") is None,
+        reason="no TensorRT-RTX: it is installed on Linux x86-64 with Python 3.11 and later",
+    ),
+]
 
 BUILDER = Path(__file__).parents[1] / "rtx_plan.py"
 NAMES = ["rootseg", "cls", "seg_encoder", "seg_decoder"]

@@ -34,6 +34,7 @@ def thinned(system: System) -> System:
     return system
 
 
+@pytest.mark.system
 def test_a_cascade_on_efficientnet_lite_learns_and_is_exported(tmp_path: Path) -> None:
     """One step of the whole cascade, so that no statistic and no scalar is at its birth."""
     torch.manual_seed(0)
