@@ -68,6 +68,15 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
     return Picture(upright(shown.image_HWC, orientation), notes)
 
 
+def check_jpeg(path: Path, content: bytes) -> None:
+    """Raise `InputError` if a JPEG that another decoder will decode is damaged or cut off."""
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY", strict=True)
+    except ValueError as error:
+        if not any(word in str(error).lower() for word in _NOT_DECODED):
+            raise damaged(path, error) from None
+
+
 def _decoded(
     path: Path, content: bytes, num_components: int, is_progressive: bool
 ) -> tuple[tuple[NDArray[np.uint8], Colours] | None, str]:
