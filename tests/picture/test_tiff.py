@@ -193,3 +193,19 @@ def test_a_part_that_is_missing_is_damage_and_not_black(
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match=r"image\.tif: damaged or cut off"):
         read_rgb(path)
+
+
+def test_damage_in_strips_of_jpeg_is_seen(path: Path) -> None:
+    """libtiff passes it over."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for image in (Image.fromarray(noise), Image.fromarray(noise).convert("L")):
+        image.save(path, compression="jpeg", quality=95)
+        read_rgb(path)
+        with TiffFile(path) as tiff:
+            page = tiff.pages.first
+            middle = page.dataoffsets[0] + page.databytecounts[0] // 2
+        content = bytearray(path.read_bytes())
+        content[middle : middle + 40] = bytes(range(40))
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"image\.tif: damaged or cut off"):
+            read_rgb(path)

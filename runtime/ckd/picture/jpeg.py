@@ -18,7 +18,6 @@ from PIL import Image
 from ckd.contract.errors import InputError
 from ckd.picture.colour import Colours, picture_of_samples
 from ckd.picture.limits import Picture, check_size, damaged
-from ckd.picture.plain import picture_of_pillow
 from ckd.picture.primaries import told_profile
 from ckd.picture.upright import orientation_of, upright
 
@@ -60,12 +59,23 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
         is_progressive = "progressive" in header.info
         decoded, note = _decoded(path, content, len(header.getbands()), is_progressive)
         if decoded is None:
+            from ckd.picture.plain import picture_of_pillow
+
             shown = picture_of_pillow(path, header)
         else:
             samples_HWC, colours = decoded
             shown = picture_of_samples(path, samples_HWC, colours, told_profile(header))
     notes = (*notes, *([note] if note else []), *shown.notes)
     return Picture(upright(shown.image_HWC, orientation), notes)
+
+
+def check_jpeg(path: Path, content: bytes) -> None:
+    """Raise `InputError` if a JPEG that another decoder will decode is damaged or cut off."""
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY", strict=True)
+    except ValueError as error:
+        if not any(word in str(error).lower() for word in _NOT_DECODED):
+            raise damaged(path, error) from None
 
 
 def _decoded(

@@ -19,6 +19,7 @@ from tifffile import TiffFile, TiffPage
 
 from ckd.contract.errors import InputError
 from ckd.picture.colour import Colours, picture_of_samples
+from ckd.picture.jpeg import check_jpeg
 from ckd.picture.limits import Picture, check_size, damaged
 from ckd.picture.plain import read_plain
 from ckd.picture.samples import to_eight_bit
@@ -41,6 +42,7 @@ _KNOWN: dict[int, tuple[Colours, int]] = {
 _NAMES = {4: "a mask", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32844: "LogL",
           32845: "LogLuv", 32803: "a camera's raw file", 34892: "a camera's raw file"}  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
+_JPEG = 7
 _DNG_VERSION, _ORIENTATION, _INK_SET, _ICC, _SUBFILE_TYPE = 50706, 274, 332, 34675, 254
 
 
@@ -69,6 +71,7 @@ def read_tiff(path: Path) -> Picture:
         meaning, extra_notes = _meaning(path, page)
         if not is_decoded_here(page):
             _check_for_pillow(path, page)
+            _check_jpeg(path, tiff, page)
             shown = read_plain(path, "TIFF")
             return Picture(
                 shown.image_HWC, tuple(dict.fromkeys((*notes, *extra_notes, *shown.notes)))
@@ -189,6 +192,17 @@ def _divided(colours_HWS: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> NDA
         whole = row_HWS * np.uint32(255) // np.maximum(alpha_W, 1)[:, None]
         out_HWS[:] = np.minimum(whole, 255)
     return divided_HWS
+
+
+def _check_jpeg(path: Path, tiff: TiffFile, page: TiffPage) -> None:
+    """Refuse damage in strips of JPEG, which libtiff passes over; they share their tables."""
+    if int(page.compression) != _JPEG:
+        return
+    tables = bytes(page.jpegtables or b"")
+    for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(offset)
+        strip = tiff.filehandle.read(length)
+        check_jpeg(path, tables[:-2] + strip[2:] if tables else strip)
 
 
 def _check_for_pillow(path: Path, page: TiffPage) -> None:
