@@ -33,6 +33,7 @@ def study(in_process: Callable[..., Any]) -> Study:
     )
 
 
+@pytest.mark.system
 def test_the_summary_is_of_every_seed_and_the_teacher_is_trained_once(
     tmp_path: Path, study: Study
 ) -> None:

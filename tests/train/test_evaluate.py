@@ -295,7 +295,10 @@ def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions
         assert options.fold is not None
         train_set, _ = split_fold(read_split(data, "train"), *options.fold, seed=recipe.seed)
         fresh = recipe.stages if options.fresh else ()
-        RunFolder(out).open(recipe, describe(train_set, options.weights), fresh)
+        folder = RunFolder(out)
+        folder.open(recipe, describe(train_set, options.weights), fresh)
+        for stage in recipe.stages:
+            folder.stage(stage).keep({})
         return system
 
     monkeypatch.setattr(cv, "fit", fit)
