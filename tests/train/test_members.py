@@ -4,12 +4,12 @@ Suffixes: B batch, H rows, W columns, C channels, K labels.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_recipes import taught_plain
 from torch import Tensor, nn
 
 from ckd.contract.errors import UsageError
@@ -17,9 +17,8 @@ from ckd.contract.labels import ISIC2017
 from ckd.train.feeding.mixing import mixed
 from ckd.train.fitting.soup import average, estimate_batch_norms
 from ckd.train.losses import SoftLabels
-from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.soup import Soup
-from ckd.train.recipes.taught import ckdnet_mobile_taught, plain_mobile, taught
+from ckd.train.recipes.taught import ckdnet_mobile_taught, plain_mobile
 from ckd.train.recipes.text import load_recipe, with_overrides
 from ckd.train.systems.ckdnet import CkdNet
 from ckd.train.systems.graph import System
@@ -149,21 +148,6 @@ def test_mixing_needs_losses_without_truth() -> None:
         with_overrides(plain_mobile(), ["stages.cls.mixup=0.4"])
 
 
-def tiny() -> Recipe:
-    """Two members teach two students of a plain classifier; the mask's network is trained once."""
-    plain = with_overrides(
-        plain_mobile(),
-        [
-            f"image_size={SIDE_PX}", "precision=32-true", "mask_threshold=half",
-            "stages.cls.epochs=1", "stages.cls.batch_size=4",
-            "stages.seg.epochs=1", "stages.seg.batch_size=4",
-            "system.decoder_widths=[8, 8, 8, 8, 8]",
-        ],
-    )  # fmt: skip
-    stages = taught(plain.stage("cls"), members=(0, 1), students=(10, 11))
-    return replace(plain, name="tiny-taught", stages=(*stages, plain.stage("seg")))
-
-
 # Recipes -------------------------------------------------------------------------------------
 
 
@@ -193,7 +177,7 @@ def test_the_taught_recipe_ends_each_network_in_the_average_of_its_students() ->
 def test_a_wrong_soup_is_explained(
     changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    tiny().save(tmp_path / "recipe.json")
+    taught_plain().save(tmp_path / "recipe.json")
     tree = json.loads((tmp_path / "recipe.json").read_text())
     next(stage for stage in tree["stages"] if stage["name"] == "cls_soup").update(changes)
     (tmp_path / "recipe.json").write_text(json.dumps(tree))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_recipes import plain, taught_plain
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.data.folds import split_fold
@@ -21,9 +22,7 @@ from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.fit import fit, planned
 from ckd.train.fitting.options import FitOptions
 from ckd.train.fitting.run_folder import RunFolder, load_run
-from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.soup import Soup
-from ckd.train.recipes.taught import plain_mobile, taught
 from ckd.train.recipes.text import with_overrides
 from ckd.train.study import setting
 from ckd.train.study.clock import Clock, seconds_by_stage
@@ -59,31 +58,13 @@ MEL = "MEL"
 """
 
 
-def plain() -> Recipe:
-    return with_overrides(
-        plain_mobile(),
-        [
-            "image_size=32", "precision=32-true", "mask_threshold=half",
-            "stages.cls.epochs=1", "stages.cls.batch_size=4",
-            "stages.seg.epochs=1", "stages.seg.batch_size=4",
-            "system.decoder_widths=[8, 8, 8, 8, 8]",
-        ],
-    )  # fmt: skip
-
-
-def with_members() -> Recipe:
-    recipe = plain()
-    stages = taught(recipe.stage("cls"), members=(0, 1), students=(10, 11))
-    return replace(recipe, name="taught", stages=(*stages, recipe.stage("seg")))
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("study")
     write_isic2017(work / "data", num_train=12, num_val=1, side_px=40, seed=3)
     write_isic2017(work / "elsewhere", num_train=9, num_val=1, side_px=40, seed=4)
     plain().save(work / "plain.json")
-    with_members().save(work / "taught.json")
+    taught_plain().save(work / "taught.json")
     (work / "study.toml").write_text(TEXT.format(folder=work))
     return work
 
@@ -303,7 +284,7 @@ def test_the_example_is_a_study(tmp_path: Path) -> None:
 
 
 def test_first_stages_are_shared_until_one_differs() -> None:
-    recipe = with_members()
+    recipe = taught_plain()
     longer = with_overrides(recipe, ["stages.cls_student10.epochs=3"])
     assert shared_stages(longer, recipe) == ("cls_member0", "cls_member1", "cls_soup")
     assert shared_stages(with_overrides(recipe, ["image_size=64"]), recipe) == ()
@@ -381,17 +362,17 @@ def test_a_soup_writes_down_how_it_was_made(member_run: Path) -> None:
 
 @pytest.mark.slow
 def test_a_finished_run_is_kept_and_can_be_reused(member_run: Path, work: Path) -> None:
-    again = planned(with_members(), work / "data", member_run, OPTIONS)
+    again = planned(taught_plain(), work / "data", member_run, OPTIONS)
     assert {step.action for step in again} == {"keep"}
     elsewhere = planned(
-        with_members(), work / "data", work / "other", replace(OPTIONS, reuse=member_run)
+        taught_plain(), work / "data", work / "other", replace(OPTIONS, reuse=member_run)
     )
     assert {step.action for step in elsewhere} == {"reuse"}
 
 
 @pytest.mark.slow
 def test_students_of_other_members_are_refused(member_run: Path, work: Path) -> None:
-    recipe = with_members()
+    recipe = taught_plain()
     member = RunFolder(member_run).stage(recipe.stage("cls_member1"))
     before = member.weights.read_bytes()
     networks = member.networks()
@@ -406,7 +387,7 @@ def test_students_of_other_members_are_refused(member_run: Path, work: Path) -> 
 
 @pytest.mark.slow
 def test_a_greedy_soup_leaves_out_a_member_that_harms(member_run: Path, work: Path) -> None:
-    recipe = with_members()
+    recipe = taught_plain()
     greedy = Soup(name="greedy", nodes=("cls",), of=("cls_member0", "cls_member1"), select="best")
     greedy_recipe = replace(recipe, stages=(*recipe.stages, greedy))
     out = work / "greedy"

@@ -33,7 +33,13 @@ from ckd.contract.labels import ISIC2017
 from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
 from ckd.export.verify import verify_bundle
-from ckd.train.networks.survey import EncoderCost, MeasuredBackbone, encoder_cost
+from ckd.train.networks.survey import (
+    EncoderCost,
+    MeasuredBackbone,
+    cost_tree,
+    encoder_cost,
+    library_of,
+)
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.text import with_overrides
@@ -110,7 +116,8 @@ def measure_backbones(
 
 def to_json(report: BackboneReport) -> str:
     """Everything, times in milliseconds; `ckd-train backbones --measured` reads it."""
-    return json.dumps(rounded({"schema": 1, **asdict(report)}), indent=1) + "\n"
+    tree = {"schema": 1, **asdict(report), "costs": list(map(cost_tree, report.costs))}
+    return json.dumps(rounded(tree), indent=1) + "\n"
 
 
 def to_markdown(report: BackboneReport) -> str:
@@ -228,4 +235,10 @@ def _row(cost: EncoderCost, row: MeasuredBackbone) -> tuple[str, ...]:
     )
     answers = (cost.refusal is None, row.exports, row.quantises)
     times = ("" if ms is None else f"{ms:.1f} ms" for ms in (row.fp32_ms, row.int8_ms))
-    return cost.backbone, cost.library, *counted, *("yes" if a else "no" for a in answers), *times
+    return (
+        cost.backbone,
+        library_of(cost.backbone),
+        *counted,
+        *("yes" if a else "no" for a in answers),
+        *times,
+    )

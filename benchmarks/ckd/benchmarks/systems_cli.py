@@ -16,6 +16,15 @@ from ckd.console.tables import print_table
 from ckd.contract.errors import UsageError
 from ckd.runtime.cpu import usable_cores
 
+Warmup = Annotated[
+    int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
 
 def accuracy_command(
     bundles: Annotated[
@@ -35,7 +44,7 @@ def accuracy_command(
             "by image (changes.csv, changes.md)."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Score deployed bundles by the official ISIC scores, each as a device would run it."""
     from ckd.benchmarks.accuracy import accuracy, accuracy_table
@@ -87,17 +96,12 @@ def backbones_command(
     runs: Annotated[
         int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every cascade.")
     ] = 50,
-    warmup: Annotated[
-        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
-    ] = 5,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
-    ] = None,
+    warmup: Warmup = 5,
+    threads: Threads = None,
     out: Annotated[
         Path | None, typer.Option(help="Write backbones.json and backbones.md here.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Export, quantise and time a cascade on each encoder, with untrained weights."""
     from ckd.benchmarks import backbones
@@ -152,17 +156,12 @@ def compare_command(
     runs: Annotated[
         int, typer.Option(min=1, max=MOST_RUNS, help="Timed calls of every entrant.")
     ] = 50,
-    warmup: Annotated[
-        int, typer.Option(min=0, max=MOST_RUNS, help="Calls before these that do not count.")
-    ] = 5,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, max=MOST_THREADS, help="CPU threads; default: all usable cores."),
-    ] = None,
+    warmup: Warmup = 5,
+    threads: Threads = None,
     out: Annotated[
         Path | None, typer.Option(help="Write compare.json, compare.md and compare.png here.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Time every backend and precision, PyTorch, and what one would build by hand, in one run.
 

@@ -21,7 +21,7 @@ from ckd.console import Bars, no_bars
 from ckd.contract.bundle import Bundle, check_new, move_new
 from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.contract.learnt import LEARNT_WEIGHTS, Learnt, read_learnt, weight_key
-from ckd.contract.placement import NetworkPlacement, Placement
+from ckd.contract.placement import Placement
 from ckd.data.samples import SampleSet, numbered_as
 
 
@@ -59,7 +59,8 @@ def judged_learnt_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         path = Path(room) / "bundle"
         report = quantise_learnt_bundle(source, folder, path, tensorrt=tensorrt)
-        costs = costs_of(Bundle(path), exact_answers(source, samples, bars), samples, bars)
+        made = Bundle(path)
+        costs = costs_of(made, exact_answers(source, samples, bars), samples, bars)
         misses = [f"{name}: {m}" for name, cost in costs.items() for m in cost.misses(budget)]
         if misses:
             raise GateFailed(
@@ -72,7 +73,7 @@ def judged_learnt_bundle(
             "Weights and ranges were learnt by training. Lost against float32 on\n"
             f"{images}, which chose nothing, by the files for CPUs:"
         )
-        int8 = [name for name, network in _networks(folder).items() if network.layers]
+        int8 = [n.name for n in made.spec.nodes if n.files["int8.cpu"] != n.files["fp32"]]
         record = {
             "measured_on": images,
             "budget": asdict(budget),
@@ -140,10 +141,6 @@ def check_same_networks(source: Bundle, placement: Placement) -> None:
                 f"the placement is of {placement.bundle}, whose network {node.name} is built "
                 f"otherwise than that of {source.path}; make one of it by `ckd-calibrate placement`"
             )
-
-
-def _networks(folder: Path) -> Mapping[str, NetworkPlacement]:
-    return read_learnt(folder).placement.networks
 
 
 def _weights(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
     from ckd.contract.version import built_from, ckd_version
-    from ckd.contract.whole_file import WRITING, replace_file
+    from ckd.contract.whole_file import WRITING, replace_file, replacing
     from ckd.contract.wiring import IMAGE, check_wiring
 else:
     __getattr__ = lazy_names(
@@ -94,7 +94,7 @@ else:
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
             "ckd.contract.version": "built_from ckd_version",
-            "ckd.contract.whole_file": "WRITING replace_file",
+            "ckd.contract.whole_file": "WRITING replace_file replacing",
             "ckd.contract.wiring": "IMAGE check_wiring",
         },
     )
@@ -161,6 +161,7 @@ __all__ = [
     "read_learnt",
     "read_placement",
     "replace_file",
+    "replacing",
     "require",
     "spec_from_json",
     "spec_to_json",

@@ -2,8 +2,10 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 #: How the names of files begin while they are being written.
 WRITING: Final = ".writing-"
@@ -15,11 +17,21 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OSError: the file cannot be written; the old content stays.
     """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which takes the place of ``path`` at the end, as with `replace_file`.
+
+    It lies beside ``path`` meanwhile. If anything is raised, the old content stays.
+    """
     # Not by `tempfile`, whose files only their owner may read.
     written = path.with_name(f"{WRITING}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with written.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # after a loss of power the finished name holds all bytes
         written.replace(path)

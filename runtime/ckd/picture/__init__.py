@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         read_picture,
         read_rgb,
     )
-    from ckd.picture.limits import Picture
     from ckd.picture.resize import network_image, num_halvings
 else:
     __getattr__ = lazy_names(
@@ -22,7 +21,6 @@ else:
             "ckd.picture.decode": (
                 "IMAGE_SUFFIXES MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb"
             ),
-            "ckd.picture.limits": "Picture",
             "ckd.picture.resize": "network_image num_halvings",
         },
     )
@@ -31,7 +29,6 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
-    "Picture",
     "check_rgb",
     "network_image",
     "num_halvings",

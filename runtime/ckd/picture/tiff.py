@@ -24,7 +24,7 @@ from ckd.picture.limits import Picture, check_size, damaged
 from ckd.picture.plain import read_plain
 from ckd.picture.samples import to_eight_bit
 from ckd.picture.tiff_blocks import Block, blocks_of, check_blocks, is_decoded_here
-from ckd.picture.upright import upright
+from ckd.picture.upright import known_orientation, upright
 
 # tifffile logs what it passes over; what matters is refused here, in one line.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -80,9 +80,8 @@ def read_tiff(path: Path) -> Picture:
         samples_HWS = _samples(path, tiff, page, meaning.photometric == _PALETTE)
         icc, orientation = page.tags.valueof(_ICC), page.tags.valueof(_ORIENTATION, default=1)
         shown = _shown(path, page, samples_HWS, meaning, icc)
-    orientation = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
     notes = (*notes, *extra_notes, *shown.notes)
-    return Picture(upright(shown.image_HWC, orientation), notes)
+    return Picture(upright(shown.image_HWC, known_orientation(orientation)), notes)
 
 
 def _check_page(path: Path, page: TiffPage) -> None:

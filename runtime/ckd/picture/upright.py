@@ -19,7 +19,12 @@ def orientation_of(image: Image.Image) -> tuple[int, tuple[str, ...]]:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # Pillow may raise anything for damaged EXIF
         return 1, ("its EXIF data are damaged: it is taken to be upright",)
-    return (value if isinstance(value, int) and 1 <= value <= 8 else 1), ()
+    return known_orientation(value), ()
+
+
+def known_orientation(value: object) -> int:
+    """An orientation of 1 to 8; whatever else a file says counts as 1."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright(image_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ckd.train.fitting.machine import Accelerator, device_for
     from ckd.train.fitting.module import StageModule
     from ckd.train.fitting.options import FitOptions
-    from ckd.train.fitting.prepare import Training
+    from ckd.train.fitting.prepare import Training, seed_quietly
     from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
-    from ckd.train.fitting.stage_data import for_stage, read_data
+    from ckd.train.fitting.stage_data import class_counts, for_stage, read_data
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -26,9 +26,9 @@ else:
             "ckd.train.fitting.machine": "Accelerator device_for",
             "ckd.train.fitting.module": "StageModule",
             "ckd.train.fitting.options": "FitOptions",
-            "ckd.train.fitting.prepare": "Training",
+            "ckd.train.fitting.prepare": "Training seed_quietly",
             "ckd.train.fitting.run_folder": "RunFolder load_data load_run recipe_of",
-            "ckd.train.fitting.stage_data": "for_stage read_data",
+            "ckd.train.fitting.stage_data": "class_counts for_stage read_data",
         },
     )
 
@@ -39,6 +39,7 @@ __all__ = [
     "StageModule",
     "Training",
     "alone_in",
+    "class_counts",
     "describe",
     "device_for",
     "digest",
@@ -49,5 +50,6 @@ __all__ = [
     "planned",
     "read_data",
     "recipe_of",
+    "seed_quietly",
     "summary_text",
 ]

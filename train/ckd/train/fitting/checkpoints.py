@@ -4,7 +4,6 @@ Lightning writes them to a temporary folder and moves them. Where that folder is
 the move is a copy over the last good checkpoint, and a kill in the middle of it loses both.
 """
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from typing_extensions import override
 
 from ckd.contract.errors import InputError
-from ckd.contract.whole_file import WRITING
+from ckd.contract.whole_file import WRITING, replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -27,15 +26,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(target.parent)
-        written = target.with_name(f"{WRITING}{target.name}-{os.getpid()}")
-        try:
-            with written.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())  # after a loss of power the finished name holds all bytes
-            written.replace(target)
-        finally:
-            written.unlink(missing_ok=True)
+        with replacing(target) as file:
+            torch.save(checkpoint, file)
 
 
 def remove_unfinished(folder: Path) -> None:

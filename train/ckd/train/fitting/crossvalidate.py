@@ -75,10 +75,7 @@ def crossvalidate(
     """
     numbers = _numbers(options, folds, only)
     train_set, _ = drop_unreadable(read_split(data, "train", recipe.split_by))
-    try:
-        held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
-    except ValueError as error:  # scikit-learn's: more folds than images of any class
-        raise UsageError(f"{data} cannot be cut into {folds} folds ({error})") from error
+    held_out = [split_fold(train_set, k, folds, recipe.seed)[1] for k in range(folds)]
 
     def is_finished(k: int) -> bool:
         return _is_finished(out / f"fold{k}", recipe, options.weights, held_out[k])
@@ -160,7 +157,7 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
     """
     evaluation = folder / "evaluation"
     is_scored = (evaluation / "scores.json").exists() and (folder / ANSWERS).exists()
-    if not is_scored or not all(RunFolder(folder).stage(s).is_done for s in recipe.stages):
+    if not is_scored or not RunFolder(folder).has_all(recipe):
         return False  # `fit` compares the settings of an unfinished fold
     with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
         ids = [row["id"] for row in csv.DictReader(file)]

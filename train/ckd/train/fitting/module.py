@@ -22,7 +22,7 @@ from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_load
 from ckd.train.feeding.mixing import mixed
 from ckd.train.fitting.figures import Figures, stage_figures
 from ckd.train.fitting.schedules import learning_rate_factor
-from ckd.train.losses.term import ClassCounts
+from ckd.train.fitting.stage_data import class_counts
 from ckd.train.networks.pretrained import Pretrained
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.stage import Stage
@@ -60,8 +60,8 @@ class StageModule(pl.LightningModule):
         self.train_set = train_set
         self.val_set = val_set if self.judged.names() else None
         self.num_workers = num_workers
-        self.seed = recipe.seed if stage.seed is None else stage.seed
-        self.classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
+        self.seed = recipe.seed_of(stage)
+        self.classes = class_counts(train_set)
         self.figures: Figures = partial(
             stage_figures,
             system=system,

@@ -102,9 +102,7 @@ def prepare(
     asked = options.stages(recipe)
     train_set, val_set = read_data(recipe, asked, data, options.fold, bars)
     check_shares(asked, train_set, val_set, options.devices)
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    seed_quietly(recipe)
     system = recipe.system.build(train_set.labels, recipe.tasks, recipe.image_size, options.weights)
     _check_nodes(recipe, system)
     # Other processes start after the first has emptied the folder.
@@ -123,6 +121,13 @@ def prepare(
     if is_first_process():
         training.run.check(recipe, training.description, training.fresh)
     return training, _plan(training, asked, fresh, options)
+
+
+def seed_quietly(recipe: Recipe) -> None:
+    """Seed everything with the recipe's seed; Lightning is silent from now on."""
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
 
 
 def _plan(
@@ -167,11 +172,9 @@ def _check_nodes(recipe: Recipe, system: System) -> None:
                 f"stage {stage.name}: {system.name} has no node {min(unknown)!r}; expected "
                 f"{', '.join(system.networks)}"
             )
-        joined = system
-        if isinstance(stage, Stage) and stage.taught_by:
-            nodes = recipe.any_stage(stage.taught_by[0]).nodes
-            state = {name: system.networks[name].state_dict() for name in nodes}
-            joined = with_members(system, [state])
+        taught_by = stage.taught_by if isinstance(stage, Stage) else ()
+        members = [system.states(recipe.any_stage(name).nodes) for name in taught_by]
+        joined = with_members(system, members) if members else system
         joined.needed(stage.tensors())
     trained = {name for stage in recipe.stages for name in stage.nodes}
     if forgotten := set(system.networks) - trained:

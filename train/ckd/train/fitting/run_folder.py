@@ -38,6 +38,10 @@ class RunFolder:
         """The folder of a stage."""
         return StageFolder(self.path / stage.name)
 
+    def has_all(self, recipe: Recipe) -> bool:
+        """Whether all stages of the recipe are finished."""
+        return all(self.stage(stage).is_done for stage in recipe.stages)
+
     def check(
         self, recipe: Recipe, description: Mapping[str, Any], fresh: Sequence[AnyStage] = ()
     ) -> None:

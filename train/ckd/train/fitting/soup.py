@@ -23,9 +23,7 @@ from ckd.train.evaluation.scoring import PlainImages, score_batch, scored_output
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.fitting.figures import stage_figures
 from ckd.train.fitting.prepare import Training
-from ckd.train.fitting.stage_data import for_stage
-from ckd.train.losses.term import ClassCounts
-from ckd.train.recipes.recipe import AnyStage, Recipe
+from ckd.train.fitting.stage_data import class_counts, for_stage
 from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
 from ckd.train.systems.graph import System
@@ -98,7 +96,7 @@ def average_stage(training: Training, stage: Soup, device: str, num_workers: int
         device: to compute on; the system is left there.
         num_workers: processes that load images.
     """
-    kitchen = _Kitchen(training, stage, _first_trained(training.recipe, stage), num_workers)
+    kitchen = _Kitchen(training, stage, training.recipe.first_trained(stage), num_workers)
     training.system.to(device)
     members = dict(zip(stage.of, training.members(stage.of), strict=True))
     record: dict[str, Any] = {"of": list(members)}
@@ -109,15 +107,17 @@ def average_stage(training: Training, stage: Soup, device: str, num_workers: int
     if stage.select == "best":
         chosen, record["greedy"] = kitchen.greedy(members, record["alone"], record["monitor"])
     record["chosen"] = chosen
-    if kitchen.val_set is not None:
-        record["line"] = kitchen.line(list(members.values())[:2])
-    # One member alone stays as it was judged, with its own running statistics.
-    weights = kitchen.cook([members[name] for name in chosen])
-    if len(chosen) == 1:
-        weights = members[chosen[0]]
+    if len(chosen) == 1:  # it stays as it was judged, with its own running statistics
+        weights: States = members[chosen[0]]
         kitchen.serve(weights)
+    else:
+        weights = kitchen.cook([members[name] for name in chosen])
     if kitchen.val_set is not None:
         record["soup"] = kitchen.figures()
+        is_middle = len(members) == len(chosen) == 2
+        ends = list(members.values())[:2]
+        record["line"] = kitchen.line(ends, record["soup"] if is_middle else None)
+        kitchen.serve(weights)
     folder = training.run.stage(stage)
     if is_first_process():
         text = json.dumps(record, indent=2) + "\n"
@@ -169,8 +169,7 @@ class _Kitchen:
                 tensors = system(batch["image"].to(device), judged.names())
                 samples = [val_set.samples[int(i)] for i in batch["index"]]
                 scores += score_batch(system, dict(tensors), samples, judged)
-        train_set = for_stage(self.training.train_set, self.trained)
-        classes = ClassCounts(train_set.class_counts(), len(train_set.with_labels()))
+        classes = class_counts(for_stage(self.training.train_set, self.trained))
         return stage_figures(scores, system, judged, self.training.recipe.tasks, classes)
 
     def monitor(self, alone: Mapping[str, Mapping[str, float]]) -> str:
@@ -207,10 +206,18 @@ class _Kitchen:
                 kept, best = [*kept, name], figure
         return kept, attempts
 
-    def line(self, ends: Sequence[States]) -> list[dict[str, float]]:
-        """Figures along the line between two members, with running statistics of every point."""
+    def line(
+        self, ends: Sequence[States], middle: dict[str, float] | None
+    ) -> list[dict[str, float]]:
+        """Figures along the line between two members, with running statistics of every point.
+
+        ``middle`` holds those of the point in the middle, if they are known.
+        """
         points = []
         for share in LINE:
+            if share == 0.5 and middle is not None:
+                points.append({"share": share, **middle})
+                continue
             self.cook(ends, [1.0 - share, share])
             points.append({"share": share, **self.figures()})
         return points
@@ -231,7 +238,7 @@ class _Kitchen:
     def _views(self) -> Any:
         """Views of the first member in batches, as many as the setting says."""
         recipe, trained = self.training.recipe, self.trained
-        seed = recipe.seed if trained.seed is None else trained.seed
+        seed = recipe.seed_of(trained)
         views = TrainingViews(
             for_stage(self.training.train_set, trained),
             trained.augmentation, recipe.image_size, seed, needs=(),
@@ -240,10 +247,3 @@ class _Kitchen:
         batches.batches = batches.batches[: self.stage.batches]
         for batch in training_loader(views, batches, self.num_workers):
             yield batch["image"]
-
-
-def _first_trained(recipe: Recipe, stage: AnyStage) -> Stage:
-    """The stage itself, or the first of its members that was trained and is no soup itself."""
-    while isinstance(stage, Soup):
-        stage = recipe.any_stage(stage.of[0])
-    return stage

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckd.console import Bars, say
-from ckd.contract.errors import InputError, UsageError
+from ckd.contract.errors import InputError
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet, Split
 from ckd.train.feeding.dataset import drop_unreadable
+from ckd.train.losses.term import ClassCounts
 from ckd.train.recipes.recipe import AnyStage, Recipe
 
 
@@ -27,10 +28,7 @@ def read_data(
     train_set = _readable(data, "train", recipe, bars)
     val_set = None
     if fold is not None:
-        try:
-            train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
-        except ValueError as error:  # scikit-learn's: more folds than images of any class
-            raise UsageError(f"{data} cannot be cut into {fold[1]} folds ({error})") from error
+        train_set, val_set = split_fold(train_set, *fold, seed=recipe.seed)
     elif any(stage.select == "best" for stage in stages):
         val_set = _readable(data, "val", recipe, bars)
     for stage in stages:
@@ -81,3 +79,8 @@ def for_stage(samples: SampleSet, stage: AnyStage) -> SampleSet:
     if "mask" in stage.needs:
         samples = samples.with_masks()
     return samples.with_labels() if "label" in stage.needs else samples
+
+
+def class_counts(train_set: SampleSet) -> ClassCounts:
+    """What losses must know of the training images."""
+    return ClassCounts(train_set.class_counts(), len(train_set.with_labels()))

@@ -18,6 +18,7 @@ from ckd.train.folds.exported import TORCH_DTYPES, ExportedNode, example_inputs
 from ckd.train.folds.fusion import fold_fusion
 from ckd.train.networks.cls import Cls
 from ckd.train.networks.fusion import Fusion, FusionEncoder
+from ckd.train.networks.macs import macs_of
 from ckd.train.networks.rootseg import RootSeg
 from ckd.train.networks.seg import SegDecoder, SegEncoder
 from ckd.train.systems.graph import System
@@ -53,13 +54,8 @@ def folded(system: System) -> System:
     return copied
 
 
-@torch.no_grad()
 def count_macs(system: System) -> int:
-    """Multiply-accumulates of one image: convolutions, linear layers and matrix products."""
-    from torch.utils.flop_counter import FlopCounterMode
-
+    """Multiply-accumulates of one image, see `macs_of`."""
     side = system.image_size
     image = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter:
-        system.eval()(image)
-    return int(counter.get_total_flops()) // 2
+    return macs_of(lambda: system.eval()(image))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ckd.train.networks.encoder import AnyBackbone, Backbone, build_encoder, check_backbone
     from ckd.train.networks.fusion import Fusion, FusionEncoder, FusionModule
     from ckd.train.networks.image_input import ImageInput, Shrink
+    from ckd.train.networks.macs import macs_of
     from ckd.train.networks.multitask import MultiTaskNet
     from ckd.train.networks.plain import PlainClassifier, PlainUNet
     from ckd.train.networks.pretrained import Pretrained, Weights, weight_files
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
         DEVICE_BACKBONES,
         EncoderCost,
         MeasuredBackbone,
+        cost_tree,
         encoder_cost,
+        library_of,
         read_measured,
         survey_table,
         survey_tree,
@@ -39,14 +42,15 @@ else:
             "ckd.train.networks.encoder": "AnyBackbone Backbone build_encoder check_backbone",
             "ckd.train.networks.fusion": "Fusion FusionEncoder FusionModule",
             "ckd.train.networks.image_input": "ImageInput Shrink",
+            "ckd.train.networks.macs": "macs_of",
             "ckd.train.networks.multitask": "MultiTaskNet",
             "ckd.train.networks.plain": "PlainClassifier PlainUNet",
             "ckd.train.networks.pretrained": "Pretrained Weights weight_files",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
             "ckd.train.networks.survey": (
-                "DEVICE_BACKBONES EncoderCost MeasuredBackbone encoder_cost read_measured "
-                "survey_table survey_tree"
+                "DEVICE_BACKBONES EncoderCost MeasuredBackbone cost_tree encoder_cost "
+                "library_of read_measured survey_table survey_tree"
             ),
             "ckd.train.networks.timm_encoder": "blocks_in_order",
             "ckd.train.networks.unet": "unet_encoder",
@@ -86,7 +90,10 @@ __all__ = [
     "blocks_in_order",
     "build_encoder",
     "check_backbone",
+    "cost_tree",
     "encoder_cost",
+    "library_of",
+    "macs_of",
     "read_measured",
     "resized",
     "survey_table",

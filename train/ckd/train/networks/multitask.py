@@ -7,6 +7,7 @@ decoder and losses here are our own design, not a reproduction.
 Suffixes: B batch, C channels, H rows, W columns, K labels.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -36,6 +37,31 @@ class DecoderBlock(nn.Module):
         return torch.as_tensor(self.convs(x if skip is None else torch.cat([x, skip], dim=1)))
 
 
+def decoder_blocks(channels: Sequence[int], widths: Sequence[int]) -> nn.ModuleList:
+    """The blocks of a U-Net's decoder, from the deepest map of the encoder up to the image.
+
+    Args:
+        channels: of the encoder's maps, the largest first.
+        widths: of the blocks, the deepest first; the last one is at the size of the image, where
+            the encoder has no map.
+    """
+    *skips, deepest = channels
+    return nn.ModuleList(
+        DecoderBlock(below, skip, out)
+        for (below, out), skip in zip(
+            pairwise((deepest, *widths)), (*reversed(skips), 0), strict=True
+        )
+    )
+
+
+def decoded(blocks: nn.ModuleList, maps_BCHW: Sequence[Tensor]) -> Tensor:
+    """The last map of `decoder_blocks`, from the encoder's maps, the largest first."""
+    *skips, x = maps_BCHW
+    for block, skip in zip(blocks, (*reversed(skips), None), strict=True):
+        x = block(x, skip)
+    return x
+
+
 class MultiTaskNet(nn.Module):
     """A shared encoder, a U-Net decoder for the mask and a yes/no answer for each label.
 
@@ -54,19 +80,11 @@ class MultiTaskNet(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.classify = ClassHead((encoder.head_channels,), num_labels)
-        *skips, deepest = encoder.channels
-        self.decode = nn.ModuleList(
-            DecoderBlock(below, skip, out)
-            for (below, out), skip in zip(
-                pairwise((deepest, *widths)), (*reversed(skips), 0), strict=True
-            )
-        )
+        self.decode = decoder_blocks(encoder.channels, widths)
         self.out = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Logits [B, K], and mask logits [B, 1, H, W] at the size of the image."""
-        *skips, x = self.encoder(image_BCHW)
-        class_outputs = self.classify(self.encoder.head(x))
-        for block, skip in zip(self.decode, (*reversed(skips), None), strict=True):
-            x = block(x, skip)
-        return *class_outputs, self.out(x)
+        maps = self.encoder(image_BCHW)
+        class_outputs = self.classify(self.encoder.head(maps[-1]))
+        return *class_outputs, self.out(decoded(self.decode, maps))

@@ -6,13 +6,11 @@ that a cascade which is no better than these does not earn its guidance.
 Suffixes: B batch, C channels, H rows, W columns, K labels.
 """
 
-from itertools import pairwise
-
 from torch import Tensor, nn
 
 from ckd.train.networks.blocks import ClassHead
 from ckd.train.networks.encoder import Encoder
-from ckd.train.networks.multitask import DecoderBlock
+from ckd.train.networks.multitask import decoded, decoder_blocks
 
 #: Channels of the decoder at strides 16, 8, 4, 2 and 1.
 Widths = tuple[int, int, int, int, int]
@@ -49,19 +47,10 @@ class PlainUNet(nn.Module):
     def __init__(self, encoder: Encoder, widths: Widths) -> None:
         super().__init__()
         self.encoder = encoder
-        *skips, deepest = encoder.channels
-        self.decode = nn.ModuleList(
-            DecoderBlock(below, skip, out)
-            for (below, out), skip in zip(
-                pairwise((deepest, *widths)), (*reversed(skips), 0), strict=True
-            )
-        )
+        self.decode = decoder_blocks(encoder.channels, widths)
         self.out = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Mask logits [B, 1, H, W] at the size of the image."""
-        *skips, x = self.encoder(image_BCHW)
-        for block, skip in zip(self.decode, (*reversed(skips), None), strict=True):
-            x = block(x, skip)
-        logits_B1HW: Tensor = self.out(x)
+        logits_B1HW: Tensor = self.out(decoded(self.decode, self.encoder(image_BCHW)))
         return logits_B1HW

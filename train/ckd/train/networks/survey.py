@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final, get_args
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ckd.contract.errors import UsageError
 from ckd.train.networks.encoder import AnyBackbone, build_encoder
+from ckd.train.networks.macs import macs_of
 
 #: Encoders to choose from for a device, from the families that can be cut.
 DEVICE_BACKBONES: Final = (
@@ -39,7 +39,6 @@ class EncoderCost:
     """
 
     backbone: str
-    library: str
     refusal: str | None = None
     channels: tuple[int, ...] | None = None
     parameters: int | None = None
@@ -67,28 +66,30 @@ class MeasuredBackbone:
     int8_ms: float | None
 
 
+def library_of(backbone: str) -> str:
+    """The library that an encoder of that name is taken from."""
+    return "torchvision" if backbone in get_args(AnyBackbone) else "timm"
+
+
 def encoder_cost(backbone: str, side_px: int) -> EncoderCost:
     """Build an encoder and count.
 
     Raises:
         UsageError: no library has a network of that name.
     """
-    library = "torchvision" if backbone in get_args(AnyBackbone) else "timm"
     try:
         encoder = build_encoder(backbone, head=True).eval()
     except UsageError as error:
         if "cannot be cut" not in str(error):
             raise
-        return EncoderCost(backbone=backbone, library=library, refusal=str(error))
+        return EncoderCost(backbone=backbone, refusal=str(error))
     encoder.to("meta")  # operations are counted, not computed
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        encoder.head(encoder(torch.zeros(1, 3, side_px, side_px, device="meta"))[-1])
+    image_BCHW = torch.zeros(1, 3, side_px, side_px, device="meta")
     return EncoderCost(
         backbone=backbone,
-        library=library,
         channels=encoder.channels,
         parameters=sum(part.numel() for part in encoder.parameters()),
-        macs=int(counter.get_total_flops()) // 2,
+        macs=macs_of(lambda: encoder.head(encoder(image_BCHW)[-1])),
     )
 
 
@@ -126,13 +127,18 @@ def survey_table(
     ]
 
 
+def cost_tree(cost: EncoderCost) -> dict[str, object]:
+    """The counts of one encoder for JSON."""
+    return {"library": library_of(cost.backbone), **asdict(cost)}
+
+
 def survey_tree(
     costs: Iterable[EncoderCost], measured: Mapping[str, MeasuredBackbone]
 ) -> list[Mapping[str, object]]:
     """The same for JSON."""
     return [
         {
-            **asdict(cost),
+            **cost_tree(cost),
             "measured": asdict(measured[cost.backbone]) if cost.backbone in measured else None,
         }
         for cost in costs
@@ -141,10 +147,10 @@ def survey_tree(
 
 def _counted(cost: EncoderCost) -> tuple[str, ...]:
     if cost.parameters is None or cost.macs is None or cost.channels is None:
-        return cost.backbone, cost.library, "", "", "", "no"
+        return cost.backbone, library_of(cost.backbone), "", "", "", "no"
     channels = " ".join(map(str, cost.channels))
     parameters, gmac = f"{cost.parameters / 1e6:.2f} M", f"{cost.macs / 1e9:.2f}"
-    return cost.backbone, cost.library, parameters, gmac, channels, "yes"
+    return cost.backbone, library_of(cost.backbone), parameters, gmac, channels, "yes"
 
 
 def _measured(row: MeasuredBackbone | None) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from ckd.contract.version import ckd_version
 from ckd.data.samples import numbered_as
 from ckd.train.fitting.identity import describe
 from ckd.train.fitting.options import FitOptions
-from ckd.train.fitting.prepare import Training
+from ckd.train.fitting.prepare import Training, seed_quietly
 from ckd.train.fitting.run_folder import RunFolder, load_data, load_run
 from ckd.train.fitting.stage_data import read_data
 from ckd.train.fitting.train_stage import train_stage
@@ -84,9 +83,7 @@ def train_quantised(
     _check_images(run, description)
     fresh = recipe.stages if options.fresh else ()
     RunFolder(out).check(recipe, description, fresh)
-    for chatty in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # our own lines say what happens
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    seed_quietly(recipe)
     taught = with_teacher(system, placed)
     training = Training(
         recipe,

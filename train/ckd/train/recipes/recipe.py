@@ -87,6 +87,16 @@ class Recipe:
         """The stages that train."""
         return tuple(stage for stage in self.stages if isinstance(stage, Stage))
 
+    def seed_of(self, stage: Stage) -> int:
+        """The stage's own seed, or the recipe's if it has none."""
+        return self.seed if stage.seed is None else stage.seed
+
+    def first_trained(self, stage: AnyStage) -> Stage:
+        """The stage itself if it trains, otherwise the first that its average goes back to."""
+        while isinstance(stage, Soup):
+            stage = self.any_stage(stage.of[0])
+        return stage
+
     def any_stage(self, name: str) -> AnyStage:
         """The stage of that name; `UsageError` lists the known names."""
         for stage in self.stages:

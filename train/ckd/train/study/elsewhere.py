@@ -23,6 +23,7 @@ from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.feeding.dataset import drop_unreadable
 from ckd.train.fitting.identity import digest
 from ckd.train.fitting.run_folder import load_run
+from ckd.train.study.folder import read_object
 
 ELSEWHERE: Final = "elsewhere.json"
 
@@ -48,7 +49,7 @@ def judge_elsewhere(
     identity = {"images": digest(listed), "labels": dict(stands_for)}
     path = run / ELSEWHERE
     if path.exists():
-        before = _read(path)
+        before = read_object(path, ("of", "auc"))
         if before["of"] == identity:
             return before
     samples, _ = drop_unreadable(listed)
@@ -86,19 +87,11 @@ def judge_elsewhere(
 
 def areas_of(path: Path) -> dict[str, float]:
     """By label what `judge_elsewhere` wrote; `InputError` if the file is damaged."""
-    return {name: area for name, area in _read(path)["auc"].items() if area is not None}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        if not isinstance(content["of"], dict) or not isinstance(content["auc"], dict):
-            raise TypeError("not what a study wrote")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path}: damaged ({error}); remove it and repeat the command, which judges again"
-        ) from error
-    return content
+    return {
+        name: area
+        for name, area in read_object(path, ("of", "auc"))["auc"].items()
+        if area is not None
+    }
 
 
 def check_elsewhere(labels: Sequence[str], data: Path, stands_for: Mapping[str, str]) -> None:

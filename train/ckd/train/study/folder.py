@@ -11,12 +11,12 @@ No path in it leads out of it, so that the folder may be moved to another machin
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
 from ckd.data.samples import SampleSet
 from ckd.train.fitting.identity import digest, identity
@@ -25,6 +25,8 @@ from ckd.train.networks.pretrained import Weights
 from ckd.train.study.setting import Study
 
 STUDY: Final = "study.json"
+#: What reading a damaged file leads to.
+_DAMAGE: Final = (OSError, ValueError, TypeError, KeyError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +95,40 @@ def open_folder(study: Study, settings: Conditions, train_set: SampleSet) -> Non
     replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_object(path: Path, objects: Sequence[str] | None = None) -> dict[str, Any]:
+    """A JSON object that the study wrote while it judged.
+
+    Args:
+        path: of the file.
+        objects: names in it that must stand for objects too; all by default.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
     try:
-        content = json.loads(path.read_text())
-        if not isinstance(content["ground"], dict) or not isinstance(content["candidates"], list):
+        return _object(path, objects)
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path}: damaged ({error}); remove it and repeat the command, which judges again"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = _object(path, ("ground",))
+        if not isinstance(content["candidates"], list):
             raise TypeError("not what a study wrote")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGE as error:
         raise UsageError(f"{path}: cannot be read ({error}); name another folder") from error
-    return dict(content)
+    return content
+
+
+def _object(path: Path, objects: Sequence[str] | None) -> dict[str, Any]:
+    """A JSON object; one of `_DAMAGE` if the file does not hold it."""
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+        raise TypeError("not what a study wrote")
+    inside = content if objects is None else objects
+    if not all(isinstance(content[name], dict) for name in inside):
+        raise TypeError("not what a study wrote")
+    return content

@@ -16,8 +16,7 @@ from ckd.data.samples import SampleSet
 from ckd.train.feeding.dataset import EpochBatches, TrainingViews, training_loader
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.run_folder import RunFolder
-from ckd.train.fitting.stage_data import for_stage
-from ckd.train.losses.term import ClassCounts
+from ckd.train.fitting.stage_data import class_counts, for_stage
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.stage import Stage
 from ckd.train.study.clock import PIECES, seconds_by_stage
@@ -57,9 +56,9 @@ def planned_pieces(study: Study, settings: Conditions, bars: Bars = no_bars) -> 
     any fold; stages that never ran are timed for a few batches. Scoring and averaging weights are
     not counted. Nothing is written.
     """
-    train_set = read_split(settings.data, "train")
-    times = _Times(seconds_by_stage(settings.out / PIECES), device_for(settings.accelerator))
     pieces = pieces_of(study, settings.winner)
+    train_set = read_split(settings.data, "train", study.split_by)
+    times = _Times(seconds_by_stage(settings.out / PIECES), device_for(settings.accelerator))
     planned = []
     bar = bars("time the stages")
     for number, piece in enumerate(pieces):
@@ -116,7 +115,7 @@ def seconds_of_a_batch(recipe: Recipe, stage: Stage, images: SampleSet, device: 
         network.requires_grad_(name in stage.nodes)
         network.train(name in stage.nodes)
     samples = for_stage(images, stage)
-    classes = ClassCounts(samples.class_counts(), len(samples.with_labels()))
+    classes = class_counts(samples)
     views = TrainingViews(samples, stage.augmentation, recipe.image_size, 0, stage.needs)
     batches = EpochBatches(len(views), stage.batch_size, 0, 0, 0, 1)
     trained = [p for name in stage.nodes for p in system.networks[name].parameters()]
@@ -169,11 +168,8 @@ def plan_text(planned: Sequence[PlannedStage]) -> str:
 
 def _system(recipe: Recipe, stage: Stage, images: SampleSet) -> System:
     system = recipe.system.build(images.labels, recipe.tasks, recipe.image_size, None)
-    if not stage.taught_by:
-        return system
-    nodes = recipe.any_stage(stage.taught_by[0]).nodes
-    state = {name: system.networks[name].state_dict() for name in nodes}
-    return with_members(system, [state] * len(stage.taught_by))
+    members = [system.states(recipe.any_stage(name).nodes) for name in stage.taught_by]
+    return with_members(system, members) if members else system
 
 
 def _kind(stage: Stage) -> Stage:

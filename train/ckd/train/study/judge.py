@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckd.console import Bars, Progress, say
-from ckd.contract.errors import InputError
 from ckd.contract.spec import OutputSpec
 from ckd.contract.whole_file import replace_file
 from ckd.data.samples import SampleSet, numbered_as
 from ckd.scores.images import label_scores, mask_scores
 from ckd.train.evaluation.held_out import ANSWERS, Collected
+from ckd.train.evaluation.operating_point import OPERATING_POINT, load_mask_threshold
 from ckd.train.evaluation.scoring import score_image, scored_outputs
 from ckd.train.evaluation.views import image_logits
 from ckd.train.feeding.augmentation import Augmentation
-from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
+from ckd.train.fitting.run_folder import RunFolder, load_data, recipe_of
 from ckd.train.recipes.recipe import AnyStage, Recipe
 from ckd.train.recipes.soup import Soup
+from ckd.train.study.folder import read_object
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 from ckd.train.systems.members import MEMBERS, averaged
@@ -58,10 +59,10 @@ def judge_stages(
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None).to(device).eval()
     # Masks of all stages are cut as those of the finished run are.
-    system.mask_threshold = load_run(run)[1].mask_threshold
+    system.mask_threshold = load_mask_threshold(run / OPERATING_POINT, system)
     samples = numbered_as(labels, held_out, exclusive=system.outputs.exclusive)
     folder = RunFolder(run)
-    done = read_tree(run / STAGES) if (run / STAGES).exists() else {}
+    done = read_stages(run) if (run / STAGES).exists() else {}
     for stage in recipe.stages:
         folder.stage(stage).load_into(system)
         if stage.name in done:
@@ -87,24 +88,14 @@ def judge_stages(
     return done
 
 
-def read_tree(path: Path) -> dict[str, Any]:
-    """A JSON object of objects that a study wrote; `InputError` if it is damaged."""
-    try:
-        tree = json.loads(path.read_text())
-        if not isinstance(tree, dict) or not all(isinstance(one, dict) for one in tree.values()):
-            raise TypeError("not what a study wrote")
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: damaged ({error}); remove it and repeat the command, which judges again"
-        ) from error
-    return tree
+def read_stages(run: Path) -> dict[str, Any]:
+    """What `judge_stages` wrote; `InputError` if it is damaged."""
+    return read_object(run / STAGES)
 
 
 def _judged(recipe: Recipe, stage: AnyStage, system: System) -> OutputSpec:
     """The outputs that the stage is there for."""
-    while isinstance(stage, Soup):
-        stage = recipe.any_stage(stage.of[0])
-    judged = scored_outputs(stage, system.outputs)
+    judged = scored_outputs(recipe.first_trained(stage), system.outputs)
     own = {name for node in system.nodes if node.name in stage.nodes for name in node.outputs}
     return judged.renamed(lambda name: name if name in own else None)
 

@@ -1,6 +1,6 @@
 """The rows of a study's table, gathered from what its folder holds so far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.stage import Stage
 from ckd.train.study.clock import PIECES, seconds_by_stage
 from ckd.train.study.elsewhere import ELSEWHERE, areas_of
-from ckd.train.study.judge import STAGES, read_tree
+from ckd.train.study.judge import STAGES, read_stages
 from ckd.train.study.pieces import shared_stages
 from ckd.train.study.setting import Attempt, Candidate, Study
 from ckd.train.systems.rewrite import deployed
@@ -23,8 +23,31 @@ from ckd.train.systems.rewrite import deployed
 #: Figures that candidates are compared by.
 HEADLINES: Final = ("mean_auc", "fine_jaccard")
 
-#: Seconds of the epochs by (attempt, fold, stage).
-Seconds = Mapping[tuple[str, str, str], list[float]]
+
+class _Times:
+    """The time that stages took, by whichever attempt trained them."""
+
+    def __init__(self, study: Study, out: Path) -> None:
+        self.attempts = study.attempts()
+        self.seconds = seconds_by_stage(out / PIECES)
+
+    def of(self, attempt: Attempt, stage: str, fold: int) -> float | None:
+        """Seconds of a stage, those of another attempt if it was shared; None if not timed."""
+        if times := self.seconds.get((attempt.name, str(fold), stage)):
+            return sum(times)
+        for other in self.attempts:
+            times = self.seconds.get((other.name, str(fold), stage))
+            if times and stage in shared_stages(attempt.recipe, other.recipe):
+                return sum(times)
+        return None
+
+    def hours(
+        self, attempt: Attempt, stages: Iterable[str], folds: Collection[int]
+    ) -> float | None:
+        """Hours of stages on folds, None if none of them was timed."""
+        known = [self.of(attempt, stage, fold) for stage in stages for fold in folds]
+        spent = [seconds for seconds in known if seconds is not None]
+        return sum(spent) / 3600 if spent else None
 
 
 @dataclass(slots=True)
@@ -86,19 +109,19 @@ def gathered(study: Study, out: Path) -> list[Row]:
 
     Rows without a figure are left out.
     """
-    seconds = seconds_by_stage(out / PIECES)
+    times = _Times(study, out)
     rows: list[Row] = []
     for candidate in study.candidates:
-        own = [_candidate(candidate, study, out, seconds)]
-        own += _stages(candidate.attempts()[0], study, out, seconds)
+        own = [_candidate(candidate, study, out, times)]
+        own += _stages(candidate.attempts()[0], study, out, times)
         for row in own:
             row.left_out = tuple(name for name in HEADLINES if name not in candidate.figures)
         rows += own
     return [row for row in rows if row.folds]
 
 
-def _candidate(candidate: Candidate, study: Study, out: Path, seconds: Seconds) -> Row:
-    of_seeds = [_whole(attempt, study, out, seconds) for attempt in candidate.attempts()]
+def _candidate(candidate: Candidate, study: Study, out: Path, times: _Times) -> Row:
+    of_seeds = [_whole(attempt, study, out, times) for attempt in candidate.attempts()]
     first = of_seeds[0]
     if len(of_seeds) == 1:
         return first
@@ -117,7 +140,7 @@ def _candidate(candidate: Candidate, study: Study, out: Path, seconds: Seconds) 
     )
 
 
-def _whole(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> Row:
+def _whole(attempt: Attempt, study: Study, out: Path, times: _Times) -> Row:
     folds: dict[int, Mapping[str, float | None]] = {}
     elsewhere: list[Mapping[str, float]] = []
     for k in range(study.folds):
@@ -127,40 +150,23 @@ def _whole(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> Row:
         if (run / ELSEWHERE).exists() and k in study.decide_on:
             elsewhere.append(areas_of(run / ELSEWHERE))
     decided = [k for k in folds if k in study.decide_on]
-    spent = [
-        time
-        for k in decided
-        for stage in attempt.recipe.trained
-        if (time := _spent(attempt, stage.name, k, study, seconds)) is not None
-    ]
     return Row(
         attempt.name,
         "candidate",
         {k: folds[k] for k in decided},
         later={k: figures for k, figures in folds.items() if k not in decided},
-        hours=sum(spent) / 3600 if spent else None,
+        hours=times.hours(attempt, [stage.name for stage in attempt.recipe.trained], decided),
         parameters=_parameters(attempt.recipe),
         elsewhere=_mean_of(elsewhere),
     )
 
 
-def _spent(attempt: Attempt, stage: str, fold: int, study: Study, seconds: Seconds) -> float | None:
-    """Seconds of a stage, those of another attempt if it was shared; None if it was not timed."""
-    if times := seconds.get((attempt.name, str(fold), stage)):
-        return sum(times)
-    for other in study.attempts():
-        times = seconds.get((other.name, str(fold), stage))
-        if times and stage in shared_stages(attempt.recipe, other.recipe):
-            return sum(times)
-    return None
-
-
-def _stages(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> list[Row]:
+def _stages(attempt: Attempt, study: Study, out: Path, times: _Times) -> list[Row]:
     figures: dict[int, Any] = {}
     for k in study.decide_on:
         path = out / attempt.name / f"fold{k}" / STAGES
         if path.exists():
-            figures[k] = read_tree(path)
+            figures[k] = read_stages(path.parent)
     rows: list[Row] = []
     for stage in attempt.recipe.stages:
         for kind, title in (("members", f"{stage.name}: its members averaged"), ("alone", "")):
@@ -169,13 +175,8 @@ def _stages(attempt: Attempt, study: Study, out: Path, seconds: Seconds) -> list
             # A study that was interrupted while it judged has not all stages yet.
             judged = {k: of.get(stage.name, {}) for k, of in figures.items()}
             folds = {k: of[kind] for k, of in judged.items() if kind in of}
-            spent = [
-                time
-                for k in folds
-                if (time := _spent(attempt, stage.name, k, study, seconds)) is not None
-            ]
             row = Row(title or stage.name, "members" if title else "stage", folds)
-            row.hours = sum(spent) / 3600 if spent and not title else None
+            row.hours = None if title else times.hours(attempt, [stage.name], folds)
             if isinstance(stage, Soup):
                 row.seeds = [_means(member) for member in rows if member.name in stage.of]
             rows.append(row)

@@ -45,8 +45,7 @@ def run_study(study: Study, settings: Conditions, bars: Bars = no_bars) -> bool:
             or of candidates with other settings.
     """
     pieces = pieces_of(study, settings.winner)
-    split_by = pieces[0].attempt.recipe.split_by  # that of all candidates
-    listed = read_split(settings.data, "train", split_by)
+    listed = read_split(settings.data, "train", study.split_by)
     if settings.elsewhere is not None and not study.elsewhere:
         raise UsageError(
             "--elsewhere names another data set, but the study has no [elsewhere], which says what "
@@ -111,8 +110,7 @@ def _is_done(run: Path, piece: Piece, settings: Conditions) -> bool:
     Raises:
         UsageError: it was, but with other settings.
     """
-    stages = piece.attempt.recipe.stages
-    if not (run / _DONE).exists() or not all(RunFolder(run).stage(s).is_done for s in stages):
+    if not (run / _DONE).exists() or not RunFolder(run).has_all(piece.attempt.recipe):
         return False
     if load_recipe(run / "recipe.json") != piece.attempt.recipe:
         raise UsageError(

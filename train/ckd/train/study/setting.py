@@ -30,6 +30,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from ckd.contract.errors import UsageError
+from ckd.data.samples import SplitBy
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.stage import Seed, Stage
@@ -142,6 +143,11 @@ class Study:
         names = [candidate.name for candidate in self.candidates]
         if len(set(names)) < len(names):
             raise ValueError(f"two candidates are named {max(names, key=names.count)}")
+
+    @property
+    def split_by(self) -> SplitBy:
+        """How the training images are cut from others, alike for all candidates."""
+        return self.candidates[0].attempts()[0].recipe.split_by
 
     def attempts(self) -> tuple[Attempt, ...]:
         """All candidates with all of their seeds, in order."""

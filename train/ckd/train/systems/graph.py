@@ -113,6 +113,10 @@ class System(nn.Module):
                     digest.update(values.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
+    def states(self, names: Collection[str]) -> dict[str, dict[str, Tensor]]:
+        """The weights of the named nodes as they are, not copied, by node and key."""
+        return {name: dict(self.networks[name].state_dict()) for name in names}
+
     def with_nodes(self, nodes: Sequence[Node], outputs: OutputSpec | None = None) -> "System":
         """The same system with other nodes, and with other outputs if these are given."""
         system = System(
