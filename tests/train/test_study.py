@@ -33,6 +33,9 @@ from ckd.train.study.run import run_study
 from ckd.train.study.setting import load_study
 from ckd.train.study.table import report, table_text
 
+#: Copies of a study leave out what only an unfinished stage needs, and what takes most space.
+CHECKPOINTS = shutil.ignore_patterns("*.ckpt")
+
 TEXT = """
 name = "tiny"
 folds = 2
@@ -202,7 +205,7 @@ def test_a_study_of_other_code_or_images_is_refused(
 @pytest.mark.slow
 def test_the_folder_may_be_moved(run: Path, work: Path, settings: Conditions) -> None:
     moved = work / "moved"
-    shutil.copytree(run, moved)
+    shutil.copytree(run, moved, ignore=CHECKPOINTS)
     watch = (moved / "pieces.csv").read_bytes()
     assert run_study(load_study(work / "study.toml"), replace(settings, out=moved))
     assert (moved / "pieces.csv").read_bytes() == watch  # nothing was trained again
@@ -230,7 +233,7 @@ def test_what_was_looked_at_stays_in_the_study(run: Path, work: Path, settings: 
 @pytest.mark.slow
 def test_a_half_written_study_still_has_a_table(run: Path, work: Path) -> None:
     half = work / "half"
-    shutil.copytree(run, half)
+    shutil.copytree(run, half, ignore=CHECKPOINTS)
     stages = half / "taught" / "fold0" / "stages.json"
     judged = json.loads(stages.read_text())
     stages.write_text(json.dumps({name: judged[name] for name in list(judged)[:2]}))
@@ -433,7 +436,7 @@ def test_a_stage_that_was_removed_is_made_again(
     run: Path, work: Path, settings: Conditions
 ) -> None:
     mended = work / "mended"
-    shutil.copytree(run, mended)
+    shutil.copytree(run, mended, ignore=CHECKPOINTS)
     soup = mended / "taught" / "fold0" / "cls" / "weights.safetensors"
     before = soup.read_bytes()
     soup.unlink()
