@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,12 +33,12 @@ from tests.end_to_end.ckd_run import (
 )
 
 from ckd.contract.version import ckd_version
-from ckd.finding.sentences import NO_LESION, NOTICE
+from ckd.finding.sentences import NOTICE, sentence
 
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="ckd is not installed here")
 
 
-def test_one_image_gives_a_line_and_four_files(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_one_image_gives_a_line_and_its_files(tiny_bundle: Path, tmp_path: Path) -> None:
     make(tmp_path, {"colour.png": GOOD_IMAGES["colour.png"]})
     run = ckd_run(tmp_path, "image", "colour.png", "--bundle", tiny_bundle)
     assert (run.code, run.errors) == (0, [])
@@ -49,6 +50,7 @@ def test_one_image_gives_a_line_and_four_files(tiny_bundle: Path, tmp_path: Path
         "colour.json",
         "colour_mask.png",
         "colour_overlay.png",
+        "findings.csv",
         "predictions.csv",
         "run.json",
     ]
@@ -177,15 +179,29 @@ def test_earlier_results_are_not_taken_for_images(tiny_bundle: Path, tmp_path: P
 def test_an_image_without_a_lesion_is_not_diagnosed_in_silence(
     bundle_copy: Path, tmp_path: Path, as_json: bool
 ) -> None:
-    edit_spec(bundle_copy, lambda tree: tree["thresholds"].update(mask=1 - 1e-9))
+    always = {"weights": {}, "at_least": -1}
+    section = {"informative": False, "content": {"no_skin": always, "no_lesion": always}}
+
+    def edit(tree: dict[str, Any]) -> None:
+        tree["thresholds"].update(mask=1 - 1e-9)
+        tree["sections"] = {"outcome": section}
+
+    edit_spec(bundle_copy, edit)
     make(tmp_path, {"colour.png": GOOD_IMAGES["colour.png"]})
     options = ("--json",) if as_json else ()
     run = ckd_run(tmp_path, "image", "colour.png", "--bundle", bundle_copy, *options)
     assert (run.code, run.errors) == (0, [])
-    assert NO_LESION in run.out
+    assert sentence("no_lesion") in run.out
     stored = json.loads((tmp_path / "runs" / "image" / "colour.json").read_text())
     assert stored["lesion_area_px"] == 0
-    assert stored["notice"] == f"{NO_LESION} {NOTICE}"
+    assert (stored["outcome"], stored["top"]) == ("no_finding", None)
+    assert stored["probabilities"] is None
+    assert stored["raw"]["top"] in stored["raw"]["probabilities"]
+    assert stored["notice"] == NOTICE
+    (row,) = rows(tmp_path / "runs" / "image" / "predictions.csv")
+    assert [*row.values()] == ["colour", "", "", ""]
+    (row,) = rows(tmp_path / "runs" / "image" / "findings.csv")
+    assert [*row.values()] == ["colour", "no_finding", "no_lesion", "", "0"]
     assert "mask_agreement" not in stored["quality"]  # two empty masks agree about nothing
 
 

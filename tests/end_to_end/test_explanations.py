@@ -72,7 +72,7 @@ def test_every_image_gets_its_explanation_and_the_json_names_it(
     out = tmp_path / "runs" / "image"
     kinds = ("mask.png", "overlay.png", "explanation.png")
     expected = {f"case{n}_{kind}" for n in (0, 1) for kind in kinds}
-    expected |= {"case0.json", "case1.json", "predictions.csv", "run.json"}
+    expected |= {"case0.json", "case1.json", "findings.csv", "predictions.csv", "run.json"}
     assert {path.name for path in out.iterdir()} == expected
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(records) == 2

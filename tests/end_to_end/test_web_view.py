@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from findings import made_finding
 from numpy.typing import NDArray
 from services import needs_program
 
@@ -28,16 +29,8 @@ SKIN_RGB, CONTOUR_RGB = (222, 178, 160), (0, 220, 200)
 
 
 def analyse(image_HWC: NDArray[np.uint8]) -> Finding:
-    return Finding(
-        mask_HW=np.asarray(image_HWC[:, :, 0] < 160),
-        coarse_mask_HW=None,
-        probabilities={"MEL": 0.182, "SBK": 0.05, "NEV": 0.768},
-        quality={},
-        timings_ms={"total": 1.5},
-        bundle="test",
-        backend="fake",
-        precision="fp32",
-    )
+    mask_HW = np.asarray(image_HWC[:, :, 0] < 160)
+    return made_finding(mask_HW, None, {"MEL": 0.182, "SBK": 0.05, "NEV": 0.768})
 
 
 def draw(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:

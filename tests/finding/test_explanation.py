@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from findings import made_finding
 from numpy.typing import NDArray
 
 from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec
@@ -25,6 +26,7 @@ from ckd.finding.explanation import (
 )
 from ckd.finding.files import save_finding
 from ckd.finding.finding import Finding
+from ckd.finding.outcome import Reason
 
 LABELS = ("MEL", "SBK", "NEV")
 
@@ -48,17 +50,8 @@ def maps() -> dict[str, NDArray[np.float32]]:
 def finding(height: int = 300, width: int = 400) -> Finding:
     mask_HW = np.zeros((height, width), np.bool_)
     mask_HW[height // 3 : height // 2, width // 4 : width // 2] = True
-    return Finding(
-        mask_HW=mask_HW,
-        coarse_mask_HW=None,
-        probabilities={"MEL": 0.6, "SBK": 0.1, "NEV": 0.3},
-        quality={},
-        timings_ms={"total": 1.0},
-        bundle="tiny@0123456789ab",
-        backend="onnxruntime",
-        precision="fp32",
-        class_maps=maps(),
-    )
+    probabilities = {"MEL": 0.6, "SBK": 0.1, "NEV": 0.3}
+    return made_finding(mask_HW, None, probabilities, class_maps=maps())
 
 
 def test_what_speaks_for_all_exclusive_labels_speaks_for_none() -> None:
@@ -122,9 +115,10 @@ def test_the_picture_has_words_a_scale_and_the_border() -> None:
 
 
 def test_no_lesion_is_said_here_too() -> None:
-    empty = replace(finding(), mask_HW=np.zeros((300, 400), np.bool_))
-    without = draw_explanation(photo(300, 400), replace(finding(), mask_HW=None))
-    assert (draw_explanation(photo(300, 400), empty)[:100] != without[:100]).any()
+    nothing = replace(finding(), probabilities={}, class_maps={}, reason=Reason("no_lesion"))
+    drawn_HWC = draw_explanation(photo(300, 400), nothing)
+    assert (drawn_HWC == drawn_HWC[..., :1]).all()  # no colour stands for a label
+    assert len(np.unique(drawn_HWC[:40])) > 5  # the sentence
 
 
 def test_a_finding_without_maps_explains_nothing(tmp_path: Path) -> None:

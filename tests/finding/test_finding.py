@@ -11,12 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from findings import made_finding
 from numpy.typing import NDArray
 
 from ckd.finding.files import save_finding
 from ckd.finding.finding import Finding
-from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_overlay
-from ckd.finding.sentences import NO_LESION, NOTICE
+from ckd.finding.outcome import Reason
+from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_overlay, drawable
+from ckd.finding.sentences import NOTICE
 
 
 def finding(
@@ -27,17 +29,27 @@ def finding(
     mask_HW[height // 8 : height // 2, width // 8 : width // 2] = True
     coarse_HW = np.zeros_like(mask_HW)
     coarse_HW[height // 8 - 1 : height // 2 + 1, width // 8 - 1 : width // 2 + 1] = True
-    return Finding(
-        mask_HW=mask_HW,
-        coarse_mask_HW=coarse_HW,
-        probabilities={"MEL": 0.25, "SBK": 0.1, "NEV": 0.65}
-        if probabilities is None
-        else probabilities,
+    said = {"MEL": 0.25, "SBK": 0.1, "NEV": 0.65} if probabilities is None else probabilities
+    return made_finding(
+        mask_HW,
+        coarse_HW,
+        said,
         quality={"lesion_fraction": 0.141, "mask_agreement": 0.8},
         timings_ms={"preprocess": 1.0, "net": 2.0, "postprocess": 0.5, "total": 3.6},
         bundle="tiny@0123456789ab",
         backend="onnxruntime",
-        precision="fp32",
+    )
+
+
+def nothing_found(height: int = 480, width: int = 640) -> Finding:
+    """The same, of a picture that turned out to be blank."""
+    empty_HW = np.zeros((height, width), np.bool_)
+    return replace(
+        finding(height, width),
+        mask_HW=empty_HW,
+        coarse_mask_HW=empty_HW,
+        probabilities={},
+        reason=Reason("blank"),
     )
 
 
@@ -70,10 +82,25 @@ def test_the_json_says_everything_but_the_pixels() -> None:
     line = finding().to_json()
     assert "\n" not in line
     assert json.loads(line) == {
+        "schema": 2,
+        "outcome": "answer",
+        "reason": None,
+        "decision": None,
+        "capture": None,
+        "pooled": None,
+        "left_out": [],
         "size_hw": [40, 60],
         "probabilities": {"MEL": 0.25, "SBK": 0.1, "NEV": 0.65},
         "top": "NEV",
         "lesion_area_px": 345,
+        "mask_from": "fine",
+        "outline": [{"outer": [[7, 5], [7, 19], [29, 19], [29, 5]], "holes": []}],
+        "raw": {
+            "probabilities": {"MEL": 0.25, "SBK": 0.1, "NEV": 0.65},
+            "top": "NEV",
+            "lesion_area_px": 345,
+        },
+        "trust": "unsigned",
         "quality": {"lesion_fraction": 0.141, "mask_agreement": 0.8},
         "timings_ms": {"preprocess": 1.0, "net": 2.0, "postprocess": 0.5, "total": 3.6},
         "bundle": "tiny@0123456789ab",
@@ -159,18 +186,34 @@ def test_a_coarse_border_alone_is_drawn_thin_and_in_its_own_colour() -> None:
     assert not has_colour(drawn_HWC, FINE_RGB).any()
 
 
-def test_an_empty_mask_is_said_in_the_json_and_on_the_overlay() -> None:
-    one_finding = replace(finding(480, 640), coarse_mask_HW=None)
-    empty = replace(one_finding, mask_HW=np.zeros((480, 640), np.bool_))
-    unasked = replace(one_finding, mask_HW=None)  # a system that makes no masks
-    assert [f.warning for f in (one_finding, empty, unasked)] == [None, NO_LESION, None]
-    assert empty.as_dict()["notice"] == f"{NO_LESION} {NOTICE}"
-    assert unasked.as_dict()["notice"] == NOTICE
-    heights = [
-        (draw_overlay(image(480, 640), f) != image(480, 640)).any(axis=(1, 2)).sum()
-        for f in (empty, unasked)
-    ]
-    assert heights[0] > heights[1]  # the words stand above the probabilities
+def test_without_a_finding_nothing_is_said_but_the_reason() -> None:
+    nothing = nothing_found()
+    assert (nothing.outcome, nothing.top, nothing.lesion_area_px) == ("no_finding", None, 0)
+    assert nothing.headline == "There is nothing in the picture to judge."
+    record = nothing.as_dict()
+    assert record["reason"] == {"code": "blank", "text": nothing.headline}
+    assert (record["probabilities"], record["top"], record["outline"]) == (None, None, [])
+    assert record["notice"] == NOTICE
+    assert record["raw"]["probabilities"] == {"MEL": 0.25, "SBK": 0.1, "NEV": 0.65}
+    assert record["raw"]["top"] == "NEV"
+    assert record["raw"]["lesion_area_px"] == 180 * 240
+    drawn_HWC = draw_overlay(image(480, 640), nothing)
+    for colour in (FINE_RGB, COARSE_RGB):
+        assert not has_colour(drawn_HWC, colour).any()
+    rows = (drawn_HWC != image(480, 640)).any(axis=(1, 2))
+    assert 0 < rows.sum() < 70  # two lines of the sentence and no probabilities
+
+
+def test_people_read_their_own_language_and_programs_english(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CKD_LANGUAGE", "de")
+    nothing = nothing_found()
+    assert nothing.headline == "Auf dem Bild ist nichts zu beurteilen."
+    assert nothing.as_dict()["reason"]["text"] == "There is nothing in the picture to judge."
+    monkeypatch.setenv("CKD_LANGUAGE", "tlh")
+    assert nothing.headline == "There is nothing in the picture to judge."
+    assert drawable("Läsion, Ähre, groß") == "Laesion, Aehre, gross"
 
 
 @pytest.mark.parametrize(("side", "has_words"), [(40, False), (159, False), (160, True)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.runtime.fetching import fetch
+from tests.runtime.photographs import photo
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, EngineError, GateFailed
@@ -222,7 +223,7 @@ def test_refused_engines_leave_the_cpu_usable(
         with pytest.raises(GateFailed):
             Cascade.load(tiny_bundle, "tensorrt")
     with Cascade.load(tiny_bundle, "onnxruntime", "cpu", num_threads=1) as cascade:
-        assert cascade.predict(np.zeros((40, 40, 3), np.uint8)).top is not None
+        assert cascade.predict(photo(0)).top is not None
 
 
 def test_an_answer_that_is_no_number_is_refused(load: Load) -> None:

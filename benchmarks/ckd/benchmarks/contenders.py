@@ -9,7 +9,7 @@ Suffixes: H rows, W columns of the frame; C channels in RGB order; S side of the
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from PIL import Image
 from ckd.benchmarks.peers import Infer
 from ckd.contract.bundle import Bundle
 from ckd.contract.spec import CascadeSpec
-from ckd.finding.answers import answers_from_logits
+from ckd.finding.finder import Finder
 from ckd.finding.finding import Finding
 from ckd.picture.resize import network_image
 from ckd.runtime.backends.selection import installed, open_backend
@@ -95,6 +95,7 @@ class SystemContender:
 
     def __init__(self, infer: Infer, spec: CascadeSpec, frame_HWC: NDArray[np.uint8]) -> None:
         self.infer, self.spec, self.frame_HWC = infer, spec, frame_HWC
+        self._finder = Finder(spec, spec.name, "", "")
         self.networks_ms: list[float] = []
         self.tensors: Mapping[str, NDArray[Any]] = {}
 
@@ -103,24 +104,13 @@ class SystemContender:
         self.predict(self.frame_HWC)
 
     def predict(self, image_HWC: NDArray[np.uint8]) -> Finding:
-        """As `Cascade.predict`, without its figures of quality."""
+        """As `Cascade.predict`."""
         image_SSC = network_image(image_HWC, self.spec.image_size)
         start = time.perf_counter()
         self.tensors = self.infer(image_SSC)
         self.networks_ms.append(1e3 * (time.perf_counter() - start))
-        answers = answers_from_logits(self.spec, self.tensors, *image_HWC.shape[:2])
-        return Finding(
-            mask_HW=answers.mask_HW,
-            coarse_mask_HW=answers.coarse_mask_HW,
-            probabilities=answers.probabilities,
-            exclusive=self.spec.outputs.exclusive,
-            class_maps=answers.class_maps,
-            quality={},
-            timings_ms={"total": self.networks_ms[-1]},
-            bundle=self.spec.name,
-            backend="",
-            precision="",
-        )
+        finding = self._finder(self.tensors, image_HWC.shape[:2], image_SSC)
+        return replace(finding, timings_ms={"total": self.networks_ms[-1]})
 
     def logits(self) -> Mapping[str, NDArray[Any]]:
         """Every output of the last call, by name."""

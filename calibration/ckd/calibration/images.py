@@ -64,6 +64,8 @@ def calibration_images(
                 finding = cascade.predict(image_HWC)
                 if image_HWC.std(axis=(0, 1)).max() < MIN_CONTRAST:
                     unusable[path] = "it is one even colour"
+                elif finding.reason is not None:
+                    unusable[path] = finding.reason.text
                 elif finding.mask_HW is None or finding.lesion_area_px:
                     paths[digest] = path
                 else:

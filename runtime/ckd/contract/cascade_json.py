@@ -11,7 +11,7 @@ from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec, Section
 #: Increased when a reader of the old number would misread the new content.
 SCHEMA: Final = 2
 #: Names of optional sections that this version of `ckd` understands.
-KNOWN_SECTIONS: Final = frozenset[str]()
+KNOWN_SECTIONS: Final = frozenset({"mask", "outcome"})
 _KEYS: Final = frozenset(
     {
         "schema", "name", "system", "labels", "tasks", "preprocess", "thresholds", "tensors",

@@ -70,11 +70,12 @@ def confusion_from_masks(predicted_HW: Bools, truth_HW: Bools) -> Confusion:
         InputError: the masks differ in shape, are not boolean, or have no pixels.
     """
     predicted, truth = predicted_HW, truth_HW
-    require(
-        predicted.shape == truth.shape and predicted.dtype == truth.dtype == np.bool_,
-        f"mask: expected bool{list(truth.shape)} as the truth's size is, got "
-        f"{predicted.dtype}{list(predicted.shape)} against {truth.dtype}{list(truth.shape)}",
-    )
+    # Not by `require`: on the way of every frame, the message would take longer than the rest.
+    if predicted.shape != truth.shape or not predicted.dtype == truth.dtype == np.bool_:
+        raise InputError(
+            f"mask: expected bool{list(truth.shape)} as the truth's size is, got "
+            f"{predicted.dtype}{list(predicted.shape)} against {truth.dtype}{list(truth.shape)}"
+        )
     tp = int(np.count_nonzero(predicted & truth))
     fp = int(np.count_nonzero(predicted)) - tp
     fn = int(np.count_nonzero(truth)) - tp

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.finding.answers import Answers, AnswerSource, answers_from_logits, quality_of
+    from ckd.finding.answers import Answers, AnswerSource, answers_from_logits
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
         colour_over_skin,
@@ -14,23 +14,25 @@ if TYPE_CHECKING:
         evidence,
     )
     from ckd.finding.files import save_finding, write_json, write_png
+    from ckd.finding.finder import Finder, NotFinite
     from ckd.finding.finding import Finding
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
-    from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay
-    from ckd.finding.sentences import NOTICE
+    from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay, drawable
+    from ckd.finding.sentences import NOTICE, shown
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.finding.answers": "AnswerSource Answers answers_from_logits quality_of",
+            "ckd.finding.answers": "AnswerSource Answers answers_from_logits",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
             "ckd.finding.files": "save_finding write_json write_png",
+            "ckd.finding.finder": "Finder NotFinite",
             "ckd.finding.finding": "Finding",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
-            "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay",
-            "ckd.finding.sentences": "NOTICE",
+            "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay drawable",
+            "ckd.finding.sentences": "NOTICE shown",
         },
     )
 
@@ -40,7 +42,9 @@ __all__ = [
     "NOTICE",
     "AnswerSource",
     "Answers",
+    "Finder",
     "Finding",
+    "NotFinite",
     "answers_from_logits",
     "class_probabilities",
     "colour_over_skin",
@@ -48,12 +52,13 @@ __all__ = [
     "draw_explanation",
     "draw_heat",
     "draw_overlay",
+    "drawable",
     "enlarge_logits",
     "evidence",
     "logit",
     "mask_from_logits",
-    "quality_of",
     "save_finding",
+    "shown",
     "write_json",
     "write_png",
 ]

@@ -9,6 +9,7 @@ answers that depend on a ruler, on hair or on a dark corner.
 Suffixes: H rows, W columns of the photograph; h, w of the map; C channels in RGB order.
 """
 
+import textwrap
 from collections.abc import Mapping
 from typing import Final
 
@@ -80,23 +81,29 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     """What speaks for the most probable label, with the lesion's border and a colour bar.
 
     Places that speak against it stay grey. The scale ends at `FULL_LOG_ODDS` in every picture.
+    Without a finding all is grey, and the reason is written there.
 
     Raises:
         ValueError: the finding has no class maps.
     """
+    unit = max(min(image_HWC.shape[:2]) / 400.0, 0.4)
+    if finding.reason is not None:
+        canvas = draw_heat(image_HWC, np.zeros((1, 1), np.float32))
+        if min(canvas.shape[:2]) >= 160:
+            draw_lines(canvas, textwrap.wrap(finding.headline, 32), unit)
+        return canvas
     if not finding.class_maps:
         raise ValueError("no class maps; export the bundle with --explain")
     label = max(finding.probabilities, key=finding.probabilities.__getitem__)
     heat_hw = evidence(finding.class_maps, label, finding.exclusive) / FULL_LOG_ODDS
     canvas = draw_heat(image_HWC, np.asarray(heat_hw, np.float32))
-    unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
     if finding.mask_HW is not None:
         draw_border(canvas, finding.mask_HW, BORDER_RGB, max(1, round(1.5 * unit)))
     if min(canvas.shape[:2]) >= 160:  # text does not fit on a thumbnail
         name = lesion_name(label)
         lines = [f"What speaks for {label}, {finding.probabilities[label]:.0%}"]
         lines += [] if name == label else [name]
-        draw_lines(canvas, lines if finding.warning is None else [*lines, finding.warning], unit)
+        draw_lines(canvas, lines, unit)
         _draw_scale(canvas, unit)
     return canvas
 

@@ -6,25 +6,34 @@ Suffixes: H rows, W columns of the image as given.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
-from ckd.finding.sentences import NO_LESION, NOTICE
+from ckd.finding.answers import Answers
+from ckd.finding.outcome import Reason
+from ckd.finding.outline import outline_of
+from ckd.finding.sentences import NOTICE, sentence, shown
+
+#: Of the JSON, whose shape is `docs/finding.schema.json`.
+SCHEMA: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What the cascade says of one image. The arrays are the finding's own and stay valid.
 
+    Where a picture holds nothing to judge there is no finding: ``reason`` says why, masks are
+    empty, and there are no probabilities. What the networks said all the same is ``raw``.
+
     Attributes:
         mask_HW: True on the lesion, in pixels of the image as given; None if the cascade has no
             such output.
         coarse_mask_HW: the coarse network's mask, likewise.
-        probabilities: by label; empty if the cascade does not classify. Those of exclusive labels
-            sum to 1; otherwise each is independent of the others.
+        probabilities: by label; empty if the cascade does not classify or there is no finding.
+            Those of exclusive labels sum to 1; otherwise each is independent of the others.
         quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
             of coarse and fine mask (two networks outlined the same lesion, so disagreement is a
             warning; absent if no lesion was outlined), and ``lesion_fraction`` of the image.
@@ -33,6 +42,9 @@ class Finding:
         bundle: name and first digits of the digest of the bundle that was used.
         backend: name of the backend that ran the networks.
         precision: the networks computed in it.
+        raw: what the networks said, whatever was made of it: scores, acceptance and budgets of
+            INT8 are about this.
+        reason: why there is no finding; None if there is an answer.
         exclusive: an image has exactly one label; otherwise it may have none.
         class_maps: by label, float32 at the network's resolution: what each place of the squashed
             photograph adds to the label's logit, so that the mean over places is the logit less a
@@ -48,51 +60,99 @@ class Finding:
     bundle: str
     backend: str
     precision: str
+    raw: Answers
+    reason: Reason | None = None
     exclusive: bool = True
     class_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Literal["answer", "no_finding"]:
+        """Whether there is an answer."""
+        return "answer" if self.reason is None else "no_finding"
 
     @property
     def top(self) -> str | None:
         """The most probable label.
 
-        None if the cascade does not classify, or if labels do not exclude each other and all have
-        a probability of at most 0.5.
+        None if the cascade does not classify or there is no finding, or if labels do not exclude
+        each other and all have a probability of at most 0.5.
         """
-        top = max(self.probabilities, key=self.probabilities.__getitem__, default=None)
-        return top if self.exclusive or top is None or self.probabilities[top] > 0.5 else None
+        return _top(self.probabilities, self.exclusive)
 
     @property
     def headline(self) -> str:
-        """``top`` in words; "none of ..." if it is None, "" if the cascade does not classify."""
+        """What is shown first: the reason, ``top`` in words, or "none of ...".
+
+        It is empty if the cascade does not classify.
+        """
+        if self.reason is not None:
+            return self.reason.shown
         if self.top is not None:
             return lesion_name(self.top)
-        return f"none of {', '.join(self.probabilities)}" if self.probabilities else ""
+        return shown("none_of", labels=", ".join(self.probabilities)) if self.probabilities else ""
 
     @property
     def lesion_area_px(self) -> int:
         """Lesion area in pixels of the image as given."""
-        return 0 if self.mask_HW is None else int(np.count_nonzero(self.mask_HW))
+        return _area(self.mask_HW)
 
     @property
-    def warning(self) -> str | None:
-        """`NO_LESION` if there is a mask and it is empty, otherwise None."""
-        return NO_LESION if self.mask_HW is not None and not self.lesion_area_px else None
+    def mask_from(self) -> Literal["fine", "coarse"] | None:
+        """The network that the lesion's mask comes from; None if the cascade makes none."""
+        if self.mask_HW is not None:
+            return "fine"
+        return None if self.coarse_mask_HW is None else "coarse"
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the pixels of masks and maps, ready for JSON."""
+        """All but the pixels of masks and maps, ready for JSON; see `docs/finding.schema.json`."""
+        mask_HW = self.coarse_mask_HW if self.mask_HW is None else self.mask_HW
+        raw_size = None if self.raw.mask_HW is None else _area(self.raw.mask_HW)
+        has_said = self.probabilities or not self.raw.probabilities  # no null without a classifier
         return {
-            "size_hw": None if self.mask_HW is None else list(self.mask_HW.shape),
-            "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()},
+            "schema": SCHEMA,
+            "outcome": self.outcome,
+            "reason": None if self.reason is None else _coded(self.reason.code),
+            "decision": None,
+            "capture": None,
+            "pooled": None,
+            "left_out": [],
+            "size_hw": None if mask_HW is None else list(mask_HW.shape),
+            "probabilities": _rounded(self.probabilities, 6) if has_said else None,
             "top": self.top,
             "lesion_area_px": self.lesion_area_px,
-            "quality": {k: round(v, 4) for k, v in self.quality.items()},
-            "timings_ms": {k: round(v, 3) for k, v in self.timings_ms.items()},
+            "mask_from": self.mask_from,
+            "outline": [] if mask_HW is None else outline_of(mask_HW),
+            "quality": _rounded(self.quality, 4),
+            "raw": {
+                "probabilities": _rounded(self.raw.probabilities, 6),
+                "top": _top(self.raw.probabilities, self.exclusive),
+                "lesion_area_px": raw_size,
+            },
+            "timings_ms": _rounded(self.timings_ms, 3),
             "bundle": self.bundle,
             "backend": self.backend,
             "precision": self.precision,
-            "notice": f"{self.warning} {NOTICE}" if self.warning else NOTICE,
+            "trust": "unsigned",
+            "notice": NOTICE,
         }
 
     def to_json(self) -> str:
         """`as_dict` as one line of JSON."""
-        return json.dumps(self.as_dict())
+        return json.dumps(self.as_dict(), allow_nan=False)
+
+
+def _top(probabilities: Mapping[str, float], exclusive: bool) -> str | None:
+    top = max(probabilities, key=probabilities.__getitem__, default=None)
+    return top if exclusive or top is None or probabilities[top] > 0.5 else None
+
+
+def _area(mask_HW: NDArray[np.bool_] | None) -> int:
+    return 0 if mask_HW is None else int(np.count_nonzero(mask_HW))
+
+
+def _coded(code: str) -> dict[str, str]:
+    return {"code": code, "text": sentence(code)}
+
+
+def _rounded(values: Mapping[str, float], digits: int) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in values.items()}

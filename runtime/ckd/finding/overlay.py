@@ -18,6 +18,9 @@ FINE_RGB = (64, 224, 144)
 COARSE_RGB = (255, 196, 64)
 _TEXT_RGB = (255, 255, 255)
 _SHADE = 0.45
+_SPELT_OUT = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"}
+)
 
 
 def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
@@ -32,9 +35,7 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.u
         draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
     if fine is not None:
         draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
-    lines = textwrap.wrap(finding.warning or "", 32)
-    if finding.probabilities and finding.top is None:
-        lines += textwrap.wrap(finding.headline, 32)
+    lines = textwrap.wrap(finding.headline, 32) if finding.top is None else []
     lines += [
         f"{label} {probability:4.0%}  {lesion_name(label)}"
         for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
@@ -88,7 +89,12 @@ def _draw_legend(
 
 def text_width(text: str, unit: float) -> int:
     """Width in pixels of a text that `write` writes."""
-    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
+    return int(cv2.getTextSize(drawable(text), cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
+
+
+def drawable(text: str) -> str:
+    """The text in ASCII, which is all that OpenCV's fonts have: umlauts as two letters."""
+    return text.translate(_SPELT_OUT).encode("ascii", "replace").decode()
 
 
 def shade(strip_HWC: NDArray[np.uint8]) -> None:
@@ -106,5 +112,6 @@ def write(
     weight: float,
 ) -> None:
     """Write a line of text onto a picture, in place; (x, y) is the left end of its baseline."""
+    text = drawable(text)
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(weight * unit))
     cv2.putText(canvas_HWC, text, (x, y), font, 0.45 * unit, colour, thickness, cv2.LINE_AA)

@@ -1,8 +1,53 @@
-"""What findings say in words. Nothing is imported here, so that `--help` is quick."""
+"""The catalogue of everything that findings say to people, in English and German.
+
+JSON holds codes and English sentences; a program that speaks another language translates the codes.
+What people look at (lines, overlays, window, page) is in the language that the environment
+variable ``CKD_LANGUAGE`` names, "en" or "de", and in English for any other value.
+
+Only the standard library is imported here, so that `--help` is quick.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+#: By code, then by language. Braces are filled in.
+_CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
+    "research": {
+        "en": "Research use only. Not a medical device; not for diagnosis.",
+        "de": "Nur für Forschung. Kein Medizinprodukt; nicht zur Diagnose.",
+    },
+    "blank": {
+        "en": "There is nothing in the picture to judge.",
+        "de": "Auf dem Bild ist nichts zu beurteilen.",
+    },
+    "no_skin": {
+        "en": "This does not look like a photograph of skin.",
+        "de": "Das sieht nicht nach einer Aufnahme von Haut aus.",
+    },
+    "no_lesion": {
+        "en": "No lesion was found in the picture.",
+        "de": "Auf dem Bild wurde keine Läsion gefunden.",
+    },
+    "none_of": {"en": "none of {labels}", "de": "keines von {labels}"},
+    "not_finite": {
+        "en": "The networks gave no usable numbers for this picture.",
+        "de": "Die Netze gaben für dieses Bild keine brauchbaren Zahlen.",
+    },
+}
+LANGUAGES: Final = ("en", "de")
+
+
+def sentence(code: str, language: str = "en", **words: object) -> str:
+    """The sentence of a code; `KeyError` if the catalogue has no such code or language."""
+    return _CATALOGUE[code][language].format(**words)
+
+
+def shown(code: str, **words: object) -> str:
+    """The sentence in the language of the people who look at it (``CKD_LANGUAGE``)."""
+    language = os.environ.get("CKD_LANGUAGE", "en").lower()[:2]
+    return sentence(code, language if language in LANGUAGES else "en", **words)
+
 
 #: Stands in every finding that is printed or written.
-NOTICE = "Research use only. Not a medical device; not for diagnosis."
-
-#: The warning if the mask is empty. The classifier gives probabilities for any image, even a blank
-#: one.
-NO_LESION = "No lesion was outlined, so the diagnosis means nothing."
+NOTICE: Final = sentence("research")

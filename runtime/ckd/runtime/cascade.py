@@ -5,7 +5,8 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.spec import CascadeSpec
-from ckd.finding.answers import answers_from_logits, quality_of
+from ckd.contract.wiring import IMAGE
+from ckd.finding.finder import Finder
 from ckd.finding.finding import Finding
 from ckd.picture.decode import check_rgb, read_rgb
 from ckd.picture.resize import network_image
@@ -55,6 +57,7 @@ class Cascade(Closing):
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
+        self._finder = Finder(bundle.spec, bundle.id, backend.name, precision)
         self.chain = Chain.of(bundle, backend, precision)
         self.bundle_id = bundle.id
 
@@ -143,12 +146,12 @@ class Cascade(Closing):
 
         Args:
             image: uint8 RGB [H, W, 3] (OpenCV gives BGR: reverse the last axis), or a file; with a
-                GPU also an array in its memory, see `run_device`, of which only the logits are
-                copied to the host.
+                GPU also an array in its memory, see `run_device`. Of that one the logits are copied
+                to the host, and what the networks saw, to tell a blank picture.
 
         Raises:
             InputError: the file or array is not an image that can be analysed.
-            EngineError: an engine failed.
+            EngineError: an engine failed, or gave infinity or no number (`NotFinite`).
         """
         on_host = isinstance(image, np.ndarray | Path | str)
         runner = self.chain.runner
@@ -158,7 +161,7 @@ class Cascade(Closing):
         watch = Stopwatch()
         small_HWC = network_image(image_HWC, self.spec.image_size)
         logits = self.chain.run(small_HWC, watch.lap)
-        return self._finding(logits, image_HWC.shape[:2], watch)
+        return self._finding(logits, image_HWC.shape[:2], small_HWC, watch)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
         """The findings of images, in order; each image is taken when the iterator is advanced.
@@ -213,12 +216,17 @@ class Cascade(Closing):
         logits = runner.run_from_device(image)
         watch.lap("networks")
         height, width = image.shape[:2]
-        return self._finding(logits, (int(height), int(width)), watch)
+
+        def seen() -> NDArray[np.uint8]:
+            """What the networks saw, copied to the host: a hundred kilobytes."""
+            return np.asarray(self.chain.buffers[IMAGE].read()[0], np.uint8)
+
+        return self._finding(logits, (int(height), int(width)), seen, watch)
 
     def _overlapped(
         self, runner: DeviceRunner, images: Iterable[NDArray[np.uint8]]
     ) -> Iterator[Finding]:
-        under_way: deque[tuple[tuple[int, int], Stopwatch]] = deque()  # size, time
+        under_way: deque[tuple[tuple[int, int], NDArray[np.uint8], Stopwatch]] = deque()
 
         def prepared() -> Iterator[NDArray[np.uint8]]:
             for image in images:
@@ -226,30 +234,24 @@ class Cascade(Closing):
                 watch = Stopwatch()
                 small_HWC = network_image(image_HWC, self.spec.image_size)
                 watch.lap("preprocess")
-                under_way.append((image_HWC.shape[:2], watch))
+                under_way.append((image_HWC.shape[:2], small_HWC, watch))
                 yield small_HWC[None]
 
         for logits in runner.stream(prepared()):
-            size_hw, watch = under_way.popleft()
+            size_hw, small_HWC, watch = under_way.popleft()
             watch.lap("networks")  # includes preparing the next image
-            yield self._finding(logits, size_hw, watch)
+            yield self._finding(logits, size_hw, small_HWC, watch)
 
-    def _finding(self, logits: Outputs, size_hw: tuple[int, int], watch: Stopwatch) -> Finding:
-        answers = answers_from_logits(self.spec, logits, *size_hw)
-        quality = quality_of(answers, self.spec.image_size)
+    def _finding(
+        self,
+        logits: Outputs,
+        size_hw: tuple[int, int],
+        image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
+        watch: Stopwatch,
+    ) -> Finding:
+        finding = self._finder(logits, size_hw, image_SS3)
         watch.lap("postprocess")
-        return Finding(
-            mask_HW=answers.mask_HW,
-            coarse_mask_HW=answers.coarse_mask_HW,
-            probabilities=answers.probabilities,
-            exclusive=self.spec.outputs.exclusive,
-            class_maps=answers.class_maps,
-            quality=quality,
-            timings_ms=watch.timings_ms(),
-            bundle=self.bundle_id,
-            backend=self.backend.name,
-            precision=self.precision,
-        )
+        return replace(finding, timings_ms=watch.timings_ms())
 
 
 def _opened(image: object) -> NDArray[np.uint8]:

@@ -40,6 +40,7 @@ def image_command(
 
     If the bundle was exported with --explain, also what speaks for the most probable label.
     """
+    from ckd.finding.finder import NotFinite
     from ckd.picture.decode import read_picture
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
@@ -55,11 +56,12 @@ def image_command(
             try:
                 image_HWC, notes = read_picture(path)
                 finding = cascade.predict(image_HWC)
-            except InputError as error:
+            except (InputError, NotFinite) as error:
+                named = NotFinite(f"{path}: {error}") if isinstance(error, NotFinite) else error
                 if len(files) == 1:
-                    raise
+                    raise named from error.__cause__
                 failed += 1
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {named}", file=sys.stderr)
                 continue
             for note in notes:
                 print(f"note: {path}: {note}", file=sys.stderr)

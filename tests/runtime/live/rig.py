@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from findings import made_finding
 from numpy.typing import NDArray
 
 from ckd.finding.finding import Finding
@@ -20,16 +21,7 @@ HEIGHT, WIDTH = 96, 128
 def analyse(image_HWC: NDArray[np.uint8]) -> Finding:
     mask_HW = np.zeros(image_HWC.shape[:2], np.bool_)
     mask_HW[:24, :32] = True
-    return Finding(
-        mask_HW=mask_HW,
-        coarse_mask_HW=None,
-        probabilities={"MEL": 0.2, "SBK": 0.1, "NEV": 0.7},
-        quality={},
-        timings_ms={"total": 1.5},
-        bundle="test",
-        backend="fake",
-        precision="fp32",
-    )
+    return made_finding(mask_HW, None, {"MEL": 0.2, "SBK": 0.1, "NEV": 0.7})
 
 
 def draw(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tests.runtime.live.rig import analyse, draw, frame
 
 from ckd.contract.errors import SourceUnavailable
+from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.runtime.live import (
     Shown,
@@ -61,7 +62,7 @@ class SpyView:
     def __init__(self, close_after: int = 10_000) -> None:
         self.close_after = close_after
         self.results: list[Shown] = []
-        self.states: list[SourceState] = []
+        self.states: list[str] = []
 
     @property
     def closed(self) -> bool:
@@ -100,6 +101,26 @@ def test_latency_counts_from_the_grab_of_the_frame() -> None:
     assert report.statistics.num_dropped == 3
     assert report.statistics.latency_p50_ms is not None
     assert report.statistics.latency_p50_ms >= 20
+
+
+def test_a_frame_without_usable_numbers_is_counted_and_not_shown() -> None:
+    turn = iter(range(100))
+
+    def at_times(image_HWC: NDArray[np.uint8]) -> Finding:
+        if next(turn) in (1, 2):
+            raise NotFinite("no usable numbers")
+        return analyse(image_HWC)
+
+    source, view, seen = StillSource(50), SpyView(), []
+    source.state = "live"
+    report = run_live(
+        source, at_times, draw, views=[view], max_frames=5,
+        on_finding=lambda frame, _: seen.append(frame.index),
+    )  # fmt: skip
+    assert seen == [49, 46, 45] == [shown.frame.index for shown in view.results]
+    assert view.states == ["live", "no answer", "no answer", "live", "live"]
+    assert (report.statistics.num_analysed, report.statistics.num_unusable) == (5, 2)
+    assert "5 frames analysed, 0 dropped, 2 without usable numbers" in report.summary
 
 
 def test_the_loop_stops_at_a_number_of_frames() -> None:

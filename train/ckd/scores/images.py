@@ -43,20 +43,22 @@ class ImageScore:
 
 
 def score_finding(finding: Finding, sample: Sample) -> ImageScore:
-    """Score what a runtime says of a photograph, at the photograph's size.
+    """Score what a runtime's networks say of a photograph, at the photograph's size.
+
+    This is `Finding.raw`: an image counts also where there is no finding.
 
     Raises:
         InputError: the true mask cannot be read, or is of another size than the photograph.
     """
-    masks = (finding.mask_HW, finding.coarse_mask_HW)
+    masks = (finding.raw.mask_HW, finding.raw.coarse_mask_HW)
     size = next((mask_HW.shape for mask_HW in masks if mask_HW is not None), None)
     if sample.mask is None or size is None:
-        return score_answers(finding, sample, None)
-    return score_answers(finding, sample, read_mask(sample.mask, size))
+        return score_answers(finding.raw, sample, None)
+    return score_answers(finding.raw, sample, read_mask(sample.mask, size))
 
 
 def score_answers(
-    answers: Answers | Finding, sample: Sample, truth_HW: NDArray[np.bool_] | None
+    answers: Answers, sample: Sample, truth_HW: NDArray[np.bool_] | None
 ) -> ImageScore:
     """Score answers whose masks have the size of ``truth_HW``; None leaves the masks unscored."""
     fine, coarse = (

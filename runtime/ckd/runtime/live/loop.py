@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import SourceUnavailable
+from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
+from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
 from ckd.runtime.sinks.recorder import Recorder
 from ckd.runtime.sources.frames import Frame, FrameSource
@@ -34,9 +37,10 @@ class LiveReport:
         figures, latency = self.statistics, ""
         if figures.latency_p50_ms is not None:
             latency = f", latency {figures.latency_p50_ms:.0f} ms"
+        unusable = f", {figures.num_unusable} without usable numbers" * bool(figures.num_unusable)
         return (
             f"{self.stopped_by}: {figures.num_analysed} frames analysed, {figures.num_dropped} "
-            f"dropped{latency}"
+            f"dropped{unusable}{latency}"
         )
 
 
@@ -54,8 +58,9 @@ def run_live(
     """Analyse frames until a limit, the end of the source, a closed view or Ctrl-C.
 
     The caller closes source, views and recorder; this function uses them in the calling thread
-    only. Without views and recorder nothing is drawn. What the functions given here raise ends the
-    loop and is raised.
+    only. Without views and recorder nothing is drawn. A frame for which ``analyse`` raises
+    `NotFinite` is counted and not shown; what else the functions given here raise ends the loop
+    and is raised.
 
     Args:
         source: gives the newest frame.
@@ -82,9 +87,12 @@ def run_live(
             if frame is None and (has_ended := source.state == "ended"):
                 frame = source.get(0)  # one may have arrived between the two calls
             shown: Shown | None = None
+            finding: Finding | None = None
             if frame is not None:
-                finding = analyse(frame.image_HWC)
-                meter.count(frame)
+                with suppress(NotFinite):  # the next frame may be well again
+                    finding = analyse(frame.image_HWC)
+                meter.count(frame, is_usable=finding is not None)
+            if frame is not None and finding is not None:
                 if on_finding is not None:
                     on_finding(frame, finding)
                 if views or recorder is not None:
@@ -113,6 +121,7 @@ class _Meter:
 
     def __init__(self, source: FrameSource) -> None:
         self.num_analysed = 0
+        self._num_unusable, self._is_usable = 0, True
         self._source = source
         self._started_s = time.monotonic()
         self._latencies_ms: deque[float] = deque(maxlen=300)
@@ -122,16 +131,20 @@ class _Meter:
     def elapsed_s(self) -> float:
         return time.monotonic() - self._started_s
 
-    def count(self, frame: Frame) -> None:
+    def count(self, frame: Frame, *, is_usable: bool) -> None:
         now_s = time.monotonic()
         self.num_analysed += 1
+        self._num_unusable += not is_usable
+        self._is_usable = is_usable
         self._latencies_ms.append(1e3 * (now_s - frame.captured_s))
         self._finished_s.append(now_s)
 
     def status(self) -> Status:
-        return Status(
-            state=self._source.state, detail=self._source.detail, statistics=self.statistics()
-        )
+        statistics = self.statistics()
+        if self._source.state == "live" and not self._is_usable:
+            detail = sentence_shown("not_finite")
+            return Status(state="no answer", detail=detail, statistics=statistics)
+        return Status(state=self._source.state, detail=self._source.detail, statistics=statistics)
 
     def statistics(self) -> LiveStatistics:
         p50_ms = p90_ms = fps = None
@@ -143,6 +156,7 @@ class _Meter:
             fps = (len(self._finished_s) - 1) / (until_s - self._finished_s[0])
         return LiveStatistics(
             num_analysed=self.num_analysed,
+            num_unusable=self._num_unusable,
             num_dropped=self._source.dropped,
             elapsed_s=self.elapsed_s,
             fps=fps,

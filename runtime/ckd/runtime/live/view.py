@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from ckd.runtime.sources.frames import Frame, SourceState
 class LiveStatistics:
     """Counts, rate and latency of the loop; the last two are of the latest frames only.
 
-    Latency runs from the grab of a frame to its finding; drawing and display come on top.
+    Latency runs from the grab of a frame to its finding; drawing and display come on top. Of the
+    frames analysed, the unusable ones have no finding, as a network gave no finite numbers.
     """
 
     num_analysed: int = 0
+    num_unusable: int = 0
     num_dropped: int = 0
     elapsed_s: float = 0.0
     fps: float | None = None
@@ -29,9 +31,13 @@ class LiveStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """State of the source and of the loop at one moment."""
+    """State of the source and of the loop at one moment.
 
-    state: SourceState
+    With "no answer" the source is live and its newest frame was unusable, so that what is still
+    shown is old.
+    """
+
+    state: SourceState | Literal["no answer"]
     detail: str = ""
     statistics: LiveStatistics = LiveStatistics()
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ckd.contract.errors import CkdError
 from ckd.contract.labels import lesion_name
+from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import Saver, Shown, Status, finding_json
 
 JPEG_QUALITY = 90
@@ -107,7 +108,9 @@ class Board:
             "loop_silent_s": round(age_s, 2),
             "frozen": frozen,
             "can_save": self._save is not None,
+            "notice": sentence_shown("research"),
             "analysed": statistics.num_analysed,
+            "unusable": statistics.num_unusable,
             "dropped": statistics.num_dropped,
             "fps": statistics.fps,
             "latency_ms": {"p50": statistics.latency_p50_ms, "p90": statistics.latency_p90_ms},

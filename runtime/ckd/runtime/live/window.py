@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
-from ckd.finding.sentences import NOTICE
+from ckd.finding.overlay import drawable
+from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.sources.opencv import build_feature
@@ -144,7 +145,7 @@ def window_picture(
     for line in textwrap.wrap(message, 36):
         _write(canvas_HWC, line, x, y + 8, 0.4, _WARNING)
         y += 18
-    footer = ["space freeze, s save, q quit", *textwrap.wrap(NOTICE, 44)]
+    footer = ["space freeze, s save, q quit", *textwrap.wrap(sentence_shown("research"), 44)]
     for i, line in enumerate(reversed(footer)):
         _write(canvas_HWC, line, x, height - 14 - 16 * i, 0.35, _GREY)
     return canvas_HWC
@@ -168,6 +169,4 @@ def _write(
     scale: float,
     colour: tuple[int, int, int],
 ) -> None:
-    # OpenCV's fonts have ASCII only.
-    ascii_text = text.encode("ascii", "replace").decode()
-    cv2.putText(canvas_HWC, ascii_text, (x, y), _FONT, scale, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas_HWC, drawable(text), (x, y), _FONT, scale, colour, 1, cv2.LINE_AA)

@@ -1,10 +1,10 @@
-"""A folder of results: mask, overlay and JSON of each image, and one CSV of all."""
+"""A folder of results: mask, overlay and JSON of each image, and two tables of all."""
 
 import csv
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,16 @@ from ckd.finding.files import save_finding, write_json
 from ckd.finding.finding import Finding
 from ckd.runtime.closing import Closing
 
+#: Of `findings.csv`, after the image's name.
+_COLUMNS: Final = ("outcome", "reason", "top", "lesion_area_px")
+
 
 class ResultFolder(Closing):
-    """Writes findings into a folder; each row of `predictions.csv` is written at once.
+    """Writes findings into a folder; each row of the tables is written at once.
 
-    So an interruption loses no finding. The CSV has the columns of an ISIC submission: ``image``,
-    then one probability for each label in the bundle's class order.
+    So an interruption loses no finding. `predictions.csv` is an ISIC submission, whose scorer
+    refuses further columns: ``image``, then one probability for each label in the bundle's class
+    order, empty where there is no finding. `findings.csv` says the rest in words and codes.
 
     Args:
         folder: created if missing; results of the same names are replaced.
@@ -39,13 +43,13 @@ class ResultFolder(Closing):
             folder.mkdir(parents=True, exist_ok=True)
             settings = {**run, "ckd": ckd_version()}
             write_json(folder / "run.json", settings)
-            self._csv = (folder / "predictions.csv").open(
-                "w", newline="", encoding="utf-8", errors="surrogateescape"
-            )
+            self._tables = [
+                (folder / name).open("w", newline="", encoding="utf-8", errors="surrogateescape")
+                for name in ("predictions.csv", "findings.csv")
+            ]
         except OSError as error:
             raise UsageError(f"{folder}: cannot write results there ({error.strerror})") from error
-        self._rows = csv.writer(self._csv)
-        self._rows.writerow(["image", *self.labels])
+        self._write_rows(["image", *self.labels], ["image", *_COLUMNS])
 
     def add(
         self, image: Path | str, finding: Finding, image_HWC: NDArray[np.uint8]
@@ -72,12 +76,19 @@ class ResultFolder(Closing):
         return {kind: str(self.folder / file) for kind, file in written.items()}
 
     def add_row(self, name: str, finding: Finding) -> None:
-        """Append a row to the CSV only."""
-        known = finding.probabilities  # empty if the cascade does not classify
+        """Append a row to the tables only."""
+        known = finding.probabilities  # empty without a finding, or if the cascade classifies not
         cells = [f"{known[label]:.6f}" if label in known else "" for label in self.labels]
-        self._rows.writerow([name, *cells])
-        self._csv.flush()
+        reason = "" if finding.reason is None else finding.reason.code
+        said = (finding.outcome, reason, finding.top or "", finding.lesion_area_px)
+        self._write_rows([name, *cells], [name, *said])
 
     def close(self) -> None:
-        """Finish the CSV."""
-        self._csv.close()
+        """Finish the tables."""
+        for table in self._tables:
+            table.close()
+
+    def _write_rows(self, *rows: Sequence[object]) -> None:
+        for table, row in zip(self._tables, rows, strict=True):
+            csv.writer(table).writerow(row)
+            table.flush()

@@ -19,13 +19,14 @@ def print_finding(
     """
     paths = files or {}
     if as_json:
-        print(json.dumps({"image": name, **finding.as_dict(), **paths}), flush=True)
+        print(
+            json.dumps({"image": name, **finding.as_dict(), **paths}, allow_nan=False), flush=True
+        )
         return
     top = finding.top
     label = finding.headline if top is None else f"{top} {finding.probabilities[top]:.0%}"
     label = label and f"  {label}"
-    warning = f"  {finding.warning}" if finding.warning else ""
     print(
-        f"{name}{warning}{label}  lesion {finding.lesion_area_px} px  "
+        f"{name}{label}  lesion {finding.lesion_area_px} px  "
         f"{finding.timings_ms['total']:.0f} ms  {paths.get('overlay', '')}"
     )

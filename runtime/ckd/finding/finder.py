@@ -1,0 +1,105 @@
+"""From the logits of a cascade to findings: masks, probabilities, outcome; one place for all.
+
+Suffixes: H rows, W columns of the photograph; S side of the square network input in pixels.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.errors import EngineError
+from ckd.contract.spec import CascadeSpec
+from ckd.finding.answers import Answers, answers_from_logits, quality_of
+from ckd.finding.cleanup import MaskRule
+from ckd.finding.finding import Finding
+from ckd.finding.outcome import OutcomeRule, Reason, is_blank
+from ckd.finding.sentences import sentence
+from ckd.finding.signs import mask_signs
+
+
+class NotFinite(EngineError):
+    """A network gave infinity or no number: an error of this one picture, and never a finding."""
+
+
+class Finder:
+    """Makes findings of a bundle's logits, by the rules that the bundle declares.
+
+    Args:
+        spec: of the cascade.
+        bundle: name and first digits of the digest of the bundle.
+        backend: name of the backend that runs the networks.
+        precision: that they compute in.
+
+    Raises:
+        BundleError: a section of the bundle is malformed.
+    """
+
+    def __init__(self, spec: CascadeSpec, bundle: str, backend: str, precision: str) -> None:
+        self._spec = spec
+        self._outcome, self._mask = OutcomeRule.of(spec), MaskRule.of(spec)
+        self._made_by = {"bundle": bundle, "backend": backend, "precision": precision}
+
+    def __call__(
+        self,
+        logits: Mapping[str, NDArray[Any]],
+        size_hw: tuple[int, int],
+        image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
+    ) -> Finding:
+        """The finding of a photograph, without its times.
+
+        Args:
+            logits: outputs of the cascade by tensor name, batch axis of one included.
+            size_hw: rows and columns of the photograph.
+            image_SS3: uint8 RGB, what the networks saw.
+
+        Raises:
+            NotFinite: an output holds infinity or no number.
+        """
+        for name in self._spec.outputs.names():
+            if not np.isfinite(logits[name]).all():
+                raise NotFinite(f"{sentence('not_finite')} ({name})")
+        raw = answers_from_logits(self._spec, logits, *size_hw)
+        image_SS3 = image_SS3() if callable(image_SS3) else image_SS3
+        reason = self._reason(raw, logits, image_SS3)
+        given = self._delivered(raw) if reason is None else _emptied(raw)
+        return Finding(
+            mask_HW=given.mask_HW,
+            coarse_mask_HW=given.coarse_mask_HW,
+            probabilities=given.probabilities,
+            class_maps=given.class_maps,
+            exclusive=self._spec.outputs.exclusive,
+            quality=quality_of(given, self._spec.image_size),
+            timings_ms={},
+            raw=raw,
+            reason=reason,
+            **self._made_by,
+        )
+
+    def _reason(
+        self, raw: Answers, logits: Mapping[str, NDArray[Any]], image_SS3: NDArray[np.uint8]
+    ) -> Reason | None:
+        if is_blank(image_SS3):
+            return Reason("blank")
+        if not self._outcome.scores:
+            return None
+        is_outlined = raw.mask_HW is not None and bool(raw.mask_HW.any())
+        signs = mask_signs(self._spec.outputs, logits)
+        return self._outcome.reason(signs, is_outlined=is_outlined)
+
+    def _delivered(self, raw: Answers) -> Answers:
+        def clean(mask_HW: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+            return None if mask_HW is None else self._mask.apply(mask_HW)
+
+        return replace(raw, mask_HW=clean(raw.mask_HW), coarse_mask_HW=clean(raw.coarse_mask_HW))
+
+
+def _emptied(raw: Answers) -> Answers:
+    """Answers that say nothing: masks without a pixel, and neither probabilities nor maps."""
+
+    def empty(mask_HW: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        return None if mask_HW is None else np.zeros_like(mask_HW)
+
+    return Answers(empty(raw.mask_HW), empty(raw.coarse_mask_HW), {}, {})

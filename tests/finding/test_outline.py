@@ -1,0 +1,74 @@
+"""Outlines as polygons, and masks without islands and holes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from findings import tiny_spec
+from numpy.typing import NDArray
+
+from ckd.contract.errors import BundleError
+from ckd.contract.spec import Section
+from ckd.finding.cleanup import MaskRule
+from ckd.finding.outline import mask_of, outline_of
+
+
+def ring_and_islands() -> NDArray[np.bool_]:
+    """A square of 20 with a hole of 6, an island in the hole, one of 4 x 4 outside, one pixel."""
+    mask_HW = np.zeros((40, 50), np.bool_)
+    mask_HW[5:25, 5:25] = True
+    mask_HW[10:16, 10:16] = False
+    mask_HW[12:14, 12:14] = True
+    mask_HW[30:34, 40:44] = True
+    mask_HW[0, 49] = True
+    return mask_HW
+
+
+def test_an_outline_has_parts_and_holes_in_pixels_of_the_photograph() -> None:
+    parts = outline_of(ring_and_islands())
+    assert [len(part["holes"]) for part in parts] == [1, 0, 0, 0]
+    assert parts[0]["outer"] == [[5, 5], [5, 24], [24, 24], [24, 5]]  # x, then y
+    assert parts[-1]["outer"] == [[49, 0]] or parts[-2]["outer"] == [[49, 0]]
+    assert outline_of(np.zeros((4, 4), np.bool_)) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_outline_gives_its_mask_again(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask_HW = rng.random((23, 31)) < rng.uniform(0.1, 0.9)
+    assert (mask_of(outline_of(mask_HW), 23, 31) == mask_HW).all()
+
+
+def test_each_part_of_the_rule_does_what_it_says() -> None:
+    mask_HW = ring_and_islands()
+    assert MaskRule().apply(mask_HW) is mask_HW
+    filled_HW = MaskRule(fills_holes=True).apply(mask_HW)
+    assert filled_HW.sum() == 20 * 20 + 4 * 4 + 1
+    largest_HW = MaskRule(least_share=1.0).apply(mask_HW)
+    assert largest_HW.sum() == 20 * 20 - 6 * 6
+    assert MaskRule(least_share=0.04).apply(mask_HW).sum() == mask_HW.sum() - 1 - 4
+    assert MaskRule(least_fraction=2 / mask_HW.size).apply(mask_HW).sum() == mask_HW.sum() - 1
+    both_HW = MaskRule(least_share=1.0, fills_holes=True).apply(mask_HW)
+    assert both_HW.sum() == 400
+    assert not MaskRule(least_share=1.0).apply(np.zeros((5, 5), np.bool_)).any()
+
+
+def test_of_two_equal_parts_one_stays() -> None:
+    mask_HW = np.zeros((9, 9), np.bool_)
+    mask_HW[1:3, 1:3] = mask_HW[5:7, 5:7] = True
+    assert MaskRule(least_share=1.0).apply(mask_HW).sum() == 4
+    assert MaskRule(least_share=0.99).apply(mask_HW).sum() == 8
+
+
+def test_the_rule_of_a_bundle_is_read_back_or_refused() -> None:
+    spec, rule = tiny_spec(), MaskRule(1.0, True, 0.001)
+    assert MaskRule.of(spec) == MaskRule()
+    assert MaskRule.of(replace(spec, sections={"mask": Section(rule.as_content())})) == rule
+    for content, words in (
+        ({"least_share": 2}, "no shares"),
+        ({"least_share": "all"}, "malformed"),
+        ({"fills_holes": 1}, "expected true"),
+        ({"smooth": 3}, "malformed"),
+    ):
+        with pytest.raises(BundleError, match=f"section mask: .*{words}"):
+            MaskRule.of(replace(spec, sections={"mask": Section(content)}))

@@ -1,0 +1,83 @@
+"""Every writer of findings writes what `docs/finding.schema.json` says."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from findings import made_finding
+from numpy.typing import NDArray
+
+from ckd.finding.files import save_finding
+from ckd.finding.finding import Finding
+from ckd.finding.outcome import Reason
+from ckd.runtime.live import Shown, Status, save_snapshot
+from ckd.runtime.live.web_board import Board
+from ckd.runtime.sinks import print_finding
+from ckd.runtime.sources import Frame
+
+jsonschema = pytest.importorskip("jsonschema")
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "finding.schema.json").read_text())
+
+
+def check(record: Any) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(record)
+
+
+def findings() -> dict[str, Finding]:
+    mask_HW = np.zeros((40, 60), np.bool_)
+    mask_HW[10:30, 10:40] = True
+    mask_HW[15:20, 15:20] = False
+    empty_HW = np.zeros_like(mask_HW)
+    said = {"MEL": 0.2, "SBK": 0.1, "NEV": 0.7}
+    answer = made_finding(mask_HW, mask_HW, said, quality={"lesion_fraction": 0.2})
+    return {
+        "answer": answer,
+        "no mask": made_finding(None, None, said),
+        "coarse only": made_finding(None, mask_HW, {}),
+        "none of them": replace(answer, exclusive=False, probabilities={"MEL": 0.2, "SBK": 0.1}),
+        "no finding": replace(
+            answer, mask_HW=empty_HW, coarse_mask_HW=empty_HW, probabilities={},
+            reason=Reason("no_skin"),
+        ),
+    }  # fmt: skip
+
+
+IMAGE_HWC: NDArray[np.uint8] = np.full((40, 60, 3), 120, np.uint8)
+
+
+@pytest.mark.parametrize("kind", findings())
+def test_every_writer_keeps_to_the_schema(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding = findings()[kind]
+    check(json.loads(finding.to_json()))
+    written = save_finding(finding, tmp_path, "case", IMAGE_HWC, "case.jpg")
+    check(json.loads((tmp_path / "case.json").read_text()))
+    print_finding("case.jpg", finding, as_json=True, files=written)
+    check(json.loads(capsys.readouterr().out))
+    shown = Shown(Frame(IMAGE_HWC, 7, 0.0), finding, IMAGE_HWC)
+    overlay = save_snapshot(tmp_path / "live", shown)
+    check(json.loads(overlay.with_name(overlay.name.replace("_overlay.png", ".json")).read_text()))
+    board = Board("test", None, 640)
+    board.publish(Status(state="live"), shown)
+    check(board.state()["result"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "no_finding"},  # with an answer's probabilities and mask
+        {"reason": {"code": "tired", "text": "."}},
+        {"outline": [{"outer": [[1, 2, 3]], "holes": []}]},
+        {"schema": 1},
+        {"probabilities": None},
+        {"diagnosis": "nevus"},
+    ],
+)
+def test_the_schema_refuses_what_contradicts_itself(change: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        check({**findings()["answer"].as_dict(), **change})
