@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
-from ckd.calibration.skin_tone import tone_of, typology_angle
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import Confusion
 from ckd.contract.spec import CascadeSpec
 from ckd.data.layouts import read_split
 from ckd.data.samples import Sample, SampleSet
+from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.data.synthetic.write import write_isic2017
 from ckd.runtime import Cascade
 from ckd.scores.images import ImageScore

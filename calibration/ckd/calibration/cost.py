@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.calibration.skin_tone import tone_of, typology_angle
 from ckd.console import Progress
 from ckd.contract.labels import label_of
 from ckd.contract.spec import CascadeSpec
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet
+from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.finding.finding import Finding
 from ckd.picture.decode import read_rgb
 from ckd.scores.images import ImageScore, score_finding

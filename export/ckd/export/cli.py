@@ -126,6 +126,36 @@ def shrink(
     )
 
 
+@cli.command("sections")
+def sections(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or zip file.")],
+    fitted: Annotated[Path, typer.Option("--from", help="Folder of `ckd-train sections`.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to create.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data set folder with photographs to check on.")
+    ] = None,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which ones.")] = "val",
+    as_json: Json = False,
+) -> None:
+    """Write what was fitted into a bundle: when there is no finding, what is done to masks."""
+    from dataclasses import asdict
+
+    from ckd.contract.bundle import Bundle
+    from ckd.data.layouts import read_unseen
+    from ckd.export.sections import write_sections
+
+    source = Bundle(bundle)
+    samples = None if data is None else read_unseen(data, split, [source.spec])
+    report = write_sections(source, fitted, out, samples, console.progress_bar)
+    if as_json:
+        print(json.dumps(asdict(report)))
+        return
+    checked = ""
+    if samples is not None:
+        checked = f"; {len(report.lost)} of {report.num_images} photographs get no answer"
+    print(f"{out}: {bundle} with {', '.join(report.names) or 'no section'}{checked}")
+
+
 @cli.command("upgrade")
 def upgrade(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or zip file of schema 1.")],

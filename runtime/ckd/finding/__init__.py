@@ -6,6 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.finding.answers import Answers, AnswerSource, answers_from_logits
+    from ckd.finding.cleanup import MaskRule
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
         colour_over_skin,
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from ckd.finding.finder import Finder, NotFinite
     from ckd.finding.finding import Finding
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
+    from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
     from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay, drawable
     from ckd.finding.sentences import NOTICE, shown
+    from ckd.finding.signs import mask_signs
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.finding.answers": "AnswerSource Answers answers_from_logits",
+            "ckd.finding.cleanup": "MaskRule",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
@@ -31,20 +35,26 @@ else:
             "ckd.finding.finder": "Finder NotFinite",
             "ckd.finding.finding": "Finding",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
+            "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
             "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay drawable",
             "ckd.finding.sentences": "NOTICE shown",
+            "ckd.finding.signs": "mask_signs",
         },
     )
 
 __all__ = [
     "FINE_RGB",
+    "FITTED_CODES",
     "FULL_LOG_ODDS",
     "NOTICE",
     "AnswerSource",
     "Answers",
     "Finder",
     "Finding",
+    "LinearScore",
+    "MaskRule",
     "NotFinite",
+    "OutcomeRule",
     "answers_from_logits",
     "class_probabilities",
     "colour_over_skin",
@@ -55,8 +65,10 @@ __all__ = [
     "drawable",
     "enlarge_logits",
     "evidence",
+    "is_blank",
     "logit",
     "mask_from_logits",
+    "mask_signs",
     "save_finding",
     "shown",
     "write_json",

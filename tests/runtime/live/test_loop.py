@@ -120,7 +120,7 @@ def test_a_frame_without_usable_numbers_is_counted_and_not_shown() -> None:
     assert seen == [49, 46, 45] == [shown.frame.index for shown in view.results]
     assert view.states == ["live", "no answer", "no answer", "live", "live"]
     assert (report.statistics.num_analysed, report.statistics.num_unusable) == (5, 2)
-    assert "5 frames analysed, 0 dropped, 2 without usable numbers" in report.summary
+    assert "5 frames analysed, 3 dropped, 2 without usable numbers" in report.summary
 
 
 def test_the_loop_stops_at_a_number_of_frames() -> None:

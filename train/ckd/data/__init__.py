@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ckd.data.layouts import read_split, read_unseen
     from ckd.data.masks import read_mask
     from ckd.data.samples import Sample, SampleSet, Split, SplitBy, numbered_as
+    from ckd.data.skin_tone import tone_of, typology_angle
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -19,6 +20,7 @@ else:
             "ckd.data.layouts": "read_split read_unseen",
             "ckd.data.masks": "read_mask",
             "ckd.data.samples": "Sample SampleSet Split SplitBy numbered_as",
+            "ckd.data.skin_tone": "tone_of typology_angle",
         },
     )
 
@@ -33,4 +35,6 @@ __all__ = [
     "read_split",
     "read_unseen",
     "split_fold",
+    "tone_of",
+    "typology_angle",
 ]

@@ -23,6 +23,7 @@ from ckd.train.cli_options import (
     Workers,
     weights_named,
 )
+from ckd.train.sections_cli import sections_command
 from ckd.train.study_cli import qat_command, study_command
 
 cli = console.app("Train a cascade stage by stage, and measure it by the official ISIC scores.")
@@ -30,6 +31,7 @@ data_cli = typer.Typer(help="Look at a data set before training on it.", no_args
 cli.add_typer(data_cli, name="data")
 cli.command("study")(study_command)
 cli.command("qat")(qat_command)
+cli.command("sections")(sections_command)
 
 
 @cli.command("fit")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         load_mask_threshold,
         subjects,
     )
-    from ckd.train.evaluation.plots import COLOURS, GREY
+    from ckd.train.evaluation.plots import COLOURS, GREY, save
     from ckd.train.evaluation.scoring import PlainImages, score_batch, score_image, scored_outputs
     from ckd.train.evaluation.summary import Evaluation, Views, summarised
     from ckd.train.evaluation.views import image_logits
@@ -28,7 +28,7 @@ else:
                 "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
                 "load_mask_threshold subjects"
             ),
-            "ckd.train.evaluation.plots": "COLOURS GREY",
+            "ckd.train.evaluation.plots": "COLOURS GREY save",
             "ckd.train.evaluation.scoring": "PlainImages score_batch score_image scored_outputs",
             "ckd.train.evaluation.summary": "Evaluation Views summarised",
             "ckd.train.evaluation.views": "image_logits",
@@ -50,6 +50,7 @@ __all__ = [
     "choose_mask_threshold",
     "image_logits",
     "load_mask_threshold",
+    "save",
     "score_batch",
     "score_image",
     "scored_outputs",

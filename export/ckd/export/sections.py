@@ -1,0 +1,181 @@
+"""Writes fitted sections into a bundle; no file of a network changes."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ckd.calibration.int8_bundle import COST_TITLE
+from ckd.console import Bars, no_bars
+from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.cascade_json import spec_from_json, spec_to_json
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.errors import InputError
+from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.spec import Section
+from ckd.data.masks import read_mask
+from ckd.data.samples import SampleSet
+from ckd.finding.finder import Finder
+from ckd.finding.finding import Finding
+from ckd.picture.decode import read_rgb
+from ckd.runtime.backends.selection import open_backend
+from ckd.runtime.cascade import Cascade
+
+#: Title of the part of a model card on the sections.
+TITLE: Final = "## When there is no finding, and what is done to masks"
+_CARD: Final = "model_card.md"
+_PICTURES: Final = ("outcome.png",)
+
+
+@dataclass(frozen=True, slots=True)
+class SectionsReport:
+    """What the bundle does on photographs with its new sections.
+
+    Attributes:
+        names: of the sections that were written.
+        num_images: photographs that it was checked on, 0 without any.
+        lost: ids of those without an answer, with the code.
+        jaccard: mean over photographs with a mask of the delivered mask; None without any.
+        raw_jaccard: likewise of the mask as it comes from the threshold.
+    """
+
+    names: tuple[str, ...]
+    num_images: int
+    lost: tuple[tuple[str, str], ...] = ()
+    jaccard: float | None = None
+    raw_jaccard: float | None = None
+
+
+def write_sections(
+    source: Bundle,
+    fitted: Path,
+    out: Path,
+    samples: SampleSet | None = None,
+    bars: Bars = no_bars,
+) -> SectionsReport:
+    """Write a copy of a bundle with the sections that `ckd-train sections` fitted.
+
+    A section of the same name is replaced, others stay. The model card tells what was fitted.
+
+    Args:
+        source: to copy.
+        fitted: folder with `sections.json` and `sections.md`.
+        out: folder to create.
+        samples: photographs to check the new bundle on, or None.
+        bars: begins a bar for the check.
+
+    Raises:
+        UsageError: ``out`` exists.
+        InputError: the fitted sections cannot be read.
+        BundleError: they do not fit this bundle.
+    """
+    check_new(out)
+    sections, text = _read(fitted)
+    spec = replace(source.spec, sections={**source.spec.sections, **sections})
+    Finder(spec, source.id, "", "")  # refuses sections that do not fit
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
+        folder = Path(room) / "bundle"
+        for name in {*source.files} - {HASHES}:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(source.read(name))
+        written = spec_to_json(spec)
+        spec_from_json(written)
+        (folder / CASCADE).write_text(written)
+        for name in _PICTURES:
+            if (fitted / name).is_file():
+                (folder / name).write_bytes((fitted / name).read_bytes())
+        write_hashes(folder)
+        report = SectionsReport(tuple(sections), 0)
+        if samples is not None:
+            report = _checked(Bundle(folder), tuple(sections), samples, bars)
+        card = folder / _CARD
+        before = card.read_text() if card.is_file() else ""
+        card.write_text(with_part(before, TITLE, "\n\n".join([text.strip(), *_sentences(report)])))
+        write_hashes(folder)
+        move_new(folder, out)
+    return report
+
+
+def with_part(card: str, title: str, text: str) -> str:
+    """A model card with a part of that title: in the old one's place, else before INT8's cost."""
+    lines = card.splitlines()
+    part = [title, "", *text.strip().splitlines(), ""]
+    starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
+    begin = next((n for n in starts if lines[n] == title), None)
+    if begin is not None:
+        end = next((n for n in starts if n > begin), len(lines))
+    else:
+        begin = end = next((n for n in starts if lines[n] == COST_TITLE), len(lines))
+        if begin and lines[begin - 1]:
+            part = ["", *part]
+    return "\n".join([*lines[:begin], *part, *lines[end:]]).rstrip() + "\n"
+
+
+def _read(fitted: Path) -> tuple[dict[str, Section], str]:
+    path = fitted / "sections.json"
+    try:
+        tree: Any = json.loads(path.read_bytes())
+        sections = {
+            name: Section(dict(part["content"]), bool(part["informative"]))
+            for name, part in tree.items()
+        }
+        text = (fitted / "sections.md").read_text(encoding="utf-8")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error!r}); `ckd-train sections` makes it"
+        ) from error
+    return sections, text
+
+
+def _checked(
+    bundle: Bundle, names: tuple[str, ...], samples: SampleSet, bars: Bars
+) -> SectionsReport:
+    progress = bars("check")
+    lost: list[tuple[str, str]] = []
+    delivered: list[float] = []
+    raw: list[float] = []
+    with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
+        for number, sample in enumerate(samples.samples, start=1):
+            finding = cascade.predict(read_rgb(sample.image))
+            if finding.reason is not None:
+                lost.append((sample.id, finding.reason.code))
+            if sample.mask is not None and finding.mask_HW is not None:
+                both = _jaccards(finding, sample.mask)
+                delivered.append(both[0])
+                raw.append(both[1])
+            progress(number, len(samples))
+    return SectionsReport(names, len(samples), tuple(lost), _mean(delivered), _mean(raw))
+
+
+def _jaccards(finding: Finding, mask: Path) -> tuple[float, float]:
+    """Of the delivered mask, and of the one as it came."""
+    assert finding.mask_HW is not None
+    assert finding.raw.mask_HW is not None
+    truth_HW = read_mask(mask, finding.mask_HW.shape)
+    return (
+        confusion_from_masks(finding.mask_HW, truth_HW).jaccard,
+        confusion_from_masks(finding.raw.mask_HW, truth_HW).jaccard,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _sentences(report: SectionsReport) -> list[str]:
+    if not report.num_images:
+        return []
+    lost = ", ".join(f"{name} ({code})" for name, code in report.lost)
+    words = [
+        f"This bundle on {report.num_images} photographs that nothing was fitted on: "
+        f"{len(report.lost)} get no answer{f': {lost}' if lost else ''}."
+    ]
+    if report.jaccard is not None:
+        words.append(
+            f"Mean Jaccard index {report.jaccard:.4f} of the delivered masks, without an answer "
+            f"counted as empty; {report.raw_jaccard:.4f} of the masks as they come."
+        )
+    return [" ".join(words)]

@@ -1,0 +1,105 @@
+"""What the networks of each fold said of photographs that they were not trained on, and of others.
+
+Suffixes: H rows, W columns of a photograph.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ckd.contract.errors import InputError
+from ckd.data.samples import Sample, SampleSet
+from ckd.finding.answers import answers_from_logits
+from ckd.finding.outcome import is_blank
+from ckd.finding.signs import mask_signs
+from ckd.picture.resize import network_image
+from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
+from ckd.train.fitting.run_folder import load_run
+from ckd.train.systems.graph import System
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A picture as the networks see it.
+
+    Attributes:
+        signs: figures of the masks, by name (`ckd.finding.signs`).
+        is_blank: by the fixed rule of `ckd.finding.outcome`.
+        mask_HW: fine mask at the picture's own size, as it comes from the threshold.
+    """
+
+    signs: dict[str, float]
+    is_blank: bool
+    mask_HW: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One fold of a cross-validation.
+
+    Attributes:
+        name: of its folder.
+        system: trained on all other folds.
+        held_out: photographs that it was not trained on.
+    """
+
+    name: str
+    system: System
+    held_out: tuple[Sample, ...]
+
+
+def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fold]:
+    """The finished folds of `ckd-train crossvalidate`, or of a candidate of `ckd-train study`.
+
+    Raises:
+        InputError: there is none, one is damaged, its networks make no fine mask, or it was held
+            out from other images than these.
+    """
+    runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
+    answers = [(run, path) for run in runs for path in sorted(run.rglob(ANSWERS))[:1]]
+    if not answers:
+        raise InputError(
+            f"{folder}: no finished fold (fold*/{ANSWERS}); `ckd-train crossvalidate` makes them"
+        )
+    by_id = {sample.id: sample for sample in train_set.samples}
+    for run, path in answers:
+        ids = HeldOutAnswers.load(path).ids
+        if unknown := [name for name in ids if name not in by_id]:
+            raise InputError(
+                f"{run}: held out {unknown[0]}, which is no training image of {train_set.name}; "
+                "give the data set that it was made with"
+            )
+        _, system = load_run(run)
+        if system.outputs.mask_logits is None:
+            raise InputError(f"{run}: its networks make no fine mask, from which this is fitted")
+        yield Fold(run.name, system.to(device).eval(), tuple(by_id[name] for name in ids))
+
+
+def answered(system: System, images: Iterable[NDArray[np.uint8]]) -> Iterator[Answered]:
+    """What a system says of pictures, uint8 RGB [H, W, 3], in their order."""
+    outputs, device = system.outputs, next(system.parameters()).device
+    names = [n for n in (outputs.mask_logits, outputs.coarse_logits) if n is not None]
+    masks_only = outputs.renamed(lambda name: name if name in names else None)
+    pictures = iter(images)
+    while chunk := list(islice(pictures, _BATCH)):
+        small = [network_image(image_HWC, system.image_size) for image_HWC in chunk]
+        with torch.no_grad():
+            tensors = system(torch.from_numpy(np.stack(small)).to(device), names)
+        logits = {name: tensors[name].float().cpu().numpy() for name in names}
+        for row, image_HWC in enumerate(chunk):
+            own = {name: values[row : row + 1] for name, values in logits.items()}
+            answers = answers_from_logits(system, own, *image_HWC.shape[:2], outputs=masks_only)
+            assert answers.mask_HW is not None
+            yield Answered(mask_signs(masks_only, own), is_blank(small[row]), answers.mask_HW)
+
+
+def sign_table(pictures: Sequence[Answered]) -> NDArray[np.float64]:
+    """Figures of the masks, a row for each picture."""
+    return np.array([[*picture.signs.values()] for picture in pictures], np.float64)
