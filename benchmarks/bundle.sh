@@ -22,7 +22,7 @@ licence="weights Apache-2.0; ISIC 2017 images CC-0; ImageNet features Apache-2.0
 bin=${CKD_BIN:-.venv/bin}
 
 mkdir -p "$out"
-rm -rf "$out"/first "$out"/float "$out"/placed.json "$out"/int8 "$out/$name"
+rm -rf "$out"/first "$out"/float "$out"/placed.json "$out"/int8 "$out"/shrunk "$out"/sections "$out/$name"
 
 # What it scores on the official validation images, once, and what it says otherwise than today's bundle.
 "$bin"/ckd-train evaluate "$run" --data "$data" --split val
@@ -39,7 +39,11 @@ cat "$notes" "$out/changes.md" > "$out/notes.md"
     --no-tensorrt --out "$out/int8"
 
 # Float32 files of half the size, and the proof of the whole.
-"$bin"/ckd-export shrink "$out/int8" --data "$data" --out "$out/$name"
+"$bin"/ckd-export shrink "$out/int8" --data "$data" --out "$out/shrunk"
+
+# What is fitted on the answers of the winner's folds: when there is no finding, how masks are cleaned up.
+"$bin"/ckd-train sections "$(dirname "$run")" --data "$data" --out "$out/sections"
+"$bin"/ckd-export sections "$out/shrunk" --from "$out/sections" --data "$data" --out "$out/$name"
 "$bin"/ckd-export verify "$out/$name"
 bytes=$(find "$out/$name" -type f -exec cat {} + | wc -c)
 if [ "$bytes" -gt 36000000 ]; then

@@ -68,7 +68,7 @@ def test_every_command_takes_its_options(tmp_path: Path) -> None:
     called = calls(tmp_path)
     assert [words[1] for words in called] == [
         "evaluate", "bundle", "accuracy", "bundle", "placement", "qat", "quantize", "shrink",
-        "verify",
+        "sections", "sections", "verify",
     ]  # fmt: skip
     for program, name, *words in called:
         group: Any = get_command(COMMANDS[program])
@@ -78,7 +78,7 @@ def test_every_command_takes_its_options(tmp_path: Path) -> None:
 
 def test_each_step_reads_what_an_earlier_one_wrote(tmp_path: Path) -> None:
     run(tmp_path)
-    written = {"study/taught/all", "data", "build/bundle/notes.md"}
+    written = {"study/taught", "study/taught/all", "data", "build/bundle/notes.md"}
     written.add("runtime/ckd/runtime/bundles/ckdnet-mobile")
     for words in calls(tmp_path):
         inputs = [word for word in words if "/" in word and " " not in word]
