@@ -26,7 +26,7 @@ def sections_command(
     """
     import json
 
-    from ckd.train.sections.fit import SECTIONS, fit_sections
+    from ckd.train.sections import SECTIONS, fit_sections
 
     names = tuple(filter(None, only.split(","))) or SECTIONS
     if unknown := set(names) - set(SECTIONS):

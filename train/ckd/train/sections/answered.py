@@ -79,7 +79,9 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         _, system = load_run(run)
         if system.outputs.mask_logits is None:
             raise InputError(f"{run}: its networks make no fine mask, from which this is fitted")
-        yield Fold(run.name, system.to(device).eval(), tuple(by_id[name] for name in ids))
+        # Depthwise convolutions are twice as fast in this layout on a CPU.
+        system = system.to(device=torch.device(device), memory_format=torch.channels_last)
+        yield Fold(run.name, system.eval(), tuple(by_id[name] for name in ids))
 
 
 def answered(system: System, images: Iterable[NDArray[np.uint8]]) -> Iterator[Answered]:

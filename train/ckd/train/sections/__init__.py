@@ -1,0 +1,17 @@
+"""Sections of a bundle, fitted on photographs that networks were not trained on."""
+
+from typing import TYPE_CHECKING
+
+from ckd.contract.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ckd.train.sections.fit import SECTIONS, fit_sections
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ckd.train.sections.fit": "SECTIONS fit_sections",
+        },
+    )
+
+__all__ = ["SECTIONS", "fit_sections"]
