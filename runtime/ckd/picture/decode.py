@@ -26,16 +26,12 @@ from ckd.picture.limits import (
 )
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
     "check_rgb",
     "read_picture",
     "read_rgb",
 ]
-
-#: Endings of files in a folder that count as images.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

@@ -45,7 +45,8 @@ def check_dataset(root: Path, progress: Progress | None = None) -> DataReport:
     problems += _of_files(root, scan_samples(pairs, progress))
     problems.sort(key=lambda entry: entry.severity != "error")
     name = listings[0].set.name if listings else root.name
-    return DataReport(str(root), name, tuple(map(_counts, listings)), tuple(problems))
+    left_out = tuple(dict.fromkeys(line for entry in listings for line in entry.left_out))
+    return DataReport(str(root), name, tuple(map(_counts, listings)), tuple(problems), left_out)
 
 
 def _counts(listing: Listing) -> SplitCounts:

@@ -5,7 +5,7 @@ one for own data (`ckd.data.plain`). The layout is recognised by the content of 
 configuration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,12 @@ from ckd.data.samples import SampleSet, Split, SplitBy
 GENERATED: Final = "generated.json"
 
 
-def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> SampleSet:
+def read_split(
+    root: Path,
+    split: Split,
+    split_by: SplitBy = "lesion",
+    say: Callable[[str], None] | None = None,
+) -> SampleSet:
     """The images of one split with their masks, labels and groups, in the order of their ids.
 
     A split that the data set does not have is cut from the training images by a hash of each
@@ -31,7 +36,7 @@ def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Sample
     the same on every machine, and no lesion is in two splits. ``split_by="image"`` ignores the
     groups, as publications do that split ISIC 2019 by image; lesions seen in training then raise
     the scores, and the name of the set says so. Images with neither mask nor label are left out;
-    `list_split` names them.
+    `list_split` names them. ``say`` is told how many files of a folder are no photographs.
 
     Raises:
         InputError: the layout is unknown, the split is missing or empty, or a table cannot be
@@ -45,6 +50,9 @@ def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Sample
             "run `ckd-train data check` on the folder"
             + (", or assign images to it by a 'split' column" if listing.made_up else "")
         )
+    if say is not None:
+        for sentence in listing.left_out:
+            say(sentence)
     return listing.set
 
 

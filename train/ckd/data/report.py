@@ -45,6 +45,7 @@ class DataReport:
     name: str
     splits: tuple[SplitCounts, ...]
     problems: tuple[DataProblem, ...]  # errors first
+    left_out: tuple[str, ...] = ()  # files that are neither photographs nor masks, by folder
 
     @property
     def has_errors(self) -> bool:
@@ -59,7 +60,7 @@ class DataReport:
 
     def to_text(self) -> str:
         """The report as paragraphs for a terminal."""
-        lines = [f"{self.name}, {self.root}", "", self._table(), ""]
+        lines = [f"{self.name}, {self.root}", "", self._table(), *self.left_out, ""]
         for problem in self.problems:
             shown = ", ".join(problem.examples)
             more = problem.count - len(problem.examples)

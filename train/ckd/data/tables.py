@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import InputError
-from ckd.picture.decode import IMAGE_SUFFIXES
+from ckd.picture.formats import IMAGE_SUFFIXES
 
 #: Names of the column that holds the image's id.
 ID_COLUMNS = ("image", "image_id")

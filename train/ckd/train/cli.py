@@ -116,7 +116,7 @@ def evaluate_command(
     from ckd.train.fitting.run_folder import load_run
 
     recipe, system = load_run(run, teacher=teacher)
-    listed = read_split(data, split, recipe.split_by)
+    listed = read_split(data, split, recipe.split_by, console.say)
     samples, problems = drop_unreadable(listed, console.progress_bar("files"))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)

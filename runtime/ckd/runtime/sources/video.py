@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
-from ckd.picture.decode import IMAGE_SUFFIXES
+from ckd.picture.formats import IMAGE_SUFFIXES
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
 
