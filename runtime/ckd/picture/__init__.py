@@ -6,6 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
+    from ckd.picture.drawing import read_drawing
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
     from ckd.picture.resize import network_image, num_halvings
@@ -14,6 +15,7 @@ else:
         __name__,
         {
             "ckd.picture.decode": "MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb",
+            "ckd.picture.drawing": "read_drawing",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
             "ckd.picture.resize": "network_image num_halvings",
@@ -30,6 +32,7 @@ __all__ = [
     "network_image",
     "num_halvings",
     "photographs_in",
+    "read_drawing",
     "read_picture",
     "read_rgb",
 ]

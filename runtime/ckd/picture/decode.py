@@ -29,6 +29,7 @@ __all__ = [
     "MAX_PIXELS",
     "MIN_SIDE_PX",
     "check_rgb",
+    "format_at",
     "read_picture",
     "read_rgb",
 ]
@@ -55,7 +56,7 @@ def read_picture(path: Path) -> Picture:
         InputError: as `read_rgb`.
     """
     try:
-        name = formats.format_of(_head(path))
+        name = format_at(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what decoders pass over; the rest is refused here
             return _read(path, name)
@@ -67,6 +68,15 @@ def read_picture(path: Path) -> Picture:
         raise InputError(f"{path}: does not fit into the memory; resize it first") from None
     except Exception as error:  # decoders may raise anything for a damaged file
         raise damaged(path, error) from error
+
+
+def format_at(path: Path) -> str:
+    """What a file is by its content, see `ckd.picture.formats.format_of`.
+
+    Raises:
+        InputError: there is no such file, it is empty, or no file but a folder, pipe or device.
+    """
+    return formats.format_of(_head(path))
 
 
 def _head(path: Path) -> bytes:

@@ -10,9 +10,9 @@ from typing import Literal
 
 from ckd.console.progress import Progress
 from ckd.contract.errors import InputError
-from ckd.data.masks import read_grey_mask
 from ckd.data.samples import MASK_THRESHOLD, Sample, Split
 from ckd.picture.decode import read_rgb
+from ckd.picture.drawing import read_drawing
 
 MaskState = Literal["good", "unreadable", "mis-sized", "empty", "full", "faint", "grey"]
 
@@ -58,7 +58,7 @@ def _scan(split: Split, sample: Sample) -> Scan:
 
 def _mask_state(path: Path, image_hw: tuple[int, ...] | None) -> MaskState:
     try:
-        mask_HW = read_grey_mask(path)
+        mask_HW = read_drawing(path)
     except InputError:
         return "unreadable"
     if image_hw is not None and mask_HW.shape != image_hw:
