@@ -34,8 +34,10 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     shown = read_picture(path)
     image_HWC = _on_black(path) if BLENDED in shown.notes else shown.image_HWC
     grey_HW = image_HWC[..., 0]
-    for other in (1, 2):
-        if np.abs(grey_HW - image_HWC[..., other].astype(np.int16)).max() > _MAX_COLOUR:
+    for other_HW in (image_HWC[..., 1], image_HWC[..., 2]):
+        if np.array_equal(other_HW, grey_HW):
+            continue
+        if np.abs(other_HW.astype(np.int16) - grey_HW).max() > _MAX_COLOUR:
             raise InputError(f"{path}: is in colours, expected a drawing in grey; {_REMEDY}")
     if not grey_HW.any():
         _check_black(path, BLENDED in shown.notes)

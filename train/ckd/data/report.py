@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ckd.console.tables import text_table
 from ckd.data.samples import Split
+from ckd.data.suspects import Suspect
 
 Severity = Literal["error", "warning"]
 
@@ -46,6 +47,7 @@ class DataReport:
     splits: tuple[SplitCounts, ...]
     problems: tuple[DataProblem, ...]  # errors first
     left_out: tuple[str, ...] = ()  # files that are neither photographs nor masks, by folder
+    suspects: tuple[Suspect, ...] = ()  # masks to look at, see `ckd.data.suspects`
 
     @property
     def has_errors(self) -> bool:
@@ -56,7 +58,16 @@ class DataReport:
         """The report, ready for JSON."""
         record = asdict(self)
         problems = record.pop("problems")
-        return {**record, "findings": problems, "has_errors": self.has_errors}
+        suspects = [
+            {**suspect, "image": str(suspect["image"]), "mask": str(suspect["mask"])}
+            for suspect in record.pop("suspects")
+        ]
+        return {
+            **record,
+            "suspects": suspects,
+            "findings": problems,
+            "has_errors": self.has_errors,
+        }
 
     def to_text(self) -> str:
         """The report as paragraphs for a terminal."""
