@@ -26,7 +26,7 @@ _MASK = re.compile(
 _ISIC_MASK = "_segmentation"
 #: What the JSON of every finding has.
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
-#: Where all pictures are drawn: what `ckd-train evaluate` writes.
+#: Where all pictures are drawn: what `ckd-train evaluate` writes (`data check` draws one).
 _SCORES = frozenset({"scores.json", "per_image.csv"})
 _MAX_JSON_BYTES = 64 * 2**20
 #: JPEG gives grey drawings a little colour.
@@ -55,6 +55,7 @@ class Companions:
         if path.suffix == ".png" and (
             ((match := _RESULT.fullmatch(path.stem)) and self._is_result(match[1]))
             or self.names >= _SCORES
+            or (path.name == "suspects.png" and "check.json" in self.names)
         ):
             return "result"
         if path.stem.lower().endswith(_ISIC_MASK):

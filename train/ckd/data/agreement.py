@@ -24,6 +24,8 @@ _BLUR_PX = 1.5
 
 #: A picture with less skin is judged as a whole.
 _LEAST_SKIN = 0.25
+#: Less than that is no border: rounding, in a picture of one colour or a mask without one.
+_LEAST_NORM = 1e-3
 _Y_SS, _X_SS = np.mgrid[-1 : 1 : _SIDE_PX * 1j, -1 : 1 : _SIDE_PX * 1j]
 #: The circle that a lens shows evenly.
 _LENS_SS = _Y_SS**2 + _X_SS**2 < 1
@@ -125,13 +127,14 @@ def _borders(
     picture = [step * inner_SS for step in _steps(_blurred(calm_SS))]
     # The product of the steps of a picture and of a mask, summed, is that of the mask and this:
     inward_SS = _blurred(_steps(picture[0])[0] + _steps(picture[1])[1])
+    inward_SS -= inward_SS.mean()
     # A turned mask has as much border.
     mask = _steps(_blurred(masks_NP[0].reshape(inner_SS.shape)))
     norms = [sum(float((step**2).sum()) for step in steps) for steps in (picture, mask)]
-    correlations_N: Floats = (
-        masks_NP @ inward_SS.reshape(-1) / max(norms[0] * norms[1], 1e-9) ** 0.5
-    )
-    return correlations_N
+    if min(norms) < _LEAST_NORM:
+        return np.zeros(len(masks_NP), np.float32)
+    products_N: Floats = masks_NP @ inward_SS.reshape(-1)
+    return products_N / np.float32((norms[0] * norms[1]) ** 0.5)
 
 
 def _blurred(plane_SS: Floats) -> Floats:

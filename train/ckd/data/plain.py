@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ckd.data.listing import Files, Listing, Pool, hashed_split, image_files, mask_files
 from ckd.data.samples import Split, SplitBy
-from ckd.data.tables import read_table
+from ckd.data.tables import is_table, read_table
 
 _SPLIT_WORDS: dict[str, Split] = {
     "train": "train",
@@ -28,7 +28,7 @@ _SPLIT_WORDS: dict[str, Split] = {
 def is_plain(root: Path) -> bool:
     """Whether the folder has the plain layout."""
     return (root / "images").is_dir() and (
-        (root / "masks").is_dir() or (root / "labels.csv").is_file()
+        (root / "masks").is_dir() or is_table(root / "labels.csv")
     )
 
 
@@ -38,7 +38,7 @@ def list_plain(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listin
     If the table has splits, images that it does not list are training images.
     """
     masks_folder, table = root / "masks", root / "labels.csv"
-    rows = read_table(table, ("label",)) if table.is_file() else {}
+    rows = read_table(table, ("label",)) if is_table(table) else {}
     labels = tuple(sorted({row.cells["label"] for row in rows.values()} - {""}))
     index = {label: number for number, label in enumerate(labels)}
     groups = {image_id: row.cells.get("group", "") for image_id, row in rows.items()}

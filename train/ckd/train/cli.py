@@ -228,13 +228,21 @@ def backbones_command(
 
 @data_cli.command("check")
 def data_check(
-    folder: Annotated[Path, typer.Argument(help="Data set folder.")], as_json: Json = False
+    folder: Annotated[Path, typer.Argument(help="Data set folder.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the pictures of masks to look at, if there are any.")
+    ] = Path("runs/check"),
+    as_json: Json = False,
 ) -> None:
     """Report counts, class balance and every file that would spoil a training."""
     from ckd.data.check import check_dataset
 
     report = check_dataset(folder, progress=console.progress_bar("files"))
     print(json.dumps(report.as_dict()) if as_json else report.to_text())
+    if report.suspects:
+        from ckd.train.evaluation.suspects_sheet import write_suspects
+
+        console.say(f"masks to look at: {write_suspects(report, out)}")
     if report.has_errors:
         raise GateFailed(f"{folder}: mend the errors above before training")
 
