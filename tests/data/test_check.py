@@ -124,6 +124,10 @@ def rename_the_mask(root: Path) -> None:
     mask(root, 0).rename(mask(root, 0).with_name("isic_0000000-mask.png"))
 
 
+def move_the_mask_among_the_images(root: Path) -> None:
+    mask(root, 0).rename(image(root, 0).with_name(mask(root, 0).name))
+
+
 def invert_the_mask(root: Path) -> None:
     save_mask(root, 0, 255 - np.asarray(Image.open(mask(root, 0))))
 
@@ -156,6 +160,7 @@ def spoil_the_table(root: Path) -> None:
         (whiten_the_mask, ["full-mask"], "warning"),
         (blur_the_mask, ["grey-mask"], "warning"),
         (rename_the_mask, ["misnamed-mask"], "warning"),
+        (move_the_mask_among_the_images, ["misnamed-mask"], "warning"),
         (remove_the_mask, ["no-mask"], "warning"),
         (remove_the_image, ["row-without-image", "mask-without-image"], "warning"),
         (remove_the_label, ["no-label"], "warning"),

@@ -35,11 +35,15 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Photographs:
-    """The photographs of a folder, sorted, and how much was left out for which reason."""
+    """The photographs of a folder, sorted, and how much was left out for which reason.
+
+    ``masks`` are files that were left out because they are masks.
+    """
 
     folder: Path
     files: tuple[Path, ...]
     left_out: Mapping[str, int]
+    masks: tuple[Path, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -95,6 +99,7 @@ class _Search:
     left_out: Counter[str] = field(default_factory=Counter)
     searched: set[tuple[int, int]] = field(default_factory=set)
     links: list[tuple[Path, str]] = field(default_factory=list)
+    masks: list[Path] = field(default_factory=list)
 
     def found(self) -> Photographs:
         if not self.folder.is_dir():
@@ -104,7 +109,8 @@ class _Search:
         files = list(self._files(self.folder, is_root=True))
         for path, of in self.links:  # after all folders, and links within them come to its end
             files += self._files(path, of=of)
-        return Photographs(self.folder, tuple(sorted(files)), dict(self.left_out))
+        masks = tuple(sorted(self.masks))
+        return Photographs(self.folder, tuple(sorted(files)), dict(self.left_out), masks)
 
     def _files(self, folder: Path, *, is_root: bool = False, of: str = "") -> Iterator[Path]:
         """Photographs of a folder; ``of`` is what all of its pictures are, if that is known."""
@@ -139,6 +145,7 @@ class _Search:
         for path in files:
             if why := None if self.are_masks else companions.kind_of(path):
                 self.left_out[why] += 1
+                self.masks += [path] * (why == "mask")
             else:
                 yield path
         for path in inner:

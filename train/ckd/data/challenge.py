@@ -98,11 +98,13 @@ class Challenge:
 
     def _pool(self, root: Path, part: Part, word: str, groups: Mapping[str, str]) -> Pool:
         images: dict[str, Path] = {}
+        beside: list[Path] = []
         left_out: list[str] = []
         for name in reversed(part.images):  # files of the first folder replace those of the second
             if folder := _folder(root, name.format(word)):
                 found = image_files(folder)
                 images |= found.by_id
+                beside += found.strays
                 left_out.append(found.left_out)
         masks, classes = Files(), {}
         if part.masks and (folder := _folder(root, part.masks.format(word))):
@@ -117,6 +119,7 @@ class Challenge:
             classes=classes,
             groups=groups,
             stray_masks=masks.strays,
+            masks_beside=tuple(beside),
             left_out=tuple(filter(None, left_out)),
         )
 
@@ -169,5 +172,6 @@ def _joined(
         tuple(path for part in parts for path in part.without_truth),
         tuple(row for part in parts for row in part.rows_without_image),
         tuple(path for part in parts for path in part.masks_without_image),
+        tuple(path for part in parts for path in part.masks_beside),
         tuple(dict.fromkeys(line for part in parts for line in part.left_out)),
     )

@@ -113,7 +113,8 @@ def _of_missing(root: Path, listings: list[Listing]) -> Iterable[DataProblem]:
     unmasked = [sample.image for sample in samples if sample.mask is None]
     without_truth = [path for listing in listings for path in listing.without_truth]
     strays = [path for listing in listings for path in listing.masks_without_image]
-    likely = likely_masks([*unmasked, *without_truth], strays)
+    beside = {path for listing in listings for path in listing.masks_beside}
+    likely = likely_masks([*unmasked, *without_truth], [*strays, *sorted(beside)])
     yield from problem(
         "misnamed-mask",
         [f"{_short(root, mask)} for {_short(root, image)}" for image, mask in likely.items()],

@@ -27,6 +27,7 @@ class Listing:
     without_truth: tuple[Path, ...] = ()  # images with neither mask nor label
     rows_without_image: tuple[str, ...] = ()  # image ids
     masks_without_image: tuple[Path, ...] = ()
+    masks_beside: tuple[Path, ...] = ()  # that lie among the images, where they are not used
     left_out: tuple[str, ...] = ()  # one line for each folder that holds other files too
 
 
@@ -39,6 +40,7 @@ class Pool:
     classes: Mapping[str, int | None] = field(default_factory=dict)  # one entry per table row
     groups: Mapping[str, str] = field(default_factory=dict)
     stray_masks: tuple[Path, ...] = ()  # that are not named as the layout has it
+    masks_beside: tuple[Path, ...] = ()  # that lie among the images
     left_out: tuple[str, ...] = ()  # one line for each folder
 
     def split_key(self, image_id: str) -> str:
@@ -70,6 +72,7 @@ class Pool:
             without_truth=tuple(without_truth),
             rows_without_image=tuple(sorted(rows)),
             masks_without_image=tuple(sorted(masks)),
+            masks_beside=self.masks_beside,
             left_out=self.left_out,
         )
 
@@ -95,7 +98,7 @@ class Files:
 
     Attributes:
         by_id: of photographs or masks.
-        strays: that are named in another way than the layout has it.
+        strays: that are named in another way than the layout has it, or masks among photographs.
         left_out: one line about what is neither; empty if there is nothing.
     """
 
@@ -142,4 +145,4 @@ def _by_id(found: Photographs, id_of_stem: Callable[[str], str | None]) -> Files
                 f"{image_id!r}; keep one of them"
             )
         files[image_id] = path
-    return Files(files, tuple(strays), found.sentence)
+    return Files(files, (*strays, *found.masks), found.sentence)

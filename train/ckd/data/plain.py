@@ -51,6 +51,7 @@ def list_plain(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listin
         masks=masks.by_id,
         classes={image_id: index.get(row.cells["label"]) for image_id, row in rows.items()},
         groups={image_id: group for image_id, group in groups.items() if group},
+        masks_beside=images.strays,
         left_out=tuple(filter(None, (images.left_out, masks.left_out))),
     )
 

@@ -140,8 +140,9 @@ _TEXTS: Mapping[str, _Text] = {
         "warning",
         "mask is",
         "masks are",
-        "{} named almost as an image that has none, so it is not used",
-        "Name each as its image: lesion7.jpg and lesion7_segmentation.png.",
+        "{} named or placed otherwise than expected, so its image has none",
+        "Put each into the folder of masks, named as its image: lesion7.jpg and "
+        "lesion7_segmentation.png.",
     ),
     "turned-masks": _Text(
         "error",
