@@ -10,6 +10,7 @@ from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.picture.folders import masks_in, photographs_in
+from ckd.runtime.sources.images import images_below
 
 KEYS = {"probabilities": {}, "bundle": "b@1", "backend": "onnxruntime", "precision": "fp32"}
 
@@ -39,6 +40,7 @@ def test_what_is_left_out_is_counted_by_reason_and_said_in_one_line(tmp_path: Pa
     touch(tmp_path, "a.jpg", "a_superpixels.png", "b_SuperPixels.PNG", "._a.jpg", ".b.jpg")
     touch(tmp_path, "film.mp4", "scan.CR2", "old.cr2", ".git/c.jpg", "__MACOSX/._a.jpg")
     touch(tmp_path, "ISIC_1_segmentation.png", "._notes.txt")
+    (tmp_path / "folder").symlink_to(tmp_path / "gone")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as server:
@@ -46,8 +48,8 @@ def test_what_is_left_out_is_counted_by_reason_and_said_in_one_line(tmp_path: Pa
         found = photographs_in(tmp_path)
     assert [path.name for path in found.files] == ["a.jpg"]
     assert found.sentence == (
-        f"{tmp_path}: 13 files left out: 2 superpixel maps, 1 mask, 2 hidden files, "
-        "2 hidden folders, 1 broken link, 2 pipes, sockets or devices, "
+        f"{tmp_path}: 14 files left out: 2 superpixel maps, 1 mask, 2 hidden files, "
+        "2 hidden folders, 2 broken links, 2 pipes, sockets or devices, "
         "3 files of formats that are not read (.cr2, .mp4)"
     )
 
@@ -138,6 +140,18 @@ def test_folders_that_cannot_be_opened_are_counted_or_named(
         photographs_in(tmp_path / "locked")
     with pytest.raises(InputError, match="nowhere: no such folder"):
         photographs_in(tmp_path / "nowhere")
+
+
+def test_a_folder_of_which_nothing_is_left_is_refused_with_what_was_left_out(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a_superpixels.png", "b_superpixels.png")
+    with pytest.raises(InputError, match=r"no images in this folder \(\.avif, .*\); 2 files left"):
+        images_below(tmp_path)
+    touch(tmp_path, "c.jpg")
+    said: list[str] = []
+    assert images_below(tmp_path, say=said.append) == [tmp_path / "c.jpg"]
+    assert said == [f"{tmp_path}: 2 files left out: 2 superpixel maps"]
 
 
 def test_files_named_as_photographs_are_not_opened(

@@ -79,8 +79,9 @@ class Companions:
             return frozenset()
         try:
             with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-                return frozenset(row[0] for row in csv.reader(file) if row)
-        except (OSError, csv.Error):
+                _, *rows = csv.reader(file)
+                return frozenset(row[0] for row in rows if row)
+        except (OSError, ValueError, csv.Error):  # ValueError: it is empty
             return frozenset()
 
 

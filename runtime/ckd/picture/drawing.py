@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import format_at, read_picture
-from ckd.picture.limits import BLENDED
+from ckd.picture.limits import BLENDED, strip_rows
 from ckd.picture.plain import open_with_pillow
 from ckd.picture.upright import orientation_of, upright
 
@@ -49,11 +49,15 @@ def _on_black(path: Path) -> NDArray[np.uint8]:
         with open_with_pillow(path, format_at(path)) as image:
             image.load()
             orientation, _ = orientation_of(image)
-            layers_HWC = np.asarray(image.convert("RGBA"), np.uint16)
+            image_HWC = np.empty((image.height, image.width, 3), np.uint8)
+            for top in range(0, image.height, rows := strip_rows(image.width)):
+                strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+                layers_HWC = np.asarray(strip.convert("RGBA"), np.uint16)
+                blended_HWC = (layers_HWC[..., :3] * layers_HWC[..., 3:] + 127) // 255
+                image_HWC[top : top + strip.height] = blended_HWC
     except (KeyError, OSError, ValueError, UnidentifiedImageError):  # HEIC, deep TIFF
         raise InputError(f"{path}: is partly transparent; {_REMEDY}") from None
-    image_HWC = (layers_HWC[..., :3] * layers_HWC[..., 3:] + 127) // 255
-    return upright(image_HWC.astype(np.uint8), orientation)
+    return upright(image_HWC, orientation)
 
 
 def _check_black(path: Path, is_blended: bool) -> None:

@@ -161,11 +161,14 @@ class _Search:
 
         "folder" for a folder to search, None for a file that may be a photograph.
         """
+        is_hidden = path.name.startswith(".")
         try:
             status = entry.stat()
         except OSError:
-            return "broken link" if path.suffix.lower() in IMAGE_SUFFIXES else ""
-        is_hidden = path.name.startswith(".")
+            may_be_one = path.suffix.lower() in {"", *IMAGE_SUFFIXES} and not is_hidden
+            if entry.is_symlink():
+                return "broken link" if may_be_one else ""
+            return None if may_be_one and path.suffix else ""  # to be tried, and its fault told
         if stat.S_ISDIR(status.st_mode):
             if is_hidden or path.name.lower() in _SYSTEM_FOLDERS:
                 return "hidden folder"

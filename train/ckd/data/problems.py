@@ -99,14 +99,19 @@ _TEXTS: Mapping[str, _Text] = {
         "Copy these files again from where they came, or remove them and their lines.",
     ),
     "unreadable-mask": _Text(
-        "error", "mask", "masks", "{} cannot be read", "Copy or export these files again."
+        "error",
+        "mask",
+        "masks",
+        "{} cannot be read",
+        "Copy or export these files again, as 8-bit grey.",
     ),
     "mis-sized-mask": _Text(
         "error",
         "mask",
         "masks",
         "{} differ in size from their image, so the outline would be laid over the wrong place",
-        "Export each mask at the size of its image, or restore the original image.",
+        "Export each mask at the size of its image, or restore the original image; where width and "
+        "height are swapped, export it as viewers show the image.",
     ),
     "faint-mask": _Text(
         "error",
