@@ -7,6 +7,7 @@ Suffixes: H rows, W columns, C channels.
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
@@ -33,15 +34,15 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     """
     shown = read_picture(path)
     image_HWC = _on_black(path) if BLENDED in shown.notes else shown.image_HWC
-    grey_HW = image_HWC[..., 0]
-    for other_HW in (image_HWC[..., 1], image_HWC[..., 2]):
+    grey_HW, *others_HW = cv2.split(image_HWC)
+    for other_HW in others_HW:
         if np.array_equal(other_HW, grey_HW):
             continue
         if np.abs(other_HW.astype(np.int16) - grey_HW).max() > _MAX_COLOUR:
             raise InputError(f"{path}: is in colours, expected a drawing in grey; {_REMEDY}")
     if not grey_HW.any():
         _check_black(path, BLENDED in shown.notes)
-    return np.ascontiguousarray(grey_HW)
+    return np.asarray(grey_HW, np.uint8)
 
 
 def _on_black(path: Path) -> NDArray[np.uint8]:

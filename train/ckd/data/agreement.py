@@ -99,15 +99,18 @@ def _separations(
 
     Also the distance of the mean colours inside and outside the first mask.
     """
-    seen_PC, inside_NP = colours_PC[is_seen_P].astype(np.float32), masks_NP[:, is_seen_P]
-    num_all, num_N = len(seen_PC), inside_NP.sum(axis=1)
-    sum_C, sums_NC = seen_PC.sum(axis=0), inside_NP @ seen_PC
+    seen_P4 = np.empty((len(is_seen_P), 4), np.float32)  # colours and a 1; zero where not seen
+    seen_P4[:, :3], seen_P4[:, 3] = colours_PC, 1
+    seen_P4 *= is_seen_P[:, None]
+    sum_4, sums_N4 = np.ones(len(seen_P4), np.float32) @ seen_P4, masks_NP @ seen_P4
+    sum_C, num_all, sums_NC, num_N = sum_4[:3], float(sum_4[3]), sums_N4[:, :3], sums_N4[:, 3]
     num_in_N1 = np.maximum(num_N, 1)[:, None]
     num_out_N1 = np.maximum(num_all - num_N, 1)[:, None]
     inside_NC, outside_NC = sums_NC / num_in_N1, (sum_C - sums_NC) / num_out_N1
     # Between two groups, the sum of squares is this multiple of the distance of their means.
     between_N = ((inside_NC - outside_NC) ** 2).sum(axis=1) * (num_in_N1 * num_out_N1)[:, 0]
-    spread = float(((seen_PC - sum_C / num_all) ** 2).sum())
+    centred_P4 = seen_P4 - seen_P4[:, 3:] * (sum_4 / num_all)
+    spread = float(np.vdot(centred_P4, centred_P4))
     shares_N: Floats = between_N / (num_all * max(spread, 1e-9))
     is_one_sided_N = np.minimum(num_N, num_all - num_N) < 1
     shares_N[is_one_sided_N] = 0
@@ -130,7 +133,7 @@ def _borders(
     inward_SS -= inward_SS.mean()
     # A turned mask has as much border.
     mask = _steps(_blurred(masks_NP[0].reshape(inner_SS.shape)))
-    norms = [sum(float((step**2).sum()) for step in steps) for steps in (picture, mask)]
+    norms = [sum(float(np.vdot(step, step)) for step in steps) for steps in (picture, mask)]
     if min(norms) < _LEAST_NORM:
         return np.zeros(len(masks_NP), np.float32)
     products_N: Floats = masks_NP @ inward_SS.reshape(-1)
