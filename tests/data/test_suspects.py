@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from typer.testing import CliRunner
 
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import GateFailed, UsageError
 from ckd.data.agreement import UNDOING, Agreement, agreement_of
 from ckd.data.check import check_dataset
 from ckd.data.layouts import read_split
@@ -19,6 +20,7 @@ from ckd.data.report import DataReport
 from ckd.data.suspects import JudgedMask, suspects_of
 from ckd.picture.decode import read_rgb
 from ckd.picture.folders import photographs_in
+from ckd.train.cli import cli
 from ckd.train.evaluation.suspects_sheet import write_suspects
 
 Mask = NDArray[np.bool_]
@@ -149,12 +151,18 @@ def test_the_sheet_shows_the_suspects_and_is_no_photograph(tmp_path: Path) -> No
     assert "masks/m0.png (mirrored upside down)" in codes["turned-masks"].examples
     assert report.has_errors
     assert len(report.as_dict()["suspects"]) == 6
-    (tmp_path / "masks/m5.png").unlink()  # meanwhile
-    path = write_suspects(report, tmp_path / "out")
+    path = tmp_path / "out" / "suspects.png"
+    run = CliRunner().invoke(cli, ["data", "check", str(tmp_path), "--out", str(path.parent)])
+    assert isinstance(run.exception, GateFailed)
+    assert f"masks to look at: {path}" in run.stderr
+    assert "error: 6 masks would lie better on the lesion if turned back" in run.stdout
     picture_HWC = read_rgb(path).astype(np.int16)
     for colour in ((255, 64, 64), (64, 224, 144)):  # as it lies, turned back
         assert (np.abs(picture_HWC - np.array(colour)).max(axis=2) < 3).sum() > 500
     assert photographs_in(path.parent).left_out == {"result": 1}
+    path.unlink()
+    (tmp_path / "masks/m5.png").unlink()  # meanwhile
+    assert write_suspects(report, path.parent) == path
     with pytest.raises(UsageError, match="cannot write there"):
         write_suspects(DataReport("", "", (), ()), tmp_path / "images/m0.png")
 
