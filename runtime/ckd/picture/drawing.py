@@ -5,12 +5,15 @@ What is transparent in a drawing was not drawn, so it lies on black, and not on 
 Suffixes: H rows, W columns, C channels.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
+from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import format_at, read_picture
@@ -47,7 +50,7 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
 
 def _on_black(path: Path) -> NDArray[np.uint8]:
     try:
-        with open_with_pillow(path, format_at(path)) as image:
+        with _opened(path) as image:
             image.load()
             orientation, _ = orientation_of(image)
             image_HWC = np.empty((image.height, image.width, 3), np.uint8)
@@ -56,7 +59,7 @@ def _on_black(path: Path) -> NDArray[np.uint8]:
                 layers_HWC = np.asarray(strip.convert("RGBA"), np.uint16)
                 blended_HWC = (layers_HWC[..., :3] * layers_HWC[..., 3:] + 127) // 255
                 image_HWC[top : top + strip.height] = blended_HWC
-    except (KeyError, OSError, ValueError, UnidentifiedImageError):  # HEIC, deep TIFF
+    except Exception:  # Pillow does not read what other decoders do: HEIC, deep TIFF
         raise InputError(f"{path}: is partly transparent; {_REMEDY}") from None
     return upright(image_HWC, orientation)
 
@@ -68,11 +71,19 @@ def _check_black(path: Path, is_blended: bool) -> None:
     if format_at(path) not in ("PNG", "TIFF"):
         return
     try:
-        with open_with_pillow(path, format_at(path)) as image:
+        with _opened(path) as image:
             highest = np.asarray(image).max() if image.mode.startswith("I") else 0
-    except (OSError, ValueError, SyntaxError):  # Pillow does not read all TIFF files
+    except Exception:  # Pillow does not read all TIFF files
         return
     if highest > 0:
         raise InputError(
             f"{path}: holds values up to {highest}, which is black in 16 bits; {_REMEDY}"
         )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `read_picture` has refused what is damaged
+        with open_with_pillow(path, format_at(path)) as image:
+            yield image
