@@ -120,6 +120,24 @@ def leave_an_image_without_truth(root: Path) -> None:
     Image.new("RGB", (32, 32)).save(image(root, 99))
 
 
+def rename_the_mask(root: Path) -> None:
+    mask(root, 0).rename(mask(root, 0).with_name("isic_0000000-mask.png"))
+
+
+def move_the_mask_among_the_images(root: Path) -> None:
+    mask(root, 0).rename(image(root, 0).with_name(mask(root, 0).name))
+
+
+def invert_the_mask(root: Path) -> None:
+    save_mask(root, 0, 255 - np.asarray(Image.open(mask(root, 0))))
+
+
+def colour_the_mask(root: Path) -> None:
+    red = Image.new("RGB", (32, 32))
+    red.paste((255, 0, 0), (8, 8, 20, 20))
+    red.save(mask(root, 0))
+
+
 def spoil_the_table(root: Path) -> None:
     path = root / TABLE.format("Validation")
     path.write_text(path.read_text().replace("ISIC_0000009,1.0", "ISIC_0000009,maybe"))
@@ -134,11 +152,15 @@ def spoil_the_table(root: Path) -> None:
         (cut_the_mask, ["unreadable-mask"], "error"),
         (shrink_the_mask, ["mis-sized-mask"], "error"),
         (save_the_mask_with_ones, ["faint-mask"], "error"),
+        (colour_the_mask, ["unreadable-mask"], "error"),
+        (invert_the_mask, ["inverted-mask"], "error"),
         (copy_into_validation, ["duplicate-across-splits"], "error"),
         (spoil_the_table, ["unusable-table"], "error"),
         (blacken_the_mask, ["empty-mask"], "warning"),
         (whiten_the_mask, ["full-mask"], "warning"),
         (blur_the_mask, ["grey-mask"], "warning"),
+        (rename_the_mask, ["misnamed-mask"], "warning"),
+        (move_the_mask_among_the_images, ["misnamed-mask"], "warning"),
         (remove_the_mask, ["no-mask"], "warning"),
         (remove_the_image, ["row-without-image", "mask-without-image"], "warning"),
         (remove_the_label, ["no-label"], "warning"),
@@ -206,6 +228,21 @@ def test_lesions_in_two_splits_and_classes_and_splits_without_images_are_found(
     assert problems["absent-class"].examples == ("wart (val)",)
 
 
+def test_labels_in_two_spellings_and_reasons_of_unreadable_files_are_told(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32), "red" if name == "a" else "blue").save(
+            tmp_path / f"images/{name}.png"
+        )
+    (tmp_path / "images/c.jpg").write_bytes(b"GIF89a")
+    (tmp_path / "labels.csv").write_text(
+        "image,label,split\na,Mole,train\nb,mole,train\nc,mole,val"
+    )
+    problems = {problem.code: problem for problem in check_dataset(tmp_path).problems}
+    assert problems["alike-labels"].examples == ("'Mole' and 'mole'",)
+    assert problems["unreadable-image"].examples[0].startswith("images/c.jpg (is a GIF picture;")
+
+
 def test_a_bad_table_of_all_splits_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (32, 32)).save(tmp_path / "images/a.jpg")
@@ -226,4 +263,6 @@ def test_the_real_isic2017_has_no_errors() -> None:
     root = Path(os.environ.get("CKD_DATA_ISIC2017", beside))
     if not root.is_dir():
         pytest.skip("needs ISIC 2017: set CKD_DATA_ISIC2017 to its folder")
-    assert not check_dataset(root).has_errors
+    report = check_dataset(root)
+    assert not report.has_errors
+    assert report.suspects == ()

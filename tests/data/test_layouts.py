@@ -336,3 +336,61 @@ def test_two_files_for_one_image_are_refused(tmp_path: Path) -> None:
     pictures(tmp_path / "masks", ["a"], ".png")
     with pytest.raises(InputError, match=r"a\.jpg and a\.png both stand for 'a'; keep one"):
         read_split(tmp_path, "train")
+
+
+# HAM10000 as its authors publish it
+
+
+@pytest.mark.parametrize("suffix", [".csv", ""])
+def test_ham10000_is_read_with_its_words_lesions_and_masks(tmp_path: Path, suffix: str) -> None:
+    words = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+    ids = [f"ISIC_{number:07d}" for number in range(70)]
+    for part, some in (("1", ids[:40]), ("2", ids[40:])):
+        pictures(tmp_path / f"HAM10000_images_part_{part}", some)
+    rows = [f"HAM_{n // 2},{id_},{words[n % 7]},histo,50.0" for n, id_ in enumerate(ids)]
+    table(tmp_path / f"HAM10000_metadata{suffix}", "lesion_id,image_id,dx,dx_type,age", *rows)
+    masks = tmp_path / "HAM10000_segmentations_lesion_tschandl"
+    pictures(masks, [f"{id_}_segmentation" for id_ in ids[:30]], ".png")
+
+    splits = [read_split(tmp_path, split) for split in SPLITS]
+    assert {(split.name, split.labels) for split in splits} == {("ham10000", ISIC2018)}
+    samples = [sample for split in splits for sample in split.samples]
+    assert sorted(sample.id for sample in samples) == ids
+    label_of = {sample.id: ISIC2018[sample.label or 0] for sample in samples}
+    assert [label_of[id_] for id_ in ids[:7]] == [word.upper() for word in words]
+    assert sum(sample.mask is not None for sample in samples) == 30
+    groups = [{sample.group for sample in split.samples} for split in splits]
+    assert sum(map(len, groups)) == 35  # no lesion is in two splits
+    assert splits_of(tmp_path) == SPLITS
+
+    table(tmp_path / f"HAM10000_metadata{suffix}", "lesion_id,image_id,dx", f"HAM_1,{ids[0]},mole")
+    with pytest.raises(InputError, match=r"line 2: dx is 'mole', expected one of akiec, bcc"):
+        read_split(tmp_path, "train")
+
+
+# What else lies in the folders
+
+
+def test_what_is_no_photograph_is_left_out_and_said(tmp_path: Path) -> None:
+    isic2017(tmp_path)
+    pictures(tmp_path / "ISIC-2017_Training_Part1_GroundTruth", ["._ISIC_train0_segmentation"])
+    said: list[str] = []
+    assert len(read_split(tmp_path, "train", say=said.append)) == 4
+    assert said == [
+        f"{tmp_path}/ISIC-2017_Training_Data: 4 files left out: 4 superpixel maps",
+        f"{tmp_path}/ISIC-2017_Training_Part1_GroundTruth: 1 file left out: 1 hidden file",
+    ]
+
+
+def test_a_column_that_is_there_twice_is_refused_by_its_name(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", ["a"])
+    table(tmp_path / "labels.csv", "image,label, Label,,", "a,mole,wart,,")
+    with pytest.raises(InputError, match=r"line 1: 2 columns are named 'label', so it is not"):
+        read_split(tmp_path, "train")
+
+
+def test_a_pipe_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", ["a"])
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(InputError, match=r"labels\.csv: is a pipe or device, expected a table"):
+        read_split(tmp_path, "train")

@@ -170,9 +170,12 @@ def test_a_photograph_named_run_keeps_its_place_and_leaves_the_settings(
 
 def test_earlier_results_are_not_taken_for_images(tiny_bundle: Path, tmp_path: Path) -> None:
     make(tmp_path, {"colour.png": GOOD_IMAGES["colour.png"]})
-    for _ in range(2):
-        run = ckd_run(tmp_path, "image", ".", "--bundle", tiny_bundle, "--json")
+    for left_out in ([], [".: 2 files left out: 2 results of this program"]):
+        run = ckd_run(tmp_path, "image", ".", "--bundle", tiny_bundle, "--json", "--out", "o")
         assert (run.code, [record["image"] for record in run.records]) == (0, ["colour.png"])
+        assert run.err.splitlines()[:-1] == left_out
+    run = ckd_run(tmp_path, "image", ".", "--bundle", tiny_bundle)  # to another folder
+    assert (run.code, run.err.splitlines()[0]) == (0, left_out[0])
 
 
 @pytest.mark.parametrize("as_json", [False, True])

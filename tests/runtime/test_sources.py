@@ -113,6 +113,7 @@ def _no_frames(path: Path) -> None:
         (_no_video, "no such file"),
         (Path.mkdir, "is a folder"),
         (Path.touch, "the file is empty"),
+        (os.mkfifo, "is a pipe or device, expected a video file"),
         (_text, "not a video"),
         (_truncated, "cut off"),
         (_no_frames, "no frame|not a video"),

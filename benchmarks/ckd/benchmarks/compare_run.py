@@ -55,7 +55,9 @@ def compare_run(
         InputError: an image to calibrate on is one of the data set's.
     """
     samples = None if data is None else judges(data, None if run is None else recipe_of(run), fold)
-    files = [] if calibration is None else spread(images_below(calibration), _NUM_CALIBRATION)
+    files = (
+        [] if calibration is None else spread(images_below(calibration, say=say), _NUM_CALIBRATION)
+    )
     images = by_digest(files)
     if samples is not None:
         check_apart(images, samples)

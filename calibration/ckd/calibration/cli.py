@@ -61,7 +61,7 @@ def ranges_command(
     from ckd.runtime import Cascade
     from ckd.runtime.sources.images import images_below
 
-    files = spread(images_below(images), limit)
+    files = spread(images_below(images, say=console.say), limit)
     with Cascade.load(bundle, "onnxruntime") as cascade:
         ranges = measure_ranges(cascade, files, console.progress_bar("images"))
     if as_json:
@@ -281,7 +281,9 @@ def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", M
 
     source = _opened(bundle)
     with Cascade.load(source.path, "onnxruntime") as cascade:
-        chosen = calibration_images(images, cascade, limit, console.progress_bar("images"))
+        chosen = calibration_images(
+            images, cascade, limit, console.progress_bar("images"), console.say
+        )
     for path, why in chosen.unusable.items():
         print(f"left out: {path}: {why}", file=sys.stderr)
     return source, chosen.paths

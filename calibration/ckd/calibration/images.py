@@ -1,7 +1,7 @@
 """The images that ranges are measured on, and why some of them cannot serve."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def calibration_images(
     cascade: Cascade,
     limit: int,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> CalibrationImages:
     """Up to ``limit`` images of a folder, spread evenly over it, that show a lesion.
 
@@ -47,11 +48,12 @@ def calibration_images(
         cascade: in float32; an image in which it outlines nothing shows no lesion.
         limit: largest number of images.
         progress: told (done, total).
+        say: told how many files are no photographs.
 
     Raises:
         InputError: no such folder, too few images, or too many of them unusable.
     """
-    chosen = spread(images_below(folder), limit)
+    chosen = spread(images_below(folder, say=say), limit)
     paths: dict[str, Path] = {}
     unusable: dict[Path, str] = {}
     for done, path in enumerate(chosen, start=1):

@@ -1,26 +1,23 @@
-"""What a photograph is: decoding as a viewer shows it, checks, and the one resize."""
+"""What a photograph is: decoding as a viewer shows it, checks, folders, and the one resize."""
 
 from typing import TYPE_CHECKING
 
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.picture.decode import (
-        IMAGE_SUFFIXES,
-        MAX_PIXELS,
-        MIN_SIDE_PX,
-        check_rgb,
-        read_picture,
-        read_rgb,
-    )
+    from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
+    from ckd.picture.drawing import read_drawing
+    from ckd.picture.folders import Photographs, masks_in, photographs_in
+    from ckd.picture.formats import IMAGE_SUFFIXES
     from ckd.picture.resize import network_image, num_halvings
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.picture.decode": (
-                "IMAGE_SUFFIXES MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb"
-            ),
+            "ckd.picture.decode": "MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb",
+            "ckd.picture.drawing": "read_drawing",
+            "ckd.picture.folders": "Photographs masks_in photographs_in",
+            "ckd.picture.formats": "IMAGE_SUFFIXES",
             "ckd.picture.resize": "network_image num_halvings",
         },
     )
@@ -29,9 +26,13 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
+    "Photographs",
     "check_rgb",
+    "masks_in",
     "network_image",
     "num_halvings",
+    "photographs_in",
+    "read_drawing",
     "read_picture",
     "read_rgb",
 ]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ckd.contract.errors import InputError
-from ckd.picture.limits import Picture, strip_rows
+from ckd.picture.limits import BLENDED, Picture, strip_rows
 
 #: What the samples of a file mean. Ink of CMYK is 0 for none and 255 for full, as in Pillow.
 Colours = Literal["L", "RGB", "CMYK"]
@@ -70,7 +70,7 @@ class Canvas:
                 f"{path}: every pixel is transparent, nothing can be seen; "
                 "save it without transparency"
             )
-        blended = ("transparent parts are shown on white",) if self._is_blended else ()
+        blended = (BLENDED,) if self._is_blended else ()
         return Picture(self._image_HWC, self._notes + blended)
 
 

@@ -26,16 +26,13 @@ from ckd.picture.limits import (
 )
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
     "check_rgb",
+    "format_at",
     "read_picture",
     "read_rgb",
 ]
-
-#: Endings of files in a folder that count as images.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -59,7 +56,7 @@ def read_picture(path: Path) -> Picture:
         InputError: as `read_rgb`.
     """
     try:
-        name = formats.format_of(_head(path))
+        name = format_at(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what decoders pass over; the rest is refused here
             return _read(path, name)
@@ -71,6 +68,15 @@ def read_picture(path: Path) -> Picture:
         raise InputError(f"{path}: does not fit into the memory; resize it first") from None
     except Exception as error:  # decoders may raise anything for a damaged file
         raise damaged(path, error) from error
+
+
+def format_at(path: Path) -> str:
+    """What a file is by its content, see `ckd.picture.formats.format_of`.
+
+    Raises:
+        InputError: there is no such file, it is empty, or no file but a folder, pipe or device.
+    """
+    return formats.format_of(_head(path))
 
 
 def _head(path: Path) -> bytes:

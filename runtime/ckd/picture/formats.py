@@ -17,6 +17,21 @@ HEAD_BYTES = 4096
 READ: Final = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "AVIF", "HEIC", "DICOM")
 EXPECTED = "expected JPEG, PNG, BMP, TIFF, WebP, JPEG 2000, AVIF, HEIC or DICOM"
 
+
+def _endings(words: str) -> frozenset[str]:
+    return frozenset(f".{word}" for word in words.split())
+
+
+#: Endings of files in a folder that count as images.
+IMAGE_SUFFIXES: Final = _endings(
+    "jpg jpeg jpe jfif png bmp dib tif tiff webp jp2 j2k jpf jpx jpc avif heic heif hif dcm dicom"
+)
+#: Endings of pictures and films of formats that are not read.
+OTHER_SUFFIXES: Final = _endings(
+    "gif jxl jls psd svg eps pdf exr hdr tga pbm pgm ppm pnm ico emf wmf xcf "
+    "dng cr2 cr3 nef arw orf raf rw2 x3f pef mp4 mov avi mkv m4v webm wmv"
+)
+
 # The first that fits is taken. From the PRONOM registry (nationalarchives.gov.uk/PRONOM) and the
 # specifications of the formats.
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (

@@ -16,11 +16,15 @@ MIN_SIDE_PX = 16
 STRIP_PIXELS = 1_000_000
 
 
+#: The note of a photograph that is transparent somewhere.
+BLENDED = "transparent parts are shown on white"
+
+
 class Picture(NamedTuple):
     """A photograph as a viewer shows it, and what had to be decided to show it.
 
     ``image_HWC`` is uint8 RGB (sRGB), upright. Each of ``notes`` is a sentence without its file's
-    name, such as "transparent parts are shown on white".
+    name, such as `BLENDED`.
     """
 
     image_HWC: NDArray[np.uint8]

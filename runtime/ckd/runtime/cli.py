@@ -46,7 +46,7 @@ def image_command(
     from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources.images import image_files
 
-    files = list(image_files(paths, out))
+    files = list(image_files(paths, out, console.say))
     failed = 0
     with (
         Cascade.load(bundle, backend, device, precision, threads) as cascade,

@@ -5,30 +5,39 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.data.agreement import UNDOING
     from ckd.data.check import check_dataset
     from ckd.data.folds import split_fold
     from ckd.data.layouts import read_split, read_unseen
     from ckd.data.masks import read_mask
+    from ckd.data.report import DataReport
     from ckd.data.samples import Sample, SampleSet, Split, SplitBy, numbered_as
     from ckd.data.skin_tone import tone_of, typology_angle
+    from ckd.data.suspects import Suspect
 else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.data.agreement": "UNDOING",
             "ckd.data.check": "check_dataset",
             "ckd.data.folds": "split_fold",
             "ckd.data.layouts": "read_split read_unseen",
             "ckd.data.masks": "read_mask",
+            "ckd.data.report": "DataReport",
             "ckd.data.samples": "Sample SampleSet Split SplitBy numbered_as",
             "ckd.data.skin_tone": "tone_of typology_angle",
+            "ckd.data.suspects": "Suspect",
         },
     )
 
 __all__ = [
+    "UNDOING",
+    "DataReport",
     "Sample",
     "SampleSet",
     "Split",
     "SplitBy",
+    "Suspect",
     "check_dataset",
     "numbered_as",
     "read_mask",

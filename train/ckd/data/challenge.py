@@ -1,7 +1,7 @@
 """A challenge's data set: words of the splits, folders and tables, and how they become a listing.
 
 Some archives unpack into a folder of their own name inside another; both depths are read.
-Superpixel maps and segmentations in a folder of images are not taken for images.
+What counts as an image in a folder is decided by `ckd.picture.folders`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckd.contract.errors import InputError
-from ckd.data.listing import Listing, Pool, hashed_split, image_files, mask_files
+from ckd.data.listing import Files, Listing, Pool, hashed_split, image_files, mask_files
 from ckd.data.samples import SampleSet, Split, SplitBy
 from ckd.data.tables import Row, find_table, read_table
-
-_NOT_IMAGES = ("_superpixels", "_segmentation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +98,30 @@ class Challenge:
 
     def _pool(self, root: Path, part: Part, word: str, groups: Mapping[str, str]) -> Pool:
         images: dict[str, Path] = {}
+        beside: list[Path] = []
+        left_out: list[str] = []
         for name in reversed(part.images):  # files of the first folder replace those of the second
             if folder := _folder(root, name.format(word)):
-                images |= image_files(folder, _NOT_IMAGES)
-        masks, classes = {}, {}
+                found = image_files(folder)
+                images |= found.by_id
+                beside += found.strays
+                left_out.append(found.left_out)
+        masks, classes = Files(), {}
         if part.masks and (folder := _folder(root, part.masks.format(word))):
             masks = mask_files(folder, suffix_required=True)
+            left_out.append(masks.left_out)
         if part.table and (table := find_table(root, part.table.format(word))):
             rows = read_table(table, self.columns, self.header)
             classes = {image_id: self.read_class(row) for image_id, row in rows.items()}
-        return Pool(images=images, masks=masks, classes=classes, groups=groups)
+        return Pool(
+            images=images,
+            masks=masks.by_id,
+            classes=classes,
+            groups=groups,
+            stray_masks=masks.strays,
+            masks_beside=tuple(beside),
+            left_out=tuple(filter(None, left_out)),
+        )
 
     def _groups(self, root: Path) -> dict[str, str]:
         """Lesion by image id, over all parts and splits, because an image may be in two parts."""
@@ -160,4 +172,6 @@ def _joined(
         tuple(path for part in parts for path in part.without_truth),
         tuple(row for part in parts for row in part.rows_without_image),
         tuple(path for part in parts for path in part.masks_without_image),
+        tuple(path for part in parts for path in part.masks_beside),
+        tuple(dict.fromkeys(line for part in parts for line in part.left_out)),
     )

@@ -1,11 +1,11 @@
 """Recognises the layout of a data folder and reads one split of it.
 
-Known layouts are the ISIC challenges of 2016 to 2019 as they unpack (`ckd.data.isic`) and a plain
-one for own data (`ckd.data.plain`). The layout is recognised by the content of the folder, without
-configuration.
+Known layouts are the ISIC challenges of 2016 to 2019 as they unpack (`ckd.data.isic`), HAM10000
+(`ckd.data.ham10000`) and a plain one for own data (`ckd.data.plain`). The layout is recognised by
+the content of the folder, without configuration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.spec import CascadeSpec
 from ckd.data.challenge import Challenge
+from ckd.data.ham10000 import HAM10000
 from ckd.data.isic import CHALLENGES
 from ckd.data.listing import Listing
 from ckd.data.plain import is_plain, list_plain
@@ -21,9 +22,15 @@ from ckd.data.samples import SampleSet, Split, SplitBy
 #: File in the folder of a generated data set that says how it was made, see
 #: `ckd.data.synthetic.write`.
 GENERATED: Final = "generated.json"
+_KNOWN: Final = (*CHALLENGES, HAM10000)
 
 
-def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> SampleSet:
+def read_split(
+    root: Path,
+    split: Split,
+    split_by: SplitBy = "lesion",
+    say: Callable[[str], None] | None = None,
+) -> SampleSet:
     """The images of one split with their masks, labels and groups, in the order of their ids.
 
     A split that the data set does not have is cut from the training images by a hash of each
@@ -31,7 +38,7 @@ def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Sample
     the same on every machine, and no lesion is in two splits. ``split_by="image"`` ignores the
     groups, as publications do that split ISIC 2019 by image; lesions seen in training then raise
     the scores, and the name of the set says so. Images with neither mask nor label are left out;
-    `list_split` names them.
+    `list_split` names them. ``say`` is told how many files of a folder are no photographs.
 
     Raises:
         InputError: the layout is unknown, the split is missing or empty, or a table cannot be
@@ -45,6 +52,9 @@ def read_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Sample
             "run `ckd-train data check` on the folder"
             + (", or assign images to it by a 'split' column" if listing.made_up else "")
         )
+    if say is not None:
+        for sentence in listing.left_out:
+            say(sentence)
     return listing.set
 
 
@@ -103,7 +113,7 @@ def _challenge(root: Path) -> Challenge | None:
     """The challenge whose data is in the folder, or None for the plain layout."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the data set")
-    challenges = [challenge for challenge in CHALLENGES if challenge.splits(root)]
+    challenges = [known for known in _KNOWN if known.splits(root)]
     if len(challenges) > 1:
         raise InputError(
             f"{root}: holds {' and '.join(c.name for c in challenges)}; "
@@ -119,7 +129,7 @@ def _challenge(root: Path) -> Challenge | None:
 def _unknown(root: Path) -> InputError:
     content = sorted(path.name for path in root.iterdir())
     shown = ", ".join(content[:8]) + (f" and {len(content) - 8} more" if len(content) > 8 else "")
-    looked_for = "\n".join(f"  {c.name}: {', '.join(c.names('train'))}" for c in CHALLENGES)
+    looked_for = "\n".join(f"  {c.name}: {', '.join(c.names('train'))}" for c in _KNOWN)
     return InputError(
         f"{root}: not a data set that can be read; the folder holds {shown or 'nothing'}.\n"
         "Images and, of the masks and the table, at least one were looked for:\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ckd.contract.errors import InputError
 from ckd.data.samples import Sample, SampleSet, Split
-from ckd.picture.decode import IMAGE_SUFFIXES
+from ckd.picture.folders import Photographs, masks_in, photographs_in
 
 #: Share of the groups in each split that is cut from the training images.
 CUT_SPLIT_SHARE = 0.1
@@ -27,6 +27,8 @@ class Listing:
     without_truth: tuple[Path, ...] = ()  # images with neither mask nor label
     rows_without_image: tuple[str, ...] = ()  # image ids
     masks_without_image: tuple[Path, ...] = ()
+    masks_beside: tuple[Path, ...] = ()  # that lie among the images, where they are not used
+    left_out: tuple[str, ...] = ()  # one line for each folder that holds other files too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,9 @@ class Pool:
     masks: Mapping[str, Path] = field(default_factory=dict)
     classes: Mapping[str, int | None] = field(default_factory=dict)  # one entry per table row
     groups: Mapping[str, str] = field(default_factory=dict)
+    stray_masks: tuple[Path, ...] = ()  # that are not named as the layout has it
+    masks_beside: tuple[Path, ...] = ()  # that lie among the images
+    left_out: tuple[str, ...] = ()  # one line for each folder
 
     def split_key(self, image_id: str) -> str:
         """The key by which `hashed_split` places an image: its group, so that groups stay whole."""
@@ -60,12 +65,15 @@ class Pool:
             else:
                 samples.append(Sample(image_id, image, mask, label, self.groups.get(image_id)))
         rows = (id_ for id_ in self.classes if id_ not in self.images and belongs(id_))
-        masks = (self.masks[id_] for id_ in self.masks if id_ not in self.images and belongs(id_))
+        masks = [self.masks[id_] for id_ in self.masks if id_ not in self.images and belongs(id_)]
+        masks += [path for path in self.stray_masks if belongs(path.stem)]
         return Listing(
             SampleSet(name, split, labels, tuple(samples)),
             without_truth=tuple(without_truth),
             rows_without_image=tuple(sorted(rows)),
             masks_without_image=tuple(sorted(masks)),
+            masks_beside=self.masks_beside,
+            left_out=self.left_out,
         )
 
 
@@ -84,16 +92,31 @@ def hashed_split(key: str, cut: Collection[Split]) -> Split:
     return "train"
 
 
-def image_files(folder: Path, besides: Collection[str] = ()) -> dict[str, Path]:
-    """Image files of a folder by stem, without those whose stem ends in one of ``besides``.
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a folder by image id.
+
+    Attributes:
+        by_id: of photographs or masks.
+        strays: that are named in another way than the layout has it, or masks among photographs.
+        left_out: one line about what is neither; empty if there is nothing.
+    """
+
+    by_id: Mapping[str, Path] = field(default_factory=dict)
+    strays: tuple[Path, ...] = ()
+    left_out: str = ""
+
+
+def image_files(folder: Path) -> Files:
+    """Photographs of a folder by stem, as `ckd.picture.folders` decides what is one.
 
     Raises:
         InputError: two files share a stem, so that masks and labels would be ambiguous.
     """
-    return _by_id(folder, lambda stem: None if stem.lower().endswith(tuple(besides)) else stem)
+    return _by_id(photographs_in(folder, below=False), lambda stem: stem)
 
 
-def mask_files(folder: Path, *, suffix_required: bool) -> dict[str, Path]:
+def mask_files(folder: Path, *, suffix_required: bool) -> Files:
     """Mask files of a folder by image id; ``_segmentation`` after the id, in any case, is dropped.
 
     Raises:
@@ -105,22 +128,21 @@ def mask_files(folder: Path, *, suffix_required: bool) -> dict[str, Path]:
             return stem[: -len("_segmentation")]
         return None if suffix_required else stem
 
-    return _by_id(folder, image_id)
+    return _by_id(masks_in(folder), image_id)
 
 
-def _by_id(folder: Path, id_of_stem: Callable[[str], str | None]) -> dict[str, Path]:
+def _by_id(found: Photographs, id_of_stem: Callable[[str], str | None]) -> Files:
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        # Other systems leave files whose names begin with a dot ("._lesion.jpg").
-        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
+    strays: list[Path] = []
+    for path in found.files:
         image_id = id_of_stem(path.stem)
         if image_id is None:
+            strays.append(path)
             continue
         if image_id in files:
             raise InputError(
-                f"{folder}: {files[image_id].name} and {path.name} both stand for {image_id!r}; "
-                "keep one of them"
+                f"{found.folder}: {files[image_id].name} and {path.name} both stand for "
+                f"{image_id!r}; keep one of them"
             )
         files[image_id] = path
-    return files
+    return Files(files, (*strays, *found.masks), found.sentence)

@@ -99,14 +99,19 @@ _TEXTS: Mapping[str, _Text] = {
         "Copy these files again from where they came, or remove them and their lines.",
     ),
     "unreadable-mask": _Text(
-        "error", "mask", "masks", "{} cannot be read", "Copy or export these files again."
+        "error",
+        "mask",
+        "masks",
+        "{} cannot be read",
+        "Copy or export these files again, as 8-bit grey.",
     ),
     "mis-sized-mask": _Text(
         "error",
         "mask",
         "masks",
         "{} differ in size from their image, so the outline would be laid over the wrong place",
-        "Export each mask at the size of its image, or restore the original image.",
+        "Export each mask at the size of its image, or restore the original image; where width and "
+        "height are swapped, export it as viewers show the image.",
     ),
     "faint-mask": _Text(
         "error",
@@ -135,6 +140,57 @@ _TEXTS: Mapping[str, _Text] = {
         "masks",
         "{} hold grey values between skin and lesion; training cuts them at the middle",
         "Save masks with two values (0 and 255), as PNG rather than JPEG.",
+    ),
+    "misnamed-mask": _Text(
+        "warning",
+        "mask is",
+        "masks are",
+        "{} named or placed otherwise than expected, so its image has none",
+        "Put each into the folder of masks, named as its image: lesion7.jpg and "
+        "lesion7_segmentation.png.",
+    ),
+    "turned-masks": _Text(
+        "error",
+        "mask",
+        "masks",
+        "{} would lie better on the lesion if turned back, in the same way as many others",
+        "Open photograph and mask in one viewer: turn the masks, or remove the EXIF orientation of "
+        "photographs whose pixels are upright already, and check again.",
+    ),
+    "turned-mask": _Text(
+        "warning",
+        "mask",
+        "masks",
+        "{} would lie clearly better on the lesion if turned back",
+        "Look at the contact sheet; turn back those that are wrong, and leave the others.",
+    ),
+    "inverted-mask": _Text(
+        "error",
+        "mask has",
+        "masks have",
+        "{} skin marked as lesion: the marked part surrounds a darker one",
+        "Invert these masks, so that the lesion is 255 and skin is 0.",
+    ),
+    "flat-mask": _Text(
+        "warning",
+        "mask outlines",
+        "masks outline",
+        "{} a part of the picture that looks as its surroundings do",
+        "Look at the contact sheet: is it the mask of another photograph, or an empty one?",
+    ),
+    "alike-mask": _Text(
+        "error",
+        "mask is",
+        "masks are",
+        "{} the same for different photographs, to the pixel",
+        "Export each photograph's own mask; a program may have written one over and over.",
+    ),
+    "alike-labels": _Text(
+        "error",
+        "pair of labels differs",
+        "groups of labels differ",
+        "{} only in case, blanks or hyphens, so each counts as a class of its own",
+        "Spell each diagnosis in one way in the table.",
     ),
     "duplicate-across-splits": _Text(
         "error",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ckd.console.tables import text_table
 from ckd.data.samples import Split
+from ckd.data.suspects import Suspect
 
 Severity = Literal["error", "warning"]
 
@@ -45,6 +46,8 @@ class DataReport:
     name: str
     splits: tuple[SplitCounts, ...]
     problems: tuple[DataProblem, ...]  # errors first
+    left_out: tuple[str, ...] = ()  # files that are neither photographs nor masks, by folder
+    suspects: tuple[Suspect, ...] = ()  # masks to look at, see `ckd.data.suspects`
 
     @property
     def has_errors(self) -> bool:
@@ -55,11 +58,20 @@ class DataReport:
         """The report, ready for JSON."""
         record = asdict(self)
         problems = record.pop("problems")
-        return {**record, "findings": problems, "has_errors": self.has_errors}
+        suspects = [
+            {**suspect, "image": str(suspect["image"]), "mask": str(suspect["mask"])}
+            for suspect in record.pop("suspects")
+        ]
+        return {
+            **record,
+            "suspects": suspects,
+            "findings": problems,
+            "has_errors": self.has_errors,
+        }
 
     def to_text(self) -> str:
         """The report as paragraphs for a terminal."""
-        lines = [f"{self.name}, {self.root}", "", self._table(), ""]
+        lines = [f"{self.name}, {self.root}", "", self._table(), *self.left_out, ""]
         for problem in self.problems:
             shown = ", ".join(problem.examples)
             more = problem.count - len(problem.examples)

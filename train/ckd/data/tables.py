@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import InputError
-from ckd.picture.decode import IMAGE_SUFFIXES
+from ckd.picture.formats import IMAGE_SUFFIXES
 
 #: Names of the column that holds the image's id.
 ID_COLUMNS = ("image", "image_id")
@@ -45,9 +45,25 @@ class Row:
 
 
 def find_table(root: Path, name: str) -> Path | None:
-    """``root/name``, or the file in a folder of the same name, as some archives unpack."""
-    candidates = (root / name, root / Path(name).stem / name)
-    return next((path for path in candidates if path.is_file()), None)
+    """``root/name``, also without suffix, or in a folder of the same name, as archives unpack.
+
+    Raises:
+        InputError: what has that name is a pipe or device.
+    """
+    stem = Path(name).stem
+    candidates = (root / name, root / stem / name, root / stem)
+    return next((path for path in candidates if is_table(path)), None)
+
+
+def is_table(path: Path) -> bool:
+    """Whether there is a file of that name.
+
+    Raises:
+        InputError: it is a pipe or device, reading which would wait for ever.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a pipe or device, expected a table in a CSV file")
+    return path.is_file()
 
 
 def read_table(
@@ -61,8 +77,8 @@ def read_table(
         header: names of the columns if the first line does not name them.
 
     Raises:
-        InputError: the file is not text, a column is missing, a line has too few or too many cells,
-            or an id is empty or repeated.
+        InputError: the file is not text, a column is missing or there twice, a line has too few or
+            too many cells, or an id is empty or repeated.
     """
     lines = _lines(path)
     if header is None:
@@ -78,6 +94,12 @@ def read_table(
             f"{path}, line 1: no column {', '.join(map(repr, missing))} among "
             f"{', '.join(map(repr, header))}; name the columns in the first line, "
             "separated by commas"
+        )
+
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise InputError(
+            f"{path}, line 1: {header.count(twice)} columns are named {twice!r}, so it is not "
+            "clear which one counts; remove or rename the others"
         )
 
     rows: dict[str, Row] = {}

@@ -118,7 +118,7 @@ def evaluate_command(
     from ckd.train.fitting.run_folder import load_run
 
     recipe, system = load_run(run, teacher=teacher)
-    listed = read_split(data, split, recipe.split_by)
+    listed = read_split(data, split, recipe.split_by, console.say)
     samples, problems = drop_unreadable(listed, console.progress_bar("files"))
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
@@ -230,13 +230,21 @@ def backbones_command(
 
 @data_cli.command("check")
 def data_check(
-    folder: Annotated[Path, typer.Argument(help="Data set folder.")], as_json: Json = False
+    folder: Annotated[Path, typer.Argument(help="Data set folder.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the pictures of masks to look at, if there are any.")
+    ] = Path("runs/check"),
+    as_json: Json = False,
 ) -> None:
     """Report counts, class balance and every file that would spoil a training."""
     from ckd.data.check import check_dataset
 
     report = check_dataset(folder, progress=console.progress_bar("files"))
     print(json.dumps(report.as_dict()) if as_json else report.to_text())
+    if report.suspects:
+        from ckd.train.evaluation.suspects_sheet import write_suspects
+
+        console.say(f"masks to look at: {write_suspects(report, out)}")
     if report.has_errors:
         raise GateFailed(f"{folder}: mend the errors above before training")
 

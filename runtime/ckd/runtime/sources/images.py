@@ -1,14 +1,18 @@
-"""Photographs that a command line names: single files, and all images below a folder."""
+"""Photographs that a command line names: single files, and all photographs below a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.picture.decode import IMAGE_SUFFIXES
+from ckd.picture.folders import photographs_in
+from ckd.picture.formats import IMAGE_SUFFIXES
+
+#: Told a line about what was left out.
+Say = Callable[[str], None]
 
 
-def image_files(paths: list[Path], results: Path) -> Iterator[Path]:
-    """Each path that is a file, and the sorted images below each path that is a folder.
+def image_files(paths: list[Path], results: Path, say: Say | None = None) -> Iterator[Path]:
+    """Each path that is a file, and the sorted photographs below each path that is a folder.
 
     Images in ``results`` below such a folder are results of earlier runs, and are left out.
 
@@ -22,26 +26,24 @@ def image_files(paths: list[Path], results: Path) -> Iterator[Path]:
         elif path.resolve() == results.resolve():
             raise UsageError(f"{path}: results cannot go among the images; name another --out")
         else:
-            yield from images_below(path, results)
+            yield from images_below(path, results, say)
 
 
-def images_below(folder: Path, besides: Path | None = None) -> list[Path]:
-    """All images below a folder, sorted, without those in a folder ``besides`` within it.
+def images_below(folder: Path, besides: Path | None = None, say: Say | None = None) -> list[Path]:
+    """All photographs below a folder, sorted, without those in a folder ``besides`` within it.
+
+    `ckd.picture.folders` decides what counts as one; ``say`` is told what it leaves out.
 
     Raises:
-        InputError: the folder does not exist, or has no images.
+        InputError: the folder does not exist, or has no photographs.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one that holds images")
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
-    )
-    if besides is not None and folder.resolve() in (left_out := besides.resolve()).parents:
-        files = [file for file in files if left_out not in file.resolve().parents]
-    if not files:
+    found = photographs_in(folder, besides=besides)
+    if not found.files:
+        without = found.sentence.removeprefix(f"{folder}: ")
         raise InputError(
             f"{folder}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            + (f"; {without}" if without else "")
         )
-    return files
+    if say is not None and found.left_out:
+        say(found.sentence)
+    return list(found.files)

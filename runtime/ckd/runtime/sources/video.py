@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
-from ckd.picture.decode import IMAGE_SUFFIXES
+from ckd.picture.formats import IMAGE_SUFFIXES
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
 
@@ -141,6 +141,8 @@ def _open(path: Path) -> CaptureReader:
         raise SourceUnavailable(f"{path}: is a folder, expected a video file")
     if not path.exists():
         raise SourceUnavailable(f"{path}: no such file")
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise SourceUnavailable(f"{path}: is a pipe or device, expected a video file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         # OpenCV would open it, and continue with all images whose numbers follow.
         raise SourceUnavailable(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ckd.train.evaluation.plots import COLOURS, GREY, save
     from ckd.train.evaluation.scoring import PlainImages, score_batch, score_image, scored_outputs
     from ckd.train.evaluation.summary import Evaluation, Views, summarised
+    from ckd.train.evaluation.suspects_sheet import write_suspects
     from ckd.train.evaluation.views import image_logits
 else:
     __getattr__ = lazy_names(
@@ -31,6 +32,7 @@ else:
             "ckd.train.evaluation.plots": "COLOURS GREY save",
             "ckd.train.evaluation.scoring": "PlainImages score_batch score_image scored_outputs",
             "ckd.train.evaluation.summary": "Evaluation Views summarised",
+            "ckd.train.evaluation.suspects_sheet": "write_suspects",
             "ckd.train.evaluation.views": "image_logits",
         },
     )
@@ -56,4 +58,5 @@ __all__ = [
     "scored_outputs",
     "subjects",
     "summarised",
+    "write_suspects",
 ]

@@ -67,7 +67,7 @@ def check_shares(
 
 
 def _readable(data: Path, split: Split, recipe: Recipe, bars: Bars) -> SampleSet:
-    listed = read_split(data, split, recipe.split_by)
+    listed = read_split(data, split, recipe.split_by, say)
     samples, problems = drop_unreadable(listed, bars(f"{split} files"))
     for problem in problems:
         say(f"left out: {problem}")

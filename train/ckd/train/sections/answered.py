@@ -80,7 +80,7 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         if system.outputs.mask_logits is None:
             raise InputError(f"{run}: its networks make no fine mask, from which this is fitted")
         # Depthwise convolutions are twice as fast in this layout on a CPU.
-        system = system.to(device=torch.device(device), memory_format=torch.channels_last)
+        system = system.to(device).to(memory_format=torch.channels_last)
         yield Fold(run.name, system.eval(), tuple(by_id[name] for name in ids))
 
 
