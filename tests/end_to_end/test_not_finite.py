@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from tests.end_to_end.ckd_run import ckd_run, photo, refused
 
@@ -57,3 +58,23 @@ def test_in_a_folder_it_costs_that_photograph_and_alone_it_is_an_error(
     (line,) = run.out.splitlines()
     assert json.loads(line)["outcome"] == "answer"
     refused(ckd_run(tmp_path, "image", "bright.png", "--bundle", brittle_bundle), 1, words)
+
+
+def test_a_video_ends_at_its_frame_and_keeps_those_before(
+    brittle_bundle: Path, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
+    for number in range(5):
+        frame = np.ascontiguousarray(photo(64, 96)[..., ::-1])
+        if number == 3:
+            frame[:30, :30] = 255
+        writer.write(frame)
+    writer.release()
+    run = ckd_run(tmp_path, "video", "film.avi", "--bundle", brittle_bundle)
+    assert run.code == 1
+    assert run.errors[-1].startswith("error: frame 3: The networks gave no usable numbers")
+    rows = (tmp_path / "runs" / "video" / "findings.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        [f"film_{number:06d}", "answer"] for number in range(3)
+    ]

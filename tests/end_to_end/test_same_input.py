@@ -99,12 +99,17 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
     return digests
 
 
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize(
+    "name", [*PHOTOGRAPHS, pytest.param("of_64_megapixels.jpg", marks=pytest.mark.system)]
+)
 def test_every_way_gives_the_networks_the_same_bytes(
     name: str, cascade: Cascade, taken: Taken, tmp_path: Path
 ) -> None:
     path, film = tmp_path / name, tmp_path / "film.avi"
-    PHOTOGRAPHS[name](path)
+    if is_large := name not in PHOTOGRAPHS:
+        save(path, photo(11, 80, 80).repeat(100, axis=0).repeat(100, axis=1), quality=90)
+    else:
+        PHOTOGRAPHS[name](path)
     image_HWC, spec = read_rgb(path), cascade.spec
     sample, side = Sample("a", path), spec.image_size
 
@@ -148,7 +153,10 @@ def test_every_way_gives_the_networks_the_same_bytes(
         "camera": camera,
         "benchmark": benchmark,
     }
-    write_lossless_video(film, [image_HWC] * 3)
+    if is_large:  # no film has such frames
+        del ways["video"], ways["camera"]
+    else:
+        write_lossless_video(film, [image_HWC] * 3)
     given: dict[str, bytes] = {}
     for way, go in ways.items():
         taken.clear()

@@ -172,6 +172,7 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert json.loads((fitted / "sections.json").read_text()) == sections
     assert set(sections["outcome"]["content"]) == {"no_skin", "no_lesion"}
     assert (fitted / "outcome.png").stat().st_size > 10_000
+    assert (fitted / "masks.png").exists() == ("mask" in sections)
     text = (fitted / "sections.md").read_text()
     assert (
         "on the 8 training photographs of generated (isic2017 layout) that fold0, fold1 held out"
@@ -188,6 +189,7 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert card.count(TITLE) == 1
     assert text.strip() in card
     assert f"{len(report.lost)} get no answer" in card
+    assert "Mean Jaccard index" in card
     networks = {name for name in bundle.files if name.endswith(".onnx")}
     old = Bundle(tiny_bundle)
     assert all(bundle.read(name) == old.read(name) for name in networks)

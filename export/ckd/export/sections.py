@@ -22,11 +22,12 @@ from ckd.finding.finding import Finding
 from ckd.picture.decode import read_rgb
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.train.sections.mask import boundary_distance
 
 #: Title of the part of a model card on the sections.
 TITLE: Final = "## When there is no finding, and what is done to masks"
 _CARD: Final = "model_card.md"
-_PICTURES: Final = ("outcome.png",)
+_PICTURES: Final = ("outcome.png", "masks.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class SectionsReport:
         lost: ids of those without an answer, with the code.
         jaccard: mean over photographs with a mask of the delivered mask; None without any.
         raw_jaccard: likewise of the mask as it comes from the threshold.
+        boundary: mean 95 % boundary distance of the delivered mask in hundredths of the
+            diagonal, over photographs where both masks have a pixel.
+        raw_boundary: likewise of the mask as it comes.
     """
 
     names: tuple[str, ...]
@@ -46,6 +50,8 @@ class SectionsReport:
     lost: tuple[tuple[str, str], ...] = ()
     jaccard: float | None = None
     raw_jaccard: float | None = None
+    boundary: float | None = None
+    raw_boundary: float | None = None
 
 
 def write_sections(
@@ -135,34 +141,36 @@ def _checked(
 ) -> SectionsReport:
     progress = bars("check")
     lost: list[tuple[str, str]] = []
-    delivered: list[float] = []
-    raw: list[float] = []
+    figures: list[tuple[float | None, ...]] = []
     with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
         for number, sample in enumerate(samples.samples, start=1):
             finding = cascade.predict(read_rgb(sample.image))
             if finding.reason is not None:
                 lost.append((sample.id, finding.reason.code))
             if sample.mask is not None and finding.mask_HW is not None:
-                both = _jaccards(finding, sample.mask)
-                delivered.append(both[0])
-                raw.append(both[1])
+                figures.append(_figures(finding, sample.mask))
             progress(number, len(samples))
-    return SectionsReport(names, len(samples), tuple(lost), _mean(delivered), _mean(raw))
+    means = [_mean(column) for column in zip(*figures, strict=True)]
+    return SectionsReport(names, len(samples), tuple(lost), *means)
 
 
-def _jaccards(finding: Finding, mask: Path) -> tuple[float, float]:
-    """Of the delivered mask, and of the one as it came."""
+def _figures(finding: Finding, mask: Path) -> tuple[float | None, ...]:
+    """Jaccard index and boundary distance, each of the delivered mask and of the one as it came."""
     assert finding.mask_HW is not None
     assert finding.raw.mask_HW is not None
     truth_HW = read_mask(mask, finding.mask_HW.shape)
+    both = (finding.mask_HW, finding.raw.mask_HW)
+    distances = [boundary_distance(one, truth_HW) for one in both]
+    is_known = None not in distances  # of the same photographs
     return (
-        confusion_from_masks(finding.mask_HW, truth_HW).jaccard,
-        confusion_from_masks(finding.raw.mask_HW, truth_HW).jaccard,
+        *(confusion_from_masks(one, truth_HW).jaccard for one in both),
+        *(distance if is_known else None for distance in distances),
     )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _sentences(report: SectionsReport) -> list[str]:
@@ -177,5 +185,10 @@ def _sentences(report: SectionsReport) -> list[str]:
         words.append(
             f"Mean Jaccard index {report.jaccard:.4f} of the delivered masks, without an answer "
             f"counted as empty; {report.raw_jaccard:.4f} of the masks as they come."
+        )
+    if report.boundary is not None:
+        words.append(
+            f"Mean 95 % boundary distance {report.boundary:.2f} hundredths of the diagonal, and "
+            f"{report.raw_boundary:.2f} as they come, where all masks have a pixel."
         )
     return [" ".join(words)]

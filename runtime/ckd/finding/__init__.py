@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ckd.finding.finding import Finding
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
-    from ckd.finding.overlay import FINE_RGB, draw_border, draw_overlay, drawable
+    from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border, draw_overlay, drawable
     from ckd.finding.sentences import NOTICE, shown
     from ckd.finding.signs import mask_signs
 else:
@@ -36,13 +36,14 @@ else:
             "ckd.finding.finding": "Finding",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
-            "ckd.finding.overlay": "FINE_RGB draw_border draw_overlay drawable",
+            "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable",
             "ckd.finding.sentences": "NOTICE shown",
             "ckd.finding.signs": "mask_signs",
         },
     )
 
 __all__ = [
+    "COARSE_RGB",
     "FINE_RGB",
     "FITTED_CODES",
     "FULL_LOG_ODDS",

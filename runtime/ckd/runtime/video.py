@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.finding.explanation import draw_explanation
+from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import draw_overlay
 from ckd.runtime.cascade import Cascade
@@ -62,7 +63,7 @@ def analyse_video(
 
     Raises:
         SourceUnavailable: the file is cut off; the frames before that are analysed and written.
-        EngineError: an engine failed.
+        EngineError: an engine failed; `NotFinite` names the frame.
         EnvironmentUnusable: the videos cannot be written.
     """
     stem, started_s, num_frames = source.path.stem, time.monotonic(), 0
@@ -96,7 +97,14 @@ def _findings(cascade: Cascade, frames: Iterator[Frame]) -> Iterator[tuple[Frame
             under_way.append(frame)
             yield frame.image_HWC
 
-    for finding in cascade.stream(images()):
+    findings = cascade.stream(images())
+    while True:
+        try:
+            finding = next(findings)
+        except StopIteration:
+            return
+        except NotFinite as error:
+            raise NotFinite(f"frame {under_way[0].index}: {error}") from error.__cause__
         yield under_way.popleft(), finding
 
 

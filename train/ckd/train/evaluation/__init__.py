@@ -6,6 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.train.evaluation.embedding import MIN_IMAGES
+    from ckd.train.evaluation.folder import TRUTH_RGB
     from ckd.train.evaluation.held_out import ANSWERS, Collected, HeldOutAnswers
     from ckd.train.evaluation.operating_point import (
         OPERATING_POINT,
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
         load_mask_threshold,
         subjects,
     )
-    from ckd.train.evaluation.plots import COLOURS, GREY, save
+    from ckd.train.evaluation.plots import COLOURS, GREY, Tile, contact_sheet, save
     from ckd.train.evaluation.scoring import PlainImages, score_batch, score_image, scored_outputs
     from ckd.train.evaluation.summary import Evaluation, Views, summarised
     from ckd.train.evaluation.suspects_sheet import write_suspects
@@ -24,12 +25,13 @@ else:
         __name__,
         {
             "ckd.train.evaluation.embedding": "MIN_IMAGES",
+            "ckd.train.evaluation.folder": "TRUTH_RGB",
             "ckd.train.evaluation.held_out": "ANSWERS Collected HeldOutAnswers",
             "ckd.train.evaluation.operating_point": (
                 "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
                 "load_mask_threshold subjects"
             ),
-            "ckd.train.evaluation.plots": "COLOURS GREY save",
+            "ckd.train.evaluation.plots": "COLOURS GREY Tile contact_sheet save",
             "ckd.train.evaluation.scoring": "PlainImages score_batch score_image scored_outputs",
             "ckd.train.evaluation.summary": "Evaluation Views summarised",
             "ckd.train.evaluation.suspects_sheet": "write_suspects",
@@ -44,12 +46,15 @@ __all__ = [
     "MIN_IMAGES",
     "OPERATING_POINT",
     "TEACHER_OPERATING_POINT",
+    "TRUTH_RGB",
     "Collected",
     "Evaluation",
     "HeldOutAnswers",
     "PlainImages",
+    "Tile",
     "Views",
     "choose_mask_threshold",
+    "contact_sheet",
     "image_logits",
     "load_mask_threshold",
     "save",

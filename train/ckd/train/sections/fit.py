@@ -3,6 +3,7 @@
 sections.json    the sections, for `ckd-export sections`
 sections.md      what was fitted on what, with error rates, for the model card
 outcome.png      the scores of photographs and of other pictures
+masks.png        the photographs that clean-up changes most, if it is taken
 """
 
 import json
@@ -16,10 +17,12 @@ from ckd.contract.version import ckd_version
 from ckd.contract.whole_file import replace_file
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
+from ckd.data.samples import Sample
 from ckd.data.skin_tone import tone_of, typology_angle
+from ckd.finding.cleanup import MaskRule
 from ckd.picture.decode import read_rgb
 from ckd.train.fitting.machine import device_for
-from ckd.train.sections.answered import Answered, Fold, answered, folds_below
+from ckd.train.sections.answered import Fold, answered, folds_below
 from ckd.train.sections.mask import best_rule, compare_rules
 from ckd.train.sections.outcome import PHOTOGRAPH, Judged, codes_in_turn, fit_outcome
 from ckd.train.sections.pictures import (
@@ -30,7 +33,13 @@ from ckd.train.sections.pictures import (
     patterns,
     things,
 )
-from ckd.train.sections.report import mask_text, outcome_figure, outcome_text
+from ckd.train.sections.report import (
+    CleanedMask,
+    mask_figure,
+    mask_text,
+    outcome_figure,
+    outcome_text,
+)
 
 SECTIONS: Final = ("outcome", "mask")
 _MADE: Final = 40
@@ -42,7 +51,7 @@ class _Gathered:
     """What all folds said."""
 
     pictures: list[Judged] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     masks: list[Any] = field(default_factory=list)
     truths: list[Any] = field(default_factory=list)
     folds: list[str] = field(default_factory=list)
@@ -75,7 +84,7 @@ def fit_sections(
         _gather(fold, gathered, "outcome" in only, bars)
     sections: dict[str, Any] = {}
     texts = [
-        f"Fitted with ckd {ckd_version()} on the {len(gathered.ids)} training photographs of "
+        f"Fitted with ckd {ckd_version()} on the {len(gathered.samples)} training photographs of "
         f"{train_set.name} that {', '.join(gathered.folds)} held out."
     ]
     out.mkdir(parents=True, exist_ok=True)
@@ -86,14 +95,28 @@ def fit_sections(
         texts.append(outcome_text(gathered.pictures, codes))
         outcome_figure(gathered.pictures, rule, out / "outcome.png")
     if "mask" in only:
-        table = compare_rules(gathered.ids, gathered.masks, gathered.truths)
+        ids = [sample.id for sample in gathered.samples]
+        table = compare_rules(ids, gathered.masks, gathered.truths)
         chosen = best_rule(table)
         if chosen != table[0].rule:
             sections["mask"] = {"informative": False, "content": chosen.as_content()}
+            mask_figure(_changed(gathered, chosen), out / "masks.png")
         texts.append(mask_text(table, chosen))
     replace_file(out / "sections.md", ("\n\n".join(texts) + "\n").encode())
     replace_file(out / "sections.json", (json.dumps(sections, indent=2) + "\n").encode())
     return sections
+
+
+def _changed(gathered: _Gathered, rule: MaskRule) -> list[CleanedMask]:
+    """The photographs whose mask clean-up changes."""
+    changed = []
+    of_all = zip(gathered.samples, gathered.masks, gathered.truths, strict=True)
+    for sample, mask_HW, truth_HW in of_all:
+        cleaned_HW = rule.apply(mask_HW)
+        if (cleaned_HW != mask_HW).any():
+            image_HWC = read_rgb(sample.image)
+            changed.append(CleanedMask(sample.id, image_HWC, truth_HW, mask_HW, cleaned_HW))
+    return changed
 
 
 def _gather(fold: Fold, gathered: _Gathered, with_others: bool, bars: Bars) -> None:
@@ -108,7 +131,7 @@ def _gather(fold: Fold, gathered: _Gathered, with_others: bool, bars: Bars) -> N
         tone = "tone not assessed" if angle is None else tone_of(angle)
         source = sample.group or sample.id
         gathered.pictures.append(Judged(PHOTOGRAPH, source, tone, picture))
-        gathered.ids.append(sample.id)
+        gathered.samples.append(sample)
         gathered.masks.append(picture.mask_HW)
         gathered.truths.append(truth_HW)
         progress(number, len(samples))
@@ -123,8 +146,7 @@ def _gather(fold: Fold, gathered: _Gathered, with_others: bool, bars: Bars) -> N
 def _judged(fold: Fold, others: Sequence[OtherPicture], bars: Bars) -> list[Judged]:
     progress = bars(f"{fold.name}: other pictures")
     judged = []
-    said: Sequence[Answered] = []
-    said = list(answered(fold.system, (other.image_HWC for other in others)))
+    said = answered(fold.system, (other.image_HWC for other in others))
     for number, (other, picture) in enumerate(zip(others, said, strict=True), start=1):
         judged.append(Judged(other.kind, other.source, other.kind, picture))
         progress(number, len(others))

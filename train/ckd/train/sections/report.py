@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from ckd.contract.confusion import confusion_from_masks
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.outcome import OutcomeRule
+from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border
 from ckd.scores.shares import share_interval
 from ckd.train.evaluation import plots
+from ckd.train.evaluation.folder import TRUTH_RGB
 from ckd.train.sections.mask import CleanedUp
 from ckd.train.sections.outcome import KINDS, PHOTOGRAPH, Judged
 
@@ -66,6 +71,46 @@ def outcome_figure(pictures: Sequence[Judged], rule: OutcomeRule, path: Path) ->
         axes.set(title=f"Is it {_NAMES[code]}?", xlabel="score above the threshold", ylabel="share")
         axes.legend(fontsize=8)
     plots.save(figure, path)
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedMask:
+    """A photograph whose mask clean-up changes: uint8 RGB HWC, and masks of its size."""
+
+    id: str
+    image_HWC: NDArray[np.uint8]
+    truth_HW: NDArray[np.bool_]
+    raw_HW: NDArray[np.bool_]
+    cleaned_HW: NDArray[np.bool_]
+
+
+def mask_figure(masks: Sequence[CleanedMask], path: Path) -> None:
+    """The photographs that lose most by clean-up, and those that gain most."""
+    colours = {"truth": TRUTH_RGB, "as it came": COARSE_RGB, "cleaned up": FINE_RGB}
+    ranked = sorted(masks, key=_gain)
+    tiles: dict[str, list[plots.Tile]] = {
+        "Lose most": [_tile(one) for one in ranked[:6] if _gain(one) < 0],
+        "Gain most": [_tile(one) for one in reversed(ranked[-6:]) if _gain(one) > 0],
+    }
+    shown = {heading: row for heading, row in tiles.items() if row}
+    if shown:
+        plots.save(plots.contact_sheet(shown, colours, "Clean-up of masks"), path, dpi=120)
+
+
+def _gain(mask: CleanedMask) -> float:
+    raw, cleaned = (
+        confusion_from_masks(one, mask.truth_HW).jaccard for one in (mask.raw_HW, mask.cleaned_HW)
+    )
+    return cleaned - raw
+
+
+def _tile(mask: CleanedMask) -> plots.Tile:
+    canvas_HWC = mask.image_HWC.copy()
+    thick = max(1, min(canvas_HWC.shape[:2]) // 128)
+    draw_border(canvas_HWC, mask.truth_HW, TRUTH_RGB, 2 * thick)
+    draw_border(canvas_HWC, mask.raw_HW, COARSE_RGB, 2 * thick)
+    draw_border(canvas_HWC, mask.cleaned_HW, FINE_RGB, thick)
+    return plots.Tile(canvas_HWC, (mask.id, f"Jaccard {_gain(mask):+.3f}"))
 
 
 def mask_text(table: Sequence[CleanedUp], chosen: MaskRule) -> str:
