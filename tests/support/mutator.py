@@ -2,7 +2,8 @@
 
 Whatever its bytes are, a file is read or refused in one line: no other error, no other program that
 is started. `python tests/support/mutator.py --cases 10000` runs so many for each format; a mutant
-is made from its format, the seed and its number alone.
+is made from its format, the seed and its number alone. With `--bundle` what is read is also judged,
+and its finding holds finite numbers only.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from PIL import Image, features
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture
 from ckd.picture.limits import MAX_PIXELS, MIN_SIDE_PX, Picture
+from ckd.runtime.cascade import Cascade
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "system")]
@@ -175,20 +177,34 @@ def _refuse_starts(event: str, arguments: tuple[Any, ...]) -> None:
         raise AssertionError(f"a program would be started: {event} {arguments}")
 
 
+def judging(bundle: Path) -> Callable[[Path], Picture]:
+    """Reads a file and makes a finding of it, whose JSON holds no infinity and no NaN."""
+    cascade = Cascade.load(bundle, "onnxruntime", num_threads=1)
+
+    def read(path: Path) -> Picture:
+        picture = read_picture(path)
+        cascade.predict(picture.image_HWC).to_json()
+        return picture
+
+    return read
+
+
 def main() -> None:
     """Count the outcomes for each format, or for one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", help="one format")
+    parser.add_argument("--bundle", type=Path, help="judge what is read with this bundle")
     options = parser.parse_args()
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"mutant-{os.getpid()}"
     found = seeds()
+    read = read_picture if options.bundle is None else judging(options.bundle)
     sys.addaudithook(_refuse_starts)
     for name, files in found.items():
         if options.only in (None, name):
             began_s = time.monotonic()
-            counted = outcomes(name, files, options.cases, path, options.seed)
+            counted = outcomes(name, files, options.cases, path, options.seed, read)
             most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             taken_s = time.monotonic() - began_s
             print(f"{name}: {dict(sorted(counted.items()))}, {taken_s:.0f} s, {most_mib:.0f} MiB")
