@@ -36,6 +36,14 @@ def lens_cap() -> NDArray[np.uint8]:
     return np.asarray(picture + 22 * rows**4, np.uint8)
 
 
+def unevenly_lit() -> NDArray[np.uint8]:
+    """A white wall, darker at the rim and to one side."""
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    light = 235 - 40 * (x**2 + y**2) + 25 * x
+    draws = np.random.default_rng(1).normal(0, 2, (SIDE, SIDE, 3))
+    return np.asarray(np.clip(light[..., None] + draws, 0, 255), np.uint8)
+
+
 def lesion(skin: tuple[int, ...], dark: tuple[int, ...]) -> NDArray[np.uint8]:
     picture = flat(*skin)
     cv2.circle(picture, (90, 100), 40, dark, -1)
@@ -44,8 +52,16 @@ def lesion(skin: tuple[int, ...], dark: tuple[int, ...]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize(
     "picture",
-    [flat(0, 0, 0), flat(255, 255, 255), flat(200, 150, 130), noise(6), noise(5, 128), lens_cap()],
-    ids=["black", "white", "skin colour", "dark noise", "grey noise", "lens cap"],
+    [
+        flat(0, 0, 0),
+        flat(255, 255, 255),
+        flat(200, 150, 130),
+        noise(6),
+        noise(5, 128),
+        lens_cap(),
+        unevenly_lit(),
+    ],
+    ids=["black", "white", "skin colour", "dark noise", "grey noise", "lens cap", "uneven light"],
 )
 def test_a_picture_of_nothing_is_blank_at_any_size(picture: NDArray[np.uint8]) -> None:
     assert is_blank(picture)

@@ -16,6 +16,7 @@ Suffix: S side of the square network input in pixels.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import cv2
@@ -30,11 +31,12 @@ from ckd.finding.signs import sign_names
 SECTION: Final = "outcome"
 #: Codes whose rule is fitted, in the order in which they are asked.
 FITTED_CODES: Final = ("no_skin", "no_lesion")
-#: Grey levels of 255. A picture that varies less, after a mean over 9 x 9 of 192 pixels, is of one
-#: colour; one of which all but a hundredth stays below the other is dark. Of 900 training
-#: photographs of ISIC 2017 the least varied has 5.2, and the darkest 104.
+#: Grey levels of 255. A picture that varies less on a grid of 16 x 16 means, once smooth uneven
+#: light is taken off, is of one colour; one of which all but a hundredth stays below the other is
+#: dark. Of 900 training photographs of ISIC 2017 the least varied has 4.4, and the darkest 104.
 _LEAST_CONTRAST: Final = 1.5
 _DARK: Final = 40.0
+_GRID: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,17 @@ def is_blank(image_SS3: NDArray[np.uint8]) -> bool:
         image_SS3: uint8 RGB at network size.
     """
     grey = cv2.cvtColor(image_SS3, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    reach = max(5, round(9 * image_SS3.shape[0] / 192))
-    smooth = cv2.blur(grey, (reach, reach))
-    if float(smooth.std()) < _LEAST_CONTRAST:
+    means = cv2.resize(grey, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
+    if int(np.count_nonzero(means >= _DARK)) < 0.01 * means.size:
         return True
-    return int(np.count_nonzero(smooth >= _DARK)) < 0.01 * smooth.size
+    light = _smooth_light()
+    return float(np.std(means - light @ (means @ light))) < _LEAST_CONTRAST
+
+
+@cache
+def _smooth_light() -> NDArray[np.float32]:
+    """Orthonormal columns that span all quadratic functions of the place on the grid."""
+    y, x = np.mgrid[-1 : 1 : _GRID * 1j, -1 : 1 : _GRID * 1j]
+    terms = [np.ones_like(x), x, y, x * x, y * y, x * y]
+    columns, _ = np.linalg.qr(np.stack(terms, axis=-1).reshape(-1, len(terms)))
+    return np.asarray(columns, np.float32)
