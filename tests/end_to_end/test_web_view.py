@@ -16,7 +16,9 @@ from findings import made_finding
 from numpy.typing import NDArray
 from services import needs_program
 
+from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
+from ckd.finding.outcome import Reason
 from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
 from ckd.runtime.sources import open_source
 
@@ -134,6 +136,39 @@ def test_the_page_says_that_no_label_is_likely(lesion_video: Path, tmp_path: Pat
     assert text_of(dom, "top") == "none of MEL, SBK"
 
 
+def nothing_found(image_HWC: NDArray[np.uint8]) -> Finding:
+    empty_HW = np.zeros(image_HWC.shape[:2], np.bool_)
+    found = analyse(image_HWC)
+    return replace(found, mask_HW=empty_HW, probabilities={}, reason=Reason("no_lesion"))
+
+
+def test_the_page_says_why_there_is_no_finding(lesion_video: Path, tmp_path: Path) -> None:
+    with live_view(lesion_video, analyse=nothing_found) as view:
+        dom = browse(view.url, tmp_path, "--dump-dom")
+    assert text_of(dom, "result-title") == "No finding"
+    assert text_of(dom, "top") == "No lesion was found in the picture."
+    assert "melanoma" not in dom
+    assert text_of(dom, "lesion") == "0.0 %"
+
+
+def test_the_page_does_not_pass_an_old_answer_for_a_new_one(
+    lesion_video: Path, tmp_path: Path
+) -> None:
+    frames = iter(range(10_000))
+
+    def failing(image_HWC: NDArray[np.uint8]) -> Finding:
+        if next(frames) > 2:
+            raise NotFinite("no usable numbers")
+        return analyse(image_HWC)
+
+    with live_view(lesion_video, analyse=failing) as view:
+        dom = browse(view.url, tmp_path, "--dump-dom")
+    assert text_of(dom, "state") == "No answer"
+    assert "no usable numbers for this picture" in text_of(dom, "cover-text")
+    assert "unusable)" in text_of(dom, "analysed")
+    assert "old-result" in dom.partition('id="result"')[2].partition(">")[0]
+
+
 def test_the_page_shows_the_picture(lesion_video: Path, tmp_path: Path) -> None:
     with live_view(lesion_video) as view:
         browse(view.url, tmp_path, f"--screenshot={tmp_path / 'page.png'}")
@@ -184,6 +219,7 @@ def test_the_keys_freeze_and_save(
     assert len(saved) == 1
     assert text_of(dom, "note") == "Saved kept.png"
     assert 'id="frozen" hidden' not in dom
+    assert text_of(dom, "state") == "Frozen"
     assert re.search(r'id="freeze" aria-pressed="true"', dom)
 
 
