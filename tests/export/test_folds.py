@@ -215,7 +215,7 @@ def test_clnet_keeps_no_batch_normalisation(merge: tuple[str, ...]) -> None:
         assert float((after["c4"] - before["c4"]).abs().max()) > 1e-2
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_the_published_cascade_costs_what_models_md_says() -> None:
     recipe = ckdnet_r101()
     whole = recipe.system.build(ISIC2017, recipe.tasks, 224, None)
