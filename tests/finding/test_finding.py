@@ -75,7 +75,8 @@ def test_the_top_label_is_the_most_probable() -> None:
 
 def test_the_area_counts_pixels_of_the_photograph() -> None:
     assert finding().lesion_area_px == 15 * 23
-    assert replace(finding(), mask_HW=None).lesion_area_px == 0
+    assert replace(finding(), mask_HW=None).lesion_area_px == 17 * 25  # the coarse one's
+    assert replace(finding(), mask_HW=None, coarse_mask_HW=None).lesion_area_px == 0
 
 
 def test_the_json_says_everything_but_the_pixels() -> None:
@@ -211,7 +212,10 @@ def test_people_read_their_own_language_and_programs_english(
     nothing = nothing_found()
     assert nothing.headline == "Auf dem Bild ist nichts zu beurteilen."
     assert nothing.as_dict()["reason"]["text"] == "There is nothing in the picture to judge."
-    monkeypatch.setenv("CKD_LANGUAGE", "tlh")
+    for german in ("de_AT.UTF-8", "DE-ch"):
+        monkeypatch.setenv("CKD_LANGUAGE", german)
+        assert nothing.headline.startswith("Auf dem Bild")
+    monkeypatch.setenv("CKD_LANGUAGE", "delta")
     assert nothing.headline == "There is nothing in the picture to judge."
     assert drawable("Läsion, Ähre, groß") == "Laesion, Aehre, gross"
 

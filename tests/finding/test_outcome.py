@@ -81,6 +81,13 @@ def test_a_lesion_is_not_blank(skin: tuple[int, ...], dark: tuple[int, ...]) -> 
     assert not is_blank(lesion(skin, dark))
 
 
+@pytest.mark.parametrize("pixels", [5, 8, 16])
+def test_a_small_mole_on_even_skin_is_not_blank(pixels: int) -> None:
+    picture = flat(225, 180, 165)
+    cv2.circle(picture, (130, 60), pixels // 2, (110, 70, 60), -1)
+    assert not is_blank(picture)
+
+
 def blob(peak: float, floor: float, radius: float = 12, centres: int = 1) -> NDArray[np.float32]:
     """Logits [1, 1, 48, 48] that are high in one or more discs."""
     y, x = np.mgrid[:48, :48].astype(np.float32)
@@ -145,6 +152,8 @@ def test_the_first_score_that_is_too_low_is_the_reason(
     reason = RULE.reason({"alike": alike, "fine_peak": peak}, is_outlined=is_outlined)
     assert reason == (None if code is None else Reason(code))
     assert OutcomeRule({}).reason({}, is_outlined=False) is None  # nothing was fitted
+    no_number = {"alike": float("nan"), "fine_peak": 9.0}
+    assert RULE.reason(no_number, is_outlined=True) == Reason("no_skin")
 
 
 def with_outcome(content: dict[str, Any]) -> Any:
@@ -163,11 +172,17 @@ def test_the_rule_of_a_bundle_is_read_back() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.pop("no_skin"), "no rule for no_skin"),
-        (lambda c: c["no_lesion"].update(at_least="much"), "no rule for no_lesion"),
-        (lambda c: c["no_lesion"].update(weights=[1]), "no rule for no_lesion"),
+        (lambda c: c.pop("no_skin"), "it holds no_lesion, expected no_skin, no_lesion"),
+        (lambda c: c.update(no_colour={}), "it holds no_skin, no_lesion, no_colour, expected"),
+        (lambda c: c.update(no_skin=3), "no_skin is no object of weights and at_least"),
+        (lambda c: c["no_skin"].update(at_most=1), "no_skin is no object of weights and at_l"),
+        (lambda c: c["no_lesion"].update(at_least="much"), "at_least of no_lesion is 'much'"),
+        (lambda c: c["no_lesion"].update(at_least=True), "at_least of no_lesion is 'True'"),
+        (lambda c: c["no_lesion"].update(weights=[1]), "the weights of no_lesion are no object"),
         (lambda c: c["no_lesion"]["weights"].update(colour=1), "'colour' is no figure of this"),
-        (lambda c: c["no_skin"].update(at_least=float("inf")), "no_skin holds infinite numbers"),
+        (lambda c: c["no_skin"].update(at_least=float("inf")), "at_least of no_skin is 'inf'"),
+        (lambda c: c["no_skin"]["weights"].update(alike=1e308), "alike of no_skin is '1e.308'"),
+        (lambda c: c["no_skin"]["weights"].update(alike=10**400), "alike of no_skin is '1000"),
     ],
 )
 def test_a_malformed_section_is_refused(change: Callable[[Any], Any], words: str) -> None:
@@ -217,3 +232,13 @@ def test_a_bundle_with_sections_is_judged_by_them() -> None:
     finder, logits = finder_and_logits(outcome=outcome)
     found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)))
     assert found.reason == Reason("no_lesion")
+    # Clean-up that leaves nothing of a mask leaves nothing to answer about.
+    mask = Section({"least_share": 0.0, "fills_holes": False, "least_fraction": 1.0})
+    outcome = Section({"no_skin": never, "no_lesion": never})
+    for sections, code in (({}, None), ({"mask": mask}, "no_lesion")):
+        finder, logits = finder_and_logits(outcome=outcome, **sections)
+        for name in logits:  # lesion in one half
+            if logits[name].ndim == 4:
+                logits[name][..., : logits[name].shape[-1] // 2] = -8
+        found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)))
+        assert found.reason == (None if code is None else Reason(code))

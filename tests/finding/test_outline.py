@@ -64,11 +64,17 @@ def test_the_rule_of_a_bundle_is_read_back_or_refused() -> None:
     spec, rule = tiny_spec(), MaskRule(1.0, True, 0.001)
     assert MaskRule.of(spec) == MaskRule()
     assert MaskRule.of(replace(spec, sections={"mask": Section(rule.as_content())})) == rule
+    usual = rule.as_content()
     for content, words in (
-        ({"least_share": 2}, "no shares"),
-        ({"least_share": "all"}, "malformed"),
-        ({"fills_holes": 1}, "expected true"),
-        ({"smooth": 3}, "malformed"),
+        ({**usual, "least_share": 2}, "least_share is '2', expected a number from 0 to 1"),
+        ({**usual, "least_share": "0.5"}, "least_share is '0.5', expected"),
+        ({**usual, "least_share": True}, "least_share is 'True', expected"),
+        ({**usual, "least_fraction": 10**400}, "least_fraction is '1000000"),
+        ({**usual, "least_fraction": float("nan")}, "least_fraction is 'nan'"),
+        ({**usual, "fills_holes": 1}, "expected true or false"),
+        ({**usual, "smooth": 3}, "smooth, expected least_share, fills_holes, least_fraction"),
+        ({"least_share": 1}, "it holds least_share, expected"),
+        ({}, "it holds nothing"),
     ):
         with pytest.raises(BundleError, match=f"section mask: .*{words}"):
             MaskRule.of(replace(spec, sections={"mask": Section(content)}))

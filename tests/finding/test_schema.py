@@ -55,8 +55,10 @@ def test_every_writer_keeps_to_the_schema(
 ) -> None:
     finding = findings()[kind]
     check(json.loads(finding.to_json()))
+    (tmp_path / "case_explanation.png").touch()  # of an earlier finding
     written = save_finding(finding, tmp_path, "case", IMAGE_HWC, "case.jpg")
     check(json.loads((tmp_path / "case.json").read_text()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written.values())
     print_finding("case.jpg", finding, as_json=True, files=written)
     check(json.loads(capsys.readouterr().out))
     shown = Shown(Frame(IMAGE_HWC, 7, 0.0), finding, IMAGE_HWC)
@@ -67,10 +69,31 @@ def test_every_writer_keeps_to_the_schema(
     check(board.state()["result"])
 
 
+NOTHING: dict[str, Any] = {
+    "outcome": "no_finding",
+    "reason": {"code": "blank", "text": "."},
+    "probabilities": None,
+    "top": None,
+    "lesion_area_px": 0,
+    "outline": [],
+}
+
+
+def test_nothing_found_is_what_the_cases_below_differ_from() -> None:
+    check({**findings()["answer"].as_dict(), **NOTHING})
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"outcome": "no_finding"},  # with an answer's probabilities and mask
+        {**NOTHING, "probabilities": {"MEL": 0.2}},
+        {**NOTHING, "top": "MEL"},
+        {**NOTHING, "lesion_area_px": 5},
+        {**NOTHING, "outline": [{"outer": [[1, 2]], "holes": []}]},
+        {**NOTHING, "reason": None},
+        {"outline": []},
+        {"outline": [{"outer": [], "holes": []}]},
+        {"mask_from": None},
         {"reason": {"code": "tired", "text": "."}},
         {"outline": [{"outer": [[1, 2, 3]], "holes": []}]},
         {"schema": 1},

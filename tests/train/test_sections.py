@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,27 @@ import pytest
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import BundleError, InputError
+from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
 from ckd.data.synthetic.write import write_isic2017
-from ckd.export.sections import TITLE, with_part, write_sections
+from ckd.export.sections import TITLES, with_part, write_sections
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.outcome import OutcomeRule, is_blank
 from ckd.picture.decode import read_rgb
 from ckd.train.evaluation.held_out import HeldOutAnswers
 from ckd.train.sections import answered as answered_module
-from ckd.train.sections import fit, outcome
+from ckd.train.sections import fit
 from ckd.train.sections.answered import Answered
-from ckd.train.sections.mask import RULES, best_rule, boundary_distance, compare_rules
+from ckd.train.sections.mask import (
+    RULES,
+    CleanedUp,
+    best_rule,
+    boundary_distance,
+    compare_rules,
+    try_rules,
+)
 from ckd.train.sections.outcome import PHOTOGRAPH, Judged, code_of, codes_in_turn, fit_outcome
 from ckd.train.sections.pictures import bare_skin, blanks, made_skin, patterns, things
 from ckd.train.sections.report import mask_text, outcome_text
@@ -34,10 +42,11 @@ NAMES = ("fine_peak", "fine_floor", "alike")
 def judged(kind: str, number: int, means: Sequence[float], group: str = "") -> list[Judged]:
     rng = np.random.default_rng(len(kind))
     figures = rng.normal(means, 0.4, (number, 3))
-    mask_HW = np.ones((4, 4), np.bool_)
     rows = [dict(zip(NAMES, row.tolist(), strict=True)) for row in figures]
     return [
-        Judged(kind, f"{kind} {i}", group or kind, Answered(signs, False, mask_HW))
+        Judged(
+            kind, f"{kind} {i}", group or kind, Answered(signs, is_blank=False, is_outlined=True)
+        )
         for i, signs in enumerate(rows)
     ]
 
@@ -70,13 +79,8 @@ def test_the_codes_are_those_of_the_rule(pictures: list[Judged]) -> None:
     rule = fit_outcome(pictures)
     one = pictures[0].answered
     assert code_of(rule, one) is None
-    assert code_of(rule, Answered(one.signs, True, one.mask_HW)) == "blank"
-    assert code_of(rule, Answered(one.signs, False, ~one.mask_HW)) == "no_lesion"
-
-
-def test_few_photographs_are_refused(pictures: list[Judged]) -> None:
-    with pytest.raises(InputError, match="99 photographs held out; of fewer than 100"):
-        fit_outcome(pictures[601:])
+    assert code_of(rule, replace(one, is_blank=True)) == "blank"
+    assert code_of(rule, replace(one, is_outlined=False)) == "no_lesion"
 
 
 def test_pictures_of_other_things_are_many_and_the_same_each_time(tmp_path: Path) -> None:
@@ -120,23 +124,30 @@ def test_the_boundary_distance_is_that_of_two_circles() -> None:
     assert boundary_distance(disc(20), np.zeros((64, 64), np.bool_)) is None
 
 
+def compared(
+    masks: Sequence[NDArray[np.bool_]], truths: Sequence[NDArray[np.bool_]]
+) -> list[CleanedUp]:
+    pairs = enumerate(zip(masks, truths, strict=True))
+    return compare_rules([try_rules(str(n), mask, truth) for n, (mask, truth) in pairs])
+
+
 def test_the_rule_that_helps_is_taken_and_none_where_none_does() -> None:
     truths = [disc(15), disc(18), disc(12)]
-    islands = [truth | disc(4, (5, 58)) for truth in truths]
-    table = compare_rules(("a", "b", "c"), islands, truths)
+    table = compared([truth | disc(4, (5, 58)) for truth in truths], truths)
     assert [row.rule for row in table] == list(RULES)
     assert best_rule(table) == MaskRule(least_share=0.25, fills_holes=True)
     assert table[-1].jaccard == 1
     assert table[0].boundary > table[-1].boundary == 0
-    assert table[0].worse == ()
+    assert table[-1].losses == ()
     assert "parts of 25% of the largest or more (taken)" in mask_text(table, best_rule(table))
-    table = compare_rules(("a", "b", "c"), truths, truths)
+    table = compared(truths, truths)
     assert best_rule(table) == MaskRule()
     assert "masks are given as they come" in mask_text(table, MaskRule())
-    two = [disc(10, (20, 20)) | disc(9, (45, 45))]
-    table = compare_rules(("d",), two, two)
+    two = [disc(10, (20, 20)) | disc(9, (45, 45)), disc(9)]
+    table = compared(two, two)
     assert best_rule(table) == MaskRule()
-    assert [name for name, _ in table[-1].worse] == ["d"]
+    assert [name for name, _ in table[-1].losses] == ["0"]
+    assert "0 (-0.4" in mask_text(table, MaskRule())
 
 
 @pytest.fixture
@@ -144,6 +155,7 @@ def folds(
     make_tiny_system: Callable[[], System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Two folds of a random system, beside the data set that they are of."""
+    pytest.importorskip("skimage")
     write_isic2017(tmp_path / "data", num_train=8, num_val=2, side_px=48, seed=3)
     samples = read_split(tmp_path / "data", "train").samples
     for number in range(2):
@@ -157,7 +169,7 @@ def folds(
             mask_logits_NHW=None, coarse_logits_NHW=None,
         ).save(run / "answers.npz")  # fmt: skip
     monkeypatch.setattr(answered_module, "load_run", lambda run: (None, make_tiny_system()))
-    monkeypatch.setattr(outcome, "LEAST_PHOTOGRAPHS", 3)
+    monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
     monkeypatch.setattr(fit, "_MADE", 3)
     ten = list(things())[:10]
     monkeypatch.setattr(fit, "things", lambda: ten)
@@ -170,49 +182,97 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     data, fitted = tmp_path / "data", tmp_path / "fitted"
     sections = fit.fit_sections(folds, data, fitted, accelerator="cpu")
     assert json.loads((fitted / "sections.json").read_text()) == sections
-    assert set(sections["outcome"]["content"]) == {"no_skin", "no_lesion"}
+    assert set(sections) == {"outcome", "mask"}
     assert (fitted / "outcome.png").stat().st_size > 10_000
-    assert (fitted / "masks.png").exists() == ("mask" in sections)
-    text = (fitted / "sections.md").read_text()
-    assert (
-        "on the 8 training photographs of generated (isic2017 layout) that fold0, fold1 held out"
-        in text
-    )
+    texts = [(fitted / f"{name}.md").read_text() for name in sections]
+    for text in texts:
+        assert "on the 8 training photographs of generated (isic2017 layout) that fold0, f" in text
 
+    # Whatever was fitted, with this everything is delivered: half of each mask is cut off.
+    mask = {"least_share": 0.0, "fills_holes": False, "least_fraction": 1.0}
+    always = {"weights": {}, "at_least": -1}
+    outcome = {"no_skin": always, "no_lesion": {"weights": {}, "at_least": 1}}
     samples = read_split(data, "val")
     report = write_sections(Bundle(tiny_bundle), fitted, tmp_path / "new", samples)
-    assert report.num_images == 2
-    assert report.names == tuple(sections)
-    bundle = Bundle(tmp_path / "new")
+    assert (report.num_images, report.names) == (2, ("outcome", "mask"))
+    assert report.raw_jaccard is not None
+    bundle, old = Bundle(tmp_path / "new"), Bundle(tiny_bundle)
     assert OutcomeRule.of(bundle.spec).as_content() == sections["outcome"]["content"]
+    assert MaskRule.of(bundle.spec).as_content() == sections["mask"]["content"]
     card = (tmp_path / "new" / "model_card.md").read_text()
-    assert card.count(TITLE) == 1
-    assert text.strip() in card
+    for title, text in zip(TITLES.values(), texts, strict=True):
+        assert f"{title}\n\n{text.strip()}\n" in card
     assert f"{len(report.lost)} get no answer" in card
-    assert "Mean Jaccard index" in card
+    assert f"Mean Jaccard index {report.jaccard:.4f} of the delivered masks" in card
+    assert (tmp_path / "new" / "outcome.png").exists()
     networks = {name for name in bundle.files if name.endswith(".onnx")}
-    old = Bundle(tiny_bundle)
     assert all(bundle.read(name) == old.read(name) for name in networks)
+
+    # One section replaces its own, with text and picture, and leaves the other.
+    (fitted / "mask.md").write_text("new words")
+    (fitted / "mask.png").unlink(missing_ok=True)
+    content = {"mask": {"informative": False, "content": mask}}
+    (fitted / "sections.json").write_text(json.dumps(content))
     write_sections(bundle, fitted, tmp_path / "again")
-    assert (tmp_path / "again" / "model_card.md").read_text().count(TITLE) == 1
+    again = Bundle(tmp_path / "again")
+    assert MaskRule.of(again.spec).least_fraction == 1
+    assert OutcomeRule.of(again.spec) == OutcomeRule.of(bundle.spec)
+    card = (tmp_path / "again" / "model_card.md").read_text()
+    assert f"{TITLES['mask']}\n\nnew words\n" in card
+    assert texts[0].strip() in card
+    assert not (tmp_path / "again" / "mask.png").exists()
+
+    # What is delivered is counted as it is delivered, and the networks' own masks beside it.
+    content["outcome"] = {"informative": False, "content": outcome}
+    (fitted / "sections.json").write_text(json.dumps(content))
+    lost = write_sections(bundle, fitted, tmp_path / "lost", samples)
+    assert [code for _, code in lost.lost] == ["no_lesion"] * 2
+    assert (lost.jaccard, lost.raw_jaccard) == (0, report.raw_jaccard)
+    assert lost.boundary is None
 
 
-def test_what_cannot_be_fitted_or_written_is_named(
-    folds: Path, tiny_bundle: Path, tmp_path: Path
+def test_what_cannot_be_fitted_is_named_before_anything_is_written(
+    folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    out = tmp_path / "out"
     with pytest.raises(InputError, match=r"no finished fold \(fold"):
-        fit.fit_sections(tmp_path, tmp_path / "data", tmp_path / "out", accelerator="cpu")
+        fit.fit_sections(tmp_path, tmp_path / "data", out, accelerator="cpu")
     write_isic2017(tmp_path / "other", num_train=2, num_val=1, side_px=48, seed=9)
     with pytest.raises(InputError, match="which is no training image of generated"):
-        fit.fit_sections(folds, tmp_path / "other", tmp_path / "out", accelerator="cpu")
-    with pytest.raises(InputError, match="`ckd-train sections` makes it"):
-        write_sections(Bundle(tiny_bundle), tmp_path / "data", tmp_path / "new")
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "sections.md").write_text("")
-    section = {"mask": {"informative": False, "content": {"least_share": 7}}}
-    (tmp_path / "bad" / "sections.json").write_text(json.dumps(section))
-    with pytest.raises(BundleError, match="section mask"):
-        write_sections(Bundle(tiny_bundle), tmp_path / "bad", tmp_path / "new")
+        fit.fit_sections(folds, tmp_path / "other", out, accelerator="cpu")
+    monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 9)
+    for only in (("mask",), ("outcome",)):
+        with pytest.raises(InputError, match="8 photographs with a mask were held out, expected 9"):
+            fit.fit_sections(folds, tmp_path / "data", out, only, "cpu")
+    assert not out.exists()
+    monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
+    with pytest.raises(UsageError, match="cannot write results there"):
+        fit.fit_sections(
+            folds, tmp_path / "data", folds / "fold0" / "recipe.json", accelerator="cpu"
+        )
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({}, "it holds no section"),
+        ([], "it holds no section"),
+        ({"colour": {"informative": False, "content": {}}}, "'colour' is none of outcome, mask"),
+        ({"mask": {"informative": "false", "content": {}}}, "mask is no section"),
+        ({"mask": {"informative": False, "content": [["least_share", 1]]}}, "mask is no section"),
+        (
+            {"mask": {"informative": False, "content": {"least_share": 1}}},
+            "it holds least_share, e",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_bundle_is_not_written(
+    tree: object, words: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mask.md").touch()
+    (tmp_path / "sections.json").write_text(json.dumps(tree))
+    with pytest.raises((InputError, BundleError), match=words):
+        write_sections(Bundle(tiny_bundle), tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

@@ -24,10 +24,13 @@ from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.train.sections.mask import boundary_distance
 
-#: Title of the part of a model card on the sections.
-TITLE: Final = "## When there is no finding, and what is done to masks"
+#: Titles of the parts of a model card on each section, and on all of them.
+TITLES: Final = {
+    "outcome": "## When there is no finding",
+    "mask": "## Clean-up of masks",
+}
+CHECKED: Final = "## What this bundle delivers"
 _CARD: Final = "model_card.md"
-_PICTURES: Final = ("outcome.png", "masks.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def write_sections(
 
     Args:
         source: to copy.
-        fitted: folder with `sections.json` and `sections.md`.
+        fitted: folder with `sections.json`, and text and picture of each section.
         out: folder to create.
         samples: photographs to check the new bundle on, or None.
         bars: begins a bar for the check.
@@ -78,7 +81,7 @@ def write_sections(
         BundleError: they do not fit this bundle.
     """
     check_new(out)
-    sections, text = _read(fitted)
+    sections, texts = _read(fitted)
     spec = replace(source.spec, sections={**source.spec.sections, **sections})
     Finder(spec, source.id, "", "")  # refuses sections that do not fit
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,16 +93,21 @@ def write_sections(
         written = spec_to_json(spec)
         spec_from_json(written)
         (folder / CASCADE).write_text(written)
-        for name in _PICTURES:
-            if (fitted / name).is_file():
-                (folder / name).write_bytes((fitted / name).read_bytes())
+        for name in sections:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+            if (picture := fitted / f"{name}.png").is_file():
+                (folder / f"{name}.png").write_bytes(picture.read_bytes())
         write_hashes(folder)
         report = SectionsReport(tuple(sections), 0)
         if samples is not None:
             report = _checked(Bundle(folder), tuple(sections), samples, bars)
-        card = folder / _CARD
-        before = card.read_text() if card.is_file() else ""
-        card.write_text(with_part(before, TITLE, "\n\n".join([text.strip(), *_sentences(report)])))
+        path = folder / _CARD
+        card = path.read_text() if path.is_file() else ""
+        for name, text in texts.items():
+            card = with_part(card, TITLES[name], text)
+        if words := _sentence(report):
+            card = with_part(card, CHECKED, words)
+        path.write_text(card)
         write_hashes(folder)
         move_new(folder, out)
     return report
@@ -120,20 +128,25 @@ def with_part(card: str, title: str, text: str) -> str:
     return "\n".join([*lines[:begin], *part, *lines[end:]]).rstrip() + "\n"
 
 
-def _read(fitted: Path) -> tuple[dict[str, Section], str]:
-    path = fitted / "sections.json"
+def _read(fitted: Path) -> tuple[dict[str, Section], dict[str, str]]:
+    """The sections, and what the card says of each."""
+    path, sections = fitted / "sections.json", {}
     try:
         tree: Any = json.loads(path.read_bytes())
-        sections = {
-            name: Section(dict(part["content"]), bool(part["informative"]))
-            for name, part in tree.items()
-        }
-        text = (fitted / "sections.md").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if not isinstance(tree, dict) or not tree:
+            raise ValueError("it holds no section")
+        for name, part in tree.items():
+            if name not in TITLES:
+                raise ValueError(f"{name!r} is none of {', '.join(TITLES)}")
+            if part["informative"] is not False or not isinstance(part["content"], dict):
+                raise ValueError(f"{name} is no section")
+            sections[name] = Section(part["content"], informative=False)
+        texts = {name: (fitted / f"{name}.md").read_text(encoding="utf-8") for name in sections}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error!r}); `ckd-train sections` makes it"
+            f"{path}: cannot be read ({error}); `ckd-train sections` makes it anew"
         ) from error
-    return sections, text
+    return sections, texts
 
 
 def _checked(
@@ -173,13 +186,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _sentences(report: SectionsReport) -> list[str]:
+def _sentence(report: SectionsReport) -> str:
     if not report.num_images:
-        return []
+        return ""
     lost = ", ".join(f"{name} ({code})" for name, code in report.lost)
     words = [
-        f"This bundle on {report.num_images} photographs that nothing was fitted on: "
-        f"{len(report.lost)} get no answer{f': {lost}' if lost else ''}."
+        f"On {report.num_images} photographs that nothing was fitted on, {len(report.lost)} get no "
+        f"answer{f': {lost}' if lost else ''}."
     ]
     if report.jaccard is not None:
         words.append(
@@ -191,4 +204,4 @@ def _sentences(report: SectionsReport) -> list[str]:
             f"Mean 95 % boundary distance {report.boundary:.2f} hundredths of the diagonal, and "
             f"{report.raw_boundary:.2f} as they come, where all masks have a pixel."
         )
-    return [" ".join(words)]
+    return " ".join(words)

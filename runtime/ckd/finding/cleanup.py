@@ -3,8 +3,7 @@
 Suffixes: H rows, W columns of the photograph.
 """
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 import cv2
@@ -41,19 +40,17 @@ class MaskRule:
         """
         if SECTION not in spec.sections:
             return cls()
-        try:
-            rule = cls(**spec.sections[SECTION].content)
-            shares = (float(rule.least_share), float(rule.least_fraction))
-        except (TypeError, ValueError) as error:
-            raise BundleError(f"cascade.json: section mask: malformed ({error})") from error
-        if not all(math.isfinite(share) and 0 <= share <= 1 for share in shares):
-            raise BundleError(f"cascade.json: section mask: {shares} are no shares")
-        if not isinstance(rule.fills_holes, bool):
-            raise BundleError(
-                f"cascade.json: section mask: fills_holes is {rule.fills_holes!r}, expected true "
-                "or false"
-            )
-        return rule
+        content = spec.sections[SECTION].content
+        known = [field.name for field in fields(cls)]
+        if sorted(content) != sorted(known):
+            raise _wrong(f"it holds {', '.join(content) or 'nothing'}, expected {', '.join(known)}")
+        for name in ("least_share", "least_fraction"):
+            share = content[name]
+            if type(share) not in (int, float) or not 0 <= share <= 1:
+                raise _wrong(f"{name} is {str(share)[:40]!r}, expected a number from 0 to 1")
+        if not isinstance(content["fills_holes"], bool):
+            raise _wrong(f"fills_holes is {content['fills_holes']!r}, expected true or false")
+        return cls(**content)
 
     def as_content(self) -> dict[str, Any]:
         """The section's content that `of` reads."""
@@ -81,3 +78,9 @@ class MaskRule:
                 kept_P &= np.arange(len(areas_P)) == areas_P.argmax()
             mask = kept_P[parts_HW]
         return np.asarray(mask, np.bool_)
+
+
+def _wrong(what: str) -> BundleError:
+    return BundleError(
+        f"cascade.json: section mask: {what}; `ckd-export sections` writes one that fits"
+    )

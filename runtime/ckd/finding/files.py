@@ -50,6 +50,8 @@ def save_finding(
     if overlay_HWC is None:
         overlay_HWC = draw_overlay(image_HWC, finding)
     folder.mkdir(parents=True, exist_ok=True)
+    for kind in ("mask", "explanation"):  # of an earlier finding of that name
+        (folder / f"{stem}_{kind}.png").unlink(missing_ok=True)
     written = {"json": f"{stem}.json", "overlay": f"{stem}_overlay.png"}
     write_png(folder / written["overlay"], overlay_HWC)
     if finding.mask_HW is not None:

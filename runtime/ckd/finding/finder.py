@@ -63,8 +63,10 @@ class Finder:
                 raise NotFinite(f"{sentence('not_finite')} ({name})")
         raw = answers_from_logits(self._spec, logits, *size_hw)
         image_SS3 = image_SS3() if callable(image_SS3) else image_SS3
-        reason = self._reason(raw, logits, image_SS3)
-        given = self._delivered(raw) if reason is None else _emptied(raw)
+        given = self._delivered(raw)
+        reason = self._reason(given, logits, image_SS3)
+        if reason is not None:
+            given = _emptied(raw)
         return Finding(
             mask_HW=given.mask_HW,
             coarse_mask_HW=given.coarse_mask_HW,
@@ -79,13 +81,13 @@ class Finder:
         )
 
     def _reason(
-        self, raw: Answers, logits: Mapping[str, NDArray[Any]], image_SS3: NDArray[np.uint8]
+        self, given: Answers, logits: Mapping[str, NDArray[Any]], image_SS3: NDArray[np.uint8]
     ) -> Reason | None:
         if is_blank(image_SS3):
             return Reason("blank")
         if not self._outcome.scores:
             return None
-        is_outlined = raw.mask_HW is not None and bool(raw.mask_HW.any())
+        is_outlined = given.mask_HW is not None and bool(given.mask_HW.any())
         signs = mask_signs(self._spec.outputs, logits)
         return self._outcome.reason(signs, is_outlined=is_outlined)
 

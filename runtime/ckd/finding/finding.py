@@ -93,8 +93,12 @@ class Finding:
 
     @property
     def lesion_area_px(self) -> int:
-        """Lesion area in pixels of the image as given."""
-        return _area(self.mask_HW)
+        """Lesion area in pixels of the image as given, of the mask that `mask_from` names."""
+        return _area(self._mask_HW)
+
+    @property
+    def _mask_HW(self) -> NDArray[np.bool_] | None:
+        return self.coarse_mask_HW if self.mask_HW is None else self.mask_HW
 
     @property
     def mask_from(self) -> Literal["fine", "coarse"] | None:
@@ -105,9 +109,8 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """All but the pixels of masks and maps, ready for JSON; see `docs/finding.schema.json`."""
-        mask_HW = self.coarse_mask_HW if self.mask_HW is None else self.mask_HW
-        raw_size = None if self.raw.mask_HW is None else _area(self.raw.mask_HW)
-        has_said = self.probabilities or not self.raw.probabilities  # no null without a classifier
+        mask_HW, is_answer = self._mask_HW, self.reason is None
+        raw_HW = self.raw.coarse_mask_HW if self.raw.mask_HW is None else self.raw.mask_HW
         return {
             "schema": SCHEMA,
             "outcome": self.outcome,
@@ -117,7 +120,7 @@ class Finding:
             "pooled": None,
             "left_out": [],
             "size_hw": None if mask_HW is None else list(mask_HW.shape),
-            "probabilities": _rounded(self.probabilities, 6) if has_said else None,
+            "probabilities": _rounded(self.probabilities, 6) if is_answer else None,
             "top": self.top,
             "lesion_area_px": self.lesion_area_px,
             "mask_from": self.mask_from,
@@ -126,7 +129,7 @@ class Finding:
             "raw": {
                 "probabilities": _rounded(self.raw.probabilities, 6),
                 "top": _top(self.raw.probabilities, self.exclusive),
-                "lesion_area_px": raw_size,
+                "lesion_area_px": None if raw_HW is None else _area(raw_HW),
             },
             "timings_ms": _rounded(self.timings_ms, 3),
             "bundle": self.bundle,

@@ -13,7 +13,6 @@ the section "outcome" of a bundle; a bundle without it judges ``blank`` only.
 Suffix: S side of the square network input in pixels.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +36,10 @@ FITTED_CODES: Final = ("no_skin", "no_lesion")
 _LEAST_CONTRAST: Final = 1.5
 _DARK: Final = 40.0
 _GRID: Final = 16
+#: Nor is a picture blank with a spot that differs so much from the light around it, however small.
+_LEAST_SPOT: Final = 8.0
+#: Weights and thresholds are far smaller; sums of such numbers stay finite.
+_LARGEST: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +96,25 @@ class OutcomeRule:
         if SECTION not in spec.sections:
             return cls({})
         content, known = spec.sections[SECTION].content, sign_names(spec.outputs)
+        if sorted(content) != sorted(FITTED_CODES):
+            held = ", ".join(content) or "nothing"
+            raise _wrong(f"it holds {held}, expected {', '.join(FITTED_CODES)}")
         scores = {}
         for code in FITTED_CODES:
-            try:
-                weights = {name: float(w) for name, w in content[code]["weights"].items()}
-                scores[code] = LinearScore(weights, float(content[code]["at_least"]))
-            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise BundleError(
-                    f"cascade.json: section outcome: no rule for {code} ({error!r})"
-                ) from error
-            if foreign := set(weights) - set(known):
-                raise BundleError(
-                    f"cascade.json: section outcome: {min(foreign)!r} is no figure of this "
-                    f"cascade's masks; it has {', '.join(known) or 'none'}"
+            rule = content[code]
+            if not isinstance(rule, dict) or sorted(rule) != ["at_least", "weights"]:
+                raise _wrong(f"{code} is no object of weights and at_least")
+            if not isinstance(rule["weights"], dict):
+                raise _wrong(f"the weights of {code} are no object of numbers by name")
+            for name, value in (("at_least", rule["at_least"]), *rule["weights"].items()):
+                if type(value) not in (int, float) or not abs(value) <= _LARGEST:
+                    raise _wrong(f"{name} of {code} is {str(value)[:40]!r}, expected a number")
+            if foreign := set(rule["weights"]) - set(known):
+                raise _wrong(
+                    f"{min(foreign)!r} is no figure of this cascade's masks; it has "
+                    f"{', '.join(known) or 'none'}"
                 )
-            if not all(map(math.isfinite, (scores[code].at_least, *weights.values()))):
-                raise BundleError(f"cascade.json: section outcome: {code} holds infinite numbers")
+            scores[code] = LinearScore(dict(rule["weights"]), rule["at_least"])
         return cls(scores)
 
     def reason(self, signs: Mapping[str, float], *, is_outlined: bool) -> Reason | None:
@@ -116,10 +122,10 @@ class OutcomeRule:
 
         Args:
             signs: figures of the masks, by name.
-            is_outlined: the fine mask has a pixel.
+            is_outlined: the fine mask has a pixel, after clean-up.
         """
         for code, score in self.scores.items():
-            if score.of(signs) < score.at_least:
+            if not score.of(signs) >= score.at_least:
                 return Reason(code)
         return None if is_outlined or not self.scores else Reason("no_lesion")
 
@@ -141,14 +147,28 @@ def is_blank(image_SS3: NDArray[np.uint8]) -> bool:
     means = cv2.resize(grey, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
     if int(np.count_nonzero(means >= _DARK)) < 0.01 * means.size:
         return True
-    light = _smooth_light()
-    return float(np.std(means - light @ (means @ light))) < _LEAST_CONTRAST
+    light, to_light = _smooth_light(_GRID)
+    amounts = to_light @ means
+    if float(np.std(means - light @ amounts)) >= _LEAST_CONTRAST:
+        return False
+    fine_light, _ = _smooth_light(len(grey))
+    # The mean takes noise off; at the border it is one of other places.
+    spots = cv2.blur(grey, (5, 5)) - (fine_light @ amounts).reshape(grey.shape)
+    return float(np.abs(spots[2:-2, 2:-2]).max()) < _LEAST_SPOT
 
 
 @cache
-def _smooth_light() -> NDArray[np.float32]:
-    """Orthonormal columns that span all quadratic functions of the place on the grid."""
-    y, x = np.mgrid[-1 : 1 : _GRID * 1j, -1 : 1 : _GRID * 1j]
+def _smooth_light(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Quadratic functions of the place, a column each, and what gives a picture's share of each."""
+    place = (np.arange(side) + 0.5) / side
+    y, x = np.meshgrid(place, place, indexing="ij")
     terms = [np.ones_like(x), x, y, x * x, y * y, x * y]
-    columns, _ = np.linalg.qr(np.stack(terms, axis=-1).reshape(-1, len(terms)))
-    return np.asarray(columns, np.float32)
+    columns = np.stack(terms, axis=-1).reshape(-1, len(terms))
+    shares = np.linalg.pinv(columns) if side == _GRID else np.empty((0, 0))
+    return np.asarray(columns, np.float32), np.asarray(shares, np.float32)
+
+
+def _wrong(what: str) -> BundleError:
+    return BundleError(
+        f"cascade.json: section outcome: {what}; `ckd-export sections` writes one that fits"
+    )

@@ -2,7 +2,8 @@
 
 JSON holds codes and English sentences; a program that speaks another language translates the codes.
 What people look at (lines, overlays, window, page) is in the language that the environment
-variable ``CKD_LANGUAGE`` names, "en" or "de", and in English for any other value.
+variable ``CKD_LANGUAGE`` names, "en" or "de" (or "de-AT" and the like), and in English for any
+other value.
 
 Only the standard library is imported here, so that `--help` is quick.
 """
@@ -45,7 +46,7 @@ def sentence(code: str, language: str = "en", **words: object) -> str:
 
 def shown(code: str, **words: object) -> str:
     """The sentence in the language of the people who look at it (``CKD_LANGUAGE``)."""
-    language = os.environ.get("CKD_LANGUAGE", "en").lower()[:2]
+    language = os.environ.get("CKD_LANGUAGE", "en").lower().replace("_", "-").partition("-")[0]
     return sentence(code, language if language in LANGUAGES else "en", **words)
 
 

@@ -29,8 +29,12 @@ _REASONS = {
     "special": ("pipe, socket or device", "pipes, sockets or devices"),
     "again": ("folder that is in the search already", "folders that are in the search already"),
     "inner": ("folder in it", "folders in it"),
+    "deep": ("folder that lies too deep", "folders that lie too deep"),
     "closed": ("folder that cannot be opened", "folders that cannot be opened"),
 }
+
+#: Levels of folders that are searched.
+_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +116,14 @@ class _Search:
         masks = tuple(sorted(self.masks))
         return Photographs(self.folder, tuple(sorted(files)), dict(self.left_out), masks)
 
-    def _files(self, folder: Path, *, is_root: bool = False, of: str = "") -> Iterator[Path]:
+    def _files(
+        self, folder: Path, *, is_root: bool = False, of: str = "", depth: int = 0
+    ) -> Iterator[Path]:
         """Photographs of a folder; ``of`` is what all of its pictures are, if that is known."""
-        if self.besides is not None and not is_root and folder.resolve() == self.besides.resolve():
+        if depth > _DEEPEST:
+            self.left_out["deep"] += 1
+            return
+        if self.besides is not None and not is_root and _is_same(folder, self.besides):
             of = "result"
         try:
             if (identity := _identity(folder.stat())) in self.searched:
@@ -154,7 +163,7 @@ class _Search:
             if path.is_symlink():
                 self.links.append((path, within))
             else:
-                yield from self._files(path, of=within)
+                yield from self._files(path, of=within, depth=depth + 1)
 
     def _why_not(self, path: Path, entry: os.DirEntry[str]) -> str | None:
         """Why an entry is no photograph by its name and kind; "" if nobody would take it for one.
@@ -183,6 +192,11 @@ class _Search:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             return "special"
         return "superpixels" if path.stem.lower().endswith("_superpixels") else None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one place; `Path.resolve` fails on links that lead in a circle."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

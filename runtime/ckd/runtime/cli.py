@@ -200,6 +200,7 @@ def info_command(
         ("labels", f"{names}{none}"),
         ("precisions", ", ".join(spec.file_kinds())),
     ]
+    rows.append(("sections", ", ".join(sorted(spec.sections)) or "none"))
     for node in spec.nodes:
         rows.append((node.name, f"{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}"))
     rows += [(key.replace("_", " "), str(value)) for key, value in spec.provenance.items()]

@@ -28,14 +28,15 @@ def sections_command(
 
     from ckd.train.sections import SECTIONS, fit_sections
 
-    names = tuple(filter(None, only.split(","))) or SECTIONS
+    names = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
     if unknown := set(names) - set(SECTIONS):
-        raise UsageError(f"--only {min(unknown)}: expected some of {', '.join(SECTIONS)}")
+        raise UsageError(f"--only {min(unknown)!r}: expected some of {', '.join(SECTIONS)}")
     sections = fit_sections(
         crossvalidation, data, out, names, accelerator, bars=console.progress_bar
     )
     if as_json:
         print(json.dumps(sections))
         return
-    print((out / "sections.md").read_text(), end="")
+    for name in names:
+        print((out / f"{name}.md").read_text())
     console.say(f"written to {out}; `ckd-export sections BUNDLE --from {out} --out NEW` uses it")

@@ -1,5 +1,6 @@
 """Photographs that a command line names: single files, and all photographs below a folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def image_files(paths: list[Path], results: Path, say: Say | None = None) -> Ite
     for path in paths:
         if not path.is_dir():
             yield path
-        elif path.resolve() == results.resolve():
+        elif os.path.realpath(path) == os.path.realpath(results):
             raise UsageError(f"{path}: results cannot go among the images; name another --out")
         else:
             yield from images_below(path, results, say)

@@ -32,12 +32,12 @@ class Answered:
     Attributes:
         signs: figures of the masks, by name (`ckd.finding.signs`).
         is_blank: by the fixed rule of `ckd.finding.outcome`.
-        mask_HW: fine mask at the picture's own size, as it comes from the threshold.
+        is_outlined: the fine mask has a pixel.
     """
 
     signs: dict[str, float]
     is_blank: bool
-    mask_HW: NDArray[np.bool_]
+    is_outlined: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,13 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         yield Fold(run.name, system.eval(), tuple(by_id[name] for name in ids))
 
 
-def answered(system: System, images: Iterable[NDArray[np.uint8]]) -> Iterator[Answered]:
-    """What a system says of pictures, uint8 RGB [H, W, 3], in their order."""
+def answered(
+    system: System, images: Iterable[NDArray[np.uint8]]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_], Answered]]:
+    """Pictures, uint8 RGB [H, W, 3], each with its fine mask and what else a system says of it.
+
+    The mask is of the picture's own size, as it comes from the threshold.
+    """
     outputs, device = system.outputs, next(system.parameters()).device
     names = [n for n in (outputs.mask_logits, outputs.coarse_logits) if n is not None]
     masks_only = outputs.renamed(lambda name: name if name in names else None)
@@ -98,8 +103,10 @@ def answered(system: System, images: Iterable[NDArray[np.uint8]]) -> Iterator[An
         for row, image_HWC in enumerate(chunk):
             own = {name: values[row : row + 1] for name, values in logits.items()}
             answers = answers_from_logits(system, own, *image_HWC.shape[:2], outputs=masks_only)
-            assert answers.mask_HW is not None
-            yield Answered(mask_signs(masks_only, own), is_blank(small[row]), answers.mask_HW)
+            mask_HW = answers.mask_HW
+            assert mask_HW is not None
+            signs = mask_signs(masks_only, own)
+            yield image_HWC, mask_HW, Answered(signs, is_blank(small[row]), bool(mask_HW.any()))
 
 
 def sign_table(pictures: Sequence[Answered]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The section "mask": the clean-up that helps most on photographs that are held out, or none.
 
-Suffixes: H rows, W columns of the photograph.
+Suffixes: H rows, W columns of the photograph; N photographs, R rules.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,21 @@ LEAST_GAIN: Final = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """All `RULES` on the mask of one photograph.
+
+    Attributes:
+        id: of the photograph.
+        jaccards: of the cleaned mask and the truth, for each rule.
+        distances: the 95 % boundary distance, likewise; None if a mask is empty.
+    """
+
+    id: str
+    jaccards: tuple[float, ...]
+    distances: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CleanedUp:
     """What a rule does to the masks of all photographs.
 
@@ -35,40 +50,37 @@ class CleanedUp:
         jaccard: mean Jaccard index of mask and truth.
         boundary: mean over photographs of the 95 % boundary distance, in hundredths of the
             photograph's diagonal; photographs whose mask or truth is empty are left out.
-        worse: ids of the photographs that lose most, at most five, each with its loss.
+        losses: ids of the photographs that lose, each with its loss, the largest first.
     """
 
     rule: MaskRule
     jaccard: float
     boundary: float
-    worse: tuple[tuple[str, float], ...]
+    losses: tuple[tuple[str, float], ...]
 
 
-def compare_rules(
-    ids: Sequence[str],
-    masks: Sequence[NDArray[np.bool_]],
-    truths: Sequence[NDArray[np.bool_]],
-) -> list[CleanedUp]:
-    """All `RULES`, in their order.
+def try_rules(name: str, mask_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_]) -> Tried:
+    """All `RULES` on one photograph's mask, at the photograph's own size."""
+    cleaned = [rule.apply(mask_HW) for rule in RULES]
+    return Tried(
+        name,
+        tuple(confusion_from_masks(one, truth_HW).jaccard for one in cleaned),
+        tuple(boundary_distance(one, truth_HW) for one in cleaned),
+    )
 
-    Args:
-        ids: of the photographs.
-        masks: as they come from the threshold, at the photographs' own sizes.
-        truths: the true masks, of the same sizes.
-    """
-    table: list[CleanedUp] = []
-    raw: list[float] = []
-    for rule in RULES:
-        cleaned = [rule.apply(mask_HW) for mask_HW in masks]
-        pairs = list(zip(cleaned, truths, strict=True))
-        jaccards = [confusion_from_masks(mask, truth).jaccard for mask, truth in pairs]
-        raw = raw or jaccards
-        distances = [boundary_distance(mask, truth) for mask, truth in pairs]
-        losses = sorted(zip(np.subtract(raw, jaccards).tolist(), ids, strict=True), reverse=True)
-        worse = tuple((name, loss) for loss, name in losses[:5] if loss > 0)
-        known = [distance for distance in distances if distance is not None]
+
+def compare_rules(tried: Sequence[Tried]) -> list[CleanedUp]:
+    """All `RULES`, in their order."""
+    jaccards_NR = np.array([one.jaccards for one in tried])
+    table = []
+    for number, rule in enumerate(RULES):
+        losses_N = jaccards_NR[:, 0] - jaccards_NR[:, number]
+        losses = [(one.id, loss) for one, loss in zip(tried, losses_N.tolist(), strict=True)]
+        losses = sorted((pair for pair in losses if pair[1] > 0), key=lambda pair: -pair[1])
+        known = [d for one in tried if (d := one.distances[number]) is not None]
         boundary = float(np.mean(known)) if known else float("nan")
-        table.append(CleanedUp(rule, float(np.mean(jaccards)), boundary, worse))
+        mean = float(jaccards_NR[:, number].mean())
+        table.append(CleanedUp(rule, mean, boundary, tuple(losses)))
     return table
 
 

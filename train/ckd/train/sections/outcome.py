@@ -18,20 +18,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from ckd.contract.errors import InputError
 from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule
 from ckd.train.sections.answered import Answered, sign_table
 
 #: Kinds of pictures that a code is fitted against.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "no_skin": ("things", "noise", "cloth", "print", "one colour into another"),
+    "no_skin": ("things", "noise", "cloth", "print"),
     "no_lesion": ("bare skin", "generated skin"),
 }
 PHOTOGRAPH: Final = "photograph"
 #: Share of the photographs that each code may take the answer of.
 LOST: Final = 0.0015
-#: A quantile of fewer photographs than this says nothing.
-LEAST_PHOTOGRAPHS: Final = 100
 _TURNS: Final = 5
 
 
@@ -53,17 +50,8 @@ class Judged:
 
 
 def fit_outcome(pictures: Sequence[Judged]) -> OutcomeRule:
-    """The rule of all pictures.
-
-    Raises:
-        InputError: there are too few photographs.
-    """
+    """The rule of all pictures, among which are photographs and every kind of `KINDS`."""
     photographs = [one for one in pictures if one.kind == PHOTOGRAPH]
-    if len(photographs) < LEAST_PHOTOGRAPHS:
-        raise InputError(
-            f"outcome: {len(photographs)} photographs held out; of fewer than {LEAST_PHOTOGRAPHS} "
-            "nobody can say which one in five hundred is unlike the others"
-        )
     names = [*photographs[0].answered.signs]
     photographs_NF = sign_table([one.answered for one in photographs])
     scores = {}
@@ -93,7 +81,7 @@ def code_of(rule: OutcomeRule, picture: Answered) -> str | None:
     """The code that a picture gets, as `ckd.finding.finder` gives it; None for an answer."""
     if picture.is_blank:
         return "blank"
-    reason = rule.reason(picture.signs, is_outlined=bool(picture.mask_HW.any()))
+    reason = rule.reason(picture.signs, is_outlined=picture.is_outlined)
     return None if reason is None else reason.code
 
 

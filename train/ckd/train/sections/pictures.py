@@ -69,7 +69,8 @@ def bare_skin(samples: Sequence[Sample], limit: int) -> Iterator[OtherPicture]:
             height, width = image_HWC.shape[:2]
             more = ((0, height - side), (0, width - side), (0, 0))
             given += 1
-            yield OtherPicture("bare skin", sample.id, np.pad(crop, more, mode="symmetric"))
+            source = sample.group or sample.id
+            yield OtherPicture("bare skin", source, np.pad(crop, more, mode="symmetric"))
 
 
 def made_skin(count: int) -> Iterator[OtherPicture]:

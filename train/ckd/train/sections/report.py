@@ -25,10 +25,10 @@ _NAMES = {"no_skin": "a photograph of skin", "no_lesion": "a photograph of a les
 def outcome_text(pictures: Sequence[Judged], codes: Sequence[str | None]) -> str:
     """How many pictures of each kind get an answer, counted by rules fitted without them."""
     lines = [
-        "### When there is no finding",
-        "",
         "Share of pictures without an answer, by a rule that was fitted on other ones, with 95 % "
-        "intervals; pictures are counted once for each fold's networks.",
+        "intervals. Pictures that are no photographs of the data set are counted once for each "
+        "fold's networks, and things are crops of twenty pictures, so that their intervals are "
+        "too narrow.",
         "",
         "| pictures | number | blank | no skin | no lesion | without an answer |",
         "|---|---|---|---|---|---|",
@@ -85,16 +85,10 @@ class CleanedMask:
 
 
 def mask_figure(masks: Sequence[CleanedMask], path: Path) -> None:
-    """The photographs that lose most by clean-up, and those that gain most."""
+    """The photographs that lose most by clean-up, as they were given."""
     colours = {"truth": TRUTH_RGB, "as it came": COARSE_RGB, "cleaned up": FINE_RGB}
-    ranked = sorted(masks, key=_gain)
-    tiles: dict[str, list[plots.Tile]] = {
-        "Lose most": [_tile(one) for one in ranked[:6] if _gain(one) < 0],
-        "Gain most": [_tile(one) for one in reversed(ranked[-6:]) if _gain(one) > 0],
-    }
-    shown = {heading: row for heading, row in tiles.items() if row}
-    if shown:
-        plots.save(plots.contact_sheet(shown, colours, "Clean-up of masks"), path, dpi=120)
+    shown = {"Lose most": [_tile(one) for one in masks]}
+    plots.save(plots.contact_sheet(shown, colours, "Clean-up of masks"), path, dpi=120)
 
 
 def _gain(mask: CleanedMask) -> float:
@@ -116,8 +110,6 @@ def _tile(mask: CleanedMask) -> plots.Tile:
 def mask_text(table: Sequence[CleanedUp], chosen: MaskRule) -> str:
     """What each rule of clean-up does."""
     lines = [
-        "### Clean-up of masks",
-        "",
         "Means over the same photographs; the boundary distance is the 95 % Hausdorff distance in "
         "hundredths of the photograph's diagonal.",
         "",
@@ -125,7 +117,7 @@ def mask_text(table: Sequence[CleanedUp], chosen: MaskRule) -> str:
         "|---|---|---|---|",
     ]
     for row in table:
-        worse = ", ".join(f"{name} ({-loss:.3f})" for name, loss in row.worse)
+        worse = ", ".join(f"{name} ({-loss:.3f})" for name, loss in row.losses[:5])
         mark = " (taken)" if row.rule == chosen else ""
         lines.append(
             f"| {rule_text(row.rule)}{mark} | {row.jaccard:.4f} | {row.boundary:.2f} | {worse} |"
