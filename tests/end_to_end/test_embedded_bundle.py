@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,24 +47,50 @@ def test_it_finds_generated_lesions() -> None:
     assert np.median(overlaps) > 0.6
 
 
+def test_pictures_of_nothing_and_of_other_things_get_no_diagnosis() -> None:
+    rng = np.random.default_rng(0)
+    black = np.zeros((120, 160, 3), np.uint8)
+    pictures = {
+        "black": (black, "blank"),
+        "white": (black + 255, "blank"),
+        "noise": (rng.integers(0, 256, black.shape).astype(np.uint8), "no_lesion"),
+    }
+    with Cascade.load() as cascade:
+        for name, (image_HWC, code) in pictures.items():
+            finding = cascade.predict(image_HWC)
+            assert finding.reason is not None, name
+            assert finding.reason.code == code, name
+            assert finding.probabilities == {}
+
+
 @pytest.mark.slow
 def test_the_device_repeats_the_scores_of_the_model_card() -> None:
     bundle = Bundle(embedded_bundle())
     evaluation = json.loads(bundle.read("evaluation.json"))
     samples = read_split(_isic2017(), "val")
-    fine, coarse, probabilities, labels = [], [], [], []
+    fine, coarse, delivered, probabilities, labels = [], [], [], [], []
+    without_answer = []
     with Cascade.load() as cascade:
         assert cascade.spec.labels == samples.labels
         for sample in samples.samples:
             finding = cascade.predict(sample.image)
             assert sample.mask is not None
             assert finding.mask_HW is not None
-            assert finding.coarse_mask_HW is not None
+            assert finding.raw.mask_HW is not None
+            assert finding.raw.coarse_mask_HW is not None
             truth_HW = np.asarray(Image.open(sample.mask).convert("L")) > 128
-            fine.append(confusion_from_masks(finding.mask_HW, truth_HW))
-            coarse.append(confusion_from_masks(finding.coarse_mask_HW, truth_HW))
-            probabilities.append(list(finding.probabilities.values()))
+            fine.append(confusion_from_masks(finding.raw.mask_HW, truth_HW))
+            coarse.append(confusion_from_masks(finding.raw.coarse_mask_HW, truth_HW))
+            delivered.append(confusion_from_masks(finding.mask_HW, truth_HW))
+            probabilities.append(list(finding.raw.probabilities.values()))
             labels.append(sample.label)
+            if finding.reason is not None:
+                without_answer.append(f"{sample.id} ({finding.reason.code})")
+    card = bundle.read("model_card.md").decode()
+    assert f"{len(without_answer)} get no answer: {', '.join(without_answer)}." in card
+    said = re.search(r"Mean Jaccard index ([0-9.]+) of the delivered masks", card)
+    assert said is not None
+    assert segmentation_scores(delivered).jaccard == pytest.approx(float(said[1]), abs=1e-3)
     assert evaluation["num_images"] == len(labels)
     # PyTorch scored the card, ONNX Runtime scores here: a border pixel or a rank may swap.
     close = pytest.approx
