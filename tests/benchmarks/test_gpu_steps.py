@@ -45,7 +45,7 @@ def test_a_closed_torch_step_holds_no_weights(subject: Subject) -> None:
         step()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_torch_compile_itself_runs_the_networks(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -337,6 +337,7 @@ def test_import_stays_light(name: str) -> None:
     assert done.returncode == 0, f"ckd.benchmarks.{name} pulls in {done.stderr.strip()}"
 
 
+@pytest.mark.system
 def test_a_bundle_is_measured_where_pytorch_is_not_installed(bundle: Path) -> None:
     code = (
         "import sys; sys.modules.update(torch=None, onnx=None);"

@@ -162,7 +162,7 @@ def command(cli: Any, *words: str | Path) -> str:
     "name",
     [
         "clnet",
-        "ssdkd",
+        pytest.param("ssdkd", marks=pytest.mark.system),
         pytest.param("distilled cascade", marks=pytest.mark.system),  # of six stages
     ],
 )
