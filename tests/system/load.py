@@ -159,7 +159,7 @@ def poll(clients: Clients, port: int) -> None:
             connection.request("GET", "/state.json")
             state = json.loads(connection.getresponse().read())
             assert state["state"] in ("live", "no signal"), state  # silent on a busy machine
-            assert abs(sum(state["result"]["probabilities"].values()) - 1) < 1e-3, state
+            assert abs(sum(state["result"]["raw"]["probabilities"].values()) - 1) < 1e-3, state
             counts = (state["analysed"], state["dropped"])
             assert counts[0] >= before[0], (before, counts)
             assert counts[1] >= before[1], (before, counts)

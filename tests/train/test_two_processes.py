@@ -79,7 +79,7 @@ def run_program(folder: Path) -> None:
     assert process.returncode == 0, output[-4000:]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_see_every_image_once_an_epoch(two: TwoProcesses) -> None:
     records = two.records("through")
     for epoch in (0, 1):
@@ -89,7 +89,7 @@ def test_two_processes_see_every_image_once_an_epoch(two: TwoProcesses) -> None:
         assert [[len(batch) for batch in share] for share in shares] == [[2, 4], [2, 3]]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_end_with_the_same_parameters(two: TwoProcesses) -> None:
     for name in ("through", "resumed"):
         first, second = (record["parameters"] for record in two.records(name))
@@ -97,7 +97,7 @@ def test_two_processes_end_with_the_same_parameters(two: TwoProcesses) -> None:
         assert first == second
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_validate_as_one_would(runs: "TrainingRuns", two: TwoProcesses) -> None:
     first, second = two.records("through")
     assert first["figures"] == second["figures"]
@@ -128,7 +128,7 @@ def test_two_processes_validate_as_one_would(runs: "TrainingRuns", two: TwoProce
     assert both["jaccard"] == pytest.approx(one.jaccard, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_take_up_an_interrupted_run(runs: "TrainingRuns", two: TwoProcesses) -> None:
     for killed in two.records("killed"):
         assert killed["killed"]

@@ -92,16 +92,17 @@ class Finder:
         return self._outcome.reason(signs, is_outlined=is_outlined)
 
     def _delivered(self, raw: Answers) -> Answers:
-        def clean(mask_HW: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-            return None if mask_HW is None else self._mask.apply(mask_HW)
-
-        return replace(raw, mask_HW=clean(raw.mask_HW), coarse_mask_HW=clean(raw.coarse_mask_HW))
+        fine, coarse = (
+            None if mask_HW is None else self._mask.apply(mask_HW)
+            for mask_HW in (raw.mask_HW, raw.coarse_mask_HW)
+        )
+        return replace(raw, mask_HW=fine, coarse_mask_HW=coarse)
 
 
 def _emptied(raw: Answers) -> Answers:
     """Answers that say nothing: masks without a pixel, and neither probabilities nor maps."""
-
-    def empty(mask_HW: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        return None if mask_HW is None else np.zeros_like(mask_HW)
-
-    return Answers(empty(raw.mask_HW), empty(raw.coarse_mask_HW), {}, {})
+    fine, coarse = (
+        None if mask_HW is None else np.zeros_like(mask_HW)
+        for mask_HW in (raw.mask_HW, raw.coarse_mask_HW)
+    )
+    return Answers(fine, coarse, {}, {})
