@@ -63,20 +63,7 @@ def answers_from_logits(
         width: of the photograph in pixels.
         outputs: which tensors to take for the outputs, if not ``source.outputs``.
     """
-    outputs, side = outputs or source.outputs, source.image_size
-
-    def mask(name: str | None, aligned_to_px: int | None) -> NDArray[np.bool_] | None:
-        if name is None:
-            return None
-        logits_hw = np.asarray(logits[name][0, 0], np.float32)  # OpenCV cannot resize float16
-        return mask_from_logits(
-            logits_hw,
-            height,
-            width,
-            threshold=source.mask_threshold,
-            aligned_to_px=aligned_to_px,
-        )
-
+    outputs, side, size_hw = outputs or source.outputs, source.image_size, (height, width)
     probabilities: dict[str, float] = {}
     if outputs.class_logits is not None:
         values = class_probabilities(logits[outputs.class_logits][0], outputs.exclusive)
@@ -89,11 +76,32 @@ def answers_from_logits(
     if outputs.features is not None:
         features_D = np.array(logits[outputs.features][0], dtype=np.float32)  # a copy
     return Answers(
-        mask_HW=mask(outputs.mask_logits, None),
-        coarse_mask_HW=mask(outputs.coarse_logits, side if outputs.coarse_align_corners else None),
+        mask_HW=_mask(source, logits, outputs.mask_logits, size_hw, None),
+        coarse_mask_HW=_mask(
+            source,
+            logits,
+            outputs.coarse_logits,
+            size_hw,
+            side if outputs.coarse_align_corners else None,
+        ),
         probabilities=probabilities,
         class_maps=class_maps,
         features_D=features_D,
+    )
+
+
+def _mask(
+    source: AnswerSource,
+    logits: Mapping[str, NDArray[Any]],
+    name: str | None,
+    size_hw: tuple[int, int],
+    aligned_to_px: int | None,
+) -> NDArray[np.bool_] | None:
+    if name is None:
+        return None
+    logits_hw = np.asarray(logits[name][0, 0], np.float32)  # OpenCV cannot resize float16
+    return mask_from_logits(
+        logits_hw, *size_hw, threshold=source.mask_threshold, aligned_to_px=aligned_to_px
     )
 
 

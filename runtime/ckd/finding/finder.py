@@ -4,7 +4,6 @@ Suffixes: H rows, W columns of the photograph; S side of the square network inpu
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,13 +46,15 @@ class Finder:
         logits: Mapping[str, NDArray[Any]],
         size_hw: tuple[int, int],
         image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
+        timings_ms: Callable[[], Mapping[str, float]],
     ) -> Finding:
-        """The finding of a photograph, without its times.
+        """The finding of a photograph.
 
         Args:
             logits: outputs of the cascade by tensor name, batch axis of one included.
             size_hw: rows and columns of the photograph.
             image_SS3: uint8 RGB, what the networks saw.
+            timings_ms: asked once all else is done.
 
         Raises:
             NotFinite: an output holds infinity or no number.
@@ -74,7 +75,7 @@ class Finder:
             class_maps=given.class_maps,
             exclusive=self._spec.outputs.exclusive,
             quality=quality_of(given, self._spec.image_size),
-            timings_ms={},
+            timings_ms=timings_ms(),
             raw=raw,
             reason=reason,
             **self._made_by,
@@ -96,7 +97,7 @@ class Finder:
             None if mask_HW is None else self._mask.apply(mask_HW)
             for mask_HW in (raw.mask_HW, raw.coarse_mask_HW)
         )
-        return replace(raw, mask_HW=fine, coarse_mask_HW=coarse)
+        return Answers(fine, coarse, raw.probabilities, raw.class_maps, raw.features_D)
 
 
 def _emptied(raw: Answers) -> Answers:

@@ -6,7 +6,6 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -38,6 +37,8 @@ from ckd.runtime.engine import (
 from ckd.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
+#: Images that need no GPU. A tuple, as a union would be made anew for every frame.
+_ON_HOST = (np.ndarray, Path, str)
 
 
 class Cascade(Closing):
@@ -153,7 +154,7 @@ class Cascade(Closing):
             InputError: the file or array is not an image that can be analysed.
             EngineError: an engine failed, or gave infinity or no number (`NotFinite`).
         """
-        on_host = isinstance(image, np.ndarray | Path | str)
+        on_host = isinstance(image, _ON_HOST)
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner) and not on_host:
             return self._predict_device(runner, cast(DeviceArray, image))
@@ -249,9 +250,12 @@ class Cascade(Closing):
         image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
         watch: Stopwatch,
     ) -> Finding:
-        finding = self._finder(logits, size_hw, image_SS3)
-        watch.lap("postprocess")
-        return replace(finding, timings_ms=watch.timings_ms())
+        return self._finder(logits, size_hw, image_SS3, partial(_last_lap, watch))
+
+
+def _last_lap(watch: Stopwatch) -> Mapping[str, float]:
+    watch.lap("postprocess")
+    return watch.timings_ms()
 
 
 def _opened(image: object) -> NDArray[np.uint8]:
