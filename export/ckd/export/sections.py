@@ -97,9 +97,9 @@ def write_sections(
             (folder / f"{name}.png").unlink(missing_ok=True)
             if (picture := fitted / f"{name}.png").is_file():
                 (folder / f"{name}.png").write_bytes(picture.read_bytes())
-        write_hashes(folder)
         report = SectionsReport(tuple(sections), 0)
         if samples is not None:
+            write_hashes(folder)  # once more below, with what the card says of the check
             report = _checked(Bundle(folder), tuple(sections), samples, bars)
         path = folder / _CARD
         card = path.read_text() if path.is_file() else ""

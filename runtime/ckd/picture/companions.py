@@ -17,6 +17,7 @@ import numpy as np
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_rgb
+from ckd.picture.limits import GREY_COLOUR
 
 _RESULT = re.compile(r"(.+)_(?:mask|overlay|explanation)", re.DOTALL)
 _MASK = re.compile(
@@ -29,8 +30,6 @@ _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
 #: Where all pictures are drawn: what `ckd-train evaluate` writes (`data check` draws one).
 _SCORES = frozenset({"scores.json", "per_image.csv"})
 _MAX_JSON_BYTES = 64 * 2**20
-#: JPEG gives grey drawings a little colour.
-_MAX_COLOUR = 32
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS_AT = 25  # PNG specification, 11.2.2: 0 is grey, 4 grey with alpha
 
@@ -105,4 +104,4 @@ def _is_colourless(path: Path) -> bool:
         image_HWC = read_rgb(path)
     except (OSError, InputError):
         return False
-    return bool(np.ptp(image_HWC, axis=2).max() <= _MAX_COLOUR)
+    return bool(np.ptp(image_HWC, axis=2).max() <= GREY_COLOUR)

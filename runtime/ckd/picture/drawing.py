@@ -17,13 +17,11 @@ from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import format_at, read_picture
-from ckd.picture.limits import BLENDED, strip_rows
+from ckd.picture.limits import BLENDED, GREY_COLOUR, strip_rows
 from ckd.picture.plain import open_with_pillow
 from ckd.picture.upright import orientation_of, upright
 
 _REMEDY = "save it as 8-bit grey without transparency: 0 for skin, 255 for lesion"
-#: JPEG gives grey drawings a little colour.
-_MAX_COLOUR = 32
 
 
 def read_drawing(path: Path) -> NDArray[np.uint8]:
@@ -41,7 +39,7 @@ def read_drawing(path: Path) -> NDArray[np.uint8]:
     for other_HW in others_HW:
         if np.array_equal(other_HW, grey_HW):
             continue
-        if np.abs(other_HW.astype(np.int16) - grey_HW).max() > _MAX_COLOUR:
+        if np.abs(other_HW.astype(np.int16) - grey_HW).max() > GREY_COLOUR:
             raise InputError(f"{path}: is in colours, expected a drawing in grey; {_REMEDY}")
     if not grey_HW.any():
         _check_black(path, BLENDED in shown.notes)

@@ -14,8 +14,8 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE_PX = 16
 #: Pixels that are converted at a time: what is made on the way is then small beside the photograph.
 STRIP_PIXELS = 1_000_000
-
-
+#: The most that channels of a drawing in grey differ: JPEG gives one a little colour.
+GREY_COLOUR = 32
 #: The note of a photograph that is transparent somewhere.
 BLENDED = "transparent parts are shown on white"
 
