@@ -204,9 +204,9 @@ def finder_and_logits(**sections: Section) -> tuple[Finder, dict[str, NDArray[np
 
 def test_a_blank_picture_has_no_finding_whatever_the_networks_say() -> None:
     finder, logits = finder_and_logits()
-    found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)), dict)
+    found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)))
     assert (found.outcome, found.raw.mask_HW is found.mask_HW) == ("answer", True)
-    nothing = finder(logits, (40, 50), lambda: flat(0, 0, 0), dict)
+    nothing = finder(logits, (40, 50), lambda: flat(0, 0, 0))
     assert nothing.reason == Reason("blank")
     assert nothing.mask_HW is not None
     assert nothing.mask_HW.shape == (40, 50)
@@ -222,7 +222,7 @@ def test_numbers_that_are_none_are_an_error_and_no_finding(value: float) -> None
         spoilt = {**logits, name: logits[name].copy()}
         spoilt[name].flat[-1] = value
         with pytest.raises(NotFinite, match=rf"no usable numbers for this picture. \({name}\)"):
-            finder(spoilt, (40, 50), flat(0, 0, 0), dict)
+            finder(spoilt, (40, 50), flat(0, 0, 0))
 
 
 def test_a_bundle_with_sections_is_judged_by_them() -> None:
@@ -230,7 +230,7 @@ def test_a_bundle_with_sections_is_judged_by_them() -> None:
     never = {"weights": {}, "at_least": 0.0}
     outcome = Section({"no_skin": never, "no_lesion": low})
     finder, logits = finder_and_logits(outcome=outcome)
-    found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)), dict)
+    found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)))
     assert found.reason == Reason("no_lesion")
     # Clean-up that leaves nothing of a mask leaves nothing to answer about.
     mask = Section({"least_share": 0.0, "fills_holes": False, "least_fraction": 1.0})
@@ -240,5 +240,5 @@ def test_a_bundle_with_sections_is_judged_by_them() -> None:
         for name in logits:  # lesion in one half
             if logits[name].ndim == 4:
                 logits[name][..., : logits[name].shape[-1] // 2] = -8
-        found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)), dict)
+        found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)))
         assert found.reason == (None if code is None else Reason(code))

@@ -46,15 +46,13 @@ class Finder:
         logits: Mapping[str, NDArray[Any]],
         size_hw: tuple[int, int],
         image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
-        timings_ms: Callable[[], Mapping[str, float]],
     ) -> Finding:
-        """The finding of a photograph.
+        """The finding of a photograph; how long it took is for the caller to say.
 
         Args:
             logits: outputs of the cascade by tensor name, batch axis of one included.
             size_hw: rows and columns of the photograph.
             image_SS3: uint8 RGB, what the networks saw.
-            timings_ms: asked once all else is done.
 
         Raises:
             NotFinite: an output holds infinity or no number.
@@ -75,7 +73,7 @@ class Finder:
             class_maps=given.class_maps,
             exclusive=self._spec.outputs.exclusive,
             quality=quality_of(given, self._spec.image_size),
-            timings_ms=timings_ms(),
+            timings_ms={},
             raw=raw,
             reason=reason,
             **self._made_by,

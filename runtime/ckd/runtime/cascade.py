@@ -6,6 +6,7 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -250,12 +251,9 @@ class Cascade(Closing):
         image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
         watch: Stopwatch,
     ) -> Finding:
-        return self._finder(logits, size_hw, image_SS3, partial(_last_lap, watch))
-
-
-def _last_lap(watch: Stopwatch) -> Mapping[str, float]:
-    watch.lap("postprocess")
-    return watch.timings_ms()
+        finding = self._finder(logits, size_hw, image_SS3)
+        watch.lap("postprocess")
+        return replace(finding, timings_ms=watch.timings_ms())
 
 
 def _opened(image: object) -> NDArray[np.uint8]:
