@@ -11,6 +11,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import Confusion
 from ckd.contract.errors import UsageError
 from ckd.data.samples import Sample, SampleSet
+from ckd.finding.verdict import Verdict
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation.summary import Evaluation, summarised
 
@@ -21,7 +22,10 @@ def mask(hits: int) -> Confusion:
 
 
 def score(name: str, label: int | None, *probabilities: float, hits: int = 10) -> ImageScore:
-    return ImageScore(name, mask(hits), None, probabilities, label)
+    """The most probable label; flagged from half on, referred from a third on."""
+    top = ("MEL", "SBK", "NEV")[probabilities.index(max(probabilities))]
+    verdict = Verdict(top, probabilities[0] >= 0.5, probabilities[0] >= 1 / 3)
+    return ImageScore(name, mask(hits), None, probabilities, label, verdict)
 
 
 BEFORE = (
@@ -59,8 +63,8 @@ def test_changes_are_found(rows: list[Change]) -> None:
     assert [row.image for row in rows if row.is_other_decision] == ["a", "b", "d"]
     a, b, c, _ = rows
     assert a.top == ("NEV", "MEL")
-    assert a.decided == ((), ("MEL",))
-    assert b.decided == (("MEL",), ())
+    assert (a.decision, a.referral) == ((False, True), (False, True))
+    assert (b.decision, b.referral) == ((True, False), (True, False))
     assert c.mask_moved == pytest.approx(5 / 15 - 1)
     assert a.target == (0.2, 0.55)
 
@@ -70,15 +74,15 @@ def test_both_files_say_what_changed(rows: list[Change], tmp_path: Path) -> None
     with (tmp_path / "changes.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["image"] for line in lines] == ["a", "b", "c", "d"]
-    assert lines[1]["decided_before"] == "MEL"
-    assert lines[1]["decided_after"] == ""
+    assert lines[1]["decision_before"] == "yes"
+    assert lines[1]["referral_after"] == "no"
     assert lines[2]["jaccard_after"] == "0.333"
     text = (tmp_path / "changes.md").read_text()
     assert "## What changed from old to new" in text
     assert "changed on 3; of the labels 1 became right and 1 became wrong" in text
     assert "masks are better on 0 and worse on 1 images, by 0.1 Jaccard or more on 1." in text
-    assert "| a | MEL | NEV -> MEL | none -> MEL | 1.000 |" in text
-    assert "| c | NEV | NEV | none | 1.000 -> 0.333 |" in text
+    assert "| a | MEL | NEV -> MEL | no -> yes | no -> yes | 1.000 |" in text
+    assert "| c | NEV | NEV | no | no | 1.000 -> 0.333 |" in text
 
 
 def test_bundles_of_other_labels_are_refused(tiny_bundle: Path) -> None:

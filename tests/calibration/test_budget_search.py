@@ -40,7 +40,7 @@ class FakeBench:
         self.tried.append(({name: tuple(kept) for name, kept in int8.items()}, out is not None))
         kept = tuple(part for given in int8.values() for part in given)
         lost = sum(self.lost[name] for name in int8) - sum(self.parts[part] for part in kept)
-        cost = Cost(jaccard=lost, auc={}, flips=0.0, melanoma_flips=0)
+        cost = Cost(jaccard=lost, auc={}, flips={}, melanoma_flips=0)
         speed_up = len(int8) / sum(1 / self.gain[name] for name in int8)
         misses = cost.misses(ALLOWED) + (["too slow"] if speed_up < 1.12 else [])
         return Trial(

@@ -11,6 +11,7 @@ from ckd.data.layouts import read_split
 from ckd.data.samples import Sample, SampleSet
 from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.data.synthetic.write import write_isic2017
+from ckd.finding.verdict import Verdict
 from ckd.runtime import Cascade
 from ckd.scores.images import ImageScore
 
@@ -29,7 +30,12 @@ def _answers(mel: list[float], jaccards: list[float | None]) -> list[ImageScore]
     overlaps = [None if j is None else round(100 * j) for j in jaccards]
     masks = [None if tp is None else Confusion(tp, 100 - tp, 0, 0) for tp in overlaps]
     return [
-        ImageScore(str(i), fine=mask, probabilities=(p, 0.6 * (1 - p), 0.4 * (1 - p)))
+        ImageScore(
+            str(i),
+            fine=mask,
+            probabilities=(p, 0.6 * (1 - p), 0.4 * (1 - p)),
+            verdict=Verdict("MEL" if p > 0.375 else "SBK", p >= 0.5, p >= 0.12),
+        )
         for i, (p, mask) in enumerate(zip(mel, masks, strict=True))
     ]
 
@@ -42,18 +48,20 @@ def test_cost_counts_what_was_lost(spec: CascadeSpec) -> None:
     assert cost.jaccard == pytest.approx(0.0)
     # Of four pairs of melanoma and other, one is the wrong way round now.
     assert cost.auc["MEL"] == pytest.approx(0.25)
-    assert cost.flips == 0.25
+    assert cost.flips == {"label": 0.25, "decision": 0.25, "referral": 0}
     assert cost.melanoma_flips == 1
     assert cost.groups == {"MEL": pytest.approx(0.05), "others": pytest.approx(-0.1)}
 
 
-def test_a_decision_is_made_at_the_declared_threshold(spec: CascadeSpec) -> None:
+def test_every_part_of_a_verdict_counts(spec: CascadeSpec) -> None:
     samples = _samples([0, 1])
     exact = _answers([0.52, 0.1], [1, 1])
-    given = _answers([0.48, 0.1], [1, 1])
-    assert cost_of(given, exact, samples, spec, {}).melanoma_flips == 1
-    same = _answers([0.98, 0.1], [1, 1])
-    assert cost_of(same, exact, samples, spec, {}).flips == 0
+    given = cost_of(_answers([0.48, 0.13], [1, 1]), exact, samples, spec, {})
+    assert given.flips == {"label": 0, "decision": 0.5, "referral": 0.5}
+    assert given.melanoma_flips == 1
+    same = cost_of(_answers([0.98, 0.1], [1, 1]), exact, samples, spec, {})
+    assert not any(same.flips.values())
+    assert "decisions 0.0% (0.0% to 65.8%)" in same.flips_in_words()
 
 
 @pytest.mark.parametrize(
@@ -61,24 +69,27 @@ def test_a_decision_is_made_at_the_declared_threshold(spec: CascadeSpec) -> None
     [
         ({"jaccard": 0.006}, "Jaccard lost 0.006 over 0.005"),
         ({"auc": {"MEL": 0.0, "SBK": 0.02}}, "AUC lost, SBK 0.02 over 0.005"),
-        ({"flips": 0.02}, "decisions changed 0.02 over 0.01"),
-        ({"melanoma_flips": 1}, "melanoma decisions changed 1 over 0"),
+        ({"flips": {"label": 0.02}}, "labels changed 0.02 over 0.01"),
+        ({"flips": {"decision": 0.02}}, "decisions changed 0.02 over 0.01"),
+        ({"flips": {"label": 0, "referral": 0.02}}, "referrals changed 0.02 over 0.01"),
+        ({"melanoma_flips": 1}, "melanomas changed 1 over 0"),
         ({"groups": {"tan skin": 0.011}}, "Jaccard lost, tan skin 0.011 over 0.01"),
     ],
 )
 def test_every_limit_of_the_budget_is_held(changed: dict[str, object], said: str) -> None:
-    within = {"jaccard": 0.004, "auc": {"MEL": 0.004}, "flips": 0.01, "melanoma_flips": 0}
+    flips = {"label": 0.01}
+    within = {"jaccard": 0.004, "auc": {"MEL": 0.004}, "flips": flips, "melanoma_flips": 0}
     assert Cost(**within).misses(Budget()) == []  # type: ignore[arg-type]
     assert Cost(**{**within, **changed}).misses(Budget()) == [said]  # type: ignore[arg-type]
 
 
 def test_a_summary_has_the_sign_of_what_happened() -> None:
-    cost = Cost(jaccard=0.0012, auc={"MEL": -0.002}, flips=0.015, melanoma_flips=0)
+    cost = Cost(jaccard=0.0012, auc={"MEL": -0.002}, flips={"decision": 0.015}, melanoma_flips=0)
     assert cost.summary() == "Jaccard -0.0012, AUC MEL +0.0020, decisions changed 1.5%"
 
 
 def test_gains_and_systems_without_masks_are_no_miss() -> None:
-    cost = Cost(jaccard=None, auc={"MEL": -0.1}, flips=0.0, melanoma_flips=0)
+    cost = Cost(jaccard=None, auc={"MEL": -0.1}, flips={}, melanoma_flips=0)
     assert cost.misses(Budget()) == []
 
 

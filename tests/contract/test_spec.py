@@ -42,9 +42,16 @@ def small() -> CascadeSpec:
             NodeSpec("second", ("edge", IMAGE), ("logits",), {"fp32": "b.onnx"}),
         ),
         outputs=OutputSpec(class_logits="logits"),
-        thresholds={"mask": 0.5},
+        mask_threshold=0.5,
         provenance={"data": "none"},
     )
+
+
+def test_label_thresholds_of_earlier_versions_are_read_and_left_out(tree: Tree) -> None:
+    tree["thresholds"] = {"mask": 0.7, **dict.fromkeys(tree["labels"], 0.5)}
+    spec = spec_from_json(json.dumps(tree))
+    assert spec.mask_threshold == 0.7
+    assert json.loads(spec_to_json(spec))["thresholds"] == {"mask": 0.7}
 
 
 def test_what_is_written_is_read_back_equal(tiny_bundle: Path) -> None:
@@ -253,9 +260,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "threshold 1": (lambda t: t["thresholds"].update(mask=1), "mask threshold is 1.0, not between"),
     "threshold NaN": (lambda t: t["thresholds"].update(mask=float("nan")), "threshold is nan"),
     "threshold of 400 digits": (lambda t: t["thresholds"].update(mask=10**400), "malformed"),
-    "threshold of a label": (
-        lambda t: t["thresholds"].update(MEL=float("inf")), "MEL threshold is inf, not between"
-    ),
+    "threshold of no label": (lambda t: t["thresholds"].update(XX=0.5), "threshold 'XX' is not"),
     "thresholds in a list": (lambda t: t.update(thresholds=[]), "thresholds is no JSON object"),
     "sections in a list": (lambda t: t.update(sections=[]), "sections is no JSON object"),
     # what answers would rest on

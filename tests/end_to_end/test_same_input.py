@@ -21,6 +21,7 @@ from tests.runtime.photographs import photo
 from ckd.benchmarks.contenders import SystemContender
 from ckd.calibration.ranges import measure_ranges
 from ckd.calibration.upstream import Upstream
+from ckd.contract.bundle import Bundle
 from ckd.data.samples import Sample, SampleSet
 from ckd.picture.decode import read_rgb
 from ckd.runtime.cascade import Cascade
@@ -103,7 +104,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
     "name", [*PHOTOGRAPHS, pytest.param("of_64_megapixels.jpg", marks=pytest.mark.system)]
 )
 def test_every_way_gives_the_networks_the_same_bytes(
-    name: str, cascade: Cascade, taken: Taken, tmp_path: Path
+    name: str, cascade: Cascade, tiny_bundle: Path, taken: Taken, tmp_path: Path
 ) -> None:
     path, film = tmp_path / name, tmp_path / "film.avi"
     if is_large := name not in PHOTOGRAPHS:
@@ -139,7 +140,7 @@ def test_every_way_gives_the_networks_the_same_bytes(
         cascade.predict(frame.image_HWC)
 
     def benchmark() -> None:
-        contender = SystemContender(cascade.chain.run, spec, image_HWC)
+        contender = SystemContender(cascade.chain.run, Bundle(tiny_bundle), image_HWC)
         contender.predict(image_HWC)
 
     ways: dict[str, Callable[[], object]] = {

@@ -37,6 +37,7 @@ from ckd.export.verify import verify_bundle
 from ckd.finding.sentences import NOTICE
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import CASES, TOLERANCES
+from ckd.runtime.verdicts import VERDICTS
 from ckd.scores.metrics import SegmentationScores, classification_scores
 from ckd.train.evaluation.summary import Evaluation
 from ckd.train.folds import folded
@@ -111,6 +112,7 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
     ) == [
         CASES,
         TOLERANCES,
+        VERDICTS,
         "cascade.json",
         "cls.fp32.onnx",
         "hashes.json",
@@ -126,7 +128,7 @@ def test_a_bundle_is_complete_and_passes_its_own_checks(system: System, tmp_path
     assert told[:5] == [("export", done, 4) for done in range(5)]
     assert told[5:] == [("compare with PyTorch", done, 1) for done in range(2)]
     checked = verify_bundle(out)
-    assert (checked["name"], checked["num_files"]) == ("tiny", 8)
+    assert (checked["name"], checked["num_files"]) == ("tiny", 9)
     assert checked["sha256"] == Bundle(out).digest()
     assert checked["num_bytes"] == Bundle(out).num_bytes()
     assert [case["passed"] for case in checked["cases"]["fp32"]] == [True] * 4

@@ -1,12 +1,12 @@
 """Float32 files with weights in half precision: smaller, and refused where a decision changes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from deciding import let_decide
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -17,9 +17,8 @@ from ckd.calibration.half_weights import (
     with_half_weights,
 )
 from ckd.calibration.placement import quantised_layers
-from ckd.contract.bundle import CASCADE, Bundle
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
-from ckd.contract.hashes import write_hashes
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
 from ckd.data.synthetic.write import write_isic2017
@@ -122,10 +121,8 @@ def test_a_decision_that_changes_is_named_and_nothing_is_written(
     before, after = probability(bundle_copy), probability(half)
     assert before != after
     # A threshold between both: the smallest change of a weight changes the decision.
-    tree: Any = json.loads((bundle_copy / CASCADE).read_text())
-    tree["thresholds"][label] = (before + after) / 2
-    (bundle_copy / CASCADE).write_text(json.dumps(tree))
-    write_hashes(bundle_copy)
-    with pytest.raises(GateFailed, match=f"change the decision on {first.id}"):
+    between = dict.fromkeys(("screening", "balanced", "specific"), (before + after) / 2)
+    let_decide(bundle_copy, at_least=between)
+    with pytest.raises(GateFailed, match=f"change the verdict on {first.id}"):
         shrink_bundle(Bundle(bundle_copy), samples, tmp_path / "out")
     assert not (tmp_path / "out").exists()

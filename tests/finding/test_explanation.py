@@ -164,7 +164,6 @@ def test_answers_keep_maps_and_features_of_their_own() -> None:
             NodeSpec("one", ("image",), ("logits", "class_map", "features"), {"fp16": "one.onnx"}),
         ),
         outputs=OutputSpec("logits", class_map="class_map", features="features"),
-        thresholds={},
     )
     buffer = np.arange(12, dtype=np.float16).reshape(1, 3, 2, 2)
     pooled = np.arange(4, dtype=np.float16)[None]

@@ -92,6 +92,7 @@ def test_the_json_says_everything_but_the_pixels() -> None:
         "left_out": [],
         "size_hw": [40, 60],
         "probabilities": {"MEL": 0.25, "SBK": 0.1, "NEV": 0.65},
+        "prevalence": None,
         "top": "NEV",
         "lesion_area_px": 345,
         "mask_from": "fine",

@@ -10,6 +10,7 @@ import pytest
 from findings import made_finding
 from numpy.typing import NDArray
 
+from ckd.finding.decision import Decision
 from ckd.finding.files import save_finding
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import Reason
@@ -34,8 +35,18 @@ def findings() -> dict[str, Finding]:
     empty_HW = np.zeros_like(mask_HW)
     said = {"MEL": 0.2, "SBK": 0.1, "NEV": 0.7}
     answer = made_finding(mask_HW, mask_HW, said, quality={"lesion_fraction": 0.2})
+    prevalence = {"MEL": 0.2, "SBK": 0.1, "NEV": 0.7}
+    calm = Decision("screening", "MEL", False, ("NEV",), 0.1, ())
     return {
         "answer": answer,
+        "not referred": replace(answer, prevalence=prevalence, decision=calm),
+        "referred": replace(
+            answer, prevalence=prevalence,
+            decision=replace(calm, flagged=True, label_set=(), reasons=("flagged", "set_empty")),
+        ),
+        "without sets": replace(
+            answer, prevalence=prevalence, decision=replace(calm, label_set=None, error_rate=None)
+        ),
         "no mask": made_finding(None, None, said),
         "coarse only": made_finding(None, mask_HW, {}),
         "none of them": replace(answer, exclusive=False, probabilities={"MEL": 0.2, "SBK": 0.1}),
@@ -73,10 +84,14 @@ NOTHING: dict[str, Any] = {
     "outcome": "no_finding",
     "reason": {"code": "blank", "text": "."},
     "probabilities": None,
+    "prevalence": None,
     "top": None,
     "lesion_area_px": 0,
     "outline": [],
 }
+
+
+DECIDED = findings()["referred"].as_dict()
 
 
 def test_nothing_found_is_what_the_cases_below_differ_from() -> None:
@@ -99,6 +114,13 @@ def test_nothing_found_is_what_the_cases_below_differ_from() -> None:
         {"schema": 1},
         {"probabilities": None},
         {"diagnosis": "nevus"},
+        {**NOTHING, "prevalence": {"MEL": 0.2}},
+        {"decision": findings()["referred"].as_dict()["decision"]},  # rests on no prevalence
+        {**DECIDED, "decision": {**DECIDED["decision"], "reasons": []}},
+        {**DECIDED, "decision": {**DECIDED["decision"], "refer": False}},
+        {**DECIDED, "decision": {**DECIDED["decision"], "operating_point": "best"}},
+        {**DECIDED, "decision": {**DECIDED["decision"], "label_set": ["MEL", "MEL"]}},
+        {**DECIDED, "prevalence": {"MEL": 1.5}},
     ],
 )
 def test_the_schema_refuses_what_contradicts_itself(change: dict[str, Any]) -> None:

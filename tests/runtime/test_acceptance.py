@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deciding import let_decide
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError
 from ckd.contract.hashes import write_hashes
+from ckd.finding.logits import softmax
 from ckd.runtime.acceptance import (
     CASES,
     TOLERANCES,
-    _decision_flips,
     pack_cases,
     run_acceptance,
+    verdicts_of,
 )
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.verdicts import VERDICTS
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -64,23 +67,6 @@ def test_the_bundle_passes_its_own_cases(cascade: Cascade, tiny_bundle: Path) ->
         assert json.loads(json.dumps(result.as_dict()))["passed"] is True
 
 
-@pytest.mark.parametrize(
-    ("exclusive", "one", "other", "flips"),
-    [
-        (True, [0.45, 0.4, 0.15], [0.4, 0.45, 0.15], 1),  # another diagnosis
-        (False, [0.45, 0.4, 0.15], [0.4, 0.45, 0.15], 0),  # none of them, either way
-        (False, [0.7, 0.2, 0.1], [0.4, 0.2, 0.1], 1),
-        (False, [0.7, 0.6, 0.1], [0.6, 0.7, 0.1], 0),  # both, either way
-    ],
-)
-def test_decisions_are_those_of_the_kind_of_labels(
-    cascade: Cascade, exclusive: bool, one: list[float], other: list[float], flips: int
-) -> None:
-    spec = cascade.spec
-    spec = replace(spec, outputs=replace(spec.outputs, exclusive=exclusive))
-    assert _decision_flips(spec, np.array(one), np.array(other)) == flips
-
-
 @pytest.mark.parametrize("answer", ["logits", "mask_logits", "coarse_logits"])
 def test_another_answer_fails_its_case_and_no_other(
     cascade: Cascade, bundle_copy: Path, answer: str
@@ -91,6 +77,41 @@ def test_another_answer_fails_its_case_and_no_other(
     assert [result.passed for result in results] == [True, True, False, True]
 
 
+def test_a_verdict_that_changes_fails_where_it_is_firm(bundle_copy: Path) -> None:
+    nevus = {"MEL": 1.0, "SBK": 1.0, "NEV": 0.0}
+    never = dict.fromkeys(("screening", "balanced", "specific"), 1.0)
+    let_decide(bundle_copy, at_least=never, in_set=nevus, masks_agree=None)
+    with_file(bundle_copy, VERDICTS, verdicts_of(Bundle(bundle_copy)))
+    verdicts = json.loads((bundle_copy / VERDICTS).read_bytes())
+    assert {v["decision"] for v in verdicts} == {v["referral"] for v in verdicts} == {False}
+
+    def outcome() -> tuple[list[bool], list[int]]:
+        with Cascade.load(bundle_copy, "onnxruntime") as cascade:
+            cases = run_acceptance(cascade.chain, Bundle(bundle_copy))
+        return [case.passed for case in cases], [case.decision_flips for case in cases]
+
+    assert outcome() == ([True] * 4, [0] * 4)
+    for part, other in (("label", "SBK"), ("decision", True), ("referral", True)):
+        changed = [{**v, part: other} if n == 1 else v for n, v in enumerate(verdicts)]
+        with_file(bundle_copy, VERDICTS, json.dumps(changed).encode())
+        assert outcome() == ([True, False, True, True], [0, 1, 0, 0])
+    # The same change where the probability of the target lies at the threshold says nothing.
+    said = softmax(stored(bundle_copy)["logits"][1])[0]
+    near = dict.fromkeys(("screening", "balanced", "specific"), float(said) + 0.001)
+    let_decide(bundle_copy, at_least=near, in_set=nevus, masks_agree=None)
+    packed = json.loads(verdicts_of(Bundle(bundle_copy)))
+    packed[1].update(decision=not packed[1]["decision"])
+    with_file(bundle_copy, VERDICTS, json.dumps(packed).encode())
+    assert outcome() == ([True] * 4, [0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"[1, 2, 3, 4]", b'[{"label": "MEL"}]'])
+def test_damaged_verdicts_are_refused(cascade: Cascade, bundle_copy: Path, content: bytes) -> None:
+    bundle = with_file(bundle_copy, VERDICTS, content)
+    with pytest.raises(BundleError, match="unreadable verdicts of cases"):
+        run_acceptance(cascade.chain, bundle)
+
+
 def test_masks_are_compared_where_the_bundle_cuts_them(cascade: Cascade, bundle_copy: Path) -> None:
     arrays = stored(bundle_copy)
     logits = arrays["mask_logits"]
@@ -99,7 +120,7 @@ def test_masks_are_compared_where_the_bundle_cuts_them(cascade: Cascade, bundle_
     bundle = with_cases(bundle_copy, arrays)
     assert all(result.passed for result in run_acceptance(cascade.chain, bundle))
     threshold = 1 / (1 + math.exp(-float(cut)))
-    cascade.chain.spec = replace(cascade.spec, thresholds={"mask": threshold})
+    cascade.chain.spec = replace(cascade.spec, mask_threshold=threshold)
     assert not all(result.passed for result in run_acceptance(cascade.chain, bundle))
 
 

@@ -15,6 +15,7 @@ from ckd.contract.errors import UsageError
 from ckd.contract.labels import label_of
 from ckd.contract.spec import CascadeSpec
 from ckd.contract.whole_file import replace_file
+from ckd.finding.verdict import Verdict
 from ckd.scores.images import ImageScore
 from ckd.train.evaluation.summary import Evaluation
 
@@ -23,6 +24,7 @@ MASK_CHANGED: Final = 0.01
 #: One that moves by so much is named.
 MASK_MOVED: Final = 0.1
 _MOST_NAMED: Final = 40
+_NO_VERDICT: Final = Verdict(None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Change:
         image: id.
         truth: true label.
         top: most probable label before and after.
-        decided: labels whose probability reaches their threshold, before and after.
+        decision: whether it is flagged, before and after.
+        referral: whether a referral is suggested, before and after.
         target: probability of the first task before and after.
         jaccard: of the fine mask, or of the coarse one, before and after.
     """
@@ -41,14 +44,15 @@ class Change:
     image: str
     truth: str | None
     top: tuple[str | None, str | None]
-    decided: tuple[tuple[str, ...], tuple[str, ...]]
+    decision: tuple[bool | None, bool | None]
+    referral: tuple[bool | None, bool | None]
     target: tuple[float | None, float | None]
     jaccard: tuple[float | None, float | None]
 
     @property
     def is_other_decision(self) -> bool:
-        """Whether the most probable label or a decision changed."""
-        return self.top[0] != self.top[1] or self.decided[0] != self.decided[1]
+        """Whether the most probable label, the decision or the referral changed."""
+        return any(pair[0] != pair[1] for pair in (self.top, self.decision, self.referral))
 
     @property
     def mask_moved(self) -> float:
@@ -72,12 +76,14 @@ def changes(
         )
     rows = []
     for first, second in zip(before.images, after.images, strict=True):
+        one, other = first.verdict or _NO_VERDICT, second.verdict or _NO_VERDICT
         rows.append(
             Change(
                 first.id,
                 None if first.label is None else label_of(before.labels, first.label),
-                (_top(first, specs[0]), _top(second, specs[1])),
-                (_decided(first, specs[0]), _decided(second, specs[1])),
+                (one.label, other.label),
+                (one.decision, other.decision),
+                (one.referral, other.referral),
                 (_target(first, specs[0]), _target(second, specs[1])),
                 (_jaccard(first), _jaccard(second)),
             )
@@ -89,7 +95,7 @@ def write_changes(rows: Sequence[Change], names: tuple[str, str], folder: Path) 
     """Write both files into a folder that exists."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    pairs = ("top", "decided", "target", "jaccard")
+    pairs = ("top", "decision", "referral", "target", "jaccard")
     writer.writerow(
         ("image", "truth", *(f"{name}_{when}" for name in pairs for when in ("before", "after")))
     )
@@ -111,15 +117,15 @@ def _markdown(rows: Sequence[Change], names: tuple[str, str]) -> str:
         f"On {len(rows)} images: {_right(others)}; masks are better on {better} and worse on "
         f"{worse} images, by {MASK_MOVED} Jaccard or more on {len(moved)}.",
         "",
-        "| image | truth | most probable | decided | Jaccard |",
-        "|---|---|---|---|---|",
+        "| image | truth | most probable | flagged | referred | Jaccard |",
+        "|---|---|---|---|---|---|",
     ]
     named = sorted({*others, *moved}, key=lambda row: row.image)
     for row in named[:_MOST_NAMED]:
         pairs = (
             _cell(before) or "none" if _cell(before) == _cell(after) else
             f"{_cell(before) or 'none'} -> {_cell(after) or 'none'}"
-            for before, after in (row.top, row.decided, row.jaccard)
+            for before, after in (row.top, row.decision, row.referral, row.jaccard)
         )  # fmt: skip
         lines.append(f"| {row.image} | {row.truth or ''} | {' | '.join(pairs)} |")
     if len(named) > _MOST_NAMED:
@@ -133,27 +139,13 @@ def _right(others: Sequence[Change]) -> str:
     gained = sum(row.top[1] == row.truth for row in tops)
     lost = sum(row.top[0] == row.truth for row in tops)
     return (
-        f"the decision or the most probable label changed on {len(others)}; of the labels {gained} "
-        f"became right and {lost} became wrong"
+        f"the most probable label, the decision or the referral changed on {len(others)}; of the "
+        f"labels {gained} became right and {lost} became wrong"
     )
 
 
 def _probabilities(score: ImageScore, spec: CascadeSpec) -> Mapping[str, float]:
     return dict(zip(spec.labels, score.probabilities or (), strict=False))
-
-
-def _top(score: ImageScore, spec: CascadeSpec) -> str | None:
-    of = _probabilities(score, spec)
-    top = max(of, key=of.__getitem__, default=None)
-    is_none = top is not None and not spec.outputs.exclusive and of[top] <= 0.5
-    return None if is_none else top
-
-
-def _decided(score: ImageScore, spec: CascadeSpec) -> tuple[str, ...]:
-    of = _probabilities(score, spec)
-    return tuple(
-        task for task in spec.tasks if task in of and of[task] >= spec.thresholds.get(task, 0.5)
-    )
 
 
 def _target(score: ImageScore, spec: CascadeSpec) -> float | None:
@@ -168,6 +160,6 @@ def _jaccard(score: ImageScore) -> float | None:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    if isinstance(value, tuple):
-        return "+".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)

@@ -160,12 +160,12 @@ def _open_all(
     pytorch = open_peer("pytorch", run, spec, threads, stack)
     onnxruntime = open_peer("fused", fused, spec, threads, stack)
     racing: dict[str, CascadeContender | SystemContender] = {
-        REFERENCE: SystemContender(pytorch, spec, frame_HWC),
-        "ONNX Runtime, fused graph FP32": SystemContender(onnxruntime, spec, frame_HWC),
+        REFERENCE: SystemContender(pytorch, bundle, frame_HWC),
+        "ONNX Runtime, fused graph FP32": SystemContender(onnxruntime, bundle, frame_HWC),
     }
     if "openvino" in installed() and calibration and find_spec("nncf"):
         peer = open_nncf(fused, spec, threads, calibration)
-        racing[NNCF] = SystemContender(peer, spec, frame_HWC)
+        racing[NNCF] = SystemContender(peer, bundle, frame_HWC)
     for name, cascade in cpu_cascades(bundle, threads, stack).items():
         racing[f"ckd, {name}"] = CascadeContender(cascade, frame_HWC)
     return racing

@@ -17,7 +17,7 @@ _MARKERS = "os^DvP*X<>"
 
 _HEAD = (
     "", "networks", "whole frame", "p90", "times PyTorch", "frame", "Jaccard lost", "AUC lost",
-    "decisions changed (95 %)",
+    "changed (95 %)",
 )  # fmt: skip
 
 
@@ -84,11 +84,10 @@ def _lost(cost: Cost | None) -> list[str]:
     if cost is None:
         return ["", "", ""]
     auc = ", ".join(f"{task} {loss:.4f}" for task, loss in cost.auc.items())
-    low, high = cost.flips_interval
     return [
         "-" if cost.jaccard is None else f"{cost.jaccard:.4f}",
         auc,
-        f"{cost.flips:.1%} ({low:.1%} to {high:.1%})",
+        cost.flips_in_words(),
     ]
 
 

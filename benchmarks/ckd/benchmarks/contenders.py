@@ -19,7 +19,6 @@ from PIL import Image
 
 from ckd.benchmarks.peers import Infer
 from ckd.contract.bundle import Bundle
-from ckd.contract.spec import CascadeSpec
 from ckd.finding.finder import Finder
 from ckd.finding.finding import Finding
 from ckd.picture.resize import network_image
@@ -88,14 +87,19 @@ class CascadeContender:
 class SystemContender:
     """All networks in one call, between the same resize and the same masks as a cascade's.
 
+    Args:
+        infer: the networks.
+        bundle: whose rules make findings of their outputs.
+        frame_HWC: uint8 RGB, what each turn is about.
+
     Attributes:
         networks_ms: of every call.
         tensors: what the last call gave.
     """
 
-    def __init__(self, infer: Infer, spec: CascadeSpec, frame_HWC: NDArray[np.uint8]) -> None:
-        self.infer, self.spec, self.frame_HWC = infer, spec, frame_HWC
-        self._finder = Finder(spec, spec.name, "", "")
+    def __init__(self, infer: Infer, bundle: Bundle, frame_HWC: NDArray[np.uint8]) -> None:
+        self.infer, self.spec, self.frame_HWC = infer, bundle.spec, frame_HWC
+        self._finder = Finder(bundle.spec, bundle.id, "", "fp32", read=bundle.read)
         self.networks_ms: list[float] = []
         self.tensors: Mapping[str, NDArray[Any]] = {}
 

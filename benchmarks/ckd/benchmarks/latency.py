@@ -35,6 +35,7 @@ from ckd.benchmarks.processes import memory_of
 from ckd.benchmarks.report import Contender, Kind, LatencyReport
 from ckd.benchmarks.same_networks import check_same
 from ckd.console import Progress
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.runtime.cascade import embedded_bundle
 
@@ -102,7 +103,7 @@ def latency(
         for kind, source in sources.items():
             if kind != "chain":
                 infer = open_peer(kind, source, cascade.spec, threads, stack)
-                racing[kind] = SystemContender(infer, cascade.spec, frame_HWC)
+                racing[kind] = SystemContender(infer, Bundle(path), frame_HWC)
         errors = check_same(racing, setting.precision)
         frame_ms = interleaved(racing, warmup=warmup, runs=runs, progress=progress)
         power = measure_power(lambda: cascade.predict(frame_HWC), rails) if rails else None

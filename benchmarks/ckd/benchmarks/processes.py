@@ -98,9 +98,9 @@ def print_memory(
             cascade = stack.enter_context(setting.load(bundle))
             step = CascadeContender(cascade, frame_HWC)
         else:
-            spec = Bundle(Path(bundle)).spec
-            infer = open_peer(kind, Path(source), spec, int(threads), stack)
-            step = SystemContender(infer, spec, frame_HWC)
+            opened = Bundle(Path(bundle))
+            infer = open_peer(kind, Path(source), opened.spec, int(threads), stack)
+            step = SystemContender(infer, opened, frame_HWC)
         for _ in range(3):
             step()
     print(json.dumps([libraries_mb, peak_memory_mb(), file_pages_mb()]))

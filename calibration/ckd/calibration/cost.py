@@ -18,6 +18,7 @@ from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet
 from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.finding.finding import Finding
+from ckd.finding.verdict import PARTS
 from ckd.picture.decode import read_rgb
 from ckd.scores.images import ImageScore, score_finding
 from ckd.scores.ranking import roc_auc
@@ -34,8 +35,9 @@ class Budget:
     Attributes:
         jaccard: loss of the mean Jaccard index of the masks.
         auc: loss of the AUC of each task.
-        flips: share of the images on which a task's decision at its threshold changes.
-        melanoma_flips: number of melanomas on which the decision for melanoma changes.
+        flips: share of the images on which the most probable label changes; likewise the decision
+            at the operating point, and the suggestion to refer.
+        melanoma_flips: number of melanomas on which any of these changes.
         group_factor: no group (class, lesion size, skin tone) loses more Jaccard than this many
             times what all images may lose on average.
     """
@@ -51,15 +53,22 @@ class Budget:
 class Cost:
     """What was lost against float32 on the same images; negative where something was gained.
 
-    ``flips_interval`` is the 95 % interval of ``flips``, the share of decisions that changed.
+    Attributes:
+        jaccard: of the mean Jaccard index of the masks; None without masks.
+        auc: by task.
+        flips: by part of the verdict ("label", "decision", "referral"; only parts that the cascade
+            gives), the share of images on which it changed.
+        melanoma_flips: melanomas on which any part changed.
+        groups: of the Jaccard index, by group.
+        num_images: that all this was counted on.
     """
 
     jaccard: float | None
     auc: Mapping[str, float]
-    flips: float
+    flips: Mapping[str, float]
     melanoma_flips: int
     groups: Mapping[str, float] = field(default_factory=dict)
-    flips_interval: tuple[float, float] = (0.0, 1.0)
+    num_images: int = 0
 
     def uses(self, budget: Budget) -> dict[str, tuple[float, float]]:
         """What was lost and what may be lost, by the name of the loss."""
@@ -67,8 +76,8 @@ class Cost:
         if self.jaccard is not None:
             uses["Jaccard lost"] = (self.jaccard, budget.jaccard)
         uses |= {f"AUC lost, {task}": (loss, budget.auc) for task, loss in self.auc.items()}
-        uses["decisions changed"] = (self.flips, budget.flips)
-        uses["melanoma decisions changed"] = (float(self.melanoma_flips), budget.melanoma_flips)
+        uses |= {f"{part}s changed": (share, budget.flips) for part, share in self.flips.items()}
+        uses["melanomas changed"] = (float(self.melanoma_flips), budget.melanoma_flips)
         limit = budget.group_factor * budget.jaccard
         uses |= {f"Jaccard lost, {name}": (loss, limit) for name, loss in self.groups.items()}
         return uses
@@ -92,7 +101,16 @@ class Cost:
         """The losses on one line, without those of groups."""
         jaccard = [] if self.jaccard is None else [f"Jaccard {-self.jaccard:+.4f}"]
         auc = [f"AUC {task} {-loss:+.4f}" for task, loss in self.auc.items()]
-        return ", ".join([*jaccard, *auc, f"decisions changed {self.flips:.1%}"])
+        flips = [f"{part}s changed {share:.1%}" for part, share in self.flips.items()]
+        return ", ".join([*jaccard, *auc, *flips])
+
+    def flips_in_words(self) -> str:
+        """The share of each part that changed, with its 95 % interval."""
+        words = []
+        for part, share in self.flips.items():
+            low, high = share_interval(round(share * self.num_images), self.num_images)
+            words.append(f"{part}s {share:.1%} ({low:.1%} to {high:.1%})")
+        return ", ".join(words)
 
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
@@ -129,37 +147,46 @@ def cost_of(
     ``groups`` are indices of images, see `groups_of`.
     """
     losses_N = _jaccards(exact) - _jaccards(rounded)
+    parts_N = _changed_parts(rounded, exact)
+    is_melanoma_N = np.array(
+        [s.label is not None and label_of(spec.labels, s.label) == "MEL" for s in samples.samples]
+    )
     exact_NK, rounded_NK = _probabilities(exact), _probabilities(rounded)
     auc: dict[str, float] = {}
-    flips = melanoma_flips = 0
     if rounded_NK is not None and exact_NK is not None:
         labels_N = np.array([-1 if s.label is None else s.label for s in samples.samples])
-        changed_N = np.zeros(len(samples), bool)
         for task in spec.tasks:
-            k, cut = spec.labels.index(task), spec.thresholds.get(task, 0.5)
+            k = spec.labels.index(task)
             before_N, after_N = exact_NK[:, k], rounded_NK[:, k]
-            flipped_N = (before_N >= cut) != (after_N >= cut)
-            changed_N |= flipped_N
             known, positive = labels_N >= 0, labels_N == k
             if positive.any() and (known & ~positive).any():
                 auc[task] = roc_auc(before_N[known], positive[known]) - roc_auc(
                     after_N[known], positive[known]
                 )
-            if task == "MEL":
-                melanoma_flips = int(np.count_nonzero(flipped_N & positive))
-        flips = int(np.count_nonzero(changed_N))
     return Cost(
         jaccard=_mean(losses_N),
         auc=auc,
-        flips=flips / len(samples),
-        melanoma_flips=melanoma_flips,
+        flips={part: int(parts_N[part].sum()) / len(samples) for part in parts_N},
+        melanoma_flips=int((np.any([*parts_N.values()], axis=0) & is_melanoma_N).sum()),
         groups={
             name: loss
             for name, i in groups.items()
             if (loss := _mean(losses_N[list(i)])) is not None
         },
-        flips_interval=share_interval(flips, len(samples)),
+        num_images=len(samples),
     )
+
+
+def _changed_parts(
+    rounded: Sequence[ImageScore], exact: Sequence[ImageScore]
+) -> dict[str, NDArray[np.bool_]]:
+    """By part of the verdict that any image has, on which images it changed."""
+    parts_N = {}
+    for part in PARTS:
+        of = [tuple(getattr(s.verdict, part, None) for s in scores) for scores in (exact, rounded)]
+        if any(value is not None for values in of for value in values):
+            parts_N[part] = np.array([a != b for a, b in zip(*of, strict=True)], bool)
+    return parts_N
 
 
 def groups_of(samples: SampleSet) -> dict[str, list[int]]:

@@ -71,14 +71,14 @@ def cost_text(
         + (f", except {', '.join(kept_float)}." if kept_float else "."),
         how,
         "",
-        "| backend | Jaccard | AUC | decisions changed | of melanomas |",
+        "| backend | Jaccard | AUC | changed | of melanomas |",
         "|---|---|---|---|---|",
     ]
     for backend, cost in costs.items():
         auc = ", ".join(f"{task} {loss:.4f}" for task, loss in cost.auc.items())
         jaccard = "-" if cost.jaccard is None else f"{cost.jaccard:.4f}"
         lines.append(
-            f"| {backend} | {jaccard} | {auc} | {cost.flips:.1%} | {cost.melanoma_flips} |"
+            f"| {backend} | {jaccard} | {auc} | {cost.flips_in_words()} | {cost.melanoma_flips} |"
         )
     return "\n".join(lines) + "\n"
 

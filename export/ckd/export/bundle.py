@@ -22,9 +22,16 @@ from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import export_onnx
 from ckd.export.parity import TOLERANCE, TensorParity, check_parity, expected_tensors, parity_images
 from ckd.export.verify import check_acceptance
-from ckd.runtime.acceptance import CASES, TOLERANCES, Tolerance, pack_cases
+from ckd.runtime.acceptance import (
+    CASES,
+    TOLERANCES,
+    Tolerance,
+    pack_cases,
+    verdicts_of,
+)
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.verdicts import VERDICTS
 from ckd.train.folds import count_macs, folded
 from ckd.train.folds.exported import TORCH_DTYPES
 from ckd.train.systems.graph import System, tensor_shapes
@@ -120,6 +127,8 @@ def write_bundle(
         if evidence.learning_curves is not None:
             shutil.copy(evidence.learning_curves, folder / evidence.learning_curves.name)
         write_hashes(folder)
+        (folder / VERDICTS).write_bytes(verdicts_of(Bundle(folder)))
+        write_hashes(folder)
         bundle = Bundle(folder)
         parity = {}
         progress = bars("compare with PyTorch")
@@ -157,7 +166,7 @@ def _spec(
         ),
         outputs=system.outputs,
         # The official scorers cut diagnoses at one half.
-        thresholds={"mask": system.mask_threshold, **dict.fromkeys(system.labels, 0.5)},
+        mask_threshold=system.mask_threshold,
         provenance=provenance,
     )
 

@@ -1,7 +1,7 @@
 """`cascade.json`: the description of a cascade as text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -11,7 +11,8 @@ from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec, Section
 #: Increased when a reader of the old number would misread the new content.
 SCHEMA: Final = 2
 #: Names of optional sections that this version of `ckd` understands.
-KNOWN_SECTIONS: Final = frozenset({"mask", "outcome"})
+KNOWN_SECTIONS: Final = frozenset({"mask", "outcome", "points", "probabilities", "refer", "sets"})
+_MASK: Final = "mask"
 _KEYS: Final = frozenset(
     {
         "schema", "name", "system", "labels", "tasks", "preprocess", "thresholds", "tensors",
@@ -29,7 +30,7 @@ def spec_to_json(spec: CascadeSpec) -> str:
         "labels": spec.labels,
         "tasks": spec.tasks,
         "preprocess": _preprocess(spec),
-        "thresholds": spec.thresholds,
+        "thresholds": {_MASK: spec.mask_threshold},
         "tensors": {
             name: {"shape": shape, "dtype": spec.dtypes[name]}
             for name, shape in spec.shapes.items()
@@ -79,7 +80,7 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
                 for n in tree["nodes"]
             ),
             outputs=OutputSpec(**tree["outputs"]),
-            thresholds={n: float(value) for n, value in _object(tree, "thresholds").items()},
+            mask_threshold=_mask_threshold(_object(tree, "thresholds"), tree["labels"]),
             provenance=dict(tree["provenance"]),
             sections=_sections(_object(tree, "sections") if "sections" in tree else {}),
         )
@@ -103,6 +104,13 @@ def _outputs(outputs: OutputSpec) -> dict[str, object]:
     """All fields; without features no such field, so that earlier versions of ckd can read it."""
     fields = asdict(outputs)
     return fields if outputs.features else {k: v for k, v in fields.items() if k != "features"}
+
+
+def _mask_threshold(thresholds: Mapping[str, Any], labels: Collection[str]) -> float:
+    """Bundles of earlier versions also say 0.5 for each label, which nothing reads."""
+    if unknown := set(thresholds) - {_MASK, *labels}:
+        raise BundleError(f"cascade.json: the threshold {min(unknown)!r} is not understood")
+    return float(thresholds.get(_MASK, 0.5))
 
 
 def _object(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -106,9 +106,7 @@ class CascadeSpec:
         dtypes: type of every tensor, for each kind of file of the node that writes it.
         nodes: the networks in running order.
         outputs: which tensors are outputs.
-        thresholds: probability above which a pixel is lesion ("mask"); by label, the probability
-            at which its sensitivity and specificity were measured, as an application's decision
-            threshold.
+        mask_threshold: probability above which a pixel is lesion.
         provenance: where the weights come from: data, licence, command, date, versions.
         sections: optional parts, by name.
     """
@@ -121,7 +119,7 @@ class CascadeSpec:
     dtypes: Mapping[str, Mapping[str, DType]]
     nodes: tuple[NodeSpec, ...]
     outputs: OutputSpec
-    thresholds: Mapping[str, float]
+    mask_threshold: float = 0.5
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
 
@@ -130,9 +128,8 @@ class CascadeSpec:
         self._check_wiring()
         self._check_tensors()
         self._check_outputs()
-        for name, threshold in self.thresholds.items():
-            if not 0.0 < threshold < 1.0:
-                raise _wrong(f"the {name} threshold is {threshold}, not between 0 and 1")
+        if not 0.0 < self.mask_threshold < 1.0:
+            raise _wrong(f"the mask threshold is {self.mask_threshold}, not between 0 and 1")
 
     def _check_names(self) -> None:
         nodes = [node.name for node in self.nodes]
@@ -211,11 +208,6 @@ class CascadeSpec:
     def image_size(self) -> int:
         """Side of the square network input in pixels."""
         return self.shapes[IMAGE][1]
-
-    @property
-    def mask_threshold(self) -> float:
-        """Probability above which a pixel is lesion."""
-        return self.thresholds.get("mask", 0.5)
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name.

@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.finding.answers import Answers, AnswerSource, answers_from_logits
+    from ckd.finding.answers import (
+        Answers,
+        AnswerSource,
+        answers_from_logits,
+        most_probable,
+        quality_of,
+    )
     from ckd.finding.cleanup import MaskRule
+    from ckd.finding.decision import Decider
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
         colour_over_skin,
@@ -22,12 +29,16 @@ if TYPE_CHECKING:
     from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border, draw_overlay, drawable
     from ckd.finding.sentences import NOTICE, shown
     from ckd.finding.signs import mask_signs
+    from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.finding.answers": "AnswerSource Answers answers_from_logits",
+            "ckd.finding.answers": (
+                "AnswerSource Answers answers_from_logits most_probable quality_of"
+            ),
             "ckd.finding.cleanup": "MaskRule",
+            "ckd.finding.decision": "Decider",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
@@ -39,6 +50,7 @@ else:
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable",
             "ckd.finding.sentences": "NOTICE shown",
             "ckd.finding.signs": "mask_signs",
+            "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
         },
     )
 
@@ -48,14 +60,18 @@ __all__ = [
     "FITTED_CODES",
     "FULL_LOG_ODDS",
     "NOTICE",
+    "PARTS",
     "AnswerSource",
     "Answers",
+    "Decider",
     "Finder",
     "Finding",
     "LinearScore",
     "MaskRule",
     "NotFinite",
     "OutcomeRule",
+    "Steps",
+    "Verdict",
     "answers_from_logits",
     "class_probabilities",
     "colour_over_skin",
@@ -66,10 +82,13 @@ __all__ = [
     "drawable",
     "enlarge_logits",
     "evidence",
+    "firm_parts",
     "is_blank",
     "logit",
     "mask_from_logits",
     "mask_signs",
+    "most_probable",
+    "quality_of",
     "save_finding",
     "shown",
     "write_json",

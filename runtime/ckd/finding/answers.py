@@ -90,6 +90,15 @@ def answers_from_logits(
     )
 
 
+def most_probable(probabilities: Mapping[str, float], exclusive: bool) -> str | None:
+    """The most probable label; None without any, or if none of several questions is answered yes.
+
+    A question is answered yes above a probability of one half.
+    """
+    top = max(probabilities, key=probabilities.__getitem__, default=None)
+    return top if exclusive or top is None or probabilities[top] > 0.5 else None
+
+
 def _mask(
     source: AnswerSource,
     logits: Mapping[str, NDArray[Any]],

@@ -4,15 +4,17 @@ Suffixes: H rows, W columns of the photograph; S side of the square network inpu
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import EngineError
+from ckd.contract.errors import BundleError, EngineError
 from ckd.contract.spec import CascadeSpec
 from ckd.finding.answers import Answers, answers_from_logits, quality_of
 from ckd.finding.cleanup import MaskRule
+from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import OutcomeRule, Reason, is_blank
 from ckd.finding.sentences import sentence
@@ -31,14 +33,30 @@ class Finder:
         bundle: name and first digits of the digest of the bundle.
         backend: name of the backend that runs the networks.
         precision: that they compute in.
+        read: gives the content of a file of the bundle; without it no section may need one.
+        operating_point: to decide by, instead of the bundle's default.
+        prevalence: share of some labels where the device is used; the probabilities that people
+            see rest on it.
 
     Raises:
-        BundleError: a section of the bundle is malformed.
+        BundleError: a section of the bundle is malformed, or one that is asked for is missing.
+        UsageError: no such operating point, or a prevalence that cannot be.
     """
 
-    def __init__(self, spec: CascadeSpec, bundle: str, backend: str, precision: str) -> None:
+    def __init__(
+        self,
+        spec: CascadeSpec,
+        bundle: str,
+        backend: str,
+        precision: str,
+        *,
+        read: Callable[[str], bytes] | None = None,
+        operating_point: str | None = None,
+        prevalence: Mapping[str, float] | None = None,
+    ) -> None:
         self._spec = spec
         self._outcome, self._mask = OutcomeRule.of(spec), MaskRule.of(spec)
+        self.decider = Decider(spec, read or _no_file, operating_point, prevalence)
         self._made_by = {"bundle": bundle, "backend": backend, "precision": precision}
 
     def __call__(
@@ -64,18 +82,26 @@ class Finder:
         image_SS3 = image_SS3() if callable(image_SS3) else image_SS3
         given = self._delivered(raw)
         reason = self._reason(given, logits, image_SS3)
+        decision = None
         if reason is not None:
             given = _emptied(raw)
+        quality = quality_of(given, self._spec.image_size)
+        fitted = self.decider.probabilities(logits, self._made_by["precision"])
+        if reason is None and fitted is not None:
+            decision = self.decider.decision(fitted, quality, raw.features_D)
+            given = replace(given, probabilities=self.decider.shown(fitted))
         return Finding(
             mask_HW=given.mask_HW,
             coarse_mask_HW=given.coarse_mask_HW,
             probabilities=given.probabilities,
             class_maps=given.class_maps,
             exclusive=self._spec.outputs.exclusive,
-            quality=quality_of(given, self._spec.image_size),
+            quality=quality,
             timings_ms={},
             raw=raw,
             reason=reason,
+            decision=decision,
+            prevalence=self.decider.prevalence if reason is None else None,
             **self._made_by,
         )
 
@@ -96,6 +122,10 @@ class Finder:
             for mask_HW in (raw.mask_HW, raw.coarse_mask_HW)
         )
         return Answers(fine, coarse, raw.probabilities, raw.class_maps, raw.features_D)
+
+
+def _no_file(name: str) -> bytes:
+    raise BundleError(f"{name}: the files of this bundle cannot be read here")
 
 
 def _emptied(raw: Answers) -> Answers:

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
-from ckd.finding.answers import Answers
+from ckd.finding.answers import Answers, most_probable
+from ckd.finding.decision import Decision
 from ckd.finding.outcome import Reason
 from ckd.finding.outline import outline_of
 from ckd.finding.sentences import NOTICE, sentence, shown
+from ckd.finding.verdict import Verdict
 
 #: Of the JSON, whose shape is `docs/finding.schema.json`.
 SCHEMA: Final = 2
@@ -33,7 +35,8 @@ class Finding:
             such output.
         coarse_mask_HW: the coarse network's mask, likewise.
         probabilities: by label; empty if the cascade does not classify or there is no finding.
-            Those of exclusive labels sum to 1; otherwise each is independent of the others.
+            Those of exclusive labels sum to 1; otherwise each is independent of the others. They
+            hold where labels are as frequent as ``prevalence`` says.
         quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
             of coarse and fine mask (two networks outlined the same lesion, so disagreement is a
             warning; absent if no lesion was outlined), and ``lesion_fraction`` of the image.
@@ -45,6 +48,10 @@ class Finding:
         raw: what the networks said, whatever was made of it: scores, acceptance and budgets of
             INT8 are about this.
         reason: why there is no finding; None if there is an answer.
+        decision: what to do, by the bundle's operating point, label sets and doubts; None if there
+            is no finding, or the bundle has no such sections.
+        prevalence: by label, the share of photographs that the probabilities rest on; None if the
+            bundle does not say, and then they are no more than scores.
         exclusive: an image has exactly one label; otherwise it may have none.
         class_maps: by label, float32 at the network's resolution: what each place of the squashed
             photograph adds to the label's logit, so that the mean over places is the logit less a
@@ -62,6 +69,8 @@ class Finding:
     precision: str
     raw: Answers
     reason: Reason | None = None
+    decision: Decision | None = None
+    prevalence: Mapping[str, float] | None = None
     exclusive: bool = True
     class_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -77,7 +86,12 @@ class Finding:
         None if the cascade does not classify or there is no finding, or if labels do not exclude
         each other and all have a probability of at most 0.5.
         """
-        return _top(self.probabilities, self.exclusive)
+        return most_probable(self.probabilities, self.exclusive)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the answer comes to, for comparing it with another one's."""
+        return Verdict.of(most_probable(self.raw.probabilities, self.exclusive), self.decision)
 
     @property
     def headline(self) -> str:
@@ -115,12 +129,13 @@ class Finding:
             "schema": SCHEMA,
             "outcome": self.outcome,
             "reason": None if self.reason is None else _coded(self.reason.code),
-            "decision": None,
+            "decision": None if self.decision is None else self.decision.as_dict(),
             "capture": None,
             "pooled": None,
             "left_out": [],
             "size_hw": None if mask_HW is None else list(mask_HW.shape),
             "probabilities": _rounded(self.probabilities, 6) if is_answer else None,
+            "prevalence": None if self.prevalence is None else _rounded(self.prevalence, 6),
             "top": self.top,
             "lesion_area_px": self.lesion_area_px,
             "mask_from": self.mask_from,
@@ -128,7 +143,7 @@ class Finding:
             "quality": _rounded(self.quality, 4),
             "raw": {
                 "probabilities": _rounded(self.raw.probabilities, 6),
-                "top": _top(self.raw.probabilities, self.exclusive),
+                "top": most_probable(self.raw.probabilities, self.exclusive),
                 "lesion_area_px": None if raw_HW is None else _area(raw_HW),
             },
             "timings_ms": _rounded(self.timings_ms, 3),
@@ -142,11 +157,6 @@ class Finding:
     def to_json(self) -> str:
         """`as_dict` as one line of JSON."""
         return json.dumps(self.as_dict(), allow_nan=False)
-
-
-def _top(probabilities: Mapping[str, float], exclusive: bool) -> str | None:
-    top = max(probabilities, key=probabilities.__getitem__, default=None)
-    return top if exclusive or top is None or probabilities[top] > 0.5 else None
 
 
 def _area(mask_HW: NDArray[np.bool_] | None) -> int:

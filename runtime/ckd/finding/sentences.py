@@ -31,6 +31,37 @@ _CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
         "de": "Auf dem Bild wurde keine Läsion gefunden.",
     },
     "none_of": {"en": "none of {labels}", "de": "keines von {labels}"},
+    "refer": {"en": "Referral suggested", "de": "Überweisung empfohlen"},
+    "no_refer": {"en": "No referral suggested", "de": "Keine Überweisung empfohlen"},
+    "flagged": {
+        "en": "The probability of {label} is above the threshold.",
+        "de": "Die Wahrscheinlichkeit für {label} liegt über der Schwelle.",
+    },
+    "set_holds_target": {
+        "en": "It may be {label}.",
+        "de": "Es kann {label} sein.",
+    },
+    "set_empty": {
+        "en": "None of the trained classes fits.",
+        "de": "Keine der gelernten Klassen passt.",
+    },
+    "masks_disagree": {
+        "en": "The two outlines of the lesion disagree.",
+        "de": "Die beiden Umrisse der Läsion weichen voneinander ab.",
+    },
+    "unlike_training": {
+        "en": "The picture is unlike those that the networks were trained on.",
+        "de": "Das Bild gleicht den Bildern nicht, mit denen die Netze trainiert wurden.",
+    },
+    "label_set": {
+        "en": "{labels}: the set holds the true one in {share} of photographs.",
+        "de": "{labels}: die Menge enthält bei {share} der Aufnahmen die richtige.",
+    },
+    "probable": {
+        "en": "{label} {share}, where {prevalence} are {target}",
+        "de": "{label} {share}, wo {prevalence} {target} sind",
+    },
+    "score": {"en": "{label} {share} (a score)", "de": "{label} {share} (Punktwert)"},
     "not_finite": {
         "en": "The networks gave no usable numbers for this picture.",
         "de": "Die Netze gaben für dieses Bild keine brauchbaren Zahlen.",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         golden_images,
         pack_cases,
         run_acceptance,
+        verdicts_of,
     )
     from ckd.runtime.cache import Store, cache_folder
     from ckd.runtime.cascade import Cascade, embedded_bundle
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
     from ckd.runtime.engine_cache import EngineCache, Entry
     from ckd.runtime.stopwatch import Stopwatch
+    from ckd.runtime.verdicts import VERDICTS
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -49,7 +51,8 @@ else:
             "ckd.contract.errors": "CkdError",
             "ckd.finding.finding": "Finding",
             "ckd.runtime.acceptance": (
-                "CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases run_acceptance"
+                "CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases "
+                "run_acceptance verdicts_of"
             ),
             "ckd.runtime.cache": "Store cache_folder",
             "ckd.runtime.cascade": "Cascade embedded_bundle",
@@ -62,6 +65,7 @@ else:
             ),
             "ckd.runtime.engine_cache": "EngineCache Entry",
             "ckd.runtime.stopwatch": "Stopwatch",
+            "ckd.runtime.verdicts": "VERDICTS",
         },
     )
 
@@ -69,6 +73,7 @@ __all__ = [
     "CASES",
     "CASES_INT8",
     "TOLERANCES",
+    "VERDICTS",
     "Backend",
     "BuiltEngine",
     "Cascade",
@@ -98,4 +103,5 @@ __all__ = [
     "prune_certificates",
     "run_acceptance",
     "usable_cores",
+    "verdicts_of",
 ]

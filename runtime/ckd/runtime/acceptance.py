@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
-from ckd.contract.spec import CascadeSpec
 from ckd.contract.wiring import IMAGE
-from ckd.finding.answers import answers_from_logits
+from ckd.finding.verdict import Steps, Verdict
 from ckd.runtime.chain import Chain
+from ckd.runtime.verdicts import CaseJudge, read_verdicts
 
 CASES: Final = "acceptance/cases.npz"
 #: An INT8 network is compared with the outputs that it gave when it was made. How far these differ
@@ -56,11 +56,12 @@ class CaseResult:
         mask_jaccard: of the mask and the recorded one, at network size.
         coarse_jaccard: likewise, of the coarse mask.
         probability_error: largest absolute difference of any class.
-        passed: True if all differences are within the tolerance.
+        passed: True if all differences are within the tolerance, and so is the verdict where no
+            number is nearer than three tolerances to what decides it.
         tensor_errors: of each output, the largest difference in standard deviations of the
             recorded tensor.
-        decision_flips: number of labels that are on the other side of their threshold, and, if
-            labels exclude each other, one more if another label has the largest probability.
+        decision_flips: number of parts of the verdict (most probable label, decision, referral)
+            that are others than recorded.
     """
 
     case: int
@@ -109,16 +110,38 @@ def run_acceptance(chain: Chain, bundle: Bundle) -> list[CaseResult]:
         tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{bundle.path}: unreadable acceptance tolerances ({error})") from error
+    verdicts = read_verdicts(bundle, len(images_NSS3))
+    judge = CaseJudge(
+        chain.spec, bundle.read, chain.precision,
+        Steps(tolerance.probability, 1 - tolerance.mask_jaccard),
+    )  # fmt: skip
     return [
         _compare(
             index,
-            chain,
-            chain.run_all(image),
-            {k: v[index] for k, v in recorded.items()},
+            judge,
             tolerance,
+            chain.run_all(image_SS3),
+            {name: values[index] for name, values in recorded.items()},
+            None if verdicts is None else verdicts[index],
         )
-        for index, image in enumerate(images_NSS3)
+        for index, image_SS3 in enumerate(images_NSS3)
     ]
+
+
+def verdicts_of(bundle: Bundle) -> bytes:
+    """The content of `VERDICTS`: what each case's recorded outputs come to in float32.
+
+    Raises:
+        BundleError: the bundle has no readable cases.
+    """
+    _, recorded = _read_cases(bundle, CASES, bundle.spec.outputs.names())
+    judge = CaseJudge(bundle.spec, bundle.read, "fp32", Steps(1.0, 1.0))
+    count = len(next(iter(recorded.values())))
+    verdicts = [
+        judge.verdict({name: values[index][None] for name, values in recorded.items()})[0]
+        for index in range(count)
+    ]
+    return (json.dumps([asdict(verdict) for verdict in verdicts]) + "\n").encode()
 
 
 def _read_cases(
@@ -146,14 +169,16 @@ def _read_cases(
 
 def _compare(
     index: int,
-    chain: Chain,
+    judge: CaseJudge,
+    tolerance: Tolerance,
     outputs: Mapping[str, NDArray[Any]],
     recorded: Mapping[str, NDArray[Any]],
-    tolerance: Tolerance,
+    verdict: Verdict | None,
 ) -> CaseResult:
-    spec, side = chain.spec, chain.spec.image_size
-    answers = answers_from_logits(spec, outputs, side, side)
-    expected = answers_from_logits(spec, {k: v[None] for k, v in recorded.items()}, side, side)
+    spec, batched = judge.spec, {name: values[None] for name, values in recorded.items()}
+    answers, expected = judge.answers(outputs), judge.answers(batched)
+    expected_verdict, firm = judge.verdict(batched)
+    changed = judge.verdict(outputs)[0].changed(verdict or expected_verdict)
     fine = _overlap(answers.mask_HW, expected.mask_HW)
     coarse = _overlap(answers.coarse_mask_HW, expected.coarse_mask_HW)
     answered_K = np.array([*answers.probabilities.values()])
@@ -167,13 +192,14 @@ def _compare(
         mask_jaccard=fine,
         coarse_jaccard=coarse,
         probability_error=error,
-        passed=all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
+        passed=not set(changed) & set(firm)
+        and all(o is None or o >= tolerance.mask_jaccard for o in (fine, coarse))
         and (error is None or error <= tolerance.probability)
         and map_error <= tolerance.class_map
         and features_error <= tolerance.features
         and all(np.isfinite(outputs[name]).all() for name in recorded),
         tensor_errors=tensor_errors,
-        decision_flips=_decision_flips(spec, answered_K, expected_K) if answered_K.size else 0,
+        decision_flips=len(changed),
     )
 
 
@@ -188,11 +214,3 @@ def tensor_error(tensor: NDArray[Any], recorded: NDArray[Any]) -> float:
     expected = recorded.astype(np.float32)
     largest = np.abs(tensor.astype(np.float32) - expected).max()
     return float(largest / max(float(expected.std()), np.finfo(np.float32).tiny))
-
-
-def _decision_flips(spec: CascadeSpec, answered_K: NDArray[Any], expected_K: NDArray[Any]) -> int:
-    cuts_K = np.array([spec.thresholds.get(label, 0.5) for label in spec.labels])
-    flips = int(np.count_nonzero((answered_K >= cuts_K) != (expected_K >= cuts_K)))
-    if not spec.outputs.exclusive:
-        return flips
-    return flips + int(answered_K.argmax() != expected_K.argmax())

@@ -52,14 +52,26 @@ class Cascade(Closing):
         bundle: whose networks are loaded.
         backend: that runs them.
         precision: that they compute in.
+        operating_point: to decide by, instead of the bundle's default.
+        prevalence: share of some labels where the device is used, see `load`.
 
     Attributes:
         chain: the networks, for code that needs their tensors.
         bundle_id: name and first digits of the digest of the bundle.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, precision: str) -> None:
-        self._finder = Finder(bundle.spec, bundle.id, backend.name, precision)
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        precision: str,
+        operating_point: str | None = None,
+        prevalence: Mapping[str, float] | None = None,
+    ) -> None:
+        self._finder = Finder(
+            bundle.spec, bundle.id, backend.name, precision,
+            read=bundle.read, operating_point=operating_point, prevalence=prevalence,
+        )  # fmt: skip
         self.chain = Chain.of(bundle, backend, precision)
         self.bundle_id = bundle.id
 
@@ -86,6 +98,8 @@ class Cascade(Closing):
         device: str = "auto",
         precision: str = "auto",
         num_threads: int | None = None,
+        operating_point: str | None = None,
+        prevalence: Mapping[str, float] | None = None,
     ) -> "Cascade":
         """Load a bundle, by default the one that comes with `ckd`.
 
@@ -98,6 +112,10 @@ class Cascade(Closing):
             precision: "auto" takes FP32; "bf16" runs the same files in bfloat16, and "int8-bf16"
                 runs in bfloat16 what INT8 leaves in float (both with OpenVINO).
             num_threads: CPU threads; by default one for each available core.
+            operating_point: "screening", "balanced" or "specific"; by default the bundle's. Decides
+                what is flagged, see `ckd.finding.decision`.
+            prevalence: by label, how frequent it is where the device is used. Moves the
+                probabilities that people see, and no decision.
 
         Engines that were built on this machine first repeat the bundle's acceptance cases, see
         `ckd.runtime.certificate`.
@@ -107,13 +125,16 @@ class Cascade(Closing):
             EnvironmentUnusable: no backend is installed, or there is no usable GPU.
             EngineError: a network cannot be loaded.
             GateFailed: engines that were built on this machine failed the acceptance cases.
-            UsageError: a name is unknown, or the bundle lacks the precision.
+            UsageError: a name is unknown, a prevalence impossible, or the bundle lacks the
+                precision.
         """
         opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
         chosen = "fp32" if precision == "auto" else precision
 
         def load(name: str, device: str) -> "Cascade":
-            cascade = cls(opened, open_backend(name, device, num_threads), chosen)
+            cascade = cls(
+                opened, open_backend(name, device, num_threads), chosen, operating_point, prevalence
+            )
             try:
                 _prove(cascade.chain, opened)
             except BaseException:

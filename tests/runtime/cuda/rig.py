@@ -69,7 +69,6 @@ def spec_of(wiring: Wiring) -> CascadeSpec:
             mask_logits="mask" if "mask" in names else None,
             coarse_logits="coarse" if "coarse" in names else None,
         ),
-        thresholds={},
     )
 
 

@@ -26,7 +26,7 @@ SETUP = """
             NodeSpec("first", (IMAGE,), ("coarse",), {"fp32": "a.onnx"}),
             NodeSpec("second", (IMAGE, "coarse"), ("mask",), {"fp32": "b.onnx"}),
         ),
-        outputs=OutputSpec(mask_logits="mask", coarse_logits="coarse"), thresholds={},
+        outputs=OutputSpec(mask_logits="mask", coarse_logits="coarse"),
     )
 
     class Copying:

@@ -4,7 +4,7 @@ Suffixes: N images, K labels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
 from ckd.finding.answers import Answers, AnswerSource
 from ckd.finding.finding import Finding
+from ckd.finding.verdict import Verdict
 from ckd.scores.metrics import (
     ClassificationScores,
     SegmentationScores,
@@ -33,6 +34,7 @@ class ImageScore:
         coarse: pixels of the coarse mask against the true one.
         probabilities: in the order of the system's labels.
         label: index of the true label; one past the last stands for none of them.
+        verdict: what the answer comes to by the rules of a bundle; None for networks alone.
     """
 
     id: str
@@ -40,6 +42,7 @@ class ImageScore:
     coarse: Confusion | None = None
     probabilities: tuple[float, ...] | None = None
     label: int | None = None
+    verdict: Verdict | None = None
 
 
 def score_finding(finding: Finding, sample: Sample) -> ImageScore:
@@ -52,9 +55,8 @@ def score_finding(finding: Finding, sample: Sample) -> ImageScore:
     """
     masks = (finding.raw.mask_HW, finding.raw.coarse_mask_HW)
     size = next((mask_HW.shape for mask_HW in masks if mask_HW is not None), None)
-    if sample.mask is None or size is None:
-        return score_answers(finding.raw, sample, None)
-    return score_answers(finding.raw, sample, read_mask(sample.mask, size))
+    truth_HW = None if sample.mask is None or size is None else read_mask(sample.mask, size)
+    return replace(score_answers(finding.raw, sample, truth_HW), verdict=finding.verdict)
 
 
 def score_answers(

@@ -1,0 +1,80 @@
+"""What the acceptance cases come to: their labels, decisions and referrals.
+
+An engine may keep within every tolerance and still decide otherwise, where a number lies near a
+threshold; and a bundle whose labels or sections were changed decides otherwise with the same
+networks. So the verdict on each case is recorded, and compared as far as it is firm.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import BundleError
+from ckd.contract.spec import CascadeSpec
+from ckd.finding.answers import Answers, answers_from_logits, most_probable, quality_of
+from ckd.finding.decision import Decider
+from ckd.finding.verdict import Steps, Verdict, firm_parts
+
+#: A bundle without sections has labels only, and an older one no such file.
+VERDICTS: Final = "acceptance/verdicts.json"
+
+
+def read_verdicts(bundle: Bundle, count: int) -> list[Verdict] | None:
+    """The verdict on each case; None for a bundle that was made before they were recorded.
+
+    Raises:
+        BundleError: they cannot be read, or are not ``count``.
+    """
+    if VERDICTS not in bundle.files:
+        return None
+    try:
+        verdicts = [Verdict(**parts) for parts in json.loads(bundle.read(VERDICTS))]
+        if len(verdicts) != count:
+            raise ValueError(f"{len(verdicts)} verdicts of {count} cases")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BundleError(f"{bundle.path}: unreadable verdicts of cases ({error})") from error
+    return verdicts
+
+
+class CaseJudge:
+    """What the outputs of a case come to, by the rules of its bundle.
+
+    Whether there is a finding at all plays no part: cases may be pictures of nothing.
+
+    Args:
+        spec: of the bundle that declares the rules.
+        read: gives the content of a file of the bundle.
+        precision: that the outputs were computed in.
+        steps: how far numbers of two engines in that precision may lie apart. A part of a verdict
+            is firm if no number is nearer to what decides it than three of them.
+    """
+
+    def __init__(
+        self, spec: CascadeSpec, read: Callable[[str], bytes], precision: str, steps: Steps
+    ) -> None:
+        self.spec = spec
+        self._precision, self._steps = precision, steps
+        self._decider = Decider(spec, read)
+
+    def answers(self, outputs: Mapping[str, NDArray[Any]]) -> Answers:
+        """Masks at network size, and probabilities."""
+        side = self.spec.image_size
+        return answers_from_logits(self.spec, outputs, side, side)
+
+    def verdict(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[Verdict, tuple[str, ...]]:
+        """The verdict, and which of its parts are firm.
+
+        Args:
+            outputs: by tensor name, batch axis of one included.
+        """
+        answers, decider = self.answers(outputs), self._decider
+        quality = quality_of(answers, self.spec.image_size)
+        fitted = decider.probabilities(outputs, self._precision)
+        said = answers.probabilities if fitted is None else fitted
+        decision = decider.decision(said, quality, answers.features_D)
+        label = most_probable(answers.probabilities, self.spec.outputs.exclusive)
+        firm = firm_parts(decider, decision, said, quality, answers.features_D, self._steps)
+        return Verdict.of(label, decision), firm
