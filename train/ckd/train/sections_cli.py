@@ -17,10 +17,19 @@ def sections_command(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the sections and their report.")],
     only: Annotated[str, typer.Option(help="Sections to fit, as in outcome,mask.")] = "",
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run of the shipped networks, to judge what is unlike their training."),
+    ] = None,
+    elsewhere: Annotated[
+        Path | None,
+        typer.Option(help="Data set of other diseases: tells how many lie apart; fits nothing."),
+    ] = None,
     accelerator: Accelerator = "auto",
     as_json: Json = False,
 ) -> None:
-    """Fit when there is no finding, and how masks are cleaned up, on photographs held out.
+    """Fit what a bundle decides by, on photographs held out: outcome, mask, probabilities, points,
+    sets, refer.
 
     `ckd-export sections` writes the result into a bundle.
     """
@@ -28,15 +37,16 @@ def sections_command(
 
     from ckd.train.sections import SECTIONS, fit_sections
 
-    names = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
+    names = tuple(name.strip() for name in only.split(",")) if only else ()
     if unknown := set(names) - set(SECTIONS):
         raise UsageError(f"--only {min(unknown)!r}: expected some of {', '.join(SECTIONS)}")
     sections = fit_sections(
-        crossvalidation, data, out, names, accelerator, bars=console.progress_bar
-    )
+        crossvalidation, data, out, names,
+        run=run, elsewhere=elsewhere, accelerator=accelerator, bars=console.progress_bar,
+    )  # fmt: skip
     if as_json:
         print(json.dumps(sections))
         return
-    for name in names:
+    for name in sections:
         print((out / f"{name}.md").read_text())
     console.say(f"written to {out}; `ckd-export sections BUNDLE --from {out} --out NEW` uses it")

@@ -41,7 +41,8 @@ class HeldOutAnswers:
         weights: digest of the weights that gave the answers.
         mask_threshold: of the system, chosen on the images that it was trained on.
         ids: of the images, each once, [N].
-        label_N: number of the true class, or `NO_LABEL`; int64 [N].
+        label_N: number of the true class, that after the last for none of them, or `NO_LABEL` for
+            an image without a diagnosis; int64 [N].
         class_logits_NK: float32; None if the system has no classifier.
         features_ND: what the last layer of the classifier sees, pooled; float32; None if the system
             has no such layer.
@@ -117,7 +118,7 @@ class HeldOutAnswers:
         if not count or len(set(self.ids)) < count:
             raise ValueError("no images, or one of them twice")
         _expect("label_N", self.label_N, np.dtype(np.int64), (count,))
-        if not ((self.label_N >= NO_LABEL) & (self.label_N < len(self.labels))).all():
+        if not ((self.label_N >= NO_LABEL) & (self.label_N <= len(self.labels))).all():
             raise ValueError("label_N names classes that there are not")
         for name, (dtype, num_axes) in _ARRAYS.items():
             array = getattr(self, name)

@@ -10,6 +10,7 @@ validated like the original and saved beside the results.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -52,6 +53,7 @@ class Recipe:
         "MEL",
         "SBK",
     )  # labels of the mean AUC; all labels where one of these is missing
+    target: str | None = None  # label that is looked for; see `target_of`
     seed: Seed = 6666  # also of the partition into folds
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.operating_point`
@@ -81,6 +83,21 @@ class Recipe:
                         f"stage {stage.name} takes weights of {name}, which trains "
                         f"{', '.join(earlier[name].nodes)}; expected {', '.join(stage.nodes)}"
                     )
+
+    def target_of(self, labels: Sequence[str]) -> str:
+        """The label that decisions are about: the recipe's, else melanoma, else the first label.
+
+        Raises:
+            UsageError: the recipe's own is no label.
+        """
+        if self.target is None:
+            return "MEL" if "MEL" in labels else labels[0]
+        if self.target not in labels:
+            raise UsageError(
+                f"recipe {self.name}: its target {self.target!r} is no label; expected one of "
+                f"{', '.join(labels)}"
+            )
+        return self.target
 
     @property
     def trained(self) -> tuple[Stage, ...]:

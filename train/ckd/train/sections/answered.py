@@ -47,20 +47,25 @@ class Fold:
     Attributes:
         name: of its folder.
         system: trained on all other folds.
+        target: the label that its recipe looks for.
         held_out: photographs that it was not trained on.
+        trained_on: those that it was trained on.
+        answers: what it said of those held out, in their order.
     """
 
     name: str
     system: System
+    target: str
     held_out: tuple[Sample, ...]
+    trained_on: tuple[Sample, ...]
+    answers: HeldOutAnswers
 
 
 def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fold]:
     """The finished folds of `ckd-train crossvalidate`, or of a candidate of `ckd-train study`.
 
     Raises:
-        InputError: there is none, one is damaged, its networks make no fine mask, or it was held
-            out from other images than these.
+        InputError: there is none, one is damaged, or it was held out from other images than these.
     """
     runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
     answers = [(run, path) for run in runs for path in sorted(run.rglob(ANSWERS))[:1]]
@@ -70,18 +75,24 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         )
     by_id = {sample.id: sample for sample in train_set.samples}
     for run, path in answers:
-        ids = HeldOutAnswers.load(path).ids
-        if unknown := [name for name in ids if name not in by_id]:
+        said = HeldOutAnswers.load(path)
+        ids = set(said.ids)
+        if unknown := [name for name in said.ids if name not in by_id]:
             raise InputError(
                 f"{run}: held out {unknown[0]}, which is no training image of {train_set.name}; "
                 "give the data set that it was made with"
             )
-        _, system = load_run(run)
-        if system.outputs.mask_logits is None:
-            raise InputError(f"{run}: its networks make no fine mask, from which this is fitted")
+        recipe, system = load_run(run)
         # Depthwise convolutions are twice as fast in this layout on a CPU.
         system = system.to(device).to(memory_format=torch.channels_last)
-        yield Fold(run.name, system.eval(), tuple(by_id[name] for name in ids))
+        yield Fold(
+            name=run.name,
+            system=system.eval(),
+            target=recipe.target_of(system.labels),
+            held_out=tuple(by_id[name] for name in said.ids),
+            trained_on=tuple(sample for sample in train_set.samples if sample.id not in ids),
+            answers=said,
+        )
 
 
 def answered(

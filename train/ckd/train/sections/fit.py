@@ -1,69 +1,51 @@
 """Fits the sections of a bundle on photographs that each fold's networks were not trained on.
 
-outcome.md     what was fitted on what, with error rates, for the model card
-outcome.png    the scores of photographs and of other pictures
-mask.md        what each rule of clean-up does
-mask.png       the photographs that lose most by the rule that was taken
-sections.json  the sections, for `ckd-export sections`; written last, so a folder with it is whole
+NAME.md                for each section, what was fitted on what and how well it does, for the card
+NAME.png               a picture of that, where one says more
+training_features.npz  the shipped network's training features, where "refer" judges by them
+sections.json          the sections, for `ckd-export sections`; written last, so a folder with it is
+                       whole
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import torch
+
 from ckd.console import Bars, make_folder, no_bars
 from ckd.contract.errors import InputError
+from ckd.contract.labels import label_of
 from ckd.contract.version import ckd_version
 from ckd.contract.whole_file import replace_file
 from ckd.data.layouts import read_split
-from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
-from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.finding.cleanup import MaskRule
-from ckd.picture.decode import read_rgb
+from ckd.finding.doubts import FEATURE_FILE
 from ckd.train.fitting.machine import device_for
-from ckd.train.sections.answered import Fold, answered, folds_below
-from ckd.train.sections.mask import Tried, best_rule, compare_rules, try_rules
-from ckd.train.sections.outcome import PHOTOGRAPH, Judged, codes_in_turn, fit_outcome
-from ckd.train.sections.pictures import (
-    bare_skin,
-    blanks,
-    made_skin,
-    patterns,
-    things,
-)
-from ckd.train.sections.report import (
-    CleanedMask,
-    mask_figure,
-    mask_text,
-    outcome_figure,
-    outcome_text,
-)
+from ckd.train.fitting.run_folder import load_run
+from ckd.train.sections.answered import Fold, folds_below
+from ckd.train.sections.decision import DECIDING, fit_decision
+from ckd.train.sections.decision_figures import write_figure
+from ckd.train.sections.decision_report import TEXTS
+from ckd.train.sections.masks import OF_MASKS, fit_masks
+from ckd.train.systems.graph import System
 
-SECTIONS: Final = ("outcome", "mask")
-_FILES: Final = ("sections.json", "outcome.md", "outcome.png", "mask.md", "mask.png")
+RECORD: Final = "sections.json"
+SECTIONS: Final = (*OF_MASKS, *DECIDING)
 #: Of fewer photographs nobody can say which are rare.
 LEAST_PHOTOGRAPHS: Final = 100
-_MADE: Final = 40
-_BARE: Final = 200
-_DRAWN: Final = 6
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What all folds said: figures only, however large the photographs are."""
-
-    pictures: list[Judged] = field(default_factory=list)
-    tried: list[Tried] = field(default_factory=list)
 
 
 def fit_sections(
     crossvalidation: Path,
     data: Path,
     out: Path,
-    only: Sequence[str] = SECTIONS,
+    only: Sequence[str] = (),
+    *,
+    run: Path | None = None,
+    elsewhere: Path | None = None,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     bars: Bars = no_bars,
 ) -> dict[str, Any]:
@@ -73,101 +55,91 @@ def fit_sections(
         crossvalidation: folder of the folds.
         data: the data set that they were made with; its validation images take no part.
         out: folder to write to, created if missing.
-        only: sections to fit.
+        only: sections to fit; by default all that the networks' outputs allow.
+        run: of the networks that are shipped, trained on all of ``data``; without it no distance
+            from their training photographs is judged.
+        elsewhere: a data set of other diseases or another device, of whose photographs is told how
+            many lie apart; nothing is fitted on it.
         accelerator: "auto", "cpu" or "gpu".
         bars: begins one bar for each fold.
 
     Raises:
-        InputError: no finished fold, another data set, or too few photographs.
+        InputError: no finished fold, another data set, too few photographs, or networks that do not
+            give what a section is fitted on.
         UsageError: ``out`` cannot be written to.
     """
-    train_set = read_split(data, "train")
-    folds = list(folds_below(crossvalidation, train_set, device_for(accelerator)))
-    photographs = [[s for s in fold.held_out if s.mask is not None] for fold in folds]
-    if (count := sum(map(len, photographs))) < LEAST_PHOTOGRAPHS:
-        raise InputError(
-            f"{crossvalidation}: {count} photographs with a mask were held out, expected "
-            f"{LEAST_PHOTOGRAPHS} at least; give the folds of a larger data set"
-        )
+    train_set, device = read_split(data, "train"), device_for(accelerator)
+    folds = list(folds_below(crossvalidation, train_set, device))
+    names = tuple(only) or _possible(folds[0])
+    _check_enough(crossvalidation, folds, names)
+    shipped = None if run is None else (_shipped(run, device), train_set.samples)
+    others = {} if elsewhere is None else _by_label(elsewhere)
     make_folder(out)
-    for name in _FILES:
+    for name in SECTIONS:
+        for suffix in (".md", ".png"):
+            (out / f"{name}{suffix}").unlink(missing_ok=True)
+    for name in (RECORD, FEATURE_FILE):
         (out / name).unlink(missing_ok=True)
-    gathered = _Gathered()
-    for fold, samples in zip(folds, photographs, strict=True):
-        _look_at_photographs(fold, samples, gathered, only, bars)
-        if "outcome" in only:
-            gathered.pictures += _look_at_others(fold, samples, bars)
+    count = sum(len(fold.held_out) for fold in folds)
     made = (
         f"Fitted with ckd {ckd_version()} on the {count} training photographs of "
         f"{train_set.name} that {', '.join(fold.name for fold in folds)} held out."
     )
-    sections: dict[str, Any] = {}
-    if "outcome" in only:
-        rule = fit_outcome(gathered.pictures)
-        text = outcome_text(gathered.pictures, codes_in_turn(gathered.pictures))
-        sections["outcome"] = {"informative": False, "content": rule.as_content()}
-        outcome_figure(gathered.pictures, rule, out / "outcome.png")
-        replace_file(out / "outcome.md", f"{made}\n\n{text}\n".encode())
-    if "mask" in only:
-        table = compare_rules(gathered.tried)
-        chosen = best_rule(table)
-        # Also a rule that does nothing, so that it replaces an earlier one.
-        sections["mask"] = {"informative": False, "content": chosen.as_content()}
-        losses = next(row.losses for row in table if row.rule == chosen)[:_DRAWN]
-        if losses:
-            mask_figure(_drawn(folds, losses, chosen), out / "mask.png")
-        replace_file(out / "mask.md", f"{made}\n\n{mask_text(table, chosen)}\n".encode())
-    replace_file(out / "sections.json", (json.dumps(sections, indent=2) + "\n").encode())
+    contents: dict[str, Any] = {}
+    clean_up = MaskRule()
+    if of_masks := [name for name in names if name in OF_MASKS]:
+        outlined = fit_masks(folds, of_masks, made, out, bars)
+        contents |= {name: rule.as_content() for name, rule in outlined.items()}
+        clean_up = outlined.get("mask", clean_up)
+    if deciding := [name for name in names if name in DECIDING]:
+        decided = fit_decision(folds, clean_up, shipped, deciding, others, bars)
+        for name, content in decided.contents(deciding).items():
+            contents[name] = content
+            write_figure(name, decided, out / f"{name}.png")
+            replace_file(out / f"{name}.md", f"{made}\n\n{TEXTS[name](decided)}\n".encode())
+        if "refer" in contents and decided.doubts.space is not None:
+            replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
+    sections = {n: {"informative": False, "content": content} for n, content in contents.items()}
+    replace_file(out / RECORD, (json.dumps(sections, indent=2) + "\n").encode())
     return sections
 
 
-def _look_at_photographs(
-    fold: Fold,
-    samples: Sequence[Sample],
-    gathered: _Gathered,
-    only: Sequence[str],
-    bars: Bars,
-) -> None:
-    progress = bars(f"{fold.name}: photographs")
-    said = answered(fold.system, (read_rgb(sample.image) for sample in samples))
-    for number, (sample, (image_HWC, mask_HW, picture)) in enumerate(
-        zip(samples, said, strict=True), start=1
-    ):
-        assert sample.mask is not None
-        truth_HW = read_mask(sample.mask, mask_HW.shape)
-        angle = typology_angle(image_HWC, truth_HW)
-        tone = "tone not assessed" if angle is None else tone_of(angle)
-        source = sample.group or sample.id
-        gathered.pictures.append(Judged(PHOTOGRAPH, source, tone, picture))
-        if "mask" in only:
-            gathered.tried.append(try_rules(sample.id, mask_HW, truth_HW))
-        progress(number, len(samples))
+def _possible(fold: Fold) -> tuple[str, ...]:
+    """The sections that the networks' outputs allow."""
+    outputs = fold.system.outputs
+    of_masks = OF_MASKS if outputs.mask_logits is not None else ()
+    return (*of_masks, *(DECIDING if outputs.class_logits is not None else ()))
 
 
-def _look_at_others(fold: Fold, samples: Sequence[Sample], bars: Bars) -> list[Judged]:
-    progress = bars(f"{fold.name}: other pictures")
-    others = [
-        *bare_skin(samples, _BARE), *made_skin(_MADE), *things(), *patterns(_MADE), *blanks(_MADE),
-    ]  # fmt: skip
-    judged = []
-    said = answered(fold.system, (other.image_HWC for other in others))
-    for number, (other, (_, _, picture)) in enumerate(zip(others, said, strict=True), start=1):
-        judged.append(Judged(other.kind, other.source, other.kind, picture))
-        progress(number, len(others))
-    return judged
-
-
-def _drawn(
-    folds: Sequence[Fold], losses: Sequence[tuple[str, float]], rule: MaskRule
-) -> list[CleanedMask]:
-    """The photographs of these ids, in this order, with their masks before and after clean-up."""
-    drawn = []
-    for name, _ in losses:
-        fold, sample = next(
-            (fold, one) for fold in folds for one in fold.held_out if one.id == name
+def _check_enough(folder: Path, folds: Sequence[Fold], names: Sequence[str]) -> None:
+    """Raise `InputError` where a section cannot be fitted."""
+    wants_masks = any(name in OF_MASKS for name in names)
+    without = [fold.name for fold in folds if fold.system.outputs.mask_logits is None]
+    if wants_masks and without:
+        raise InputError(
+            f"{folder / without[0]}: its networks make no fine mask, from which "
+            f"{' and '.join(OF_MASKS)} are fitted; leave these out with --only"
         )
-        ((image_HWC, mask_HW, _),) = answered(fold.system, [read_rgb(sample.image)])
-        assert sample.mask is not None
-        truth_HW = read_mask(sample.mask, mask_HW.shape)
-        drawn.append(CleanedMask(name, image_HWC, truth_HW, mask_HW, rule.apply(mask_HW)))
-    return drawn
+    held = [sample for fold in folds for sample in fold.held_out]
+    count = sum(sample.mask is not None for sample in held) if wants_masks else len(held)
+    if count < LEAST_PHOTOGRAPHS:
+        what = " with a mask" if wants_masks else ""
+        raise InputError(
+            f"{folder}: {count} photographs{what} were held out, expected {LEAST_PHOTOGRAPHS} at "
+            "least; give the folds of a larger data set"
+        )
+
+
+def _shipped(run: Path, device: str) -> System:
+    _, system = load_run(run)
+    return system.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def _by_label(data: Path) -> dict[str, Sequence[Sample]]:
+    """A data set's photographs by label, to be told apart in the report."""
+    found: dict[str, list[Sample]] = {}
+    samples = read_split(data, "train")
+    for sample in samples.samples:
+        name = "no label" if sample.label is None else label_of(samples.labels, sample.label)
+        found.setdefault(f"{samples.name}, {name}", []).append(sample)
+    return dict(sorted(found.items()))

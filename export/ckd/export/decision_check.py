@@ -1,0 +1,164 @@
+"""How a bundle decides on photographs that nothing was fitted on, for its model card.
+
+Suffixes: N photographs, K labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.contract.labels import label_of, lesion_name
+from ckd.data.samples import SampleSet
+from ckd.finding.decision import CODES, Decider
+from ckd.finding.finding import Finding
+from ckd.finding.intervals import exact_interval
+from ckd.scores.reliability import calibration_error, log_loss, top_label
+from ckd.train.sections import held_range
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many of so many, with the exact 95 % interval of the share."""
+
+    count: int
+    total: int
+
+    @property
+    def share(self) -> float | None:
+        """None of nothing."""
+        return self.count / self.total if self.total else None
+
+    def __str__(self) -> str:
+        if not self.total:
+            return "not assessed"
+        low, high = exact_interval(self.count, self.total)
+        return f"{self.count / self.total:.3f} ({low:.3f} to {high:.3f}; {self.count} of {self.total})"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionCheck:
+    """What a bundle's decisions come to on photographs with a diagnosis.
+
+    Attributes:
+        target: the label that is looked for.
+        points: by name, sensitivity and specificity.
+        covered: by label, how often the set holds it; empty without sets.
+        expected: by label, 5 % to 95 % range of that count by the law of the sets.
+        referred: by reason, and "any"; of all photographs that got an answer.
+        missed: targets among those that are not referred; of all targets.
+        log_losses: before and after fitting, in nats.
+        errors: debiased calibration error of the most probable label, before and after.
+    """
+
+    target: str
+    points: dict[str, tuple[Rate, Rate]]
+    covered: dict[str, Rate]
+    expected: dict[str, tuple[int, int]]
+    referred: dict[str, Rate]
+    missed: Rate
+    log_losses: tuple[float, float]
+    errors: tuple[float, float]
+
+
+def check_decisions(
+    decider: Decider, findings: Sequence[Finding], samples: SampleSet
+) -> DecisionCheck | None:
+    """The check; None for a bundle that does not decide.
+
+    A photograph without a finding counts as one that is not flagged, not referred and in no set.
+
+    Args:
+        decider: of the bundle.
+        findings: of each sample, at the default operating point.
+        samples: with labels numbered as the bundle's.
+    """
+    rule, points = decider.rule, decider.points
+    if rule is None or points is None:
+        return None
+    known = [
+        (finding, sample.label)
+        for finding, sample in zip(findings, samples.samples, strict=True)
+        if sample.label is not None
+    ]
+    label_N = np.array([label for _, label in known])
+    truth_NK = label_N[:, None] == np.arange(len(rule.labels))
+    target_N = truth_NK[:, rule.labels.index(points.target)]
+    said_N = np.array([f.probabilities.get(points.target, 0.0) for f, _ in known])
+    decisions = [finding.decision for finding, _ in known]
+
+    def rate(yes_N: NDArray[np.bool_], of_N: NDArray[np.bool_]) -> Rate:
+        return Rate(int(np.count_nonzero(yes_N & of_N)), int(np.count_nonzero(of_N)))
+
+    answered_N = np.array([decision is not None for decision in decisions])
+    referred_N = np.array([decision is not None and decision.refer for decision in decisions])
+    referred = {
+        code: rate(np.array([d is not None and code in d.reasons for d in decisions]), answered_N)
+        for code in CODES
+    }
+    sets = decider.sets
+    covered: dict[str, Rate] = {}
+    expected: dict[str, tuple[int, int]] = {}
+    for label in rule.labels if sets is not None else ():
+        assert sets is not None
+        holds_N = np.array([d is not None and label in (d.label_set or ()) for d in decisions])
+        covered[label] = rate(holds_N, truth_NK[:, rule.labels.index(label)])
+        expected[label] = held_range(sets.counted[label], covered[label].total, sets.error_rate)
+    raw_NK = np.array([[*finding.raw.probabilities.values()] for finding, _ in known])
+    own = [(f.probabilities or f.raw.probabilities).values() for f, _ in known]
+    both = (raw_NK, np.array([[*values] for values in own]))
+    return DecisionCheck(
+        target=points.target,
+        points={
+            name: (
+                rate(said_N >= point.at_least, target_N),
+                rate(said_N < point.at_least, ~target_N),
+            )
+            for name, point in points.points.items()
+        },
+        covered=covered,
+        expected=expected,
+        referred={**referred, "any": rate(referred_N, answered_N)},
+        missed=rate(~referred_N, target_N),
+        log_losses=_pair(
+            [log_loss(truth_NK, p_NK, exclusive=rule.is_exclusive) for p_NK in both]
+        ),
+        errors=_pair([calibration_error(*top_label(truth_NK, p_NK)).debiased for p_NK in both]),
+    )
+
+
+def check_text(check: DecisionCheck) -> str:
+    """The check in words, for a model card."""
+    name = lesion_name(check.target)
+    lines = [
+        f"Log-loss {check.log_losses[0]:.3f} as the networks say it, {check.log_losses[1]:.3f} as "
+        f"fitted; debiased calibration error of the most probable label {check.errors[0]:.3f} and "
+        f"{check.errors[1]:.3f}.",
+        "",
+        f"| point | sensitivity for {name} | specificity |",
+        "|---|---|---|",
+        *(f"| {point} | {sens} | {spec} |" for point, (sens, spec) in check.points.items()),
+        "",
+    ]
+    if check.covered:
+        lines += ["| label | sets that hold it | expected (5 % to 95 %) |", "|---|---|---|"]
+        for label, rate in check.covered.items():
+            low, high = check.expected[label]
+            lines.append(f"| {label} | {rate} | {low} to {high} of {rate.total} |")
+        lines.append("")
+    reasons = ", ".join(
+        f"{code} {rate.share:.1%}"
+        for code, rate in check.referred.items()
+        if code != "any" and rate.share is not None
+    )
+    lines.append(
+        f"Referred: {check.referred['any']} ({reasons}). Not referred: {check.missed.count} of "
+        f"{check.missed.total} photographs of {name}."
+    )
+    return "\n".join(lines)
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    before, after = values
+    return before, after
