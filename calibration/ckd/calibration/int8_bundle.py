@@ -20,7 +20,7 @@ from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.runtime.acceptance import (
     CASES_INT8,
@@ -149,7 +149,7 @@ def write_int8(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        _copy(source, folder)
+        source.copy_to(folder, without=_written_anew(spec))
         for (network, kind), content in contents.items():
             (folder / f"{network}.{kind}.onnx").write_bytes(content)
         quantised = _with_int8(spec, kinds, {network for network, _ in contents})
@@ -210,14 +210,12 @@ def _answers(chain: Chain, images_NSS3: NDArray[np.uint8]) -> bytes:
     )
 
 
-def _copy(source: Bundle, folder: Path) -> None:
-    """Copy every file but those that are written anew."""
-    files = [item for node in source.spec.nodes for item in node.files.items()]
+def _written_anew(spec: CascadeSpec) -> set[str]:
+    """Names of the files that an earlier INT8 left behind, and of those that tell of it."""
+    files = [item for node in spec.nodes for item in node.files.items()]
     kept = {file for kind, file in files if not kind.startswith("int8")}
     stale = {file for _, file in files} - kept  # a network in float lists its float file as INT8
-    for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - stale:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(source.read(name))
+    return {CASCADE, CALIBRATION, CASES_INT8} | stale
 
 
 def _with_int8(

@@ -13,7 +13,7 @@ from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
 from ckd.contract.cascade_json import spec_from_json, spec_to_json
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import Section
 from ckd.data.masks import read_mask
 from ckd.data.samples import SampleSet
@@ -87,9 +87,7 @@ def write_sections(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        for name in {*source.files} - {HASHES}:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(source.read(name))
+        source.copy_to(folder)
         written = spec_to_json(spec)
         spec_from_json(written)
         (folder / CASCADE).write_text(written)

@@ -14,7 +14,7 @@ from ckd.calibration.half_weights import with_half_weights
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import Bundle, check_new, move_new
 from ckd.contract.errors import GateFailed
-from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.data.samples import SampleSet
 from ckd.export.verify import check_acceptance
 from ckd.runtime.backends.selection import open_backend
@@ -69,14 +69,10 @@ def shrink_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        float_files = {node.files["fp32"] for node in source.spec.nodes}
-        for name in {*source.files} - {HASHES}:
-            content = source.read(name)
-            if name in float_files:
-                half = with_half_weights(onnx.load_from_string(content))
-                content = half.SerializeToString(deterministic=True)
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+        source.copy_to(folder)
+        for name in {node.files["fp32"] for node in source.spec.nodes}:
+            half = with_half_weights(onnx.load_from_string(source.read(name)))
+            (folder / name).write_bytes(half.SerializeToString(deterministic=True))
         write_hashes(folder)
         shrunk = Bundle(folder)
         exact = _answers(source, samples, bars)
