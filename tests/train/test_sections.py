@@ -15,7 +15,7 @@ from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
 from ckd.data.synthetic.write import write_isic2017
-from ckd.export.sections import TITLES, with_part, write_sections
+from ckd.export.sections import CHECKED, TITLES, write_sections
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.outcome import OutcomeRule, is_blank
 from ckd.picture.decode import read_rgb
@@ -201,7 +201,7 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert MaskRule.of(bundle.spec).as_content() == sections["mask"]["content"]
     card = (tmp_path / "new" / "model_card.md").read_text()
     for title, text in zip(TITLES.values(), texts, strict=True):
-        assert f"{title}\n\n{text.strip()}\n" in card
+        assert f"## {title}\n\n{text.strip()}\n" in card
     assert f"{len(report.lost)} get no answer" in card
     assert f"Mean Jaccard index {report.jaccard:.4f} of the delivered masks" in card
     assert (tmp_path / "new" / "outcome.png").exists()
@@ -218,8 +218,9 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert MaskRule.of(again.spec).least_fraction == 1
     assert OutcomeRule.of(again.spec) == OutcomeRule.of(bundle.spec)
     card = (tmp_path / "again" / "model_card.md").read_text()
-    assert f"{TITLES['mask']}\n\nnew words\n" in card
+    assert f"## {TITLES['mask']}\n\nnew words\n" in card
     assert texts[0].strip() in card
+    assert CHECKED not in card  # what was delivered with the other section
     assert not (tmp_path / "again" / "mask.png").exists()
 
     # What is delivered is counted as it is delivered, and the networks' own masks beside it.
@@ -274,12 +275,3 @@ def test_what_does_not_fit_a_bundle_is_not_written(
     with pytest.raises((InputError, BundleError), match=words):
         write_sections(Bundle(tiny_bundle), tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
-
-
-def test_a_part_of_a_card_is_put_in_its_place() -> None:
-    assert with_part("", "## T", "text") == "## T\n\ntext\n"
-    card = "# Card\n\n## A\n\na\n\n## What INT8 costs\n\nb\n"
-    once = with_part(card, "## T", "text")
-    assert once == "# Card\n\n## A\n\na\n\n## T\n\ntext\n\n## What INT8 costs\n\nb\n"
-    assert with_part(once, "## T", "new\n") == once.replace("text", "new")
-    assert with_part("# Card\na", "## T", "text") == "# Card\na\n\n## T\n\ntext\n"

@@ -18,6 +18,7 @@ from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.upstream import Upstream
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.card import MODEL_CARD, without_part
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import write_hashes
@@ -34,7 +35,7 @@ from ckd.runtime.chain import Chain
 
 CALIBRATION: Final = "calibration.json"
 #: Title of the part of a model card that holds for one choice of INT8 only.
-COST_TITLE: Final = "## What INT8 costs"
+COST_TITLE: Final = "What INT8 costs"
 #: Between engines that run the same INT8 files: an engine may compute the float layers in bfloat16,
 #: and rounding to the other step of a coarse grid moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
@@ -154,9 +155,9 @@ def write_int8(
             (folder / f"{network}.{kind}.onnx").write_bytes(content)
         quantised = _with_int8(spec, kinds, {network for network, _ in contents})
         (folder / CASCADE).write_text(spec_to_json(quantised))
-        if (card := folder / "model_card.md").is_file():
+        if (card := folder / MODEL_CARD).is_file():
             before, after = (", ".join(m.file_kinds()) for m in (spec, quantised))
-            text = without_cost(card.read_text())
+            text = without_part(card.read_text(), COST_TITLE)  # it was of other files
             card.write_text(text.replace(f"- Precisions: {before}\n", f"- Precisions: {after}\n"))
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
         (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
@@ -168,11 +169,6 @@ def write_int8(
         write_hashes(folder)
         move_new(folder, out)
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
-
-
-def without_cost(card: str) -> str:
-    """A model card without its part on the cost of INT8, which was of other files."""
-    return card.partition(f"\n{COST_TITLE}\n")[0].rstrip() + "\n"
 
 
 def planned_layers(

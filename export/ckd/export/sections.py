@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ckd.calibration.int8_bundle import COST_TITLE
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
-from ckd.contract.cascade_json import spec_from_json, spec_to_json
+from ckd.contract.card import MODEL_CARD, with_part, without_part
+from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
 from ckd.contract.hashes import write_hashes
@@ -26,11 +26,10 @@ from ckd.train.sections.mask import boundary_distance
 
 #: Titles of the parts of a model card on each section, and on all of them.
 TITLES: Final = {
-    "outcome": "## When there is no finding",
-    "mask": "## Clean-up of masks",
+    "outcome": "When there is no finding",
+    "mask": "Clean-up of masks",
 }
-CHECKED: Final = "## What this bundle delivers"
-_CARD: Final = "model_card.md"
+CHECKED: Final = "What this bundle delivers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,8 @@ def write_sections(
 ) -> SectionsReport:
     """Write a copy of a bundle with the sections that `ckd-train sections` fitted.
 
-    A section of the same name is replaced, others stay. The model card tells what was fitted.
+    A section of the same name is replaced, others stay. The model card tells what was fitted, and
+    what the check found; without one, nothing of an earlier check.
 
     Args:
         source: to copy.
@@ -88,42 +88,26 @@ def write_sections(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
         source.copy_to(folder)
-        written = spec_to_json(spec)
-        spec_from_json(written)
-        (folder / CASCADE).write_text(written)
+        (folder / CASCADE).write_text(spec_to_json(spec))
         for name in sections:
             (folder / f"{name}.png").unlink(missing_ok=True)
             if (picture := fitted / f"{name}.png").is_file():
                 (folder / f"{name}.png").write_bytes(picture.read_bytes())
+        write_hashes(folder)  # once more below, with what the card says of the check
+        written = Bundle(folder)  # refuses what could not be read again
         report = SectionsReport(tuple(sections), 0)
         if samples is not None:
-            write_hashes(folder)  # once more below, with what the card says of the check
-            report = _checked(Bundle(folder), tuple(sections), samples, bars)
-        path = folder / _CARD
+            report = _checked(written, tuple(sections), samples, bars)
+        path = folder / MODEL_CARD
         card = path.read_text() if path.is_file() else ""
         for name, text in texts.items():
             card = with_part(card, TITLES[name], text)
-        if words := _sentence(report):
-            card = with_part(card, CHECKED, words)
+        words = _sentence(report)  # an earlier check was of other sections
+        card = with_part(card, CHECKED, words) if words else without_part(card, CHECKED)
         path.write_text(card)
         write_hashes(folder)
         move_new(folder, out)
     return report
-
-
-def with_part(card: str, title: str, text: str) -> str:
-    """A model card with a part of that title: in the old one's place, else before INT8's cost."""
-    lines = card.splitlines()
-    part = [title, "", *text.strip().splitlines(), ""]
-    starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
-    begin = next((n for n in starts if lines[n] == title), None)
-    if begin is not None:
-        end = next((n for n in starts if n > begin), len(lines))
-    else:
-        begin = end = next((n for n in starts if lines[n] == COST_TITLE), len(lines))
-        if begin and lines[begin - 1]:
-            part = ["", *part]
-    return "\n".join([*lines[:begin], *part, *lines[end:]]).rstrip() + "\n"
 
 
 def _read(fitted: Path) -> tuple[dict[str, Section], dict[str, str]]:

@@ -13,6 +13,7 @@ from ckd.calibration.cost import answer, cost_of
 from ckd.calibration.half_weights import with_half_weights
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import Bundle, check_new, move_new
+from ckd.contract.card import MODEL_CARD, with_part
 from ckd.contract.errors import GateFailed
 from ckd.contract.hashes import write_hashes
 from ckd.data.samples import SampleSet
@@ -22,7 +23,7 @@ from ckd.runtime.cascade import Cascade
 from ckd.scores.images import ImageScore
 
 #: Title of the part of a model card on what the smaller files cost.
-TITLE: Final = "## Weights in half precision"
+TITLE: Final = "Weights in half precision"
 #: The most that the mean Jaccard index may change.
 MAX_JACCARD: Final = 0.0005
 
@@ -78,8 +79,8 @@ def shrink_bundle(
         exact = _answers(source, samples, bars)
         rounded = _answers(shrunk, samples, bars)
         report = _compared(source, shrunk, samples, exact, rounded)
-        if (card := folder / "model_card.md").is_file():
-            card.write_text(f"{card.read_text().rstrip()}\n\n{TITLE}\n\n{_sentence(report)}\n")
+        if (card := folder / MODEL_CARD).is_file():
+            card.write_text(with_part(card.read_text(), TITLE, _sentence(report)))
             write_hashes(folder)
         move_new(folder, out)
     return report
