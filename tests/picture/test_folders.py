@@ -103,12 +103,15 @@ def test_a_mask_beside_its_photograph_is_one_that_has_no_colours(tmp_path: Path)
     grey.convert("RGB").save(tmp_path / "b-Segmentation.bmp")
     grey.convert("P").save(tmp_path / "c_gt.png")
     grey.save(tmp_path / "c.v2_lesion.jpg")
+    grey.save(tmp_path / "a.masks.png")
+    grey.save(tmp_path / "b_ground truth.png")
+    grey.save(tmp_path / "c truth.png")
     red.save(tmp_path / "face_mask.jpg")  # a lesion on a face with a mask
     grey.save(tmp_path / "alone_mask.png")  # of no photograph that lies here
     touch(tmp_path, "a_seg.tif")  # that cannot be read: it is tried, and its fault told
     expected = ["a.jpg", "a_seg.tif", "alone_mask.png", "b.jpg", "c.jpg", "c.v2.jpg", "face.jpg"]
     assert names(tmp_path) == [*expected, "face_mask.jpg"]
-    assert photographs_in(tmp_path).left_out == {"mask": 4}
+    assert photographs_in(tmp_path).left_out == {"mask": 7}
     assert "a_mask.png" in [path.name for path in masks_in(tmp_path).files]
 
 

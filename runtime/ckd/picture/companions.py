@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -20,11 +21,11 @@ from ckd.picture.decode import read_rgb
 from ckd.picture.limits import GREY_COLOUR
 
 _RESULT = re.compile(r"(.+)_(?:mask|overlay|explanation)", re.DOTALL)
-_MASK = re.compile(
-    r"(.+?)[ _.-]+(?:mask|segmentation|seg|gt|ground[ _-]?truth|label|lesion)", re.I | re.DOTALL
-)
-#: Masks of the ISIC archive end so, and lie in folders of their own, too.
-_ISIC_MASK = "_segmentation"
+#: What people put into the name of a mask, in lower case: a pattern.
+MASK_WORD: Final = r"(?:masks?|segmentation|seg|gt|ground[ _.-]?truth|truth|label|lesion)"
+_MASK = re.compile(rf"(.+?)[ _.-]+{MASK_WORD}", re.I | re.DOTALL)
+#: Stems of masks of the ISIC archive end so, in any case; they lie in folders of their own, too.
+ISIC_MASK: Final = "_segmentation"
 #: What the JSON of every finding has.
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
 #: Where all pictures are drawn: what `ckd-train evaluate` writes (`data check` draws one).
@@ -57,7 +58,7 @@ class Companions:
             or (path.name == "suspects.png" and "check.json" in self.names)
         ):
             return "result"
-        if path.stem.lower().endswith(_ISIC_MASK):
+        if path.stem.lower().endswith(ISIC_MASK):
             return "mask"
         match = _MASK.fullmatch(path.stem)
         return "mask" if match and match[1] in self.stems and _is_colourless(path) else None

@@ -52,20 +52,16 @@ class Photographs:
     @property
     def sentence(self) -> str:
         """Such as "photos: 3 files left out: 2 masks, 1 hidden file"; empty if none were."""
-        return left_out_sentence(self.folder, self.left_out)
-
-
-def left_out_sentence(folder: Path, left_out: Mapping[str, int]) -> str:
-    """One line that says what of a folder was left out; empty if nothing was."""
-    if not left_out:
-        return ""
-    parts = [f"{n} {_REASONS[why][n > 1]}" for why in _REASONS if (n := left_out.get(why))]
-    formats = {why: n for why, n in sorted(left_out.items()) if why not in _REASONS}
-    if count := sum(formats.values()):
-        what = "file of a format that is" if count == 1 else "files of formats that are"
-        parts.append(f"{count} {what} not read ({', '.join(formats)})")
-    total = sum(left_out.values())
-    return f"{folder}: {total} file{'s' * (total > 1)} left out: {', '.join(parts)}"
+        if not self.left_out:
+            return ""
+        counts = self.left_out
+        parts = [f"{n} {_REASONS[why][n > 1]}" for why in _REASONS if (n := counts.get(why))]
+        formats = {why: n for why, n in sorted(counts.items()) if why not in _REASONS}
+        if count := sum(formats.values()):
+            what = "file of a format that is" if count == 1 else "files of formats that are"
+            parts.append(f"{count} {what} not read ({', '.join(formats)})")
+        total = sum(counts.values())
+        return f"{self.folder}: {total} file{'s' * (total > 1)} left out: {', '.join(parts)}"
 
 
 def photographs_in(folder: Path, *, below: bool = True, besides: Path | None = None) -> Photographs:
