@@ -108,7 +108,7 @@ def test_an_ordinary_photograph_needs_no_rare_decoder() -> None:
         "import sys; from pathlib import Path; from ckd.picture.decode import read_rgb; "
         f"read_rgb(Path({str(photograph)!r})); "
         "print([name for name in ('tifffile', 'pydicom', 'pi_heif', 'PIL.ImageCms', "
-        "'PIL.EpsImagePlugin') if name in sys.modules])"
+        "'PIL.GifImagePlugin', 'PIL.PngImagePlugin', 'PIL.EpsImagePlugin') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from ckd.contract.errors import InputError
 from ckd.picture.colour import Colours, picture_of_samples
@@ -53,7 +53,7 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
     Raises:
         InputError: as `read_jpeg`.
     """
-    with Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
+    with _opened(path, content) as header:
         check_size(path.name, header.height, header.width)
         orientation, notes = orientation_of(header)
         is_progressive = "progressive" in header.info
@@ -67,6 +67,14 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
             shown = picture_of_samples(path, samples_HWC, colours, told_profile(header))
     notes = (*notes, *([note] if note else []), *shown.notes)
     return Picture(upright(shown.image_HWC, orientation), notes)
+
+
+def _opened(path: Path, content: bytes) -> JpegImageFile:
+    """The header, by Pillow's JPEG reader alone: `Image.open` imports those of five formats."""
+    try:
+        return JpegImageFile(io.BytesIO(content))
+    except SyntaxError:
+        raise damaged(path, "its header cannot be read") from None
 
 
 def check_jpeg(path: Path, content: bytes) -> None:
