@@ -15,6 +15,11 @@ from ckd.picture.decode import read_rgb
 #: Starts of files under the name of a photograph, and what they are called.
 STARTS = {
     b"GIF89a" + bytes(60): "is a GIF picture",
+    b"GIF89a" + b"G" * 600: "is a GIF picture",
+    (b"G" + bytes(187)) * 4: r"is a video \(MPEG\)",
+    b"\0\0\0\x08wide\0\0\1\0mdat" + bytes(60): r"is a video \(MOV\)",
+    b"The wide world": "not an image but text",
+    b"Good day. " + b"." * 178 + b"Goodbye.": "not an image but text",
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n": r"is a PostScript \(EPS\) document",
     b"\xc5\xd0\xd3\xc6" + bytes(60): r"is a PostScript \(EPS\) document",
     b"%PDF-1.7\n": "is a PDF document",
