@@ -27,7 +27,6 @@ from ckd.train.sections.mask import (
     RULES,
     CleanedUp,
     best_rule,
-    boundary_distance,
     compare_rules,
     try_rules,
 )
@@ -115,13 +114,6 @@ def test_bare_skin_is_skin_of_the_photograph_without_its_lesion(tmp_path: Path) 
 def disc(radius: float, at: tuple[int, int] = (32, 32)) -> NDArray[np.bool_]:
     y, x = np.mgrid[:64, :64]
     return np.asarray(np.hypot(y - at[0], x - at[1]) <= radius)
-
-
-def test_the_boundary_distance_is_that_of_two_circles() -> None:
-    assert boundary_distance(disc(20), disc(20)) == 0
-    distance = boundary_distance(disc(20), disc(15))
-    assert distance == pytest.approx(100 * 5 / np.hypot(64, 64), rel=0.15)
-    assert boundary_distance(disc(20), np.zeros((64, 64), np.bool_)) is None
 
 
 def compared(

@@ -22,7 +22,7 @@ from ckd.finding.finding import Finding
 from ckd.picture.decode import read_rgb
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.train.sections.mask import boundary_distance
+from ckd.scores.boundary import boundary_distance
 
 #: Titles of the parts of a model card on each section, and on all of them.
 TITLES: Final = {
@@ -43,7 +43,7 @@ class SectionsReport:
         jaccard: mean over photographs with a mask of the delivered mask; None without any.
         raw_jaccard: likewise of the mask as it comes from the threshold.
         boundary: mean 95 % boundary distance of the delivered mask in hundredths of the
-            diagonal, over photographs where both masks have a pixel.
+            diagonal, over photographs where both masks and the truth have a border.
         raw_boundary: likewise of the mask as it comes.
     """
 
@@ -184,6 +184,6 @@ def _sentence(report: SectionsReport) -> str:
     if report.boundary is not None:
         words.append(
             f"Mean 95 % boundary distance {report.boundary:.2f} hundredths of the diagonal, and "
-            f"{report.raw_boundary:.2f} as they come, where all masks have a pixel."
+            f"{report.raw_boundary:.2f} as they come, where all masks have a border."
         )
     return " ".join(words)

@@ -1,10 +1,11 @@
-"""How right the answers are, as the official ISIC scorer counts."""
+"""How right the answers are: as the official ISIC scorer counts, and how far borders lie apart."""
 
 from typing import TYPE_CHECKING
 
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.scores.boundary import boundary_distance
     from ckd.scores.images import (
         ImageScore,
         binary_label_loss,
@@ -27,6 +28,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.scores.boundary": "boundary_distance",
             "ckd.scores.images": (
                 "ImageScore binary_label_loss diagnosed label_loss label_scores mask_scores "
                 "score_answers score_finding"
@@ -46,6 +48,7 @@ __all__ = [
     "average_precision",
     "binary_label_loss",
     "bootstrap_interval",
+    "boundary_distance",
     "diagnosed",
     "label_loss",
     "label_scores",

@@ -6,14 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.train.sections.fit import SECTIONS, fit_sections
-    from ckd.train.sections.mask import boundary_distance
 else:
-    __getattr__ = lazy_names(
-        __name__,
-        {
-            "ckd.train.sections.fit": "SECTIONS fit_sections",
-            "ckd.train.sections.mask": "boundary_distance",
-        },
-    )
+    __getattr__ = lazy_names(__name__, {"ckd.train.sections.fit": "SECTIONS fit_sections"})
 
-__all__ = ["SECTIONS", "boundary_distance", "fit_sections"]
+__all__ = ["SECTIONS", "fit_sections"]
