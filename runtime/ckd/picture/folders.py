@@ -107,20 +107,20 @@ class _Search:
         root = self.folder.resolve()
         self.searched = {_identity(outer.stat()) for outer in root.parents}
         files = list(self._files(self.folder, is_root=True))
-        for path, of in self.links:  # after all folders, and links within them come to its end
-            files += self._files(path, of=of)
+        for path, kind in self.links:  # after all folders, and links within them come to its end
+            files += self._files(path, kind=kind)
         masks = tuple(sorted(self.masks))
         return Photographs(self.folder, tuple(sorted(files)), dict(self.left_out), masks)
 
     def _files(
-        self, folder: Path, *, is_root: bool = False, of: str = "", depth: int = 0
+        self, folder: Path, *, is_root: bool = False, kind: str = "", depth: int = 0
     ) -> Iterator[Path]:
-        """Photographs of a folder; ``of`` is what all of its pictures are, if that is known."""
+        """Photographs of a folder; ``kind`` is what all of its pictures are, if that is known."""
         if depth > _DEEPEST:
             self.left_out["deep"] += 1
             return
         if self.besides is not None and not is_root and _is_same(folder, self.besides):
-            of = "result"
+            kind = "result"
         try:
             if (identity := _identity(folder.stat())) in self.searched:
                 self.left_out["again"] += 1
@@ -142,8 +142,8 @@ class _Search:
                 inner.append(path)
             elif why:
                 self.left_out[why] += 1
-            elif why is None and of:
-                self.left_out[of] += 1
+            elif why is None and kind:
+                self.left_out[kind] += 1
             elif why is None:
                 files.append(path)
         companions = Companions(folder, frozenset(path.stem for path in files), set(by_name))
@@ -155,11 +155,11 @@ class _Search:
                 yield path
         for path in inner:
             is_masks = path.name == "masks" and folder / "images" in inner
-            within = of or ("mask" if is_masks else "")
+            within = kind or ("mask" if is_masks else "")
             if path.is_symlink():
                 self.links.append((path, within))
             else:
-                yield from self._files(path, of=within, depth=depth + 1)
+                yield from self._files(path, kind=within, depth=depth + 1)
 
     def _why_not(self, path: Path, entry: os.DirEntry[str]) -> str | None:
         """Why an entry is no photograph by its name and kind; "" if nobody would take it for one.
