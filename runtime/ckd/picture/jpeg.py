@@ -8,6 +8,7 @@ Suffixes: H rows, W columns, C channels.
 """
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ _DECODED_AS: dict[str, tuple[str, Colours]] = {
     "YCCK": ("CMYK", "CMYK"),
 }
 _NOT_DECODED = ("subsampling", "colorspace")
+#: What libjpeg says of kinds that it does not decode, such as lossless JPEG in colour.
+_RARE_KINDS = ("SOF type", "color conversion")
 
 
 def read_jpeg(path: Path) -> Picture:
@@ -73,7 +76,11 @@ def _opened(path: Path, content: bytes) -> JpegImageFile:
     """The header, by Pillow's JPEG reader alone: `Image.open` imports those of five formats."""
     try:
         return JpegImageFile(io.BytesIO(content))
-    except SyntaxError:
+    except SyntaxError as error:
+        if depth := re.search(r"\d+-bit", str(error)):
+            raise InputError(
+                f"{path}: JPEG of {depth[0]} samples is not read; save it as 16-bit PNG"
+            ) from None
         raise damaged(path, "its header cannot be read") from None
 
 
@@ -100,9 +107,7 @@ def _decoded(
         reason = str(error)
     if any(word in reason.lower() for word in _NOT_DECODED):
         return None, "it is stored in a rare way, in which damage cannot be seen"
-    if "precision" in reason:
-        raise InputError(f"{path}: JPEG of more than 8 bits is not read; save it as 16-bit PNG")
-    if "SOF type" in reason:
+    if any(words in reason for words in _RARE_KINDS):
         raise InputError(f"{path}: a rare kind of JPEG ({reason}); save it as PNG")
     scan_at = content.rfind(_SCAN)
     in_one_scan = not is_progressive and content[scan_at + 4 : scan_at + 5] == bytes(
