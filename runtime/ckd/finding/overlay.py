@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
 from ckd.finding.finding import Finding
+from ckd.finding.outline import box_of
 
 FINE_RGB = (64, 224, 144)
 COARSE_RGB = (255, 196, 64)
@@ -69,8 +70,12 @@ def draw_border(
     thickness: int,
 ) -> None:
     """Draw the outline of a mask onto an image, in place."""
+    rows, columns = box_of(mask_HW)
     contours, _ = cv2.findContours(
-        mask_HW.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        mask_HW[rows, columns].astype(np.uint8),
+        cv2.RETR_EXTERNAL,
+        cv2.CHAIN_APPROX_NONE,
+        offset=(columns.start, rows.start),
     )
     cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
 
