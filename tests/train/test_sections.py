@@ -1,7 +1,7 @@
 """The sections of a bundle: what they are fitted on, and what they then do."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +140,27 @@ def test_the_rule_that_helps_is_taken_and_none_where_none_does() -> None:
     assert best_rule(table) == MaskRule()
     assert [name for name, _ in table[-1].losses] == ["0"]
     assert "0 (-0.4" in mask_text(table, MaskRule())
+
+
+def test_few_large_photographs_are_held_at_a_time(
+    make_tiny_system: Callable[[], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for number in range(20):
+            taken.append(number)
+            yield np.full((40, 50, 3), number, np.uint8)
+
+    system = make_tiny_system().eval()
+    for limit, ahead in ((64_000_000, [15, 19]), (4000, [1, 3, 5, 7, 9, 11, 13, 15, 17, 19])):
+        monkeypatch.setattr(answered_module, "_BATCH_PIXELS", limit)
+        seen = []
+        for image_HWC, mask_HW, _ in answered_module.answered(system, images()):
+            assert mask_HW.shape == (40, 50)
+            seen.append((image_HWC[0, 0, 0], taken[-1]))
+        assert [number for number, _ in seen] == list(range(20))
+        assert sorted({last for _, last in seen}) == ahead
 
 
 @pytest.fixture
