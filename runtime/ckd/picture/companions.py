@@ -28,8 +28,23 @@ _MASK = re.compile(rf"(.+?)[ _.-]+{MASK_WORD}", re.I | re.DOTALL)
 ISIC_MASK: Final = "_segmentation"
 #: What the JSON of every finding has.
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
-#: Where all pictures are drawn: what `ckd-train evaluate` writes (`data check` draws one).
-_SCORES = frozenset({"scores.json", "per_image.csv"})
+#: Folders in which all PNG are drawn: of `ckd-train evaluate`, and bundles.
+_ALL_DRAWN = (
+    frozenset({"scores.json", "per_image.csv"}),
+    frozenset({"cascade.json", "hashes.json"}),
+)
+#: What other commands draw -> what they write beside it.
+_DRAWN_WITH: Final = {
+    "suspects": "check.json",
+    "learning_curves": "recipe.json",
+    "outcome": "sections.json",
+    "mask": "sections.json",
+    "study": "study.json",
+    "sensitivity": "sensitivity.json",
+    "latency": "latency.json",
+    "compare": "compare.json",
+    "gpu": "gpu.json",
+}
 _MAX_JSON_BYTES = 64 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS_AT = 25  # PNG specification, 11.2.2: 0 is grey, 4 grey with alpha
@@ -54,8 +69,8 @@ class Companions:
         """``"result"``, ``"mask"``, or None for a photograph."""
         if path.suffix == ".png" and (
             ((match := _RESULT.fullmatch(path.stem)) and self._is_result(match[1]))
-            or self.names >= _SCORES
-            or (path.name == "suspects.png" and "check.json" in self.names)
+            or _DRAWN_WITH.get(path.stem) in self.names
+            or any(self.names >= written for written in _ALL_DRAWN)
         ):
             return "result"
         if path.stem.lower().endswith(ISIC_MASK):
