@@ -194,6 +194,14 @@ def test_what_cannot_be_shown_right_is_named(path: Path) -> None:
     Image.fromarray(picture()).convert("F").save(path, compression="tiff_lzw")
     with pytest.raises(InputError, match="32-bit samples with LZW compression is not read; save"):
         read_rgb(path)
+    imwrite(path, picture(), photometric="rgb")
+    with TiffFile(path) as tiff:
+        at = tiff.pages.first.tags["BitsPerSample"].valueoffset
+    content = bytearray(path.read_bytes())
+    content[at : at + 6] = 3 * (4).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="TIFF of 4-bit samples with NONE compression is not read"):
+        read_rgb(path)
     imwrite(path, picture(), photometric="rgb", subfiletype=1)
     with pytest.raises(InputError, match="first page is a reduced preview, as in cameras' raw"):
         read_rgb(path)
