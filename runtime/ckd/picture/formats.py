@@ -15,7 +15,7 @@ HEAD_BYTES = 4096
 
 #: Formats that are read, as messages list them.
 READ: Final = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "AVIF", "HEIC", "DICOM")
-EXPECTED = "expected JPEG, PNG, BMP, TIFF, WebP, JPEG 2000, AVIF, HEIC or DICOM"
+EXPECTED: Final = f"expected {', '.join(READ[:-1])} or {READ[-1]}"
 
 
 def _endings(words: str) -> frozenset[str]:
