@@ -95,7 +95,7 @@ def test_bundles_with_other_orders_of_labels_are_scored_by_name(
 
 @pytest.fixture(scope="module")
 def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photographs of every lesion, and no split."""
+    """Two photographs of every lesion, no split, and a file that is no photograph."""
     root = tmp_path_factory.mktemp("lesions")
     (root / "images").mkdir()
     rows = ["image,label,group"]
@@ -103,6 +103,7 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (32, 32), (number, 90, 60)).save(root / "images" / f"{number}.png")
         rows.append(f"{number},{('MEL', 'SBK', 'NEV')[number % 3]},L{number // 2}")
     (root / "labels.csv").write_text("\n".join(rows))
+    (root / "images" / "0_superpixels.png").touch()
     return root
 
 
@@ -124,6 +125,7 @@ def test_a_bundle_is_scored_on_images_that_its_training_had_not(
         done = CliRunner().invoke(cli, [*words, *given, "--data", str(lesions), "--json"])
         if done.exception is not None:
             raise done.exception
+        assert f"{lesions}/images: 1 file left out: 1 superpixel map\n" in done.stderr
         tree = json.loads(done.stdout)
         return [side["accuracy"] for side in tree["sides"]] if "compare" in words else tree
 

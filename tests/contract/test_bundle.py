@@ -68,6 +68,28 @@ def test_a_zip_holds_the_same_bundle_as_its_folder(bundle_copy: Path) -> None:
         assert archive.read(name) == folder.read(name)
 
 
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_copy_holds_every_file_but_the_list_and_those_named(
+    bundle_copy: Path, tmp_path: Path, as_zip: bool
+) -> None:
+    source = Bundle(zipped(bundle_copy) if as_zip else bundle_copy)
+    copy = tmp_path / "new" / "copy"
+    source.copy_to(copy, without=("model_card.md",))
+    copied = {p.relative_to(copy).as_posix(): p.read_bytes() for p in copy.rglob("*.*")}
+    assert copied == {name: source.read(name) for name in FILES if name != "model_card.md"}
+
+
+def test_a_copy_of_a_changed_bundle_or_of_names_that_contradict_is_refused(
+    bundle_copy: Path, tmp_path: Path
+) -> None:
+    edit_list(bundle_copy, **{"acceptance": record_of(b"x")})
+    with pytest.raises(BundleError, match=r"acceptance.* is a file and a folder at once"):
+        Bundle(zipped(bundle_copy, {"acceptance": b"x"})).copy_to(tmp_path / "copy")
+    edit_list(bundle_copy, **{"cls.fp32.onnx": record_of(b"x"), "acceptance": None})
+    with pytest.raises(BundleError, match=r"cls\.fp32\.onnx was changed"):
+        Bundle(bundle_copy).copy_to(tmp_path / "other")
+
+
 def test_hashes_cover_whatever_lies_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "a").write_bytes(b"1")

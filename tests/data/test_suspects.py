@@ -168,16 +168,26 @@ def test_the_sheet_shows_the_suspects_and_is_no_photograph(tmp_path: Path) -> No
 
 
 def test_masks_under_another_name_are_suggested_where_only_one_comes_close() -> None:
-    images = [Path(name) for name in ("Mole 1.jpg", "mole2.jpg", "m3.JPG", "m4.jpg", "x.jpg")]
+    images = [
+        Path(name) for name in ("Mole 1.jpg", "mole2.jpg", "m3.JPG", "m4.jpg", "m5.jpg", "x.jpg")
+    ]
     masks = [
         Path(name)
-        for name in ("mole_1_mask.png", "mask-mole2.png", "m3.jpg.png", "m4_gt.png", "m4-seg.png")
+        for name in (
+            "mole_1_mask.png",
+            "mask-mole2.png",
+            "m3.jpg.png",
+            "m4_gt.png",
+            "m4-seg.png",
+            "Ground Truth m5.png",
+        )
     ]
     likely = likely_masks(images, masks)
     assert {image.name: mask.name for image, mask in likely.items()} == {
         "Mole 1.jpg": "mole_1_mask.png",
         "mole2.jpg": "mask-mole2.png",
         "m3.JPG": "m3.jpg.png",
+        "m5.jpg": "Ground Truth m5.png",
     }
 
 

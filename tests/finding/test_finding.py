@@ -14,7 +14,7 @@ import pytest
 from findings import made_finding
 from numpy.typing import NDArray
 
-from ckd.finding.files import save_finding
+from ckd.finding.files import save_finding, write_json
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import Reason
 from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_overlay, drawable
@@ -129,6 +129,19 @@ def test_saved_files_hold_what_was_found(tmp_path: Path) -> None:
     overlay_bgr = read(out / "case_overlay.png")
     np.testing.assert_array_equal(overlay_bgr[..., ::-1], draw_overlay(image_HWC, one_finding))
     assert json.loads((out / "case.json").read_text()) == one_finding.as_dict()
+
+
+def test_a_point_of_the_outline_takes_one_line_of_the_file(tmp_path: Path) -> None:
+    record = {
+        "image": "[\n 1,\n 2\n]",
+        "points": [[1, -2], [30, 4]],
+        "three": [1, 2, 3],
+        "one": [5],
+    }
+    write_json(tmp_path / "record.json", record)
+    text = (tmp_path / "record.json").read_text()
+    assert json.loads(text) == record
+    assert "    [1, -2],\n    [30, 4]\n" in text
 
 
 def test_a_finding_without_a_mask_saves_none(tmp_path: Path) -> None:

@@ -53,6 +53,37 @@ def test_each_part_of_the_rule_does_what_it_says() -> None:
     assert not MaskRule(least_share=1.0).apply(np.zeros((5, 5), np.bool_)).any()
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("at", [(0, 0), (9, 4), (27, 19)])
+def test_it_does_not_matter_where_in_the_photograph_a_mask_lies(
+    seed: int, at: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    small_HW = rng.random((23, 31)) < 0.5
+    mask_HW, (row, column) = np.zeros((50, 50), np.bool_), at
+    mask_HW[row : row + 23, column : column + 31] = small_HW
+    parts, small_parts = outline_of(mask_HW), outline_of(small_HW)
+    assert parts == [
+        {
+            "outer": [[x + column, y + row] for x, y in part["outer"]],
+            "holes": [[[x + column, y + row] for x, y in hole] for hole in part["holes"]],
+        }
+        for part in small_parts
+    ]
+    for rule in (MaskRule(fills_holes=True), MaskRule(0.2), MaskRule(1.0, True)):
+        before_HW, expected_HW = mask_HW.copy(), np.zeros((50, 50), np.bool_)
+        expected_HW[row : row + 23, column : column + 31] = rule.apply(small_HW)
+        assert (rule.apply(mask_HW) == expected_HW).all()
+        assert (mask_HW == before_HW).all()
+
+
+def test_the_least_fraction_is_one_of_the_whole_photograph() -> None:
+    mask_HW = np.zeros((40, 50), np.bool_)
+    mask_HW[10:20, 10:20] = True
+    assert MaskRule(least_fraction=0.05).apply(mask_HW).sum() == 100
+    assert not MaskRule(least_fraction=0.051).apply(mask_HW).any()
+
+
 def test_of_two_equal_parts_one_stays() -> None:
     mask_HW = np.zeros((9, 9), np.bool_)
     mask_HW[1:3, 1:3] = mask_HW[5:7, 5:7] = True

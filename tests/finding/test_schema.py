@@ -14,6 +14,7 @@ from ckd.finding.decision import Decision
 from ckd.finding.files import save_finding
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import Reason
+from ckd.picture.folders import photographs_in
 from ckd.runtime.live import Shown, Status, save_snapshot
 from ckd.runtime.live.web_board import Board
 from ckd.runtime.sinks import print_finding
@@ -70,6 +71,7 @@ def test_every_writer_keeps_to_the_schema(
     written = save_finding(finding, tmp_path, "case", IMAGE_HWC, "case.jpg")
     check(json.loads((tmp_path / "case.json").read_text()))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written.values())
+    assert photographs_in(tmp_path).files == ()  # of its own results none is a photograph
     print_finding("case.jpg", finding, as_json=True, files=written)
     check(json.loads(capsys.readouterr().out))
     shown = Shown(Frame(IMAGE_HWC, 7, 0.0), finding, IMAGE_HWC)

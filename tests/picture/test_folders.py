@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from ckd.contract.errors import InputError
 from ckd.picture.folders import masks_in, photographs_in
 from ckd.runtime.sources.images import images_below
 
+REPOSITORY = Path(__file__).parents[2]
+ROOTS = ("train", "export", "calibration", "benchmarks")
+EVALUATE = REPOSITORY / "train/ckd/train/evaluation/folder.py"
 KEYS = {"probabilities": {}, "bundle": "b@1", "backend": "onnxruntime", "precision": "fp32"}
 
 
@@ -86,6 +90,21 @@ def test_results_are_known_by_what_was_written_with_them_wherever_they_lie(tmp_p
     assert photographs_in(tmp_path).left_out == {"result": 7}
 
 
+def test_every_picture_that_a_command_draws_is_known_by_what_lies_beside_it(tmp_path: Path) -> None:
+    sources = [path for root in ROOTS for path in (REPOSITORY / root / "ckd").rglob("*.py")]
+    drawn = {name for path in sources for name in re.findall(r'"(\w+\.png)"', path.read_text())}
+    evaluated = {name for name in drawn if f'"{name}"' in EVALUATE.read_text()}
+    assert len(drawn) > len(evaluated) > 5
+    records = "check recipe sections study sensitivity latency compare gpu".split()  # noqa: SIM905
+    touch(tmp_path, "mole.png", *(drawn - evaluated), *(f"{name}.json" for name in records))
+    assert names(tmp_path) == ["mole.png"]
+    touch(tmp_path, "bundle/cascade.json", "bundle/hashes.json", "bundle/any.png")
+    touch(tmp_path, "evaluated/scores.json", "evaluated/per_image.csv", "evaluated/any.png")
+    assert names(tmp_path) == ["mole.png"]
+    touch(tmp_path, "mine/outcome.png", "mine/mask.png", "mine/study.png")  # without a record
+    assert len(names(tmp_path)) == 4
+
+
 def test_files_of_others_that_are_named_as_results_are_photographs(tmp_path: Path) -> None:
     touch(tmp_path, "a_overlay.png", "b_overlay.png", "c_overlay.png", "d_overlay.png", "d.json/x")
     (tmp_path / "a.json").write_text(json.dumps({"camera": "X100"}))
@@ -103,12 +122,15 @@ def test_a_mask_beside_its_photograph_is_one_that_has_no_colours(tmp_path: Path)
     grey.convert("RGB").save(tmp_path / "b-Segmentation.bmp")
     grey.convert("P").save(tmp_path / "c_gt.png")
     grey.save(tmp_path / "c.v2_lesion.jpg")
+    grey.save(tmp_path / "a.masks.png")
+    grey.save(tmp_path / "b_ground truth.png")
+    grey.save(tmp_path / "c truth.png")
     red.save(tmp_path / "face_mask.jpg")  # a lesion on a face with a mask
     grey.save(tmp_path / "alone_mask.png")  # of no photograph that lies here
     touch(tmp_path, "a_seg.tif")  # that cannot be read: it is tried, and its fault told
     expected = ["a.jpg", "a_seg.tif", "alone_mask.png", "b.jpg", "c.jpg", "c.v2.jpg", "face.jpg"]
     assert names(tmp_path) == [*expected, "face_mask.jpg"]
-    assert photographs_in(tmp_path).left_out == {"mask": 4}
+    assert photographs_in(tmp_path).left_out == {"mask": 7}
     assert "a_mask.png" in [path.name for path in masks_in(tmp_path).files]
 
 

@@ -15,6 +15,11 @@ from ckd.picture.decode import read_rgb
 #: Starts of files under the name of a photograph, and what they are called.
 STARTS = {
     b"GIF89a" + bytes(60): "is a GIF picture",
+    b"GIF89a" + b"G" * 600: "is a GIF picture",
+    (b"G" + bytes(187)) * 4: r"is a video \(MPEG\)",
+    b"\0\0\0\x08wide\0\0\1\0mdat" + bytes(60): r"is a video \(MOV\)",
+    b"The wide world": "not an image but text",
+    b"Good day. " + b"." * 178 + b"Goodbye.": "not an image but text",
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n": r"is a PostScript \(EPS\) document",
     b"\xc5\xd0\xd3\xc6" + bytes(60): r"is a PostScript \(EPS\) document",
     b"%PDF-1.7\n": "is a PDF document",
@@ -108,7 +113,7 @@ def test_an_ordinary_photograph_needs_no_rare_decoder() -> None:
         "import sys; from pathlib import Path; from ckd.picture.decode import read_rgb; "
         f"read_rgb(Path({str(photograph)!r})); "
         "print([name for name in ('tifffile', 'pydicom', 'pi_heif', 'PIL.ImageCms', "
-        "'PIL.EpsImagePlugin') if name in sys.modules])"
+        "'PIL.GifImagePlugin', 'PIL.PngImagePlugin', 'PIL.EpsImagePlugin') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

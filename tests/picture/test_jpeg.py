@@ -134,5 +134,13 @@ def test_more_than_8_bits_are_named(path: Path) -> None:
     content = bytearray(jpeg())
     content[content.index(b"\xff\xc0") + 4] = 12
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"image\.jpg: .*(8 bits|damaged)"):
+    with pytest.raises(InputError, match=r"JPEG of 12-bit samples is not read; save it as 16-bit"):
+        read_picture(path)
+
+
+def test_lossless_jpeg_is_named(path: Path) -> None:
+    content = bytearray(jpeg())
+    content[content.index(b"\xff\xc0") + 1] = 0xC3
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"image\.jpg: a rare kind of JPEG .*; save it as PNG"):
         read_picture(path)

@@ -92,6 +92,29 @@ def test_what_pillow_writes_is_read_alike(path: Path, form: str) -> None:
     np.testing.assert_array_equal(read_rgb(path), np.asarray(image.convert("RGB")))
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_several_samples_in_a_byte_are_read(
+    path: Path, bits: int, photometric: Literal["minisblack", "miniswhite"]
+) -> None:
+    bytes_HW = np.random.default_rng(0).integers(0, 256, (32, 24), np.uint8)
+    imwrite(path, bytes_HW, photometric=photometric)
+    with TiffFile(path) as tiff:
+        tags = tiff.pages.first.tags
+        places = [tags[name].valueoffset for name in ("ImageWidth", "BitsPerSample")]
+    content = bytearray(path.read_bytes())
+    for at, value in zip(places, (24 * 8 // bits, bits), strict=True):
+        content[at : at + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+    bits_HWN = np.unpackbits(bytes_HW, axis=1).reshape(32, -1, bits)
+    values_HW = (bits_HWN << np.arange(bits)[::-1]).sum(axis=2) * 255 // (2**bits - 1)
+    expected_HW = values_HW if photometric == "minisblack" else 255 - values_HW
+    np.testing.assert_array_equal(read_rgb(path)[..., 0], expected_HW)
+    path.write_bytes(content[:-200])
+    with pytest.raises(InputError, match=r"image\.tif: damaged or cut off"):
+        read_rgb(path)
+
+
 @pytest.mark.parametrize(("kind", "code"), [("ASSOCALPHA", 1), ("UNASSALPHA", 2)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_transparent_parts_are_shown_on_white(
@@ -170,6 +193,14 @@ def test_what_cannot_be_shown_right_is_named(path: Path) -> None:
         read_rgb(path)
     Image.fromarray(picture()).convert("F").save(path, compression="tiff_lzw")
     with pytest.raises(InputError, match="32-bit samples with LZW compression is not read; save"):
+        read_rgb(path)
+    imwrite(path, picture(), photometric="rgb")
+    with TiffFile(path) as tiff:
+        at = tiff.pages.first.tags["BitsPerSample"].valueoffset
+    content = bytearray(path.read_bytes())
+    content[at : at + 6] = 3 * (4).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="TIFF of 4-bit samples with NONE compression is not read"):
         read_rgb(path)
     imwrite(path, picture(), photometric="rgb", subfiletype=1)
     with pytest.raises(InputError, match="first page is a reduced preview, as in cameras' raw"):

@@ -23,6 +23,7 @@ from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
 from ckd.data.samples import Sample, SampleSet, numbered_as
 from ckd.data.synthetic.write import write_isic2017
+from ckd.picture.folders import photographs_in
 from ckd.train.evaluation import plots
 from ckd.train.evaluation.evaluate import evaluate
 from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
@@ -105,6 +106,7 @@ def test_everything_is_written_and_agrees(
     )  # fmt: skip
     assert told == [(n, 9) for n in range(1, 10)]
     assert {path.name for path in tmp_path.iterdir()} == {"scores.json", "per_image.csv", *FIGURES}
+    assert photographs_in(tmp_path).left_out == {"result": len(FIGURES)}
     for name in FIGURES:
         with Image.open(tmp_path / name) as figure:
             assert min(figure.size) > 500

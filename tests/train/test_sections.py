@@ -1,7 +1,7 @@
 """The sections of a bundle: what they are fitted on, and what they then do."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
 from ckd.data.synthetic.write import write_isic2017
-from ckd.export.sections import TITLES, with_part, write_sections
+from ckd.export.sections import CHECKED, TITLES, write_sections
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.outcome import OutcomeRule, is_blank
 from ckd.picture.decode import read_rgb
@@ -27,7 +27,6 @@ from ckd.train.sections.mask import (
     RULES,
     CleanedUp,
     best_rule,
-    boundary_distance,
     compare_rules,
     try_rules,
 )
@@ -117,13 +116,6 @@ def disc(radius: float, at: tuple[int, int] = (32, 32)) -> NDArray[np.bool_]:
     return np.asarray(np.hypot(y - at[0], x - at[1]) <= radius)
 
 
-def test_the_boundary_distance_is_that_of_two_circles() -> None:
-    assert boundary_distance(disc(20), disc(20)) == 0
-    distance = boundary_distance(disc(20), disc(15))
-    assert distance == pytest.approx(100 * 5 / np.hypot(64, 64), rel=0.15)
-    assert boundary_distance(disc(20), np.zeros((64, 64), np.bool_)) is None
-
-
 def compared(
     masks: Sequence[NDArray[np.bool_]], truths: Sequence[NDArray[np.bool_]]
 ) -> list[CleanedUp]:
@@ -148,6 +140,27 @@ def test_the_rule_that_helps_is_taken_and_none_where_none_does() -> None:
     assert best_rule(table) == MaskRule()
     assert [name for name, _ in table[-1].losses] == ["0"]
     assert "0 (-0.4" in mask_text(table, MaskRule())
+
+
+def test_few_large_photographs_are_held_at_a_time(
+    make_tiny_system: Callable[[], System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for number in range(20):
+            taken.append(number)
+            yield np.full((40, 50, 3), number, np.uint8)
+
+    system = make_tiny_system().eval()
+    for limit, ahead in ((64_000_000, [15, 19]), (4000, [1, 3, 5, 7, 9, 11, 13, 15, 17, 19])):
+        monkeypatch.setattr(answered_module, "_BATCH_PIXELS", limit)
+        seen = []
+        for image_HWC, mask_HW, _ in answered_module.answered(system, images()):
+            assert mask_HW.shape == (40, 50)
+            seen.append((image_HWC[0, 0, 0], taken[-1]))
+        assert [number for number, _ in seen] == list(range(20))
+        assert sorted({last for _, last in seen}) == ahead
 
 
 @pytest.fixture
@@ -201,7 +214,7 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert MaskRule.of(bundle.spec).as_content() == sections["mask"]["content"]
     card = (tmp_path / "new" / "model_card.md").read_text()
     for title, text in zip(TITLES.values(), texts, strict=True):
-        assert f"{title}\n\n{text.strip()}\n" in card
+        assert f"## {title}\n\n{text.strip()}\n" in card
     assert f"{len(report.lost)} get no answer" in card
     assert f"Mean Jaccard index {report.jaccard:.4f} of the delivered masks" in card
     assert (tmp_path / "new" / "outcome.png").exists()
@@ -218,8 +231,9 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert MaskRule.of(again.spec).least_fraction == 1
     assert OutcomeRule.of(again.spec) == OutcomeRule.of(bundle.spec)
     card = (tmp_path / "again" / "model_card.md").read_text()
-    assert f"{TITLES['mask']}\n\nnew words\n" in card
+    assert f"## {TITLES['mask']}\n\nnew words\n" in card
     assert texts[0].strip() in card
+    assert CHECKED not in card  # what was delivered with the other section
     assert not (tmp_path / "again" / "mask.png").exists()
 
     # What is delivered is counted as it is delivered, and the networks' own masks beside it.
@@ -274,12 +288,3 @@ def test_what_does_not_fit_a_bundle_is_not_written(
     with pytest.raises((InputError, BundleError), match=words):
         write_sections(Bundle(tiny_bundle), tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
-
-
-def test_a_part_of_a_card_is_put_in_its_place() -> None:
-    assert with_part("", "## T", "text") == "## T\n\ntext\n"
-    card = "# Card\n\n## A\n\na\n\n## What INT8 costs\n\nb\n"
-    once = with_part(card, "## T", "text")
-    assert once == "# Card\n\n## A\n\na\n\n## T\n\ntext\n\n## What INT8 costs\n\nb\n"
-    assert with_part(once, "## T", "new\n") == once.replace("text", "new")
-    assert with_part("# Card\na", "## T", "text") == "# Card\na\n\n## T\n\ntext\n"

@@ -87,6 +87,6 @@ def judges(data: Path, recipe: Recipe | None, fold: tuple[int, int] | None) -> S
     """The validation images, or those that a run inside a fold has not seen."""
     split_by: SplitBy = "lesion" if recipe is None else recipe.split_by
     if fold is None or recipe is None:
-        return read_split(data, "val", split_by)
-    train_set, _ = drop_unreadable(read_split(data, "train", split_by))
+        return read_split(data, "val", split_by, say)
+    train_set, _ = drop_unreadable(read_split(data, "train", split_by, say))
     return split_fold(train_set, *fold, recipe.seed)[1]

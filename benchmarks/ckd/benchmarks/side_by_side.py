@@ -19,7 +19,7 @@ from ckd.benchmarks.measure import (
     paired_ratio,
 )
 from ckd.benchmarks.size import Size, size_of
-from ckd.console import Progress
+from ckd.console import Progress, say
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.data.layouts import read_unseen
@@ -163,7 +163,7 @@ def systems_side_by_side(
         progress: told after every call.
     """
     specs = [Bundle(bundle).spec for bundle in bundles]
-    samples = None if data is None else read_unseen(data, "val", specs)
+    samples = None if data is None else read_unseen(data, "val", specs, say)
     with tempfile.TemporaryDirectory() as folder:
         untrained: list[Path] = []
         if recipes:

@@ -65,7 +65,7 @@ def accuracy_command(
             stack.enter_context(Cascade.load(path, backend, device, precision)) for path in chosen
         ]
         specs = [cascade.spec for cascade in cascades]
-        samples = read_unseen(data, split, specs)
+        samples = read_unseen(data, split, specs, console.say)
         for spec in specs:
             numbered_as(spec.labels, samples, exclusive=spec.outputs.exclusive)
         accuracies = [

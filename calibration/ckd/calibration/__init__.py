@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ckd.calibration.cost import Cost, answer, cost_of, groups_of
     from ckd.calibration.half_weights import network_of, with_half_weights
     from ckd.calibration.images import by_digest, check_apart, spread
-    from ckd.calibration.int8_bundle import COST_TITLE, QuantSetting, quantise_bundle
+    from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -19,12 +19,11 @@ else:
             "ckd.calibration.cost": "Cost answer cost_of groups_of",
             "ckd.calibration.half_weights": "network_of with_half_weights",
             "ckd.calibration.images": "by_digest check_apart spread",
-            "ckd.calibration.int8_bundle": "COST_TITLE QuantSetting quantise_bundle",
+            "ckd.calibration.int8_bundle": "QuantSetting quantise_bundle",
         },
     )
 
 __all__ = [
-    "COST_TITLE",
     "Cost",
     "QuantSetting",
     "answer",

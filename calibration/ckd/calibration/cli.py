@@ -122,7 +122,7 @@ def quantize_command(
         if data is None:
             report = quantise_learnt_bundle(source, learnt, out, tensorrt=tensorrt)
         else:
-            samples = read_unseen(data, split, [source.spec])
+            samples = read_unseen(data, split, [source.spec], console.say)
             report = judged_learnt_bundle(
                 source, learnt, out, samples, Budget(jaccard=0.003),
                 tensorrt=tensorrt, bars=console.progress_bar,
@@ -237,7 +237,8 @@ def budget_command(
 
     check_new(out)  # before anything is measured
     console.make_folder(out.parent)
-    samples = read_unseen(data, split, [Bundle(bundle or embedded_bundle()).spec])
+    spec = Bundle(bundle or embedded_bundle()).spec
+    samples = read_unseen(data, split, [spec], console.say)
     source, usable = _prepare(images, bundle, limit)
 
     accepted = search(

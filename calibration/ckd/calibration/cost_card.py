@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ckd.calibration.cost import Cost, answer, cost_of, groups_of
-from ckd.calibration.int8_bundle import CALIBRATION, COST_TITLE, without_cost
+from ckd.calibration.int8_bundle import CALIBRATION, COST_TITLE
 from ckd.console import Bars
 from ckd.contract.bundle import Bundle
+from ckd.contract.card import MODEL_CARD, with_part
 from ckd.contract.hashes import write_hashes
 from ckd.data.samples import SampleSet
 from ckd.runtime.backends.selection import installed, open_backend
@@ -47,15 +48,15 @@ def record_cost(folder: Path, text: str, record: Mapping[str, Any]) -> None:
     """
     known = json.loads((folder / CALIBRATION).read_text())
     (folder / CALIBRATION).write_text(json.dumps({**known, **record}) + "\n")
-    if (card := folder / "model_card.md").is_file():
-        card.write_text(without_cost(card.read_text()) + text)
+    if (card := folder / MODEL_CARD).is_file():
+        card.write_text(with_part(card.read_text(), COST_TITLE, text))
     write_hashes(folder)
 
 
 def cost_text(
     int8: Sequence[str], kept_float: Sequence[str], costs: Mapping[str, Cost], how: str
 ) -> str:
-    """The part of a model card on what INT8 costs.
+    """The part of a model card on what INT8 costs, without its title.
 
     Args:
         int8: networks in INT8.
@@ -64,9 +65,6 @@ def cost_text(
         how: sentence that says on which images it was measured, and what they were used for.
     """
     lines = [
-        "",
-        COST_TITLE,
-        "",
         f"In INT8: {', '.join(int8)}"
         + (f", except {', '.join(kept_float)}." if kept_float else "."),
         how,
@@ -80,7 +78,7 @@ def cost_text(
         lines.append(
             f"| {backend} | {jaccard} | {auc} | {cost.flips_in_words()} | {cost.melanoma_flips} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _answers(

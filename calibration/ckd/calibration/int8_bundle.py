@@ -18,9 +18,10 @@ from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.upstream import Upstream
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.card import MODEL_CARD, without_part
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.runtime.acceptance import (
     CASES_INT8,
@@ -34,7 +35,7 @@ from ckd.runtime.chain import Chain
 
 CALIBRATION: Final = "calibration.json"
 #: Title of the part of a model card that holds for one choice of INT8 only.
-COST_TITLE: Final = "## What INT8 costs"
+COST_TITLE: Final = "What INT8 costs"
 #: Between engines that run the same INT8 files: an engine may compute the float layers in bfloat16,
 #: and rounding to the other step of a coarse grid moves borders. A wrong kernel was seen to shift
 #: probabilities by 0.9.
@@ -149,14 +150,14 @@ def write_int8(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        _copy(source, folder)
+        source.copy_to(folder, without=_written_anew(spec))
         for (network, kind), content in contents.items():
             (folder / f"{network}.{kind}.onnx").write_bytes(content)
         quantised = _with_int8(spec, kinds, {network for network, _ in contents})
         (folder / CASCADE).write_text(spec_to_json(quantised))
-        if (card := folder / "model_card.md").is_file():
+        if (card := folder / MODEL_CARD).is_file():
             before, after = (", ".join(m.file_kinds()) for m in (spec, quantised))
-            text = without_cost(card.read_text())
+            text = without_part(card.read_text(), COST_TITLE)  # it was of other files
             card.write_text(text.replace(f"- Precisions: {before}\n", f"- Precisions: {after}\n"))
         tolerances = _json(source, TOLERANCES) | {"int8": asdict(ACCEPTANCE)}
         (folder / TOLERANCES).write_text(json.dumps(tolerances) + "\n")
@@ -168,11 +169,6 @@ def write_int8(
         write_hashes(folder)
         move_new(folder, out)
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
-
-
-def without_cost(card: str) -> str:
-    """A model card without its part on the cost of INT8, which was of other files."""
-    return card.partition(f"\n{COST_TITLE}\n")[0].rstrip() + "\n"
 
 
 def planned_layers(
@@ -210,14 +206,12 @@ def _answers(chain: Chain, images_NSS3: NDArray[np.uint8]) -> bytes:
     )
 
 
-def _copy(source: Bundle, folder: Path) -> None:
-    """Copy every file but those that are written anew."""
-    files = [item for node in source.spec.nodes for item in node.files.items()]
+def _written_anew(spec: CascadeSpec) -> set[str]:
+    """Names of the files that an earlier INT8 left behind, and of those that tell of it."""
+    files = [item for node in spec.nodes for item in node.files.items()]
     kept = {file for kind, file in files if not kind.startswith("int8")}
     stale = {file for _, file in files} - kept  # a network in float lists its float file as INT8
-    for name in {*source.files} - {HASHES, CASCADE, CALIBRATION, CASES_INT8} - stale:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(source.read(name))
+    return {CASCADE, CALIBRATION, CASES_INT8} | stale
 
 
 def _with_int8(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.card import MODEL_CARD
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import UsageError
 from ckd.contract.hashes import write_hashes
@@ -120,7 +121,7 @@ def write_bundle(
             + "\n"
         )
         evidence = evidence or Evidence()
-        (folder / "model_card.md").write_text(model_card(spec, evidence))
+        (folder / MODEL_CARD).write_text(model_card(spec, evidence))
         if evidence.scores is not None:
             scores = json.dumps(evidence.scores, indent=2)
             (folder / "evaluation.json").write_text(scores + "\n")

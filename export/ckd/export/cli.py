@@ -115,7 +115,7 @@ def shrink(
     from ckd.export.shrink import shrink_bundle
 
     source = Bundle(bundle)
-    samples = read_unseen(data, split, [source.spec])
+    samples = read_unseen(data, split, [source.spec], console.say)
     report = shrink_bundle(source, samples, out, console.progress_bar)
     if as_json:
         print(json.dumps(asdict(report)))
@@ -145,7 +145,7 @@ def sections(
     from ckd.export.sections import write_sections
 
     source = Bundle(bundle)
-    samples = None if data is None else read_unseen(data, split, [source.spec])
+    samples = None if data is None else read_unseen(data, split, [source.spec], console.say)
     report = write_sections(source, fitted, out, samples, console.progress_bar)
     if as_json:
         print(json.dumps(asdict(report)))

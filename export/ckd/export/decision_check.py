@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.labels import label_of, lesion_name
+from ckd.contract.labels import lesion_name
 from ckd.data.samples import SampleSet
 from ckd.finding.decision import CODES, Decider
 from ckd.finding.finding import Finding
@@ -34,7 +34,9 @@ class Rate:
         if not self.total:
             return "not assessed"
         low, high = exact_interval(self.count, self.total)
-        return f"{self.count / self.total:.3f} ({low:.3f} to {high:.3f}; {self.count} of {self.total})"
+        return (
+            f"{self.count / self.total:.3f} ({low:.3f} to {high:.3f}; {self.count} of {self.total})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,7 @@ def check_decisions(
         expected=expected,
         referred={**referred, "any": rate(referred_N, answered_N)},
         missed=rate(~referred_N, target_N),
-        log_losses=_pair(
-            [log_loss(truth_NK, p_NK, exclusive=rule.is_exclusive) for p_NK in both]
-        ),
+        log_losses=_pair([log_loss(truth_NK, p_NK, exclusive=rule.is_exclusive) for p_NK in both]),
         errors=_pair([calibration_error(*top_label(truth_NK, p_NK)).debiased for p_NK in both]),
     )
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ckd.calibration.int8_bundle import COST_TITLE
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
-from ckd.contract.cascade_json import spec_from_json, spec_to_json
+from ckd.contract.card import MODEL_CARD, with_part, without_part
+from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import Section
 from ckd.data.masks import read_mask
 from ckd.data.samples import SampleSet
@@ -22,15 +22,14 @@ from ckd.finding.finding import Finding
 from ckd.picture.decode import read_rgb
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
-from ckd.train.sections.mask import boundary_distance
+from ckd.scores.boundary import boundary_distance
 
 #: Titles of the parts of a model card on each section, and on all of them.
 TITLES: Final = {
-    "outcome": "## When there is no finding",
-    "mask": "## Clean-up of masks",
+    "outcome": "When there is no finding",
+    "mask": "Clean-up of masks",
 }
-CHECKED: Final = "## What this bundle delivers"
-_CARD: Final = "model_card.md"
+CHECKED: Final = "What this bundle delivers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class SectionsReport:
         jaccard: mean over photographs with a mask of the delivered mask; None without any.
         raw_jaccard: likewise of the mask as it comes from the threshold.
         boundary: mean 95 % boundary distance of the delivered mask in hundredths of the
-            diagonal, over photographs where both masks have a pixel.
+            diagonal, over photographs where both masks and the truth have a border.
         raw_boundary: likewise of the mask as it comes.
     """
 
@@ -66,7 +65,8 @@ def write_sections(
 ) -> SectionsReport:
     """Write a copy of a bundle with the sections that `ckd-train sections` fitted.
 
-    A section of the same name is replaced, others stay. The model card tells what was fitted.
+    A section of the same name is replaced, others stay. The model card tells what was fitted, and
+    what the check found; without one, nothing of an earlier check.
 
     Args:
         source: to copy.
@@ -87,45 +87,27 @@ def write_sections(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        for name in {*source.files} - {HASHES}:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(source.read(name))
-        written = spec_to_json(spec)
-        spec_from_json(written)
-        (folder / CASCADE).write_text(written)
+        source.copy_to(folder)
+        (folder / CASCADE).write_text(spec_to_json(spec))
         for name in sections:
             (folder / f"{name}.png").unlink(missing_ok=True)
             if (picture := fitted / f"{name}.png").is_file():
                 (folder / f"{name}.png").write_bytes(picture.read_bytes())
+        write_hashes(folder)  # once more below, with what the card says of the check
+        written = Bundle(folder)  # refuses what could not be read again
         report = SectionsReport(tuple(sections), 0)
         if samples is not None:
-            write_hashes(folder)  # once more below, with what the card says of the check
-            report = _checked(Bundle(folder), tuple(sections), samples, bars)
-        path = folder / _CARD
+            report = _checked(written, tuple(sections), samples, bars)
+        path = folder / MODEL_CARD
         card = path.read_text() if path.is_file() else ""
         for name, text in texts.items():
             card = with_part(card, TITLES[name], text)
-        if words := _sentence(report):
-            card = with_part(card, CHECKED, words)
+        words = _sentence(report)  # an earlier check was of other sections
+        card = with_part(card, CHECKED, words) if words else without_part(card, CHECKED)
         path.write_text(card)
         write_hashes(folder)
         move_new(folder, out)
     return report
-
-
-def with_part(card: str, title: str, text: str) -> str:
-    """A model card with a part of that title: in the old one's place, else before INT8's cost."""
-    lines = card.splitlines()
-    part = [title, "", *text.strip().splitlines(), ""]
-    starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
-    begin = next((n for n in starts if lines[n] == title), None)
-    if begin is not None:
-        end = next((n for n in starts if n > begin), len(lines))
-    else:
-        begin = end = next((n for n in starts if lines[n] == COST_TITLE), len(lines))
-        if begin and lines[begin - 1]:
-            part = ["", *part]
-    return "\n".join([*lines[:begin], *part, *lines[end:]]).rstrip() + "\n"
 
 
 def _read(fitted: Path) -> tuple[dict[str, Section], dict[str, str]]:
@@ -202,6 +184,6 @@ def _sentence(report: SectionsReport) -> str:
     if report.boundary is not None:
         words.append(
             f"Mean 95 % boundary distance {report.boundary:.2f} hundredths of the diagonal, and "
-            f"{report.raw_boundary:.2f} as they come, where all masks have a pixel."
+            f"{report.raw_boundary:.2f} as they come, where all masks have a border."
         )
     return " ".join(words)

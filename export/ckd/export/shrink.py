@@ -13,8 +13,9 @@ from ckd.calibration.cost import answer, cost_of
 from ckd.calibration.half_weights import with_half_weights
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import Bundle, check_new, move_new
+from ckd.contract.card import MODEL_CARD, with_part
 from ckd.contract.errors import GateFailed
-from ckd.contract.hashes import HASHES, write_hashes
+from ckd.contract.hashes import write_hashes
 from ckd.data.samples import SampleSet
 from ckd.export.verify import check_acceptance
 from ckd.runtime.backends.selection import open_backend
@@ -22,7 +23,7 @@ from ckd.runtime.cascade import Cascade
 from ckd.scores.images import ImageScore
 
 #: Title of the part of a model card on what the smaller files cost.
-TITLE: Final = "## Weights in half precision"
+TITLE: Final = "Weights in half precision"
 #: The most that the mean Jaccard index may change.
 MAX_JACCARD: Final = 0.0005
 
@@ -69,21 +70,17 @@ def shrink_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        float_files = {node.files["fp32"] for node in source.spec.nodes}
-        for name in {*source.files} - {HASHES}:
-            content = source.read(name)
-            if name in float_files:
-                half = with_half_weights(onnx.load_from_string(content))
-                content = half.SerializeToString(deterministic=True)
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+        source.copy_to(folder)
+        for name in {node.files["fp32"] for node in source.spec.nodes}:
+            half = with_half_weights(onnx.load_from_string(source.read(name)))
+            (folder / name).write_bytes(half.SerializeToString(deterministic=True))
         write_hashes(folder)
         shrunk = Bundle(folder)
         exact = _answers(source, samples, bars)
         rounded = _answers(shrunk, samples, bars)
         report = _compared(source, shrunk, samples, exact, rounded)
-        if (card := folder / "model_card.md").is_file():
-            card.write_text(f"{card.read_text().rstrip()}\n\n{TITLE}\n\n{_sentence(report)}\n")
+        if (card := folder / MODEL_CARD).is_file():
+            card.write_text(with_part(card.read_text(), TITLE, _sentence(report)))
             write_hashes(folder)
         move_new(folder, out)
     return report

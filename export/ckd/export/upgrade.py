@@ -30,13 +30,8 @@ def upgrade_bundle(source: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
         folder = Path(room) / "bundle"
-        for name in old.files:  # one at a time: networks are large
-            path = folder / name
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(old.read(name) if name != CASCADE else cascade.encode())
-            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                raise BundleError(f"{source}: {name} is a file and a folder at once") from error
+        old.copy_to(folder)
+        (folder / CASCADE).write_text(cascade)
         write_hashes(folder)
         Bundle(folder).verify()
         move_new(folder, out)

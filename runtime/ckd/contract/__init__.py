@@ -6,6 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+    from ckd.contract.card import MODEL_CARD, with_part, without_part
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
     from ckd.contract.confusion import (
         Bools,
@@ -69,6 +70,7 @@ else:
         __name__,
         {
             "ckd.contract.bundle": "Bundle CASCADE check_new move_new",
+            "ckd.contract.card": "MODEL_CARD with_part without_part",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
             "ckd.contract.confusion": (
                 "Bools Confusion Reals check_scores confusion_from_masks "
@@ -111,6 +113,7 @@ __all__ = [
     "ISIC2019",
     "LEARNT_RECORD",
     "LEARNT_WEIGHTS",
+    "MODEL_CARD",
     "SCHEMA",
     "SCHEMA_1_HASHES",
     "SIGNED",
@@ -167,6 +170,8 @@ __all__ = [
     "spec_to_json",
     "threshold_jaccard",
     "weight_key",
+    "with_part",
+    "without_part",
     "write_hashes",
     "write_learnt",
 ]

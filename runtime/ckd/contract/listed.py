@@ -6,7 +6,7 @@ A file is read once, checked, and given as bytes, so that exactly the checked by
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +87,25 @@ class ListedFiles:
                 f"{self.path}: {unlisted[0]!r} is not listed in {self._hashes}; "
                 "delete it from the bundle"
             )
+
+    def copy_to(self, folder: Path, without: Collection[str] = ()) -> None:
+        """Write all files but those named into a folder, which is created if missing.
+
+        The list is left out too: it is written when the folder is whole (`write_hashes`).
+
+        Raises:
+            BundleError: a file is missing or changed, or a name is that of a file and of a folder.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in self.files:
+            if name == self._hashes or name in without:
+                continue
+            content, path = self.read(name), folder / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise BundleError(f"{self.path}: {name} is a file and a folder at once") from error
 
     def digest(self) -> str:
         """SHA-256 of the list, which identifies all content."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
         quality_of,
     )
     from ckd.finding.cleanup import MaskRule
-    from ckd.finding.decision import Decider
+    from ckd.finding.decision import CODES, Decider
+    from ckd.finding.doubts import FEATURE_FILE, Doubts
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
         colour_over_skin,
@@ -21,12 +22,22 @@ if TYPE_CHECKING:
         draw_heat,
         evidence,
     )
+    from ckd.finding.feature_space import FeatureSpace
     from ckd.finding.files import save_finding, write_json, write_png
     from ckd.finding.finder import Finder, NotFinite
     from ckd.finding.finding import Finding
+    from ckd.finding.intervals import beta_quantile, exact_interval
+    from ckd.finding.label_sets import LabelSets, conformal_rank
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
+    from ckd.finding.operating_points import (
+        NAMES,
+        OperatingPoint,
+        OperatingPoints,
+        predictive_values,
+    )
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
     from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border, draw_overlay, drawable
+    from ckd.finding.probabilities import PRECISIONS, ProbabilityRule
     from ckd.finding.sentences import NOTICE, shown
     from ckd.finding.signs import mask_signs
     from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
@@ -38,16 +49,24 @@ else:
                 "AnswerSource Answers answers_from_logits most_probable quality_of"
             ),
             "ckd.finding.cleanup": "MaskRule",
-            "ckd.finding.decision": "Decider",
+            "ckd.finding.decision": "CODES Decider",
+            "ckd.finding.doubts": "Doubts FEATURE_FILE",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
+            "ckd.finding.feature_space": "FeatureSpace",
             "ckd.finding.files": "save_finding write_json write_png",
             "ckd.finding.finder": "Finder NotFinite",
             "ckd.finding.finding": "Finding",
+            "ckd.finding.intervals": "beta_quantile exact_interval",
+            "ckd.finding.label_sets": "LabelSets conformal_rank",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
+            "ckd.finding.operating_points": (
+                "NAMES OperatingPoint OperatingPoints predictive_values"
+            ),
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable",
+            "ckd.finding.probabilities": "PRECISIONS ProbabilityRule",
             "ckd.finding.sentences": "NOTICE shown",
             "ckd.finding.signs": "mask_signs",
             "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
@@ -56,25 +75,37 @@ else:
 
 __all__ = [
     "COARSE_RGB",
+    "CODES",
+    "FEATURE_FILE",
     "FINE_RGB",
     "FITTED_CODES",
     "FULL_LOG_ODDS",
+    "NAMES",
     "NOTICE",
     "PARTS",
+    "PRECISIONS",
     "AnswerSource",
     "Answers",
     "Decider",
+    "Doubts",
+    "FeatureSpace",
     "Finder",
     "Finding",
+    "LabelSets",
     "LinearScore",
     "MaskRule",
     "NotFinite",
+    "OperatingPoint",
+    "OperatingPoints",
     "OutcomeRule",
+    "ProbabilityRule",
     "Steps",
     "Verdict",
     "answers_from_logits",
+    "beta_quantile",
     "class_probabilities",
     "colour_over_skin",
+    "conformal_rank",
     "draw_border",
     "draw_explanation",
     "draw_heat",
@@ -82,12 +113,14 @@ __all__ = [
     "drawable",
     "enlarge_logits",
     "evidence",
+    "exact_interval",
     "firm_parts",
     "is_blank",
     "logit",
     "mask_from_logits",
     "mask_signs",
     "most_probable",
+    "predictive_values",
     "quality_of",
     "save_finding",
     "shown",

@@ -1,6 +1,6 @@
 """Islands and holes of a mask are removed, as a bundle says, before anything is measured or drawn.
 
-Suffixes: H rows, W columns of the photograph.
+Suffixes: H rows, W columns of the photograph; P parts of a mask, and the background before them.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import BundleError
 from ckd.contract.spec import CascadeSpec
+from ckd.finding.outline import box_of
 
 SECTION: Final = "mask"
 
@@ -64,20 +65,27 @@ class MaskRule:
         """
         if self == MaskRule():
             return mask_HW
-        mask = mask_HW.astype(np.uint8)
+        box = box_of(mask_HW)
+        cleaned_HW = mask_HW.copy()
+        part = mask_HW[box].astype(np.uint8)
         if self.fills_holes:
-            outer, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(mask, outer, -1, 1, cv2.FILLED)
+            outer, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(part, outer, -1, 1, cv2.FILLED)
         if self.least_share or self.least_fraction:
-            _, parts_HW, figures, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-            areas_P = figures[:, cv2.CC_STAT_AREA].astype(np.float64)
-            areas_P[0] = 0  # the background
-            least = max(self.least_share * areas_P.max(), self.least_fraction * mask.size)
-            kept_P = (areas_P >= least) & (areas_P > 0)
-            if self.least_share == 1:  # of two equal ones the first
-                kept_P &= np.arange(len(areas_P)) == areas_P.argmax()
-            mask = kept_P[parts_HW]
-        return np.asarray(mask, np.bool_)
+            part = self._without_small_parts(part, self.least_fraction * mask_HW.size)
+        cleaned_HW[box] = part
+        return cleaned_HW
+
+    def _without_small_parts(self, mask: NDArray[np.uint8], least_px: float) -> NDArray[np.uint8]:
+        _, parts_HW, figures, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        areas_P = figures[:, cv2.CC_STAT_AREA].astype(np.float64)
+        areas_P[0] = 0  # the background
+        kept_P = (areas_P >= max(self.least_share * areas_P.max(), least_px)) & (areas_P > 0)
+        if self.least_share == 1:  # of two equal ones the first
+            kept_P &= np.arange(len(areas_P)) == areas_P.argmax()
+        if kept_P[1:].all():
+            return mask
+        return np.asarray(kept_P[parts_HW], np.uint8)
 
 
 def _wrong(what: str) -> BundleError:

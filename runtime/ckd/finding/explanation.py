@@ -9,7 +9,6 @@ answers that depend on a ruler, on hair or on a dark corner.
 Suffixes: H rows, W columns of the photograph; h, w of the map; C channels in RGB order.
 """
 
-import textwrap
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,7 +18,16 @@ from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
 from ckd.finding.finding import Finding
-from ckd.finding.overlay import draw_border, draw_lines, shade, text_width, write
+from ckd.finding.overlay import (
+    draw_border,
+    draw_lines,
+    has_room_for_text,
+    headline_lines,
+    shade,
+    text_width,
+    unit_of,
+    write,
+)
 
 #: The log-odds that have the strongest colour. They are the same in every picture, so that colours
 #: can be compared between images and bundles. e^10 are odds of 22 000 to 1.
@@ -86,11 +94,11 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     Raises:
         ValueError: the finding has no class maps.
     """
-    unit = max(min(image_HWC.shape[:2]) / 400.0, 0.4)
+    unit = unit_of(image_HWC)
     if finding.reason is not None:
         canvas = draw_heat(image_HWC, np.zeros((1, 1), np.float32))
-        if min(canvas.shape[:2]) >= 160:
-            draw_lines(canvas, textwrap.wrap(finding.headline, 32), unit)
+        if has_room_for_text(canvas):
+            draw_lines(canvas, headline_lines(finding), unit)
         return canvas
     if not finding.class_maps:
         raise ValueError("no class maps; export the bundle with --explain")
@@ -99,7 +107,7 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     canvas = draw_heat(image_HWC, np.asarray(heat_hw, np.float32))
     if finding.mask_HW is not None:
         draw_border(canvas, finding.mask_HW, BORDER_RGB, max(1, round(1.5 * unit)))
-    if min(canvas.shape[:2]) >= 160:  # text does not fit on a thumbnail
+    if has_room_for_text(canvas):
         name = lesion_name(label)
         lines = [f"What speaks for {label}, {finding.probabilities[label]:.0%}"]
         lines += [] if name == label else [name]

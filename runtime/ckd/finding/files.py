@@ -4,6 +4,7 @@ Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from ckd.contract.errors import InputError
 from ckd.finding.explanation import draw_explanation
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import draw_overlay
+
+#: Two whole numbers on lines of their own; no text of JSON holds a line break.
+_PAIR = re.compile(r"\[\n\s+(-?\d+),\n\s+(-?\d+)\n\s+\]")
 
 
 def save_finding(
@@ -80,5 +84,5 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON for people and programs to read."""
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    """Write a record as JSON for people and programs to read; pairs of numbers take one line."""
+    path.write_text(_PAIR.sub(r"[\1, \2]", json.dumps(record, indent=2)) + "\n")

@@ -1,10 +1,26 @@
-"""The outline of a mask as polygons with holes, in pixels of the photograph."""
+"""The outline of a mask as polygons with holes, in pixels of the photograph.
+
+Suffixes: H rows, W columns of the photograph.
+"""
 
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+
+def box_of(mask_HW: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns that hold a whole mask, the first ones of an empty mask.
+
+    OpenCV takes as long for what lies around a lesion as for the lesion, which mostly is small.
+    """
+    rows = np.flatnonzero(mask_HW.any(axis=1))
+    if not len(rows):
+        return slice(0, 1), slice(0, 1)
+    height = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask_HW[height].any(axis=0))
+    return height, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def outline_of(mask_HW: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -19,8 +35,12 @@ def outline_of(mask_HW: NDArray[np.bool_]) -> list[dict[str, Any]]:
     Args:
         mask_HW: True on the lesion.
     """
+    rows, columns = box_of(mask_HW)
     rings, tree = cv2.findContours(
-        mask_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+        mask_HW[rows, columns].astype(np.uint8),
+        cv2.RETR_CCOMP,
+        cv2.CHAIN_APPROX_SIMPLE,
+        offset=(columns.start, rows.start),
     )
     if tree is None:
         return []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.labels import lesion_name
 from ckd.finding.finding import Finding
+from ckd.finding.outline import box_of
 
 FINE_RGB = (64, 224, 144)
 COARSE_RGB = (255, 196, 64)
@@ -29,22 +30,37 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.u
     If both are drawn, a legend in the bottom left corner names their colours.
     """
     canvas = np.ascontiguousarray(image_HWC).copy()
-    unit = max(min(canvas.shape[:2]) / 400.0, 0.4)
+    unit = unit_of(canvas)
     fine, coarse = finding.mask_HW, finding.coarse_mask_HW
     if coarse is not None:
         draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
     if fine is not None:
         draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
-    lines = textwrap.wrap(finding.headline, 32) if finding.top is None else []
+    lines = headline_lines(finding) if finding.top is None else []
     lines += [
         f"{label} {probability:4.0%}  {lesion_name(label)}"
         for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
     ]
-    if min(canvas.shape[:2]) >= 160:  # text does not fit on a thumbnail
+    if has_room_for_text(canvas):
         draw_lines(canvas, lines, unit)
         if fine is not None and coarse is not None and coarse.any():
             _draw_legend(canvas, {"fine outline": FINE_RGB, "coarse outline": COARSE_RGB}, unit)
     return canvas
+
+
+def unit_of(image_HWC: NDArray[np.uint8]) -> float:
+    """How large text and lines are in a picture: 1 where its shorter side has 400 pixels."""
+    return max(int(min(image_HWC.shape[:2])) / 400.0, 0.4)
+
+
+def has_room_for_text(image_HWC: NDArray[np.uint8]) -> bool:
+    """Whether text fits; it does not on a thumbnail."""
+    return int(min(image_HWC.shape[:2])) >= 160
+
+
+def headline_lines(finding: Finding) -> list[str]:
+    """The headline in lines of 32 letters at most; none if it is empty."""
+    return textwrap.wrap(finding.headline, 32)
 
 
 def draw_border(
@@ -54,8 +70,12 @@ def draw_border(
     thickness: int,
 ) -> None:
     """Draw the outline of a mask onto an image, in place."""
+    rows, columns = box_of(mask_HW)
     contours, _ = cv2.findContours(
-        mask_HW.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        mask_HW[rows, columns].astype(np.uint8),
+        cv2.RETR_EXTERNAL,
+        cv2.CHAIN_APPROX_NONE,
+        offset=(columns.start, rows.start),
     )
     cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
 

@@ -1,4 +1,6 @@
-"""The catalogue of everything that findings say to people, in English and German.
+"""The catalogue of the sentences that findings say to people, in English and German.
+
+Names of lesions (`ckd.contract.labels`) and of what is drawn are no sentences and stay English.
 
 JSON holds codes and English sentences; a program that speaks another language translates the codes.
 What people look at (lines, overlays, window, page) is in the language that the environment

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.picture.companions import ISIC_MASK, MASK_WORD
     from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
     from ckd.picture.drawing import read_drawing
     from ckd.picture.folders import Photographs, masks_in, photographs_in
@@ -14,6 +15,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.picture.companions": "ISIC_MASK MASK_WORD",
             "ckd.picture.decode": "MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb",
             "ckd.picture.drawing": "read_drawing",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
@@ -24,6 +26,8 @@ else:
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ISIC_MASK",
+    "MASK_WORD",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
     "Photographs",

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -20,15 +21,30 @@ from ckd.picture.decode import read_rgb
 from ckd.picture.limits import GREY_COLOUR
 
 _RESULT = re.compile(r"(.+)_(?:mask|overlay|explanation)", re.DOTALL)
-_MASK = re.compile(
-    r"(.+?)[ _.-]+(?:mask|segmentation|seg|gt|ground[ _-]?truth|label|lesion)", re.I | re.DOTALL
-)
-#: Masks of the ISIC archive end so, and lie in folders of their own, too.
-_ISIC_MASK = "_segmentation"
+#: What people put into the name of a mask, in lower case: a pattern.
+MASK_WORD: Final = r"(?:masks?|segmentation|seg|gt|ground[ _.-]?truth|truth|label|lesion)"
+_MASK = re.compile(rf"(.+?)[ _.-]+{MASK_WORD}", re.I | re.DOTALL)
+#: Stems of masks of the ISIC archive end so, in any case; they lie in folders of their own, too.
+ISIC_MASK: Final = "_segmentation"
 #: What the JSON of every finding has.
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
-#: Where all pictures are drawn: what `ckd-train evaluate` writes (`data check` draws one).
-_SCORES = frozenset({"scores.json", "per_image.csv"})
+#: Folders in which all PNG are drawn: of `ckd-train evaluate`, and bundles.
+_ALL_DRAWN = (
+    frozenset({"scores.json", "per_image.csv"}),
+    frozenset({"cascade.json", "hashes.json"}),
+)
+#: What other commands draw -> what they write beside it.
+_DRAWN_WITH: Final = {
+    "suspects": "check.json",
+    "learning_curves": "recipe.json",
+    "outcome": "sections.json",
+    "mask": "sections.json",
+    "study": "study.json",
+    "sensitivity": "sensitivity.json",
+    "latency": "latency.json",
+    "compare": "compare.json",
+    "gpu": "gpu.json",
+}
 _MAX_JSON_BYTES = 64 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS_AT = 25  # PNG specification, 11.2.2: 0 is grey, 4 grey with alpha
@@ -53,11 +69,11 @@ class Companions:
         """``"result"``, ``"mask"``, or None for a photograph."""
         if path.suffix == ".png" and (
             ((match := _RESULT.fullmatch(path.stem)) and self._is_result(match[1]))
-            or self.names >= _SCORES
-            or (path.name == "suspects.png" and "check.json" in self.names)
+            or _DRAWN_WITH.get(path.stem) in self.names
+            or any(self.names >= written for written in _ALL_DRAWN)
         ):
             return "result"
-        if path.stem.lower().endswith(_ISIC_MASK):
+        if path.stem.lower().endswith(ISIC_MASK):
             return "mask"
         match = _MASK.fullmatch(path.stem)
         return "mask" if match and match[1] in self.stems and _is_colourless(path) else None

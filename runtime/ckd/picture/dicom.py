@@ -179,14 +179,12 @@ def _grey_levels(header: Any) -> NDArray[np.uint8]:
             top = float(2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1)
     else:
         shown = values.astype(np.float64)
-    levels = (
-        np.clip(shown * 255 / top, 0, 255)
-        if bits <= 8
-        else np.clip(shown * 256 // (top + 1), 0, 255)
-    )
+    # Deep values keep their high byte, as everywhere.
+    levels = shown * 255 / top if bits <= 8 else shown * 256 // (top + 1)
+    levels = np.clip(levels, 0, 255)
     if header.PhotometricInterpretation == "MONOCHROME1":
         levels = 255 - levels
-    return np.clip(levels, 0, 255).round().astype(np.uint8)[:, None]
+    return levels.round().astype(np.uint8)[:, None]
 
 
 def _palette(header: Any) -> NDArray[np.uint8]:

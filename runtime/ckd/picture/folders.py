@@ -52,20 +52,16 @@ class Photographs:
     @property
     def sentence(self) -> str:
         """Such as "photos: 3 files left out: 2 masks, 1 hidden file"; empty if none were."""
-        return left_out_sentence(self.folder, self.left_out)
-
-
-def left_out_sentence(folder: Path, left_out: Mapping[str, int]) -> str:
-    """One line that says what of a folder was left out; empty if nothing was."""
-    if not left_out:
-        return ""
-    parts = [f"{n} {_REASONS[why][n > 1]}" for why in _REASONS if (n := left_out.get(why))]
-    formats = {why: n for why, n in sorted(left_out.items()) if why not in _REASONS}
-    if count := sum(formats.values()):
-        what = "file of a format that is" if count == 1 else "files of formats that are"
-        parts.append(f"{count} {what} not read ({', '.join(formats)})")
-    total = sum(left_out.values())
-    return f"{folder}: {total} file{'s' * (total > 1)} left out: {', '.join(parts)}"
+        if not self.left_out:
+            return ""
+        counts = self.left_out
+        parts = [f"{n} {_REASONS[why][n > 1]}" for why in _REASONS if (n := counts.get(why))]
+        formats = {why: n for why, n in sorted(counts.items()) if why not in _REASONS}
+        if count := sum(formats.values()):
+            what = "file of a format that is" if count == 1 else "files of formats that are"
+            parts.append(f"{count} {what} not read ({', '.join(formats)})")
+        total = sum(counts.values())
+        return f"{self.folder}: {total} file{'s' * (total > 1)} left out: {', '.join(parts)}"
 
 
 def photographs_in(folder: Path, *, below: bool = True, besides: Path | None = None) -> Photographs:
@@ -111,20 +107,20 @@ class _Search:
         root = self.folder.resolve()
         self.searched = {_identity(outer.stat()) for outer in root.parents}
         files = list(self._files(self.folder, is_root=True))
-        for path, of in self.links:  # after all folders, and links within them come to its end
-            files += self._files(path, of=of)
+        for path, kind in self.links:  # after all folders, and links within them come to its end
+            files += self._files(path, kind=kind)
         masks = tuple(sorted(self.masks))
         return Photographs(self.folder, tuple(sorted(files)), dict(self.left_out), masks)
 
     def _files(
-        self, folder: Path, *, is_root: bool = False, of: str = "", depth: int = 0
+        self, folder: Path, *, is_root: bool = False, kind: str = "", depth: int = 0
     ) -> Iterator[Path]:
-        """Photographs of a folder; ``of`` is what all of its pictures are, if that is known."""
+        """Photographs of a folder; ``kind`` is what all of its pictures are, if that is known."""
         if depth > _DEEPEST:
             self.left_out["deep"] += 1
             return
         if self.besides is not None and not is_root and _is_same(folder, self.besides):
-            of = "result"
+            kind = "result"
         try:
             if (identity := _identity(folder.stat())) in self.searched:
                 self.left_out["again"] += 1
@@ -146,8 +142,8 @@ class _Search:
                 inner.append(path)
             elif why:
                 self.left_out[why] += 1
-            elif why is None and of:
-                self.left_out[of] += 1
+            elif why is None and kind:
+                self.left_out[kind] += 1
             elif why is None:
                 files.append(path)
         companions = Companions(folder, frozenset(path.stem for path in files), set(by_name))
@@ -159,11 +155,11 @@ class _Search:
                 yield path
         for path in inner:
             is_masks = path.name == "masks" and folder / "images" in inner
-            within = of or ("mask" if is_masks else "")
+            within = kind or ("mask" if is_masks else "")
             if path.is_symlink():
                 self.links.append((path, within))
             else:
-                yield from self._files(path, of=within, depth=depth + 1)
+                yield from self._files(path, kind=within, depth=depth + 1)
 
     def _why_not(self, path: Path, entry: os.DirEntry[str]) -> str | None:
         """Why an entry is no photograph by its name and kind; "" if nobody would take it for one.

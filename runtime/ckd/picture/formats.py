@@ -15,7 +15,7 @@ HEAD_BYTES = 4096
 
 #: Formats that are read, as messages list them.
 READ: Final = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "AVIF", "HEIC", "DICOM")
-EXPECTED = "expected JPEG, PNG, BMP, TIFF, WebP, JPEG 2000, AVIF, HEIC or DICOM"
+EXPECTED: Final = f"expected {', '.join(READ[:-1])} or {READ[-1]}"
 
 
 def _endings(words: str) -> frozenset[str]:
@@ -89,6 +89,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs", "a Git LFS pointer, in place of the file itself"),
 )
 _RIFF = {b"WEBP": "WebP", b"AVI ": "a video (AVI)", b"WAVE": "a sound (WAV)"}
+#: Bytes of a packet of an MPEG transport stream, each of which begins with "G".
+_MPEG_PACKET = 188
 # Brands of ISO base media files: mp4ra.org/registered-types/brands.
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -103,12 +105,10 @@ def format_of(head: bytes) -> str:
         return _RIFF.get(head[8:12], "a RIFF file")
     if head[4:8] == b"ftyp":
         return _iso_media(head)
-    if head[4:8] in (b"moov", b"mdat", b"wide", b"free") or head[0:1] == head[188:189] == b"G":
-        return "a video"
     for offset, signature, name in _SIGNATURES:
         if head.startswith(signature, offset):
             return name
-    return _text(head)
+    return _text(head) or _video_without_signature(head)
 
 
 def refusal(path: object, name: str) -> InputError:
@@ -126,6 +126,13 @@ def _iso_media(head: bytes) -> str:
     if any(brand in _AVIF_BRANDS for brand in brands):
         return "AVIF"
     return "HEIC" if any(brand in _HEIC_BRANDS for brand in brands) else "a video (MP4 or MOV)"
+
+
+def _video_without_signature(head: bytes) -> str:
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"free"):
+        return "a video (MOV)"
+    packets = head[::_MPEG_PACKET]
+    return "a video (MPEG)" if len(packets) > 2 and not packets.strip(b"G") else ""
 
 
 def _text(head: bytes) -> str:

@@ -8,12 +8,13 @@ Suffixes: H rows, W columns, C channels.
 """
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from ckd.contract.errors import InputError
 from ckd.picture.colour import Colours, picture_of_samples
@@ -34,6 +35,8 @@ _DECODED_AS: dict[str, tuple[str, Colours]] = {
     "YCCK": ("CMYK", "CMYK"),
 }
 _NOT_DECODED = ("subsampling", "colorspace")
+#: What libjpeg says of kinds that it does not decode, such as lossless JPEG in colour.
+_RARE_KINDS = ("SOF type", "color conversion")
 
 
 def read_jpeg(path: Path) -> Picture:
@@ -53,7 +56,7 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
     Raises:
         InputError: as `read_jpeg`.
     """
-    with Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
+    with _opened(path, content) as header:
         check_size(path.name, header.height, header.width)
         orientation, notes = orientation_of(header)
         is_progressive = "progressive" in header.info
@@ -67,6 +70,18 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
             shown = picture_of_samples(path, samples_HWC, colours, told_profile(header))
     notes = (*notes, *([note] if note else []), *shown.notes)
     return Picture(upright(shown.image_HWC, orientation), notes)
+
+
+def _opened(path: Path, content: bytes) -> JpegImageFile:
+    """The header, by Pillow's JPEG reader alone: `Image.open` imports those of five formats."""
+    try:
+        return JpegImageFile(io.BytesIO(content))
+    except SyntaxError as error:
+        if depth := re.search(r"\d+-bit", str(error)):
+            raise InputError(
+                f"{path}: JPEG of {depth[0]} samples is not read; save it as 16-bit PNG"
+            ) from None
+        raise damaged(path, "its header cannot be read") from None
 
 
 def check_jpeg(path: Path, content: bytes) -> None:
@@ -92,9 +107,7 @@ def _decoded(
         reason = str(error)
     if any(word in reason.lower() for word in _NOT_DECODED):
         return None, "it is stored in a rare way, in which damage cannot be seen"
-    if "precision" in reason:
-        raise InputError(f"{path}: JPEG of more than 8 bits is not read; save it as 16-bit PNG")
-    if "SOF type" in reason:
+    if any(words in reason for words in _RARE_KINDS):
         raise InputError(f"{path}: a rare kind of JPEG ({reason}); save it as PNG")
     scan_at = content.rfind(_SCAN)
     in_one_scan = not is_progressive and content[scan_at + 4 : scan_at + 5] == bytes(

@@ -205,14 +205,19 @@ def _check_jpeg(path: Path, tiff: TiffFile, page: TiffPage) -> None:
 
 
 def _check_for_pillow(path: Path, page: TiffPage) -> None:
-    """Pillow reads 8 bits of all kinds right, and 16 bits of RGB and of grey but for negatives."""
+    """Pillow reads 8 bits of all kinds right, and 16 bits of RGB and of grey but for negatives.
+
+    Less than 8 bits it reads in grey and palettes.
+    """
     kind = None if page.dtype is None else page.dtype.kind
-    is_shallow = page.bitspersample <= 8
+    is_shallow = page.bitspersample in (1, 8) or (
+        page.bitspersample < 8 and page.samplesperpixel == 1
+    )
     is_deep = page.bitspersample == 16 and int(page.photometric) in (_MIN_IS_BLACK, _RGB)
     if kind in ("b", "u") and (is_shallow or (is_deep and int(page.planarconfig) == 1)):
         return
     compression = getattr(page.compression, "name", page.compression)
     raise InputError(
         f"{path}: TIFF of {page.bitspersample}-bit samples with {compression} compression is "
-        "not read; save it uncompressed or with Deflate"
+        "not read; save it with 8 bits, uncompressed or with Deflate"
     )

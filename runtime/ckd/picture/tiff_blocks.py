@@ -32,9 +32,10 @@ class Block(NamedTuple):
 
 
 def is_decoded_here(page: TiffPage) -> bool:
-    """Whether tifffile decodes the page's compression without a further package."""
+    """Whether tifffile decodes the page without a further package: not 2 to 7 bits, for one."""
     is_known = int(page.compression) in (_NONE, _DEFLATE, _PACKBITS, _OLD_DEFLATE)
-    return is_known and int(page.predictor) != _FLOAT_PREDICTOR
+    is_packed = 1 < page.bitspersample < 8
+    return is_known and not is_packed and int(page.predictor) != _FLOAT_PREDICTOR
 
 
 def check_blocks(path: Path, page: TiffPage) -> None:

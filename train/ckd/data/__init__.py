@@ -1,4 +1,4 @@
-"""Data sets: official layouts, checks, augmentation, and generated dermoscopy."""
+"""Data sets: official layouts, checks, folds, masks, and generated dermoscopy."""
 
 from typing import TYPE_CHECKING
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ckd.contract.errors import InputError
 from ckd.data.listing import Files, Listing, Pool, hashed_split, image_files, mask_files
-from ckd.data.samples import SampleSet, Split, SplitBy
+from ckd.data.samples import Sample, SampleSet, Split, SplitBy
 from ckd.data.tables import Row, find_table, read_table
 
 
@@ -164,14 +164,14 @@ def _joined(
         if first := samples.get(sample.id):
             mask = sample.mask if first.mask is None else first.mask
             label = sample.label if first.label is None else first.label
-            sample = type(sample)(sample.id, first.image, mask, label, sample.group)
+            sample = Sample(sample.id, first.image, mask, label, sample.group)
         samples[sample.id] = sample
     return Listing(
         SampleSet(name, split, labels, tuple(samples[id_] for id_ in sorted(samples))),
-        made_up,
-        tuple(path for part in parts for path in part.without_truth),
-        tuple(row for part in parts for row in part.rows_without_image),
-        tuple(path for part in parts for path in part.masks_without_image),
-        tuple(path for part in parts for path in part.masks_beside),
-        tuple(dict.fromkeys(line for part in parts for line in part.left_out)),
+        made_up=made_up,
+        without_truth=tuple(path for part in parts for path in part.without_truth),
+        rows_without_image=tuple(row for part in parts for row in part.rows_without_image),
+        masks_without_image=tuple(path for part in parts for path in part.masks_without_image),
+        masks_beside=tuple(path for part in parts for path in part.masks_beside),
+        left_out=tuple(dict.fromkeys(line for part in parts for line in part.left_out)),
     )

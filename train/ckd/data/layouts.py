@@ -58,7 +58,12 @@ def read_split(
     return listing.set
 
 
-def read_unseen(root: Path, split: Split, specs: Sequence[CascadeSpec]) -> SampleSet:
+def read_unseen(
+    root: Path,
+    split: Split,
+    specs: Sequence[CascadeSpec],
+    say: Callable[[str], None] | None = None,
+) -> SampleSet:
     """`read_split` with the cut of the bundles' own training images.
 
     With another cut, a bundle whose recipe splits by image would be scored on its training images.
@@ -76,7 +81,7 @@ def read_unseen(root: Path, split: Split, specs: Sequence[CascadeSpec]) -> Sampl
             f"{cuts['image']} was trained on images split by image, {cuts['lesion']} by lesion: "
             "no images are new to both; score them one by one"
         )
-    return read_split(root, split, "image" if set(cuts) == {"image"} else "lesion")
+    return read_split(root, split, "image" if set(cuts) == {"image"} else "lesion", say)
 
 
 def list_split(root: Path, split: Split, split_by: SplitBy = "lesion") -> Listing:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ckd.contract.errors import InputError
 from ckd.data.samples import Sample, SampleSet, Split
+from ckd.picture.companions import ISIC_MASK
 from ckd.picture.folders import Photographs, masks_in, photographs_in
 
 #: Share of the groups in each split that is cut from the training images.
@@ -124,8 +125,8 @@ def mask_files(folder: Path, *, suffix_required: bool) -> Files:
     """
 
     def image_id(stem: str) -> str | None:
-        if stem.lower().endswith("_segmentation"):
-            return stem[: -len("_segmentation")]
+        if stem.lower().endswith(ISIC_MASK):
+            return stem[: -len(ISIC_MASK)]
         return None if suffix_required else stem
 
     return _by_id(masks_in(folder), image_id)

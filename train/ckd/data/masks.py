@@ -18,10 +18,10 @@ def read_mask(path: Path, image_shape: tuple[int, ...] | None = None) -> NDArray
             lesion is too faint to count, or it has another size than ``image_shape``.
     """
     grey_HW = read_drawing(path)
-    if 0 < (highest := int(grey_HW.max())) <= MASK_THRESHOLD:
+    if is_faint(grey_HW):
         raise InputError(
-            f"{path}: has no pixel above {highest}, so nothing would count as lesion; save masks "
-            "as 8-bit grey with 0 for skin and 255 for lesion"
+            f"{path}: has no pixel above {grey_HW.max()}, so nothing would count as lesion; save "
+            "masks as 8-bit grey with 0 for skin and 255 for lesion"
         )
     if image_shape is not None and grey_HW.shape != image_shape[:2]:
         raise InputError(
@@ -29,3 +29,8 @@ def read_mask(path: Path, image_shape: tuple[int, ...] | None = None) -> NDArray
             f"its image has {image_shape[1]}x{image_shape[0]}; export the mask at that size"
         )
     return grey_HW > MASK_THRESHOLD
+
+
+def is_faint(grey_HW: NDArray[np.uint8]) -> bool:
+    """Whether something was drawn, and nothing of it would count as lesion."""
+    return 0 < int(grey_HW.max()) <= MASK_THRESHOLD

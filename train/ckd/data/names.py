@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ckd.picture.companions import MASK_WORD
 from ckd.picture.formats import IMAGE_SUFFIXES
 
-_MASK_WORDS = frozenset(
-    ("mask", "masks", "segmentation", "seg", "gt", "groundtruth", "truth", "label", "lesion")
-)
+#: A word for masks that stands alone, between separators.
+_MASK_WORD = re.compile(rf"(?<![^\W_]){MASK_WORD}(?![^\W_])")
 
 
 def likely_masks(images: Sequence[Path], masks: Sequence[Path]) -> Mapping[Path, Path]:
@@ -43,5 +43,5 @@ def _core(name: str) -> str:
     while dot and f".{suffix}" in IMAGE_SUFFIXES:  # also of "mole.jpg.png"
         name = stem
         stem, dot, suffix = name.rpartition(".")
-    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
-    return "_".join(word for word in words if word not in _MASK_WORDS) or name.lower()
+    words = re.split(r"[\W_]+", _MASK_WORD.sub(" ", name.lower()))
+    return "_".join(filter(None, words)) or name.lower()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ckd.console.progress import Progress
 from ckd.contract.errors import InputError
 from ckd.data.agreement import agreement_of
+from ckd.data.masks import is_faint
 from ckd.data.samples import MASK_THRESHOLD, Sample, Split
 from ckd.data.suspects import JudgedMask
 from ckd.picture.decode import read_rgb
@@ -96,7 +97,7 @@ def _state(grey_HW: NDArray[np.uint8]) -> MaskState:
     lowest, highest = int(grey_HW.min()), int(grey_HW.max())
     if highest == 0:
         return "empty"
-    if highest <= MASK_THRESHOLD:
+    if is_faint(grey_HW):
         return "faint"
     if lowest > MASK_THRESHOLD:
         return "full"

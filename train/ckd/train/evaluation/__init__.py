@@ -7,7 +7,7 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.train.evaluation.embedding import MIN_IMAGES
     from ckd.train.evaluation.folder import TRUTH_RGB
-    from ckd.train.evaluation.held_out import ANSWERS, Collected, HeldOutAnswers
+    from ckd.train.evaluation.held_out import ANSWERS, NO_LABEL, Collected, HeldOutAnswers
     from ckd.train.evaluation.operating_point import (
         OPERATING_POINT,
         TEACHER_OPERATING_POINT,
@@ -26,7 +26,7 @@ else:
         {
             "ckd.train.evaluation.embedding": "MIN_IMAGES",
             "ckd.train.evaluation.folder": "TRUTH_RGB",
-            "ckd.train.evaluation.held_out": "ANSWERS Collected HeldOutAnswers",
+            "ckd.train.evaluation.held_out": "ANSWERS Collected HeldOutAnswers NO_LABEL",
             "ckd.train.evaluation.operating_point": (
                 "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
                 "load_mask_threshold subjects"
@@ -44,6 +44,7 @@ __all__ = [
     "COLOURS",
     "GREY",
     "MIN_IMAGES",
+    "NO_LABEL",
     "OPERATING_POINT",
     "TEACHER_OPERATING_POINT",
     "TRUTH_RGB",

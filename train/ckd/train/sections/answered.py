@@ -5,7 +5,6 @@ Suffixes: H rows, W columns of a photograph.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
 from ckd.train.fitting.run_folder import load_run
 from ckd.train.systems.graph import System
 
-_BATCH = 16
+#: A batch ends with so many pictures, or with the one that makes it so many pixels.
+_BATCH, _BATCH_PIXELS = 16, 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +105,32 @@ def answered(
     outputs, device = system.outputs, next(system.parameters()).device
     names = [n for n in (outputs.mask_logits, outputs.coarse_logits) if n is not None]
     masks_only = outputs.renamed(lambda name: name if name in names else None)
-    pictures = iter(images)
-    while chunk := list(islice(pictures, _BATCH)):
-        small = [network_image(image_HWC, system.image_size) for image_HWC in chunk]
+    for batch in _batches(images):
+        small = [network_image(image_HWC, system.image_size) for image_HWC in batch]
         with torch.no_grad():
             tensors = system(torch.from_numpy(np.stack(small)).to(device), names)
         logits = {name: tensors[name].float().cpu().numpy() for name in names}
-        for row, image_HWC in enumerate(chunk):
+        for row, image_HWC in enumerate(batch):
             own = {name: values[row : row + 1] for name, values in logits.items()}
             answers = answers_from_logits(system, own, *image_HWC.shape[:2], outputs=masks_only)
             mask_HW = answers.mask_HW
             assert mask_HW is not None
             signs = mask_signs(masks_only, own)
             yield image_HWC, mask_HW, Answered(signs, is_blank(small[row]), bool(mask_HW.any()))
+
+
+def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
+    """Small enough that photographs of any size fit into the memory."""
+    batch: list[NDArray[np.uint8]] = []
+    num_pixels = 0
+    for image_HWC in images:
+        batch.append(image_HWC)
+        num_pixels += image_HWC.shape[0] * image_HWC.shape[1]
+        if len(batch) == _BATCH or num_pixels >= _BATCH_PIXELS:
+            yield batch
+            batch, num_pixels = [], 0
+    if batch:
+        yield batch
 
 
 def sign_table(pictures: Sequence[Answered]) -> NDArray[np.float64]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.confusion import confusion_from_masks
 from ckd.finding.cleanup import MaskRule
+from ckd.scores.boundary import boundary_distance
 
 #: Nothing, and what may be better. Whether small parts are lesions differs between networks.
 RULES: Final = (
@@ -33,7 +33,7 @@ class Tried:
     Attributes:
         id: of the photograph.
         jaccards: of the cleaned mask and the truth, for each rule.
-        distances: the 95 % boundary distance, likewise; None if a mask is empty.
+        distances: likewise, see `boundary_distance`.
     """
 
     id: str
@@ -49,7 +49,7 @@ class CleanedUp:
         rule: that was applied.
         jaccard: mean Jaccard index of mask and truth.
         boundary: mean over photographs of the 95 % boundary distance, in hundredths of the
-            photograph's diagonal; photographs whose mask or truth is empty are left out.
+            photograph's diagonal; photographs whose mask or truth has no border are left out.
         losses: ids of the photographs that lose, each with its loss, the largest first.
     """
 
@@ -88,21 +88,3 @@ def best_rule(table: Sequence[CleanedUp]) -> MaskRule:
     """The rule with the largest mean Jaccard index; none if it gains less than `LEAST_GAIN`."""
     best = max(table, key=lambda row: row.jaccard)
     return best.rule if best.jaccard >= table[0].jaccard + LEAST_GAIN else MaskRule()
-
-
-def boundary_distance(mask_HW: NDArray[np.bool_], truth_HW: NDArray[np.bool_]) -> float | None:
-    """The 95 % Hausdorff distance of two masks' borders, in hundredths of the diagonal.
-
-    Of the distances of every border pixel of either mask to the other's border the 95th
-    percentile. None if a mask is empty.
-    """
-    kernel = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    borders = [one & (cv2.erode(one.astype(np.uint8), kernel) == 0) for one in (mask_HW, truth_HW)]
-    if not all(border.any() for border in borders):
-        return None
-    to_border = [
-        cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        for border in borders
-    ]
-    distances = np.concatenate([to_border[1][borders[0]], to_border[0][borders[1]]])
-    return float(100 * np.percentile(distances, 95) / np.hypot(*mask_HW.shape))
