@@ -257,7 +257,7 @@ def test_what_cannot_be_fitted_is_named_before_anything_is_written(
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 9)
     for only in (("mask",), ("outcome",)):
         with pytest.raises(InputError, match="8 photographs with a mask were held out, expected 9"):
-            fit.fit_sections(folds, tmp_path / "data", out, only, "cpu")
+            fit.fit_sections(folds, tmp_path / "data", out, only, accelerator="cpu")
     assert not out.exists()
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
     with pytest.raises(UsageError, match="cannot write results there"):

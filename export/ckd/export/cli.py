@@ -137,16 +137,26 @@ def sections(
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which ones.")] = "val",
     as_json: Json = False,
 ) -> None:
-    """Write what was fitted into a bundle: when there is no finding, what is done to masks."""
+    """Write what was fitted into a bundle: when it answers, what it does to masks, how it decides.
+
+    With --data it is checked on that split, and temperatures of FP16 and INT8 are measured on the
+    training images.
+    """
     from dataclasses import asdict
 
     from ckd.contract.bundle import Bundle
-    from ckd.data.layouts import read_unseen
+    from ckd.data.layouts import read_split, read_unseen
+    from ckd.data.samples import Sample, numbered_as
     from ckd.export.sections import write_sections
 
     source = Bundle(bundle)
-    samples = None if data is None else read_unseen(data, split, [source.spec], console.say)
-    report = write_sections(source, fitted, out, samples, console.progress_bar)
+    samples, trained_on = None, tuple[Sample, ...]()
+    if data is not None:
+        unseen = read_unseen(data, split, [source.spec], console.say)
+        exclusive = source.spec.outputs.exclusive
+        samples = numbered_as(source.spec.labels, unseen, exclusive=exclusive)
+        trained_on = read_split(data, "train").samples
+    report = write_sections(source, fitted, out, samples, trained_on, console.progress_bar)
     if as_json:
         print(json.dumps(asdict(report)))
         return

@@ -15,7 +15,7 @@ from ckd.finding.decision import CODES, Decider
 from ckd.finding.finding import Finding
 from ckd.finding.intervals import exact_interval
 from ckd.scores.reliability import calibration_error, log_loss, top_label
-from ckd.train.sections import held_range
+from ckd.train.sections.decision_report import held_range
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.train.sections import held_range
+    from ckd.train.sections.decision_report import held_range
     from ckd.train.sections.fit import SECTIONS, fit_sections
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.train.sections": "held_range",
+            "ckd.train.sections.decision_report": "held_range",
             "ckd.train.sections.fit": "SECTIONS fit_sections",
         },
     )

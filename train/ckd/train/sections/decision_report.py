@@ -37,8 +37,8 @@ def probabilities_text(decided: Decided) -> str:
     lines = [
         f"Taken: {taken}. A bias is taken where it gains {LEAST_GAIN} nats or more. Each "
         "photograph is judged by rules that were fitted on other ones; intervals are 95 % of the "
-        "bootstrap. The calibration error (ECE) has 15 bins of equal mass; its bias is what perfect "
-        f"probabilities of {len(held)} photographs would show, and is subtracted.",
+        "bootstrap. The calibration error (ECE) has 15 bins of equal mass; its bias is what "
+        f"perfect probabilities of {len(held)} photographs would show, and is subtracted.",
         "",
         f"| rule | log-loss | Brier | ECE, most probable label | ECE, {target} |",
         "|---|---|---|---|---|",
