@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture
 
 HEIGHT, WIDTH = 24, 40
@@ -55,6 +56,30 @@ def test_a_profile_becomes_srgb(tmp_path: Path, ending: str, space: icc.Space) -
     )
     assert seen.notes == ()
     assert np.abs(in_srgb(skin(), space) - skin()).max() > 6  # it is not what is stored
+
+
+def jp2(path: Path, colours: bytes) -> None:
+    """A JPEG 2000 file whose box of colours holds something else than the one for sRGB."""
+    Image.fromarray(skin()).save(path, "JPEG2000")
+    content = path.read_bytes()
+    at, inner = content.index(b"jp2h") - 4, content.index(b"colr") - 4
+    end = inner + int.from_bytes(content[inner : inner + 4], "big")
+    box = struct.pack(">I4s", 8 + len(colours), b"colr") + colours
+    length = int.from_bytes(content[at : at + 4], "big") + len(box) - (end - inner)
+    head = struct.pack(">I", length) + content[at + 4 : inner]
+    path.write_bytes(content[:at] + head + box + content[end:])
+
+
+def test_jpeg_2000_has_profiles_too(tmp_path: Path) -> None:
+    """Pillow passes them over, and colours that it does not know."""
+    path = tmp_path / "image.jp2"
+    jp2(path, b"\2\0\0" + icc.rgb_profile(icc.ADOBE_RGB))
+    np.testing.assert_allclose(read_picture(path).image_HWC, in_srgb(skin(), icc.ADOBE_RGB), atol=2)
+    jp2(path, b"\1\0\0" + struct.pack(">I", 14))
+    with pytest.raises(InputError, match=r"JPEG 2000 with colours \(space 14\) that are not read"):
+        read_picture(path)
+    jp2(path, b"\1\0\0" + struct.pack(">I", 16))
+    np.testing.assert_array_equal(read_picture(path).image_HWC, skin())
 
 
 def test_transparent_parts_are_laid_on_white_after_the_profile(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ def _check_kind(path: Path, header: Any) -> None:
         )
     if int(header.get("HighBit", header.BitsStored - 1)) != int(header.BitsStored) - 1:
         raise InputError(
-            f"{path}: DICOM whose {header.BitsStored} bits end at bit {header.HighBit} is not read; "
-            "save it as JPEG or PNG"
+            f"{path}: DICOM whose {header.BitsStored} bits end at bit {header.HighBit} is not "
+            "read; save it as JPEG or PNG"
         )
     if int(header.get("PixelRepresentation") or 0) or not 1 <= int(header.BitsStored) <= 16:
         raise InputError(

@@ -42,8 +42,12 @@ _KNOWN: dict[int, tuple[Colours, int]] = {
 _NAMES = {4: "a mask", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32844: "LogL",
           32845: "LogLuv", 32803: "a camera's raw file", 34892: "a camera's raw file"}  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_JPEG = 7
+_JPEGS = _OLD_JPEG, _JPEG = (6, 7)
+#: Compressions that the wheels of Pillow read: none (of packed samples), fax, LZW, JPEG, Deflate,
+#: PackBits, LZMA and Zstandard.
+_OF_PILLOW = (1, 2, 3, 4, 5, *_JPEGS, 8, 32946, 32773, 34925, 50000)
 _DNG_VERSION, _ORIENTATION, _INK_SET, _ICC, _SUBFILE_TYPE = 50706, 274, 332, 34675, 254
+_PHOTOMETRIC = 262
 
 
 class _Meaning(NamedTuple):
@@ -109,7 +113,7 @@ def _page_notes(path: Path, tiff: TiffFile) -> tuple[str, ...]:
 
 def _meaning(path: Path, page: TiffPage) -> tuple[_Meaning, tuple[str, ...]]:
     photometric = int(page.photometric)
-    if photometric == _YCBCR and not is_decoded_here(page):  # JPEG, which Pillow decodes
+    if photometric == _YCBCR and int(page.compression) in _JPEGS:  # which Pillow decodes
         return _Meaning(photometric, "RGB", 3, None, False), ()
     if photometric not in _KNOWN or (
         photometric == _SEPARATED and page.tags.valueof(_INK_SET, default=1) != 1
@@ -117,6 +121,8 @@ def _meaning(path: Path, page: TiffPage) -> tuple[_Meaning, tuple[str, ...]]:
         name = _NAMES.get(photometric, f"photometric interpretation {photometric}")
         raise InputError(f"{path}: TIFF with colours ({name}) that are not read; save it as RGB")
     colours, num_colours = _KNOWN[photometric]
+    if page.tags.get(_PHOTOMETRIC) is None:  # programs differ in whether 0 is then black or white
+        raise damaged(path, "it does not say what its colours are")
     if page.samplesperpixel < num_colours:
         raise damaged(path, f"{page.samplesperpixel} samples for each pixel of {colours}")
     extra = [int(kind) for kind in page.extrasamples]
@@ -177,11 +183,16 @@ def _palette(path: Path, page: TiffPage) -> NDArray[np.uint8]:
     if page.colormap is None:
         raise damaged(path, "it has no palette")
     map_SN = np.asarray(page.colormap, np.uint16)
-    if map_SN.max(initial=0) > 255:  # TIFF 6.0 has 16 bits; some programs write 8
+    if not _is_shallow(map_SN):
         map_SN //= 256
     palette = np.zeros((256, 3), np.uint8)
     palette[: map_SN.shape[1]] = map_SN.T[:256]
     return palette
+
+
+def _is_shallow(map_SN: NDArray[Any]) -> bool:
+    """Whether a palette has 8 bits, as some programs write, and not the 16 of TIFF 6.0."""
+    return int(map_SN.max(initial=0)) <= 255
 
 
 def _divided(colours_HWS: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -205,11 +216,19 @@ def _check_jpeg(path: Path, tiff: TiffFile, page: TiffPage) -> None:
 
 
 def _check_for_pillow(path: Path, page: TiffPage) -> None:
-    """Pillow reads 8 bits of all kinds right, and 16 bits of RGB and of grey but for negatives."""
+    """Pillow reads 8 bits of all kinds right, and 16 bits of RGB and of grey but for negatives.
+
+    It takes all palettes to have 16 bits.
+    """
     kind = None if page.dtype is None else page.dtype.kind
     is_shallow = page.bitspersample <= 8
     is_deep = page.bitspersample == 16 and int(page.photometric) in (_MIN_IS_BLACK, _RGB)
-    if kind in ("b", "u") and (is_shallow or (is_deep and int(page.planarconfig) == 1)):
+    is_known = int(page.compression) in _OF_PILLOW and kind in ("b", "u")
+    if page.colormap is not None and _is_shallow(np.asarray(page.colormap)):
+        raise InputError(
+            f"{path}: a palette of 8 bits in a packed TIFF is not read; save it as PNG"
+        )
+    if is_known and (is_shallow or (is_deep and int(page.planarconfig) == 1)):
         return
     compression = getattr(page.compression, "name", page.compression)
     raise InputError(

@@ -17,6 +17,7 @@ from ckd.picture.limits import damaged, strip_rows
 
 _NONE, _DEFLATE, _PACKBITS, _OLD_DEFLATE = 1, 8, 32773, 32946
 _FLOAT_PREDICTOR = 3
+_PACKED_BITS = (2, 3, 4, 5, 6, 7)
 #: A compressed strip or tile is held decoded as a whole; a larger one is refused.
 _MAX_BLOCK_BYTES = 256 * 2**20
 _LARGEST_DEFLATE_RATIO = 1032
@@ -34,7 +35,8 @@ class Block(NamedTuple):
 def is_decoded_here(page: TiffPage) -> bool:
     """Whether tifffile decodes the page's compression without a further package."""
     is_known = int(page.compression) in (_NONE, _DEFLATE, _PACKBITS, _OLD_DEFLATE)
-    return is_known and int(page.predictor) != _FLOAT_PREDICTOR
+    is_packed = page.bitspersample in _PACKED_BITS
+    return is_known and not is_packed and int(page.predictor) != _FLOAT_PREDICTOR
 
 
 def check_blocks(path: Path, page: TiffPage) -> None:
