@@ -149,6 +149,45 @@ def test_a_video_cut_off_in_the_middle_gives_its_frames_and_then_says_so(
     assert frames
 
 
+class VariableRate:
+    """A recording as OpenCV 5 gives it: of 116 announced frames 40 are there, the last at 11.5 s.
+
+    After the end it says 0 s.
+    """
+
+    def __init__(self) -> None:
+        self.left = 40
+
+    def get(self, asked: int) -> float:
+        known = {cv2.CAP_PROP_FPS: 10.0, cv2.CAP_PROP_FRAME_COUNT: 116.0}
+        at_ms = 0.0 if self.left < 0 else 11500 - 300.0 * self.left
+        return known.get(asked, at_ms)
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
+        return True, np.zeros((16, 16, 3), np.uint8)
+
+    def release(self) -> None: ...
+
+
+def test_a_variable_rate_is_not_taken_for_a_file_that_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clip.mkv"
+    path.write_bytes(b"any")
+    monkeypatch.setattr("ckd.runtime.sources.video.open_capture", lambda target: VariableRate())
+    with VideoFile(path) as source:
+        assert len(list(source)) == 40
+    case = Path(__file__).resolve().parents[3] / "shared/cases/variable_rate.mkv"
+    if case.is_file():
+        monkeypatch.undo()
+        with VideoFile(case) as source:
+            assert len(list(source)) == 40
+
+
 def test_a_file_played_live_keeps_its_pace_drops_and_ends(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", 20, fps=50.0)
     numbers = []
