@@ -12,7 +12,7 @@ import icc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture
@@ -204,6 +204,34 @@ def test_what_srgb_or_nothing_is_told_changes_nothing(
     Image.fromarray(skin()).save(tmp_path / "image.png")
     _with_chunks(tmp_path / "image.png", **chunks)
     np.testing.assert_array_equal(read_picture(tmp_path / "image.png").image_HWC, skin())
+
+
+@pytest.mark.parametrize(
+    ("primaries", "curve", "is_read"), [(1, 13, True), (9, 16, False), (12, 13, False)]
+)
+def test_hdr_and_wide_colours_that_only_code_points_tell_are_refused(
+    tmp_path: Path, primaries: int, curve: int, is_read: bool
+) -> None:
+    """Here with a PNG, in which a profile says more; and with AVIF, where Pillow has it."""
+    png, avif = tmp_path / "image.png", tmp_path / "image.avif"
+    paths = [png, avif] if features.check("avif") else [png]
+    for path in paths:
+        Image.fromarray(skin()).save(path)
+    _with_chunks(png, cICP=bytes([primaries, curve, 0, 1]))
+    if len(paths) > 1:
+        box = b"colrnclx" + struct.pack(">HH", 1, 13)
+        assert box in avif.read_bytes()
+        told = box[:8] + struct.pack(">HH", primaries, curve)
+        avif.write_bytes(avif.read_bytes().replace(box, told))
+    for path in paths:
+        if is_read:
+            assert read_picture(path).notes == ()
+            continue
+        with pytest.raises(InputError, match=rf"H\.273 primaries {primaries}, curve {curve}"):
+            read_picture(path)
+    Image.fromarray(skin()).save(png, icc_profile=icc.rgb_profile(icc.DISPLAY_P3))
+    _with_chunks(png, cICP=bytes([primaries, curve, 0, 1]))
+    np.testing.assert_allclose(read_picture(png).image_HWC, in_srgb(skin(), icc.DISPLAY_P3), atol=2)
 
 
 @pytest.mark.parametrize(("index", "space"), [("R03", icc.ADOBE_RGB), ("R98", None)])

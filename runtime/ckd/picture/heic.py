@@ -4,13 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ckd.contract.errors import InputError
+from ckd.picture.code_points import check_code_points
 from ckd.picture.limits import Picture, check_size
 from ckd.picture.plain import picture_of_pillow
-
-# H.273: code points of primaries and transfer functions that are shown as they are. 1 and 13 are
-# sRGB's, 6 and 5 those of older television with practically the same look, 2 is "unspecified".
-_PLAIN_PRIMARIES = (1, 2, 5, 6)
-_PLAIN_CURVES = (1, 2, 5, 6, 13)
 
 
 def read_heic(path: Path) -> Picture:
@@ -32,16 +28,9 @@ def read_heic(path: Path) -> Picture:
     width, height = file.size
     check_size(path.name, height, width)
     if not file.info.get("icc_profile"):
-        _check_colours(path, file.info.get("nclx_profile") or {})
+        nclx: dict[str, Any] = file.info.get("nclx_profile") or {}
+        told = nclx.get("color_primaries", 2), nclx.get("transfer_characteristics", 2)
+        check_code_points(path, "HEIC", *told)
     notes = ("it holds several pictures: the main one was read",) if len(file) > 1 else ()
     shown = picture_of_pillow(path, file[file.primary_index].to_pillow())
     return Picture(shown.image_HWC, notes + shown.notes)
-
-
-def _check_colours(path: Path, nclx: dict[str, Any]) -> None:
-    primaries, curve = nclx.get("color_primaries", 2), nclx.get("transfer_characteristics", 2)
-    if primaries not in _PLAIN_PRIMARIES or curve not in _PLAIN_CURVES:
-        raise InputError(
-            f"{path}: HEIC with colours (H.273 primaries {primaries}, curve {curve}) that are not "
-            "read; save it as JPEG"
-        )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ckd.contract.errors import InputError
+from ckd.picture.code_points import check_file
 from ckd.picture.colour import Canvas, Colours
 from ckd.picture.jp2 import jp2_profile
 from ckd.picture.limits import Picture, check_size, damaged, strip_rows
@@ -70,6 +71,8 @@ def read_plain(path: Path, format_name: str) -> Picture:
         check_size(path.name, image.height, image.width)
         if format_name == "PNG":
             _check_colour_key(path, image)
+        if not image.info.get("icc_profile"):
+            check_file(path, format_name)
         num_samples = image.height * image.width * len(image.getbands())
         if format_name == "JPEG 2000" and num_samples > _MAX_JPEG_2000_SAMPLES:
             raise InputError(
