@@ -245,6 +245,19 @@ def test_a_part_that_is_missing_is_damage_and_not_black(
         read_rgb(path)
 
 
+def test_damage_before_the_samples_is_named(path: Path) -> None:
+    """Where the tags stood, which may be the end of the file."""
+    imwrite(path, picture(), photometric="rgb")
+    content = path.read_bytes()
+    (tags_at,) = struct.unpack("<I", content[4:8])
+    path.write_bytes(content[:tags_at])
+    with pytest.raises(InputError, match=r"cut off \(its list of pictures is missing\)"):
+        read_rgb(path)
+    path.write_bytes(content[: tags_at + 2] + bytes(len(content) - tags_at - 2))
+    with pytest.raises(InputError, match=r"image\.tif: damaged or cut off \(its size is missing"):
+        read_rgb(path)
+
+
 def test_damage_in_strips_of_jpeg_is_seen(path: Path) -> None:
     """libtiff passes it over."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

@@ -63,7 +63,7 @@ def read_picture(path: Path) -> Picture:
     except InputError:
         raise
     except Image.DecompressionBombError:
-        raise too_large(path.name) from None
+        raise too_large(str(path)) from None
     except MemoryError:
         raise InputError(f"{path}: does not fit into the memory; resize it first") from None
     except Exception as error:  # decoders may raise anything for a damaged file

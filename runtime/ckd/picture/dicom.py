@@ -55,7 +55,7 @@ def read_dicom(path: Path) -> Picture:
         ) from None
     header = pydicom.dcmread(path, stop_before_pixels=True)
     _check_kind(path, header)
-    check_size(path.name, int(header.Rows), int(header.Columns))
+    check_size(str(path), int(header.Rows), int(header.Columns))
     num_frames = int(header.get("NumberOfFrames") or 1)
     notes = ("it holds several frames: the first was read",) if num_frames > 1 else ()
     if str(header.file_meta.TransferSyntaxUID) in _JPEG:

@@ -26,7 +26,7 @@ def read_heic(path: Path) -> Picture:
         ) from None
     file = pi_heif.open_heif(path)
     width, height = file.size
-    check_size(path.name, height, width)
+    check_size(str(path), height, width)
     if not file.info.get("icc_profile"):
         nclx: dict[str, Any] = file.info.get("nclx_profile") or {}
         told = nclx.get("color_primaries", 2), nclx.get("transfer_characteristics", 2)

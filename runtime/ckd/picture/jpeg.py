@@ -56,7 +56,7 @@ def picture_of_jpeg(path: Path, content: bytes, icc: bytes | None = None) -> Pic
         InputError: as `read_jpeg`.
     """
     with Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
-        check_size(path.name, header.height, header.width)
+        check_size(str(path), header.height, header.width)
         orientation, notes = orientation_of(header)
         is_progressive = "progressive" in header.info
         decoded, note = _decoded(path, content, len(header.getbands()), is_progressive)

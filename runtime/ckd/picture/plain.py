@@ -68,7 +68,7 @@ def read_plain(path: Path, format_name: str) -> Picture:
             Whatever else Pillow raises for a damaged file comes through as it is.
     """
     with open_with_pillow(path, format_name) as image:
-        check_size(path.name, image.height, image.width)
+        check_size(str(path), image.height, image.width)
         if format_name == "PNG":
             _check_colour_key(path, image)
         if not image.info.get("icc_profile"):

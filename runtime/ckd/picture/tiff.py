@@ -68,8 +68,8 @@ def read_tiff(path: Path) -> Picture:
             shown right, which the message names.
     """
     with TiffFile(path) as tiff:
-        page = tiff.pages.first
-        check_size(path.name, page.imagelength, page.imagewidth)
+        page = _first_page(path, tiff)
+        check_size(str(path), page.imagelength, page.imagewidth)
         _check_page(path, page)
         notes = _page_notes(path, tiff)
         meaning, extra_notes = _meaning(path, page)
@@ -86,6 +86,16 @@ def read_tiff(path: Path) -> Picture:
         shown = _shown(path, page, samples_HWS, meaning, icc)
     notes = (*notes, *extra_notes, *shown.notes)
     return Picture(upright(shown.image_HWC, known_orientation(orientation)), notes)
+
+
+def _first_page(path: Path, tiff: TiffFile) -> TiffPage:
+    try:
+        page = tiff.pages.first
+    except IndexError:
+        raise damaged(path, "its list of pictures is missing") from None
+    if page.imagelength == 0 or page.imagewidth == 0:
+        raise damaged(path, "its size is missing")
+    return page
 
 
 def _check_page(path: Path, page: TiffPage) -> None:
