@@ -134,6 +134,14 @@ def test_an_image_is_not_taken_for_a_video_of_one_frame(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "img_1.jpg"), numbered(1))
     with pytest.raises(SourceUnavailable, match="ckd-run image"):
         open_source(str(tmp_path / "img_1.jpg"))
+    for name, ending in (("clip.mp4", ".png"), ("clip.avi", ".jpg")):  # its content decides
+        picture = cv2.imencode(ending, numbered(1))[1].tobytes()
+        (tmp_path / name).write_bytes(picture)
+        with pytest.raises(SourceUnavailable, match=rf"{name}: is an image, expected a video"):
+            open_source(str(tmp_path / name))
+    (tmp_path / "clip.mjpeg").write_bytes(picture * 3)
+    with VideoFile(tmp_path / "clip.mjpeg") as source:
+        assert next(iter(source)).image_HWC.shape == numbered(1).shape
 
 
 @pytest.mark.parametrize("live", [False, True])

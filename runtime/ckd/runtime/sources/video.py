@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ckd.contract.errors import SourceUnavailable
-from ckd.picture.formats import IMAGE_SUFFIXES
+from ckd.contract.errors import InputError, SourceUnavailable
+from ckd.picture.decode import format_at
+from ckd.picture.formats import IMAGE_SUFFIXES, READ
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
 
 #: A file with less than this share of the frames that its header announces was cut off. It is not
 #: 1.0, because containers estimate, and edit lists hide frames of clips that a phone trimmed.
 COMPLETE_SHARE = 0.9
+_JPEG_STREAMS = (".mjpeg", ".mjpg")
 
 
 class VideoFile(FrameSource):
@@ -136,6 +138,18 @@ class VideoFileReader(FrameReader):
         )
 
 
+def _is_image(path: Path) -> bool:
+    """Whether a file holds a photograph, whatever it is called; one that cannot be read does not.
+
+    A video of JPEG pictures alone begins as a JPEG does.
+    """
+    try:
+        name = format_at(path)
+    except InputError:
+        return False
+    return name in READ and not (name == "JPEG" and path.suffix.lower() in _JPEG_STREAMS)
+
+
 def _open(path: Path) -> CaptureReader:
     if path.is_dir():
         raise SourceUnavailable(f"{path}: is a folder, expected a video file")
@@ -143,13 +157,13 @@ def _open(path: Path) -> CaptureReader:
         raise SourceUnavailable(f"{path}: no such file")
     if not path.is_file():  # opening a pipe would wait for ever
         raise SourceUnavailable(f"{path}: is a pipe or device, expected a video file")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.stat().st_size == 0:
+        raise SourceUnavailable(f"{path}: the file is empty; copy it again")
+    if path.suffix.lower() in IMAGE_SUFFIXES or _is_image(path):
         # OpenCV would open it, and continue with all images whose numbers follow.
         raise SourceUnavailable(
             f"{path}: is an image, expected a video; use `ckd-run image` for images"
         )
-    if path.stat().st_size == 0:
-        raise SourceUnavailable(f"{path}: the file is empty; copy it again")
     capture = open_capture(str(path))
     if capture is None:
         raise SourceUnavailable(
