@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
+    from ckd.picture.decode import (
+        MAX_PIXELS,
+        MIN_SIDE_PX,
+        check_rgb,
+        holds_image,
+        read_picture,
+        read_rgb,
+    )
     from ckd.picture.drawing import read_drawing
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
@@ -14,7 +21,9 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.picture.decode": "MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb",
+            "ckd.picture.decode": (
+                "MAX_PIXELS MIN_SIDE_PX check_rgb holds_image read_picture read_rgb"
+            ),
             "ckd.picture.drawing": "read_drawing",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
@@ -28,6 +37,7 @@ __all__ = [
     "MIN_SIDE_PX",
     "Photographs",
     "check_rgb",
+    "holds_image",
     "masks_in",
     "network_image",
     "num_halvings",

@@ -30,6 +30,7 @@ __all__ = [
     "MIN_SIDE_PX",
     "check_rgb",
     "format_at",
+    "holds_image",
     "read_picture",
     "read_rgb",
 ]
@@ -77,6 +78,14 @@ def format_at(path: Path) -> str:
         InputError: there is no such file, it is empty, or no file but a folder, pipe or device.
     """
     return formats.format_of(_head(path))
+
+
+def holds_image(path: Path) -> bool:
+    """Whether a file is of a format that is read, by its content; one that cannot be opened not."""
+    try:
+        return format_at(path) in formats.READ
+    except InputError:
+        return False
 
 
 def _head(path: Path) -> bytes:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ckd.contract.errors import InputError, SourceUnavailable
-from ckd.picture.decode import format_at
-from ckd.picture.formats import IMAGE_SUFFIXES, READ
+from ckd.contract.errors import SourceUnavailable
+from ckd.picture.decode import holds_image
+from ckd.picture.formats import IMAGE_SUFFIXES
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
 
@@ -139,15 +139,9 @@ class VideoFileReader(FrameReader):
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a file holds a photograph, whatever it is called; one that cannot be read does not.
-
-    A video of JPEG pictures alone begins as a JPEG does.
-    """
-    try:
-        name = format_at(path)
-    except InputError:
-        return False
-    return name in READ and not (name == "JPEG" and path.suffix.lower() in _JPEG_STREAMS)
+    """Whether a file is named as an image, or is one; a video of JPEG alone begins as a JPEG."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (suffix not in _JPEG_STREAMS and holds_image(path))
 
 
 def _open(path: Path) -> CaptureReader:
@@ -159,7 +153,7 @@ def _open(path: Path) -> CaptureReader:
         raise SourceUnavailable(f"{path}: is a pipe or device, expected a video file")
     if path.stat().st_size == 0:
         raise SourceUnavailable(f"{path}: the file is empty; copy it again")
-    if path.suffix.lower() in IMAGE_SUFFIXES or _is_image(path):
+    if _is_image(path):
         # OpenCV would open it, and continue with all images whose numbers follow.
         raise SourceUnavailable(
             f"{path}: is an image, expected a video; use `ckd-run image` for images"
