@@ -253,6 +253,33 @@ def test_a_bad_table_of_all_splits_is_said_once(tmp_path: Path) -> None:
     assert "line 1" in report.to_text()
 
 
+@pytest.mark.parametrize("header", ["image_id,melanoma,seborrheic_keratosis", "image,label"])
+def test_a_table_without_rows_is_named(data: Path, tmp_path: Path, header: str) -> None:
+    """Whatever table it is: it was cut off, and nothing would be learnt of it."""
+    if header == "image,label":
+        data = tmp_path / "plain"
+        (data / "images").mkdir(parents=True)
+        (data / "masks").mkdir()
+        Image.new("RGB", (32, 32)).save(data / "images/a.jpg")
+        Image.new("L", (32, 32), 255).save(data / "masks/a.png")
+    name = "labels" if header == "image,label" else "ISIC-2017_Training_Part3_GroundTruth"
+    (data / f"{name}.csv").write_text(f"{header}\n\n")
+    (problem,) = [p for p in check_dataset(data).problems if p.code == "unusable-table"]
+    assert f"{name}.csv: the table has no rows; copy" in problem.sentence
+
+
+def test_a_table_of_other_images_labels_none(tmp_path: Path) -> None:
+    """Its names may differ in case, so that images with masks are left without a diagnosis."""
+    for folder, mode in (("images", "RGB"), ("masks", "L")):
+        (tmp_path / folder).mkdir()
+        Image.new(mode, (32, 32)).save(tmp_path / folder / "A\x1b\n.png")
+    (tmp_path / "labels.csv").write_text("image,label\na,mole\n")
+    report = check_dataset(tmp_path)
+    problems = {problem.code: problem for problem in report.problems}
+    assert problems["no-label"].examples == ("images/A\x1b\n.png",)
+    assert "    images/A\\x1b\\n.png\n" in report.to_text()
+
+
 def test_an_unknown_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a data set that can be read"):
         check_dataset(tmp_path)

@@ -363,6 +363,9 @@ def test_ham10000_is_read_with_its_words_lesions_and_masks(tmp_path: Path, suffi
     assert sum(map(len, groups)) == 35  # no lesion is in two splits
     assert splits_of(tmp_path) == SPLITS
 
+    table(tmp_path / f"HAM10000_metadata{suffix}", "lesion_id,image_id,dx")
+    with pytest.raises(InputError, match=rf"metadata{suffix}: the table has no rows"):
+        list_split(tmp_path, "train")
     table(tmp_path / f"HAM10000_metadata{suffix}", "lesion_id,image_id,dx", f"HAM_1,{ids[0]},mole")
     with pytest.raises(InputError, match=r"line 2: dx is 'mole', expected one of akiec, bcc"):
         read_split(tmp_path, "train")

@@ -32,8 +32,10 @@ from tests.end_to_end.ckd_run import (
     rows,
 )
 
+from ckd.contract.errors import UsageError
 from ckd.contract.version import ckd_version
 from ckd.finding.sentences import NOTICE, sentence
+from ckd.runtime.sources.images import image_files
 
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="ckd is not installed here")
 
@@ -157,6 +159,8 @@ def test_results_are_not_written_among_the_images(tiny_bundle: Path, tmp_path: P
     make(tmp_path / "photos", {"colour.png": GOOD_IMAGES["colour.png"]})
     run = ckd_run(tmp_path, "image", "photos", "--bundle", tiny_bundle, "--out", "photos")
     refused(run, 2, "photos: results cannot go among the images; name another --out")
+    with pytest.raises(UsageError, match=r"mole\.jpg: results cannot go among the images; name"):
+        list(image_files([Path("mole.jpg")], Path()))  # nor over the mask that lies beside one
 
 
 def test_a_photograph_named_run_keeps_its_place_and_leaves_the_settings(

@@ -12,8 +12,9 @@ import icc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
+from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture
 
 HEIGHT, WIDTH = 24, 40
@@ -55,6 +56,30 @@ def test_a_profile_becomes_srgb(tmp_path: Path, ending: str, space: icc.Space) -
     )
     assert seen.notes == ()
     assert np.abs(in_srgb(skin(), space) - skin()).max() > 6  # it is not what is stored
+
+
+def jp2(path: Path, colours: bytes) -> None:
+    """A JPEG 2000 file whose box of colours holds something else than the one for sRGB."""
+    Image.fromarray(skin()).save(path, "JPEG2000")
+    content = path.read_bytes()
+    at, inner = content.index(b"jp2h") - 4, content.index(b"colr") - 4
+    end = inner + int.from_bytes(content[inner : inner + 4], "big")
+    box = struct.pack(">I4s", 8 + len(colours), b"colr") + colours
+    length = int.from_bytes(content[at : at + 4], "big") + len(box) - (end - inner)
+    head = struct.pack(">I", length) + content[at + 4 : inner]
+    path.write_bytes(content[:at] + head + box + content[end:])
+
+
+def test_jpeg_2000_has_profiles_too(tmp_path: Path) -> None:
+    """Pillow passes them over, and colours that it does not know."""
+    path = tmp_path / "image.jp2"
+    jp2(path, b"\2\0\0" + icc.rgb_profile(icc.ADOBE_RGB))
+    np.testing.assert_allclose(read_picture(path).image_HWC, in_srgb(skin(), icc.ADOBE_RGB), atol=2)
+    jp2(path, b"\1\0\0" + struct.pack(">I", 14))
+    with pytest.raises(InputError, match=r"JPEG 2000 with colours \(space 14\) that are not read"):
+        read_picture(path)
+    jp2(path, b"\1\0\0" + struct.pack(">I", 16))
+    np.testing.assert_array_equal(read_picture(path).image_HWC, skin())
 
 
 def test_transparent_parts_are_laid_on_white_after_the_profile(tmp_path: Path) -> None:
@@ -179,6 +204,34 @@ def test_what_srgb_or_nothing_is_told_changes_nothing(
     Image.fromarray(skin()).save(tmp_path / "image.png")
     _with_chunks(tmp_path / "image.png", **chunks)
     np.testing.assert_array_equal(read_picture(tmp_path / "image.png").image_HWC, skin())
+
+
+@pytest.mark.parametrize(
+    ("primaries", "curve", "is_read"), [(1, 13, True), (9, 16, False), (12, 13, False)]
+)
+def test_hdr_and_wide_colours_that_only_code_points_tell_are_refused(
+    tmp_path: Path, primaries: int, curve: int, is_read: bool
+) -> None:
+    """Here with a PNG, in which a profile says more; and with AVIF, where Pillow has it."""
+    png, avif = tmp_path / "image.png", tmp_path / "image.avif"
+    paths = [png, avif] if features.check("avif") else [png]
+    for path in paths:
+        Image.fromarray(skin()).save(path)
+    _with_chunks(png, cICP=bytes([primaries, curve, 0, 1]))
+    if len(paths) > 1:
+        box = b"colrnclx" + struct.pack(">HH", 1, 13)
+        assert box in avif.read_bytes()
+        told = box[:8] + struct.pack(">HH", primaries, curve)
+        avif.write_bytes(avif.read_bytes().replace(box, told))
+    for path in paths:
+        if is_read:
+            assert read_picture(path).notes == ()
+            continue
+        with pytest.raises(InputError, match=rf"H\.273 primaries {primaries}, curve {curve}"):
+            read_picture(path)
+    Image.fromarray(skin()).save(png, icc_profile=icc.rgb_profile(icc.DISPLAY_P3))
+    _with_chunks(png, cICP=bytes([primaries, curve, 0, 1]))
+    np.testing.assert_allclose(read_picture(png).image_HWC, in_srgb(skin(), icc.DISPLAY_P3), atol=2)
 
 
 @pytest.mark.parametrize(("index", "space"), [("R03", icc.ADOBE_RGB), ("R98", None)])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture, read_rgb
+from ckd.picture.primaries import rgb_profile
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 
@@ -142,6 +143,15 @@ def test_rgb_that_is_called_ybr_422_is_refused(path: Path) -> None:
         read_rgb(path)
 
 
+def test_jpeg_that_says_rgb_and_leaves_out_colours_is_refused(path: Path) -> None:
+    """As RGB its halved samples would be those of green and blue."""
+    write(path, [unmarked(jpeg(subsampling=1))], "RGB", JPEG)
+    with pytest.raises(InputError, match="says RGB but leaves out colour samples"):
+        read_rgb(path)
+    write(path, [unmarked(jpeg(subsampling=1))], "YBR_FULL", JPEG)
+    np.testing.assert_allclose(read_rgb(path), picture(), atol=4)
+
+
 @pytest.mark.parametrize("name", ["RGB", "YBR_FULL_422"])
 def test_marked_jpeg_says_itself_how_colours_are_stored(path: Path, name: str) -> None:
     for content in (jpeg(keep_rgb=True, subsampling=0), jpeg(subsampling=0), jpeg(subsampling=1)):
@@ -195,6 +205,26 @@ def test_a_window_is_applied(path: Path) -> None:
     np.testing.assert_allclose(read_rgb(path)[..., 0], expected_HW, atol=1)
 
 
+def test_grey_jpeg_is_shown_as_its_header_says(path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(grey()).save(buffer, "JPEG", quality=100)
+    write(path, [buffer.getvalue()], "MONOCHROME1", JPEG)
+    np.testing.assert_allclose(read_rgb(path)[..., 1], 255 - grey(), atol=2)
+    write(path, [buffer.getvalue()], "MONOCHROME2", JPEG, WindowCenter=160, WindowWidth=64)
+    expected_HW = np.clip((grey().astype(int) - 128) / 63 * 255, 0, 255)
+    np.testing.assert_allclose(read_rgb(path)[..., 1], expected_HW, atol=9)
+
+
+def test_the_profile_of_the_header_counts_for_jpeg_too(path: Path) -> None:
+    """Whose frames seldom hold one of their own."""
+    profile = rgb_profile((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), 563 / 256)
+    write(path, picture().tobytes(), ICCProfile=profile)
+    uncompressed_HWC = read_rgb(path)
+    assert np.abs(uncompressed_HWC.astype(int) - picture()).max() > 10
+    write(path, [jpeg(subsampling=0)], "YBR_FULL_422", JPEG, ICCProfile=profile)
+    np.testing.assert_allclose(read_rgb(path), uncompressed_HWC, atol=5)
+
+
 def test_a_palette_is_applied(path: Path) -> None:
     index_HW = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
     colours = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8)
@@ -225,6 +255,9 @@ def test_the_first_frame_is_read_and_said(path: Path) -> None:
         ({"PixelRepresentation": 1}, "signed samples is not read"),
         ({"RescaleSlope": 2.0}, "measured values"),
         ({"name": "YBR_PARTIAL_420"}, "with YBR_PARTIAL_420 is not read"),
+        ({"SamplesPerPixel": 1}, "1 samples for each pixel of RGB"),
+        ({"name": "MONOCHROME2", "SamplesPerPixel": 3}, "3 samples for each pixel of MONOCHROME2"),
+        ({"BitsStored": 12, "BitsAllocated": 16, "HighBit": 15}, "12 bits end at bit 15"),
     ],
 )
 def test_what_cannot_be_shown_right_is_refused(
@@ -232,6 +265,12 @@ def test_what_cannot_be_shown_right_is_refused(
 ) -> None:
     write(path, picture().tobytes(), **elements)
     with pytest.raises(InputError, match=expected):
+        read_rgb(path)
+
+
+def test_what_is_deflated_as_a_whole_is_named(path: Path) -> None:
+    write(path, picture().tobytes(), syntax="1.2.840.10008.1.2.1.99")
+    with pytest.raises(InputError, match=r"DICOM of Deflated .* with RGB is not read"):
         read_rgb(path)
 
 

@@ -41,3 +41,13 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         (tmp_path / "image.heic").write_bytes(content[: int(share * len(content))])
         with pytest.raises(InputError, match=r"image\.heic: damaged or cut off"):
             read_rgb(tmp_path / "image.heic")
+
+
+def test_a_part_whose_kind_is_no_text_is_refused(tmp_path: Path) -> None:
+    """pi-heif ends the process where it is the kind of metadata."""
+    pytest.importorskip("pi_heif")
+    content = (ASSETS / "heic" / "plain.heic").read_bytes()
+    at = content.index(b"hvc1", content.index(b"infe"))
+    (tmp_path / "image.heic").write_bytes(content[: at + 2] + b"\xff" + content[at + 3 :])
+    with pytest.raises(InputError, match=r"cut off \(the names of its parts are no text\)"):
+        read_rgb(tmp_path / "image.heic")

@@ -192,6 +192,23 @@ def test_a_grey_that_counts_as_transparent_is_white(tmp_path: Path, deep: bool) 
     )
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_grey_of_few_bits_that_counts_as_transparent_is_white(tmp_path: Path, bits: int) -> None:
+    """The grey is given in as many bits, which Pillow does not widen."""
+    top = 2**bits - 1
+    level_HW = np.add.outer(np.arange(16), np.arange(16)) % (top + 1)
+    per_byte = level_HW.reshape(16, -1, 8 // bits)
+    packed = (per_byte << np.arange(8 - bits, -1, -bits)).sum(axis=2).astype(np.uint8)
+    content = png(16, 16, bits, 0, b"".join(b"\0" + row.tobytes() for row in packed))
+    key = 0 if bits == 1 else 1
+    chunk = b"tRNS" + struct.pack(">H", key)
+    at = content.index(b"IDAT") - 4
+    chunk = struct.pack(">I", 2) + chunk + _crc(chunk)
+    (tmp_path / "image.png").write_bytes(content[:at] + chunk + content[at:])
+    expected_HW = np.where(level_HW == key, 255, level_HW * (255 // top))
+    np.testing.assert_array_equal(read_rgb(tmp_path / "image.png")[..., 0], expected_HW)
+
+
 def test_a_colour_that_counts_as_transparent_is_white(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(tmp_path / "image.png", transparency=(255, 0, 0))
     expected_HWC = picture()

@@ -3,6 +3,7 @@
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -177,6 +178,8 @@ def test_the_first_page_is_read_and_said(path: Path) -> None:
         (grey().astype(np.int16) * 100, "which does not tell what is white"),
         (grey().astype(np.int32) * 2**20, "which does not tell what is white"),
         (grey().astype(np.complex64), "complex"),
+        (grey().astype(np.float32) * 16, "which does not tell what is white"),
+        (grey().astype(np.int32) * 16, "which does not tell what is white"),
     ],
 )
 def test_samples_without_a_known_white_are_refused(
@@ -213,6 +216,53 @@ def test_what_cannot_be_shown_right_is_named(path: Path) -> None:
         read_rgb(path)
 
 
+def rewritten(path: Path, tag: int, *, code: int, value: int = 0) -> None:
+    """Give a tag of a little-endian TIFF another code, and a value."""
+    content = bytearray(path.read_bytes())
+    at = content.index(struct.pack("<HHI", tag, 3, 1))
+    content[at : at + 10] = struct.pack("<HHIH", code, 3, 1, value)
+    path.write_bytes(content)
+
+
+def test_colours_that_no_decoder_shows_right_are_named(path: Path) -> None:
+    """What is left to Pillow is what it reads, and by its tags."""
+    Image.fromarray(picture()).save(path, compression="tiff_lzw")
+    good = path.read_bytes()
+    rewritten(path, 262, code=262, value=6)
+    with pytest.raises(InputError, match=r"colours \(YCbCr\) that are not read; save it as RGB"):
+        read_rgb(path)
+    path.write_bytes(good)
+    rewritten(path, 259, code=259, value=50001)
+    with pytest.raises(InputError, match="8-bit samples with WEBP compression is not read; save"):
+        read_rgb(path)
+    map_SN = np.arange(768, dtype=np.uint16).reshape(3, 256) // 3
+    imwrite(path, grey(), photometric="palette", colormap=map_SN)
+    rewritten(path, 259, code=259, value=5)
+    with pytest.raises(InputError, match="a palette of 8 bits in a packed TIFF is not read; save"):
+        read_rgb(path)
+    imwrite(path, grey(), photometric="minisblack")
+    rewritten(path, 262, code=263)
+    with pytest.raises(InputError, match=r"damaged or cut off \(it does not say what its colours"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_four_bits_are_read(path: Path, photometric: int) -> None:
+    """Two pixels in a byte, which tifffile leaves to a further package."""
+    level_HW = grey()[:, :48] // 16
+    packed = np.zeros((HEIGHT, 48), np.uint8)
+    packed[:, :24] = level_HW[:, ::2] * 16 + level_HW[:, 1::2]
+    imwrite(path, packed, photometric="minisblack", contiguous=True)
+    rewritten(path, 258, code=258, value=4)
+    rewritten(path, 262, code=262, value=photometric)
+    content = path.read_bytes()
+    rows = packed[:, :24].tobytes()
+    at = content.index(packed.tobytes())
+    path.write_bytes(content[:at] + rows + content[at + len(rows) :])
+    expected_HW = level_HW * 17 if photometric else 255 - level_HW * 17
+    np.testing.assert_array_equal(read_rgb(path)[..., 1], expected_HW)
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("share", [0.3, 0.95])
 def test_a_part_that_is_missing_is_damage_and_not_black(
@@ -223,6 +273,19 @@ def test_a_part_that_is_missing_is_damage_and_not_black(
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match=r"image\.tif: damaged or cut off"):
+        read_rgb(path)
+
+
+def test_damage_before_the_samples_is_named(path: Path) -> None:
+    """Where the tags stood, which may be the end of the file."""
+    imwrite(path, picture(), photometric="rgb")
+    content = path.read_bytes()
+    (tags_at,) = struct.unpack("<I", content[4:8])
+    path.write_bytes(content[:tags_at])
+    with pytest.raises(InputError, match=r"cut off \(its list of pictures is missing\)"):
+        read_rgb(path)
+    path.write_bytes(content[: tags_at + 2] + bytes(len(content) - tags_at - 2))
+    with pytest.raises(InputError, match=r"image\.tif: damaged or cut off \(its size is missing"):
         read_rgb(path)
 
 

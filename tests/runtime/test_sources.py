@@ -134,6 +134,14 @@ def test_an_image_is_not_taken_for_a_video_of_one_frame(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "img_1.jpg"), numbered(1))
     with pytest.raises(SourceUnavailable, match="ckd-run image"):
         open_source(str(tmp_path / "img_1.jpg"))
+    for name, ending in (("clip.mp4", ".png"), ("clip.avi", ".jpg")):  # its content decides
+        picture = cv2.imencode(ending, numbered(1))[1].tobytes()
+        (tmp_path / name).write_bytes(picture)
+        with pytest.raises(SourceUnavailable, match=rf"{name}: is an image, expected a video"):
+            open_source(str(tmp_path / name))
+    (tmp_path / "clip.mjpeg").write_bytes(picture * 3)
+    with VideoFile(tmp_path / "clip.mjpeg") as source:
+        assert next(iter(source)).image_HWC.shape == numbered(1).shape
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -147,6 +155,45 @@ def test_a_video_cut_off_in_the_middle_gives_its_frames_and_then_says_so(
             frames.extend(video)
         assert video.state == "failed"
     assert frames
+
+
+class VariableRate:
+    """A recording as OpenCV 5 gives it: of 116 announced frames 40 are there, the last at 11.5 s.
+
+    After the end it says 0 s.
+    """
+
+    def __init__(self) -> None:
+        self.left = 40
+
+    def get(self, asked: int) -> float:
+        known = {cv2.CAP_PROP_FPS: 10.0, cv2.CAP_PROP_FRAME_COUNT: 116.0}
+        at_ms = 0.0 if self.left < 0 else 11500 - 300.0 * self.left
+        return known.get(asked, at_ms)
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
+        return True, np.zeros((16, 16, 3), np.uint8)
+
+    def release(self) -> None: ...
+
+
+def test_a_variable_rate_is_not_taken_for_a_file_that_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clip.mkv"
+    path.write_bytes(b"any")
+    monkeypatch.setattr("ckd.runtime.sources.video.open_capture", lambda target: VariableRate())
+    with VideoFile(path) as source:
+        assert len(list(source)) == 40
+    case = Path(__file__).resolve().parents[3] / "shared/cases/variable_rate.mkv"
+    if case.is_file():
+        monkeypatch.undo()
+        with VideoFile(case) as source:
+            assert len(list(source)) == 40
 
 
 def test_a_file_played_live_keeps_its_pace_drops_and_ends(tmp_path: Path) -> None:

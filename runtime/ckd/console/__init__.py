@@ -16,7 +16,15 @@ if TYPE_CHECKING:
         Threads,
         fold_of,
     )
-    from ckd.console.progress import Bars, Progress, is_first_process, no_bars, progress_bar, say
+    from ckd.console.progress import (
+        Bars,
+        Progress,
+        is_first_process,
+        no_bars,
+        printable,
+        progress_bar,
+        say,
+    )
     from ckd.console.tables import print_table, text_table
 else:
     __getattr__ = lazy_names(
@@ -26,7 +34,9 @@ else:
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads fold_of"
             ),
-            "ckd.console.progress": "Bars Progress is_first_process no_bars progress_bar say",
+            "ckd.console.progress": (
+                "Bars Progress is_first_process no_bars printable progress_bar say"
+            ),
             "ckd.console.tables": "print_table text_table",
         },
     )
@@ -47,6 +57,7 @@ __all__ = [
     "make_folder",
     "no_bars",
     "print_table",
+    "printable",
     "progress_bar",
     "run",
     "say",

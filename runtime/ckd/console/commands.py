@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from ckd.console.progress import take_down_bars
+from ckd.console.progress import printable, take_down_bars
 from ckd.contract.errors import CkdError, UsageError
 from ckd.contract.version import ckd_version
 
@@ -69,7 +69,7 @@ def run(command: Callable[[], object]) -> None:
         finally:
             take_down_bars()  # before an error is printed over them
     except CkdError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
         if (error.name or "ckd").startswith("ckd"):
@@ -83,7 +83,7 @@ def run(command: Callable[[], object]) -> None:
         raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print(printable(f"error: {where}{error.strerror or error}"), file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

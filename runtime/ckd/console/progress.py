@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ Progress = Callable[[int, int], None]
 
 #: Called with the name of a piece of work that begins; gives the `Progress` of it.
 Bars = Callable[[str], Progress]
+
+#: Control and format characters, and those that end lines (Unicode's general categories).
+_COMMANDS = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 _bars: list[Any] = []  # bars on the terminal, which `take_down_bars` removes
 
@@ -53,4 +57,17 @@ def is_first_process() -> bool:
 def say(line: str) -> None:
     """Print a line on stderr, from the first process only."""
     if is_first_process():
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text as it may be shown on a terminal, but for the characters ``keep``.
+
+    Names of files may hold what breaks lines, turns the direction of writing or commands terminals.
+    """
+    return "".join(
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) in _COMMANDS and sign not in keep
+        else sign
+        for sign in text
+    )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
     from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border, draw_overlay, drawable
-    from ckd.finding.probabilities import PRECISIONS, ProbabilityRule
+    from ckd.finding.probabilities import PRECISIONS, SECTION, ProbabilityRule
     from ckd.finding.sentences import NOTICE, shown
     from ckd.finding.signs import mask_signs
     from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
@@ -66,7 +66,7 @@ else:
             ),
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable",
-            "ckd.finding.probabilities": "PRECISIONS ProbabilityRule",
+            "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
             "ckd.finding.sentences": "NOTICE shown",
             "ckd.finding.signs": "mask_signs",
             "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
@@ -84,6 +84,7 @@ __all__ = [
     "NOTICE",
     "PARTS",
     "PRECISIONS",
+    "SECTION",
     "AnswerSource",
     "Answers",
     "Decider",

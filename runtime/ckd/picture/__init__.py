@@ -6,7 +6,14 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.picture.companions import ISIC_MASK, MASK_WORD
-    from ckd.picture.decode import MAX_PIXELS, MIN_SIDE_PX, check_rgb, read_picture, read_rgb
+    from ckd.picture.decode import (
+        MAX_PIXELS,
+        MIN_SIDE_PX,
+        check_rgb,
+        holds_image,
+        read_picture,
+        read_rgb,
+    )
     from ckd.picture.drawing import read_drawing
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
@@ -16,7 +23,9 @@ else:
         __name__,
         {
             "ckd.picture.companions": "ISIC_MASK MASK_WORD",
-            "ckd.picture.decode": "MAX_PIXELS MIN_SIDE_PX check_rgb read_picture read_rgb",
+            "ckd.picture.decode": (
+                "MAX_PIXELS MIN_SIDE_PX check_rgb holds_image read_picture read_rgb"
+            ),
             "ckd.picture.drawing": "read_drawing",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
@@ -32,6 +41,7 @@ __all__ = [
     "MIN_SIDE_PX",
     "Photographs",
     "check_rgb",
+    "holds_image",
     "masks_in",
     "network_image",
     "num_halvings",

@@ -30,6 +30,7 @@ __all__ = [
     "MIN_SIDE_PX",
     "check_rgb",
     "format_at",
+    "holds_image",
     "read_picture",
     "read_rgb",
 ]
@@ -63,7 +64,7 @@ def read_picture(path: Path) -> Picture:
     except InputError:
         raise
     except Image.DecompressionBombError:
-        raise too_large(path.name) from None
+        raise too_large(str(path)) from None
     except MemoryError:
         raise InputError(f"{path}: does not fit into the memory; resize it first") from None
     except Exception as error:  # decoders may raise anything for a damaged file
@@ -77,6 +78,14 @@ def format_at(path: Path) -> str:
         InputError: there is no such file, it is empty, or no file but a folder, pipe or device.
     """
     return formats.format_of(_head(path))
+
+
+def holds_image(path: Path) -> bool:
+    """Whether a file is of a format that is read, by its content; one that cannot be opened not."""
+    try:
+        return format_at(path) in formats.READ
+    except InputError:
+        return False
 
 
 def _head(path: Path) -> bytes:

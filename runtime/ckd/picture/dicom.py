@@ -21,8 +21,7 @@ _VISIBLE_LIGHT: Final = "1.2.840.10008.5.1.4.1.1.77.1."
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 #: Dermoscopic and photographic, of `_VISIBLE_LIGHT`, with their videos, whose coding is refused.
 _PHOTOGRAPHS = tuple(_VISIBLE_LIGHT + kind for kind in ("4", "4.1", "7"))
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
-           "1.2.840.10008.1.2.1.99")  # fmt: skip
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _RLE = "1.2.840.10008.1.2.5"
@@ -56,7 +55,7 @@ def read_dicom(path: Path) -> Picture:
         ) from None
     header = pydicom.dcmread(path, stop_before_pixels=True)
     _check_kind(path, header)
-    check_size(path.name, int(header.Rows), int(header.Columns))
+    check_size(str(path), int(header.Rows), int(header.Columns))
     num_frames = int(header.get("NumberOfFrames") or 1)
     notes = ("it holds several frames: the first was read",) if num_frames > 1 else ()
     if str(header.file_meta.TransferSyntaxUID) in _JPEG:
@@ -76,6 +75,18 @@ def _check_kind(path: Path, header: Any) -> None:
     for keyword in ("Rows", "Columns", "PhotometricInterpretation", "BitsStored", "BitsAllocated"):
         if header.get(keyword) is None:
             raise damaged(path, f"it has no {keyword}")
+    is_grey = header.PhotometricInterpretation in (*_GREY, "PALETTE COLOR")
+    if int(header.get("SamplesPerPixel") or 0) != (1 if is_grey else 3):
+        raise damaged(
+            path,
+            f"{header.get('SamplesPerPixel')} samples for each pixel of "
+            f"{header.PhotometricInterpretation}",
+        )
+    if int(header.get("HighBit", header.BitsStored - 1)) != int(header.BitsStored) - 1:
+        raise InputError(
+            f"{path}: DICOM whose {header.BitsStored} bits end at bit {header.HighBit} is not "
+            "read; save it as JPEG or PNG"
+        )
     if int(header.get("PixelRepresentation") or 0) or not 1 <= int(header.BitsStored) <= 16:
         raise InputError(
             f"{path}: DICOM of {header.BitsStored}-bit or signed samples is not read; "
@@ -94,21 +105,27 @@ def _jpeg_frame(path: Path, header: Any, num_frames: int) -> Picture:
         raise InputError(f"{path}: DICOM of more than {_MAX_FILE_BYTES >> 20} MiB; save one frame")
     content = get_frame(pydicom.dcmread(path).PixelData, 0, number_of_frames=num_frames)
     name = header.PhotometricInterpretation
-    if name not in ("MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"):
+    if name not in (*_GREY, "RGB", "YBR_FULL", "YBR_FULL_422"):
         raise _unread(path, header)
     start = content[: content.find(b"\xff\xda")]
     is_marked = b"JFIF\0" in start[:20] or b"\xff\xee\x00\x0eAdobe" in start
-    if name != "MONOCHROME2" and not is_marked:
+    if name in _GREY and int(header.BitsStored) != 8:
+        raise damaged(path, f"its JPEG frame has 8 bits, its header says {header.BitsStored}")
+    if name not in _GREY and not is_marked:
+        is_whole = _is_not_subsampled(content)
+        if name == ("YBR_FULL_422" if is_whole else "RGB"):
+            what = "holds every colour sample" if is_whole else "leaves out colour samples"
+            raise InputError(
+                f"{path}: DICOM that says {name} but {what}, which may be "
+                f"{'RGB' if is_whole else 'YBR_FULL_422'}; save it as JPEG or PNG"
+            )
         if name == "RGB":
             content = content[:2] + _RGB_MARKER + content[2:]
-        elif name == "YBR_FULL_422" and _is_not_subsampled(content):
-            raise InputError(
-                f"{path}: DICOM that says YBR_FULL_422 but holds every colour sample, which may be "
-                "RGB; save it as JPEG or PNG"
-            )
-    shown = picture_of_jpeg(path, content)
+    shown = picture_of_jpeg(path, content, header.get("ICCProfile"))
     if shown.image_HWC.shape[:2] != (int(header.Rows), int(header.Columns)):
         raise damaged(path, "its JPEG frame has another size than its header says")
+    if name in _GREY:
+        return Picture(_grey_levels(header)[:, 0][shown.image_HWC], shown.notes)
     return shown
 
 

@@ -50,14 +50,16 @@ def read_jpeg(path: Path) -> Picture:
     return picture_of_jpeg(path, content)
 
 
-def picture_of_jpeg(path: Path, content: bytes) -> Picture:
+def picture_of_jpeg(path: Path, content: bytes, icc: bytes | None = None) -> Picture:
     """Decode the bytes of a JPEG file; ``path`` is for messages only.
+
+    ``icc`` is a profile that is told elsewhere, and wins over that of the bytes.
 
     Raises:
         InputError: as `read_jpeg`.
     """
     with _opened(path, content) as header:
-        check_size(path.name, header.height, header.width)
+        check_size(str(path), header.height, header.width)
         orientation, notes = orientation_of(header)
         is_progressive = "progressive" in header.info
         decoded, note = _decoded(path, content, len(header.getbands()), is_progressive)
@@ -67,7 +69,7 @@ def picture_of_jpeg(path: Path, content: bytes) -> Picture:
             shown = picture_of_pillow(path, header)
         else:
             samples_HWC, colours = decoded
-            shown = picture_of_samples(path, samples_HWC, colours, told_profile(header))
+            shown = picture_of_samples(path, samples_HWC, colours, icc or told_profile(header))
     notes = (*notes, *([note] if note else []), *shown.notes)
     return Picture(upright(shown.image_HWC, orientation), notes)
 

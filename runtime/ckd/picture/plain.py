@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ckd.contract.errors import InputError
+from ckd.picture.code_points import check_file
 from ckd.picture.colour import Canvas, Colours
+from ckd.picture.jp2 import jp2_profile
 from ckd.picture.limits import Picture, check_size, damaged, strip_rows
 from ckd.picture.primaries import told_profile
 from ckd.picture.upright import orientation_of, upright
@@ -46,9 +48,16 @@ def open_with_pillow(path: Path, format_name: str) -> Image.Image:
     if not _is_built_in(format_name):
         raise _lacks(path, format_name)
     try:
-        return Image.open(path, formats=[pillow_name])
+        image = Image.open(path, formats=[pillow_name])
     except UnidentifiedImageError:
+        if format_name == "TIFF":  # whose header was read by now
+            raise InputError(
+                f"{path}: a rare kind of TIFF, which Pillow cannot read; save it as PNG"
+            ) from None
         raise damaged(path, "its header cannot be read") from None
+    if format_name == "PNG" and image.mode == "L" and "transparency" in image.info:
+        _widen_grey_key(path, image)
+    return image
 
 
 def read_plain(path: Path, format_name: str) -> Picture:
@@ -59,15 +68,19 @@ def read_plain(path: Path, format_name: str) -> Picture:
             Whatever else Pillow raises for a damaged file comes through as it is.
     """
     with open_with_pillow(path, format_name) as image:
-        check_size(path.name, image.height, image.width)
+        check_size(str(path), image.height, image.width)
         if format_name == "PNG":
             _check_colour_key(path, image)
+        if not image.info.get("icc_profile"):
+            check_file(path, format_name)
         num_samples = image.height * image.width * len(image.getbands())
         if format_name == "JPEG 2000" and num_samples > _MAX_JPEG_2000_SAMPLES:
             raise InputError(
                 f"{path}: JPEG 2000 of {num_samples // 1_000_000} million samples takes too much "
                 "memory; save it without transparency"
             )
+        if format_name == "JPEG 2000" and (icc := jp2_profile(path)):
+            image.info["icc_profile"] = icc
         several = getattr(image, "n_frames", 1) > 1
         image.load()
         # A PNG may hold its EXIF behind the pixels, and Pillow has turned a TIFF by now.
@@ -124,14 +137,21 @@ def _colours(path: Path, image: Image.Image) -> Colours:
 
 def _check_colour_key(path: Path, image: Image.Image) -> None:
     """A colour that counts as transparent is given in 16 bits, which Pillow compares in 8."""
-    if image.mode != "RGB" or "transparency" not in image.info:
-        return
+    if image.mode == "RGB" and "transparency" in image.info and _png_bits(path) == 16:
+        raise InputError(
+            f"{path}: 16-bit colours with one that is transparent cannot be shown right; "
+            "save it without transparency"
+        )
+
+
+def _widen_grey_key(path: Path, image: Image.Image) -> None:
+    """Pillow widens grey samples of 2 and 4 bits to 8, but not the one that is transparent."""
+    image.info["transparency"] *= 255 // (2 ** _png_bits(path) - 1)
+
+
+def _png_bits(path: Path) -> int:
     with path.open("rb") as file:
-        if file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT] == 16:
-            raise InputError(
-                f"{path}: 16-bit colours with one that is transparent cannot be shown right; "
-                "save it without transparency"
-            )
+        return file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT]
 
 
 def _is_built_in(format_name: str) -> bool:

@@ -19,8 +19,8 @@ Blocks = Callable[[], Iterator[NDArray[Any]]]
 ToEightBit = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
 #: Float pictures whose largest value lies between 1 and this may be overexposed ones of 0 to 1, or
-#: dark ones of 0 to 255.
-_LEAST_OF_255 = 32.0
+#: dark ones of 0 to 255; between 255 and the other, ones of 10 or 12 bits, or dark ones of 16.
+_LEAST_OF_255, _LEAST_OF_65535 = 32.0, 8192
 
 
 def to_eight_bit(path: Path, dtype: np.dtype[Any], bits: int, blocks: Blocks) -> ToEightBit:
@@ -52,10 +52,10 @@ def to_eight_bit(path: Path, dtype: np.dtype[Any], bits: int, blocks: Blocks) ->
             raise unclear
         return lambda block: (block >> (bits - 8)).astype(np.uint8)
     if dtype.kind == "i":
-        if high > 65535 or (high > 255 and bits == 16):
+        if high > 65535 or (high > 255 and bits == 16) or 255 < high < _LEAST_OF_65535:
             raise unclear
         return lambda block: (block >> (8 if high > 255 else 0)).astype(np.uint8)
-    if high > 65535 or 1 < high < _LEAST_OF_255:
+    if high > 65535 or 1 < high < _LEAST_OF_255 or 255 < high < _LEAST_OF_65535:
         raise unclear
     if high > 255:
         return lambda block: (block / 256).astype(np.uint8)

@@ -42,8 +42,12 @@ _KNOWN: dict[int, tuple[Colours, int]] = {
 _NAMES = {4: "a mask", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32844: "LogL",
           32845: "LogLuv", 32803: "a camera's raw file", 34892: "a camera's raw file"}  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_JPEG = 7
+_JPEGS = _OLD_JPEG, _JPEG = (6, 7)
+#: Compressions that the wheels of Pillow read: none (of packed samples), fax, LZW, JPEG, Deflate,
+#: PackBits, LZMA and Zstandard.
+_OF_PILLOW = (1, 2, 3, 4, 5, *_JPEGS, 8, 32946, 32773, 34925, 50000)
 _DNG_VERSION, _ORIENTATION, _INK_SET, _ICC, _SUBFILE_TYPE = 50706, 274, 332, 34675, 254
+_PHOTOMETRIC = 262
 
 
 class _Meaning(NamedTuple):
@@ -64,8 +68,8 @@ def read_tiff(path: Path) -> Picture:
             shown right, which the message names.
     """
     with TiffFile(path) as tiff:
-        page = tiff.pages.first
-        check_size(path.name, page.imagelength, page.imagewidth)
+        page = _first_page(path, tiff)
+        check_size(str(path), page.imagelength, page.imagewidth)
         _check_page(path, page)
         notes = _page_notes(path, tiff)
         meaning, extra_notes = _meaning(path, page)
@@ -82,6 +86,16 @@ def read_tiff(path: Path) -> Picture:
         shown = _shown(path, page, samples_HWS, meaning, icc)
     notes = (*notes, *extra_notes, *shown.notes)
     return Picture(upright(shown.image_HWC, known_orientation(orientation)), notes)
+
+
+def _first_page(path: Path, tiff: TiffFile) -> TiffPage:
+    try:
+        page = tiff.pages.first
+    except IndexError:
+        raise damaged(path, "its list of pictures is missing") from None
+    if page.imagelength == 0 or page.imagewidth == 0:
+        raise damaged(path, "its size is missing")
+    return page
 
 
 def _check_page(path: Path, page: TiffPage) -> None:
@@ -109,7 +123,7 @@ def _page_notes(path: Path, tiff: TiffFile) -> tuple[str, ...]:
 
 def _meaning(path: Path, page: TiffPage) -> tuple[_Meaning, tuple[str, ...]]:
     photometric = int(page.photometric)
-    if photometric == _YCBCR and not is_decoded_here(page):  # JPEG, which Pillow decodes
+    if photometric == _YCBCR and int(page.compression) in _JPEGS:  # which Pillow decodes
         return _Meaning(photometric, "RGB", 3, None, False), ()
     if photometric not in _KNOWN or (
         photometric == _SEPARATED and page.tags.valueof(_INK_SET, default=1) != 1
@@ -117,6 +131,8 @@ def _meaning(path: Path, page: TiffPage) -> tuple[_Meaning, tuple[str, ...]]:
         name = _NAMES.get(photometric, f"photometric interpretation {photometric}")
         raise InputError(f"{path}: TIFF with colours ({name}) that are not read; save it as RGB")
     colours, num_colours = _KNOWN[photometric]
+    if page.tags.get(_PHOTOMETRIC) is None:  # programs differ in whether 0 is then black or white
+        raise damaged(path, "it does not say what its colours are")
     if page.samplesperpixel < num_colours:
         raise damaged(path, f"{page.samplesperpixel} samples for each pixel of {colours}")
     extra = [int(kind) for kind in page.extrasamples]
@@ -177,11 +193,16 @@ def _palette(path: Path, page: TiffPage) -> NDArray[np.uint8]:
     if page.colormap is None:
         raise damaged(path, "it has no palette")
     map_SN = np.asarray(page.colormap, np.uint16)
-    if map_SN.max(initial=0) > 255:  # TIFF 6.0 has 16 bits; some programs write 8
+    if not _is_shallow(map_SN):
         map_SN //= 256
     palette = np.zeros((256, 3), np.uint8)
     palette[: map_SN.shape[1]] = map_SN.T[:256]
     return palette
+
+
+def _is_shallow(map_SN: NDArray[Any]) -> bool:
+    """Whether a palette has 8 bits, as some programs write, and not the 16 of TIFF 6.0."""
+    return int(map_SN.max(initial=0)) <= 255
 
 
 def _divided(colours_HWS: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -207,14 +228,19 @@ def _check_jpeg(path: Path, tiff: TiffFile, page: TiffPage) -> None:
 def _check_for_pillow(path: Path, page: TiffPage) -> None:
     """Pillow reads 8 bits of all kinds right, and 16 bits of RGB and of grey but for negatives.
 
-    Less than 8 bits it reads in grey and palettes.
+    Less than 8 bits it reads in grey and palettes. It takes all palettes to have 16 bits.
     """
     kind = None if page.dtype is None else page.dtype.kind
     is_shallow = page.bitspersample in (1, 8) or (
         page.bitspersample < 8 and page.samplesperpixel == 1
     )
     is_deep = page.bitspersample == 16 and int(page.photometric) in (_MIN_IS_BLACK, _RGB)
-    if kind in ("b", "u") and (is_shallow or (is_deep and int(page.planarconfig) == 1)):
+    is_known = int(page.compression) in _OF_PILLOW and kind in ("b", "u")
+    if page.colormap is not None and _is_shallow(np.asarray(page.colormap)):
+        raise InputError(
+            f"{path}: a palette of 8 bits in a packed TIFF is not read; save it as PNG"
+        )
+    if is_known and (is_shallow or (is_deep and int(page.planarconfig) == 1)):
         return
     compression = getattr(page.compression, "name", page.compression)
     raise InputError(

@@ -56,16 +56,16 @@ def image_command(
             try:
                 image_HWC, notes = read_picture(path)
                 finding = cascade.predict(image_HWC)
+                written = folder.add(path, finding, image_HWC)
             except (InputError, NotFinite) as error:
                 named = NotFinite(f"{path}: {error}") if isinstance(error, NotFinite) else error
                 if len(files) == 1:
                     raise named from error.__cause__
                 failed += 1
-                print(f"error: {named}", file=sys.stderr)
+                console.say(f"error: {named}")
                 continue
             for note in notes:
-                print(f"note: {path}: {note}", file=sys.stderr)
-            written = folder.add(path, finding, image_HWC)
+                console.say(f"note: {path}: {note}")
             print_finding(str(path), finding, as_json=as_json, files=written)
     console.say(f"results in {out}. {NOTICE}")
     if failed:

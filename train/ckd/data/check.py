@@ -81,7 +81,10 @@ def _of_listings(root: Path, listings: list[Listing]) -> Iterable[DataProblem]:
     for listing, sample in pairs:
         if sample.group is not None:
             splits_of_group[sample.group].add(listing.set.split)
-    labels = any(s.label is not None for _, s in pairs)
+    # A table whose rows all name other images was meant to label these.
+    labels = any(s.label is not None for _, s in pairs) or any(
+        listing.rows_without_image for listing in listings
+    )
     absent = [
         f"{label} ({listing.set.split})"
         for listing in listings

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ckd.console.tables import text_table
+from ckd.console import printable, text_table
 from ckd.data.samples import Split
 from ckd.data.suspects import Suspect
 
@@ -73,7 +73,7 @@ class DataReport:
         """The report as paragraphs for a terminal."""
         lines = [f"{self.name}, {self.root}", "", self._table(), *self.left_out, ""]
         for problem in self.problems:
-            shown = ", ".join(problem.examples)
+            shown = printable(", ".join(problem.examples))
             more = problem.count - len(problem.examples)
             lines.append(f"{problem.severity}: {problem.sentence}")
             if shown:

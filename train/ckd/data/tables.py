@@ -77,8 +77,8 @@ def read_table(
         header: names of the columns if the first line does not name them.
 
     Raises:
-        InputError: the file is not text, a column is missing or there twice, a line has too few or
-            too many cells, or an id is empty or repeated.
+        InputError: the file is not text, holds no row, a column is missing or there twice, a line
+            has too few or too many cells, or an id is empty or repeated.
     """
     lines = _lines(path)
     if header is None:
@@ -101,6 +101,9 @@ def read_table(
             f"{path}, line 1: {header.count(twice)} columns are named {twice!r}, so it is not "
             "clear which one counts; remove or rename the others"
         )
+
+    if not lines:
+        raise InputError(f"{path}: the table has no rows; copy the file again")
 
     rows: dict[str, Row] = {}
     for line, cells in lines:

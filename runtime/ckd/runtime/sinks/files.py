@@ -1,6 +1,7 @@
 """A folder of results: mask, overlay and JSON of each image, and two tables of all."""
 
 import csv
+import errno
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
 from ckd.finding.files import save_finding, write_json
 from ckd.finding.finding import Finding
@@ -62,6 +63,10 @@ class ResultFolder(Closing):
                 JSON holds the path.
             finding: to write.
             image_HWC: RGB, for the overlay.
+
+        Raises:
+            InputError: the name is so long that no file can be called after it.
+            OSError: a file cannot be written for another reason.
         """
         name, stem = Path(image).name, Path(image).stem
         if stem in self._stems:
@@ -71,7 +76,14 @@ class ResultFolder(Closing):
                 break
             stem = f"{name}-{number}"
         self._stems.add(stem)
-        written = save_finding(finding, self.folder, stem, image_HWC, str(image))
+        try:
+            written = save_finding(finding, self.folder, stem, image_HWC, str(image))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise InputError(
+                f"{image}: its name is too long to call results after it; shorten it"
+            ) from None
         self.add_row(stem, finding)
         return {kind: str(self.folder / file) for kind, file in written.items()}
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from ckd.console.progress import printable
 from ckd.finding.finding import Finding
 
 
@@ -26,7 +27,8 @@ def print_finding(
     top = finding.top
     label = finding.headline if top is None else f"{top} {finding.probabilities[top]:.0%}"
     label = label and f"  {label}"
-    print(
+    line = (
         f"{name}{label}  lesion {finding.lesion_area_px} px  "
         f"{finding.timings_ms['total']:.0f} ms  {paths.get('overlay', '')}"
     )
+    print(printable(line))

@@ -19,15 +19,17 @@ def image_files(paths: list[Path], results: Path, say: Say | None = None) -> Ite
 
     Raises:
         InputError: a folder has no images.
-        UsageError: ``results`` is one of the folders.
+        UsageError: ``results`` is one of the folders, or one of the files lies in it: a mask or a
+            JSON file of the same name might be replaced.
     """
     for path in paths:
-        if not path.is_dir():
-            yield path
-        elif os.path.realpath(path) == os.path.realpath(results):
+        folder = path if path.is_dir() else path.parent
+        if os.path.realpath(folder) == os.path.realpath(results):
             raise UsageError(f"{path}: results cannot go among the images; name another --out")
-        else:
+        if path.is_dir():
             yield from images_below(path, results, say)
+        else:
+            yield path
 
 
 def images_below(folder: Path, besides: Path | None = None, say: Say | None = None) -> list[Path]:

@@ -42,6 +42,7 @@ class CaptureReader(FrameReader):
 
     Attributes:
         num_frames: that the container announces; None for cameras and streams.
+        position_s: time of the last frame from the start of a recording; 0 for others.
     """
 
     def __init__(self, capture: cv2.VideoCapture, *, device: bool = False) -> None:
@@ -50,23 +51,21 @@ class CaptureReader(FrameReader):
         announced = None if device else _positive(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.num_frames = None if announced is None else round(announced)
         self.finite = self.num_frames is not None
+        self.position_s = 0.0
 
     @override
     def read(self) -> tuple[NDArray[np.uint8], float] | None:
         if not self._capture.grab():
             return None
         grabbed_s = time.monotonic()  # before decoding, which takes milliseconds
+        if self.finite:  # OpenCV 5 forgets it at the end of the file
+            self.position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
         decoded, image = self._capture.retrieve()
         if not decoded or image is None:
             return None
         if image.ndim == 2:  # a monochrome camera
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         return np.asarray(image, dtype=np.uint8), grabbed_s
-
-    @property
-    def position_s(self) -> float:
-        """Time of the last frame from the start of a recording."""
-        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
 
     @override
     def close(self) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
+from ckd.picture.decode import holds_image
 from ckd.picture.formats import IMAGE_SUFFIXES
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
@@ -14,6 +15,7 @@ from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture,
 #: A file with less than this share of the frames that its header announces was cut off. It is not
 #: 1.0, because containers estimate, and edit lists hide frames of clips that a phone trimmed.
 COMPLETE_SHARE = 0.9
+_JPEG_STREAMS = (".mjpeg", ".mjpg")
 
 
 class VideoFile(FrameSource):
@@ -136,6 +138,12 @@ class VideoFileReader(FrameReader):
         )
 
 
+def _is_image(path: Path) -> bool:
+    """Whether a file is named as an image, or is one; a video of JPEG alone begins as a JPEG."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (suffix not in _JPEG_STREAMS and holds_image(path))
+
+
 def _open(path: Path) -> CaptureReader:
     if path.is_dir():
         raise SourceUnavailable(f"{path}: is a folder, expected a video file")
@@ -143,13 +151,13 @@ def _open(path: Path) -> CaptureReader:
         raise SourceUnavailable(f"{path}: no such file")
     if not path.is_file():  # opening a pipe would wait for ever
         raise SourceUnavailable(f"{path}: is a pipe or device, expected a video file")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.stat().st_size == 0:
+        raise SourceUnavailable(f"{path}: the file is empty; copy it again")
+    if _is_image(path):
         # OpenCV would open it, and continue with all images whose numbers follow.
         raise SourceUnavailable(
             f"{path}: is an image, expected a video; use `ckd-run image` for images"
         )
-    if path.stat().st_size == 0:
-        raise SourceUnavailable(f"{path}: the file is empty; copy it again")
     capture = open_capture(str(path))
     if capture is None:
         raise SourceUnavailable(
