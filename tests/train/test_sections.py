@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from ckd.finding.outcome import OutcomeRule, is_blank
 from ckd.picture.decode import read_rgb
 from ckd.train.evaluation.held_out import HeldOutAnswers
 from ckd.train.sections import answered as answered_module
-from ckd.train.sections import fit
+from ckd.train.sections import fit, masks
 from ckd.train.sections.answered import Answered
 from ckd.train.sections.mask import (
     RULES,
@@ -181,11 +183,12 @@ def folds(
             label_N=np.zeros(len(ids), np.int64), class_logits_NK=None, features_ND=None,
             mask_logits_NHW=None, coarse_logits_NHW=None,
         ).save(run / "answers.npz")  # fmt: skip
-    monkeypatch.setattr(answered_module, "load_run", lambda run: (None, make_tiny_system()))
+    recipe = cast(Any, SimpleNamespace(target_of=lambda labels: labels[0]))
+    monkeypatch.setattr(answered_module, "load_run", lambda run: (recipe, make_tiny_system()))
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
-    monkeypatch.setattr(fit, "_MADE", 3)
+    monkeypatch.setattr(masks, "_MADE", 3)
     ten = list(things())[:10]
-    monkeypatch.setattr(fit, "things", lambda: ten)
+    monkeypatch.setattr(masks, "things", lambda: ten)
     return tmp_path / "folds"
 
 
@@ -193,7 +196,7 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     folds: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     data, fitted = tmp_path / "data", tmp_path / "fitted"
-    sections = fit.fit_sections(folds, data, fitted, accelerator="cpu")
+    sections = fit.fit_sections(folds, data, fitted, ("outcome", "mask"), accelerator="cpu")
     assert json.loads((fitted / "sections.json").read_text()) == sections
     assert set(sections) == {"outcome", "mask"}
     assert (fitted / "outcome.png").stat().st_size > 10_000
@@ -213,7 +216,8 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     assert OutcomeRule.of(bundle.spec).as_content() == sections["outcome"]["content"]
     assert MaskRule.of(bundle.spec).as_content() == sections["mask"]["content"]
     card = (tmp_path / "new" / "model_card.md").read_text()
-    for title, text in zip(TITLES.values(), texts, strict=True):
+    for name, text in zip(sections, texts, strict=True):
+        title = TITLES[name]
         assert f"## {title}\n\n{text.strip()}\n" in card
     assert f"{len(report.lost)} get no answer" in card
     assert f"Mean Jaccard index {report.jaccard:.4f} of the delivered masks" in card
@@ -271,7 +275,10 @@ def test_what_cannot_be_fitted_is_named_before_anything_is_written(
     [
         ({}, "it holds no section"),
         ([], "it holds no section"),
-        ({"colour": {"informative": False, "content": {}}}, "'colour' is none of outcome, mask"),
+        (
+            {"colour": {"informative": False, "content": {}}},
+            "'colour' is none of outcome, mask, prob",
+        ),
         ({"mask": {"informative": "false", "content": {}}}, "mask is no section"),
         ({"mask": {"informative": False, "content": [["least_share", 1]]}}, "mask is no section"),
         (
