@@ -12,9 +12,12 @@ if TYPE_CHECKING:
         BundlePath,
         DeviceName,
         Json,
+        OperatingPointName,
         PrecisionName,
+        Prevalence,
         Threads,
         fold_of,
+        prevalence_of,
     )
     from ckd.console.progress import Bars, Progress, is_first_process, no_bars, progress_bar, say
     from ckd.console.tables import print_table, text_table
@@ -24,7 +27,8 @@ else:
         {
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
-                "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads fold_of"
+                "BackendName BundlePath DeviceName Json MOST_THREADS OperatingPointName "
+                "PrecisionName Prevalence Threads fold_of prevalence_of"
             ),
             "ckd.console.progress": "Bars Progress is_first_process no_bars progress_bar say",
             "ckd.console.tables": "print_table text_table",
@@ -38,7 +42,9 @@ __all__ = [
     "BundlePath",
     "DeviceName",
     "Json",
+    "OperatingPointName",
     "PrecisionName",
+    "Prevalence",
     "Progress",
     "Threads",
     "app",
@@ -46,6 +52,7 @@ __all__ = [
     "is_first_process",
     "make_folder",
     "no_bars",
+    "prevalence_of",
     "print_table",
     "progress_bar",
     "run",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.contract.binomial import exact_interval
     from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
     from ckd.contract.confusion import (
@@ -68,6 +69,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.contract.binomial": "exact_interval",
             "ckd.contract.bundle": "Bundle CASCADE check_new move_new",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
             "ckd.contract.confusion": (
@@ -151,6 +153,7 @@ __all__ = [
     "ckd_version",
     "confusion_from_masks",
     "confusion_from_scores",
+    "exact_interval",
     "headline_tasks",
     "label_of",
     "lazy_names",

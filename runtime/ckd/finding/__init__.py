@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         quality_of,
     )
     from ckd.finding.cleanup import MaskRule
-    from ckd.finding.decision import Decider
+    from ckd.finding.decision import Decider, Decision
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
         colour_over_skin,
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from ckd.finding.finding import Finding
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
-    from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border, draw_overlay, drawable
-    from ckd.finding.sentences import NOTICE, shown
+    from ckd.finding.overlay import (
+        COARSE_RGB,
+        FINE_RGB,
+        draw_border,
+        draw_overlay,
+        drawable,
+        wrapped,
+    )
+    from ckd.finding.promises import Promises
+    from ckd.finding.sentences import NOTICE, lesion_shown, shown
     from ckd.finding.signs import mask_signs
     from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
 else:
@@ -38,7 +46,7 @@ else:
                 "AnswerSource Answers answers_from_logits most_probable quality_of"
             ),
             "ckd.finding.cleanup": "MaskRule",
-            "ckd.finding.decision": "Decider",
+            "ckd.finding.decision": "Decider Decision",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
@@ -47,8 +55,9 @@ else:
             "ckd.finding.finding": "Finding",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
-            "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable",
-            "ckd.finding.sentences": "NOTICE shown",
+            "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
+            "ckd.finding.promises": "Promises",
+            "ckd.finding.sentences": "NOTICE lesion_shown shown",
             "ckd.finding.signs": "mask_signs",
             "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
         },
@@ -64,12 +73,14 @@ __all__ = [
     "AnswerSource",
     "Answers",
     "Decider",
+    "Decision",
     "Finder",
     "Finding",
     "LinearScore",
     "MaskRule",
     "NotFinite",
     "OutcomeRule",
+    "Promises",
     "Steps",
     "Verdict",
     "answers_from_logits",
@@ -84,6 +95,7 @@ __all__ = [
     "evidence",
     "firm_parts",
     "is_blank",
+    "lesion_shown",
     "logit",
     "mask_from_logits",
     "mask_signs",
@@ -91,6 +103,7 @@ __all__ = [
     "quality_of",
     "save_finding",
     "shown",
+    "wrapped",
     "write_json",
     "write_png",
 ]
