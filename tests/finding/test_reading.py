@@ -203,8 +203,8 @@ def test_the_window_leaves_room_for_the_notice(num_labels: int) -> None:
         replace(most, instead_of="balanced"),
         probabilities=said, prevalence=said, is_prevalence_chosen=True,
     )  # fmt: skip
-    panels = [
+    calm_HWC, long_HWC = (
         window_picture(Status(state="live"), shown(finding), frozen=False, message="")[-50:, -340:]
         for finding in (decided(CALM), long)
-    ]
-    np.testing.assert_array_equal(*panels)
+    )
+    np.testing.assert_array_equal(calm_HWC, long_HWC)

@@ -137,7 +137,7 @@ def drawable(text: str) -> str:
 
 def shade(strip_HWC: NDArray[np.uint8]) -> None:
     """Darken a part of a picture, in place, as a background for text."""
-    strip_HWC[:] = (strip_HWC * _SHADE).astype(np.uint8)
+    strip_HWC[:] = cv2.convertScaleAbs(strip_HWC, alpha=_SHADE)
 
 
 def write(
