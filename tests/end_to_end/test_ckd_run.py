@@ -113,6 +113,7 @@ def test_info_shows_what_a_bundle_holds(tiny_bundle: Path, tmp_path: Path) -> No
     assert (run.code, run.err) == (0, "")
     for words in ("tiny", "uint8 RGB 32x32", "MEL (melanoma)", "fp32", "none: weights are random"):
         assert words in run.out
+    assert "this bundle decides nothing" in run.out
     for node in NODES:
         assert any(line.startswith(node) for line in run.out.splitlines())
     run = ckd_run(tmp_path, "info", tiny_bundle, "--json")

@@ -16,6 +16,7 @@ from findings import made_finding
 from numpy.typing import NDArray
 from services import needs_program
 
+from ckd.finding.decision import Decision
 from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import Reason
@@ -124,6 +125,28 @@ def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_
     assert text_of(dom, "size") == f"{WIDTH} \N{MULTIPLICATION SIGN} {HEIGHT}"
     assert float(text_of(dom, "lesion").removesuffix(" %")) == pytest.approx(17, abs=1)
     assert "Research use only" in dom
+
+
+def test_the_page_shows_the_decision_first_and_its_reasons_beneath(
+    lesion_video: Path, tmp_path: Path
+) -> None:
+    def decided(image_HWC: NDArray[np.uint8]) -> Finding:
+        decision = Decision("screening", "MEL", True, ("MEL", "NEV"), 0.1, ("flagged",))
+        prevalence = {"MEL": 0.19, "SBK": 0.13, "NEV": 0.68}
+        return replace(analyse(image_HWC), decision=decision, prevalence=prevalence)
+
+    with live_view(lesion_video, analyse=decided) as view:
+        dom = browse(view.url, tmp_path, "--dump-dom")
+    assert text_of(dom, "result-title") == "Suggestion"
+    assert text_of(dom, "top") == "Referral suggested"
+    assert text_of(dom, "second") == "nevus 77 %, where 19 % are melanoma"
+    beneath = re.search(r'id="beneath">(.*?)</ul>', dom)
+    assert beneath is not None
+    assert re.findall(r"<li>(.*?)</li>", beneath[1]) == [
+        "The probability of melanoma reaches the threshold.",
+        "Possible: melanoma, nevus (such lists hold the right one in 90 %).",
+    ]
+    assert text_of(dom, "basis") == "Percentages hold where 19 % are melanoma."
 
 
 def test_the_page_says_that_no_label_is_likely(lesion_video: Path, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.binomial import exact_interval
 from ckd.contract.labels import lesion_name
 from ckd.data.samples import SampleSet
 from ckd.finding.decision import CODES, Decider
 from ckd.finding.finding import Finding
-from ckd.finding.intervals import exact_interval
 from ckd.scores.reliability import calibration_error, log_loss, top_label
 from ckd.train.sections.decision_report import held_range
 

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
         BundlePath,
         DeviceName,
         Json,
+        OperatingPointName,
         PrecisionName,
+        Prevalence,
         Threads,
         fold_of,
+        prevalence_of,
     )
     from ckd.console.progress import (
         Bars,
@@ -32,7 +35,8 @@ else:
         {
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
-                "BackendName BundlePath DeviceName Json MOST_THREADS PrecisionName Threads fold_of"
+                "BackendName BundlePath DeviceName Json MOST_THREADS OperatingPointName "
+                "PrecisionName Prevalence Threads fold_of prevalence_of"
             ),
             "ckd.console.progress": (
                 "Bars Progress is_first_process no_bars printable progress_bar say"
@@ -48,7 +52,9 @@ __all__ = [
     "BundlePath",
     "DeviceName",
     "Json",
+    "OperatingPointName",
     "PrecisionName",
+    "Prevalence",
     "Progress",
     "Threads",
     "app",
@@ -56,6 +62,7 @@ __all__ = [
     "is_first_process",
     "make_folder",
     "no_bars",
+    "prevalence_of",
     "print_table",
     "printable",
     "progress_bar",

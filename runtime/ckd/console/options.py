@@ -53,6 +53,26 @@ Threads = Annotated[
         help="CPU threads; default: all usable cores.",
     ),
 ]
+OperatingPointName = Annotated[
+    str | None,
+    typer.Option(
+        "--operating-point",
+        envvar="CKD_OPERATING_POINT",
+        metavar="NAME",
+        help="What is flagged: screening (misses least), balanced, or specific (fewest false "
+        "alarms); default: the bundle's.",
+    ),
+]
+Prevalence = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prevalence",
+        envvar="CKD_PREVALENCE",
+        metavar="LABEL=P",
+        help="How frequent a label is here, as in MEL=0.02; repeatable. Moves percentages and no "
+        "decision.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
 
 
@@ -68,3 +88,27 @@ def fold_of(text: str | None) -> tuple[int, int] | None:
     if not (number.isdecimal() and of.isdecimal() and int(of) > max(int(number), 1)):
         raise UsageError(f"--fold {text}: expected K/N with K from 0 to N - 1, as in 0/3")
     return int(number), int(of)
+
+
+def prevalence_of(texts: list[str] | None) -> dict[str, float]:
+    """The shares that ``--prevalence LABEL=P`` names, by label; empty without any.
+
+    Raises:
+        UsageError: a text is of another form, a share is not between 0 and 1, or a label is named
+            twice.
+    """
+    shares: dict[str, float] = {}
+    for text in texts or ():
+        label, _, number = text.partition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1.0
+        if not (label and 0 < share < 1):
+            raise UsageError(
+                f"--prevalence {text}: expected LABEL=P with P between 0 and 1, as in MEL=0.02"
+            )
+        if label in shares:
+            raise UsageError(f"--prevalence names {label} twice; give each label once")
+        shares[label] = share
+    return shares

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.contract.binomial import exact_interval
     from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
     from ckd.contract.card import MODEL_CARD, with_part, without_part
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
@@ -69,6 +70,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.contract.binomial": "exact_interval",
             "ckd.contract.bundle": "Bundle CASCADE check_new move_new",
             "ckd.contract.card": "MODEL_CARD with_part without_part",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
@@ -154,6 +156,7 @@ __all__ = [
     "ckd_version",
     "confusion_from_masks",
     "confusion_from_scores",
+    "exact_interval",
     "headline_tasks",
     "label_of",
     "lazy_names",

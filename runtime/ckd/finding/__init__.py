@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         quality_of,
     )
     from ckd.finding.cleanup import MaskRule
-    from ckd.finding.decision import CODES, Decider
+    from ckd.finding.decision import CODES, Decider, Decision
     from ckd.finding.doubts import FEATURE_FILE, Doubts
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ckd.finding.files import save_finding, write_json, write_png
     from ckd.finding.finder import Finder, NotFinite
     from ckd.finding.finding import Finding
-    from ckd.finding.intervals import beta_quantile, exact_interval
     from ckd.finding.label_sets import LabelSets, conformal_rank
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
     from ckd.finding.operating_points import (
@@ -36,9 +35,17 @@ if TYPE_CHECKING:
         predictive_values,
     )
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
-    from ckd.finding.overlay import COARSE_RGB, FINE_RGB, draw_border, draw_overlay, drawable
+    from ckd.finding.overlay import (
+        COARSE_RGB,
+        FINE_RGB,
+        draw_border,
+        draw_overlay,
+        drawable,
+        wrapped,
+    )
     from ckd.finding.probabilities import PRECISIONS, SECTION, ProbabilityRule
-    from ckd.finding.sentences import NOTICE, shown
+    from ckd.finding.promises import Promises
+    from ckd.finding.sentences import NOTICE, lesion_shown, shown
     from ckd.finding.signs import mask_signs
     from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
 else:
@@ -49,7 +56,7 @@ else:
                 "AnswerSource Answers answers_from_logits most_probable quality_of"
             ),
             "ckd.finding.cleanup": "MaskRule",
-            "ckd.finding.decision": "CODES Decider",
+            "ckd.finding.decision": "CODES Decider Decision",
             "ckd.finding.doubts": "Doubts FEATURE_FILE",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
@@ -58,16 +65,16 @@ else:
             "ckd.finding.files": "save_finding write_json write_png",
             "ckd.finding.finder": "Finder NotFinite",
             "ckd.finding.finding": "Finding",
-            "ckd.finding.intervals": "beta_quantile exact_interval",
             "ckd.finding.label_sets": "LabelSets conformal_rank",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
             "ckd.finding.operating_points": (
                 "NAMES OperatingPoint OperatingPoints predictive_values"
             ),
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
-            "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable",
+            "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
-            "ckd.finding.sentences": "NOTICE shown",
+            "ckd.finding.promises": "Promises",
+            "ckd.finding.sentences": "NOTICE lesion_shown shown",
             "ckd.finding.signs": "mask_signs",
             "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
         },
@@ -88,6 +95,7 @@ __all__ = [
     "AnswerSource",
     "Answers",
     "Decider",
+    "Decision",
     "Doubts",
     "FeatureSpace",
     "Finder",
@@ -100,10 +108,10 @@ __all__ = [
     "OperatingPoints",
     "OutcomeRule",
     "ProbabilityRule",
+    "Promises",
     "Steps",
     "Verdict",
     "answers_from_logits",
-    "beta_quantile",
     "class_probabilities",
     "colour_over_skin",
     "conformal_rank",
@@ -114,9 +122,9 @@ __all__ = [
     "drawable",
     "enlarge_logits",
     "evidence",
-    "exact_interval",
     "firm_parts",
     "is_blank",
+    "lesion_shown",
     "logit",
     "mask_from_logits",
     "mask_signs",
@@ -125,6 +133,7 @@ __all__ = [
     "quality_of",
     "save_finding",
     "shown",
+    "wrapped",
     "write_json",
     "write_png",
 ]

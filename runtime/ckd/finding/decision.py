@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import BundleError
+from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.labels import lesion_name
 from ckd.contract.spec import CascadeSpec
 from ckd.finding.doubts import Doubts
 from ckd.finding.label_sets import LabelSets
-from ckd.finding.operating_points import OperatingPoints
+from ckd.finding.operating_points import NAMES, OperatingPoints
 from ckd.finding.probabilities import ProbabilityRule
-from ckd.finding.sentences import sentence, shown
+from ckd.finding.sentences import lesion_shown, percent_shown, sentence, shown
 
 #: Reasons to refer, in the order in which they are given.
 CODES: Final = ("flagged", "set_holds_target", "set_empty", "masks_disagree", "unlike_training")
@@ -36,6 +36,7 @@ class Decision:
         label_set: labels that the photograph may have; None if the bundle has no sets.
         error_rate: share of photographs whose set may lack the true label; None likewise.
         reasons: codes of why to refer, from `CODES`; none if there is no reason.
+        instead_of: the bundle's default operating point, where another one was asked for.
     """
 
     operating_point: str
@@ -44,6 +45,7 @@ class Decision:
     label_set: tuple[str, ...] | None
     error_rate: float | None
     reasons: tuple[str, ...]
+    instead_of: str | None = None
 
     @property
     def refer(self) -> bool:
@@ -58,7 +60,7 @@ class Decision:
     @property
     def reasons_shown(self) -> tuple[str, ...]:
         """The reasons as sentences in the language of who looks at them."""
-        return tuple(shown(code, label=lesion_name(self.target)) for code in self.reasons)
+        return tuple(shown(code, label=lesion_shown(self.target)) for code in self.reasons)
 
     @property
     def set_shown(self) -> str:
@@ -67,8 +69,18 @@ class Decision:
             return ""
         if not self.label_set:
             return shown("set_empty")
-        labels = ", ".join(map(lesion_name, self.label_set))
-        return shown("label_set", labels=labels, share=f"{1 - self.error_rate:.0%}")
+        labels = ", ".join(map(lesion_shown, self.label_set))
+        return shown("label_set", labels=labels, share=percent_shown(1 - self.error_rate))
+
+    @property
+    def beneath(self) -> tuple[str, ...]:
+        """The sentences that stand below the decision: reasons, label set, what was chosen."""
+        lines = list(self.reasons_shown)
+        if self.label_set:  # that it is empty is among the reasons
+            lines.append(self.set_shown)
+        if self.instead_of is not None:
+            lines.append(shown("other_point", point=self.operating_point, default=self.instead_of))
+        return tuple(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; see `docs/finding.schema.json`."""
@@ -112,10 +124,19 @@ class Decider:
         self.sets = LabelSets.of(spec, self.rule)
         self.doubts = Doubts.of(spec, read)
         self.point = None if self.points is None else self.points.chosen(operating_point)
+        self._instead_of: str | None = None
+        if self.points is not None and self.point != self.points.chosen(None):
+            self._instead_of = self.points.default
         self._class_logits, self._shown_at = spec.outputs.class_logits, {}
         if self.rule is not None:
             self._shown_at = self.rule.checked_prevalence(prevalence or {})
-        missing = "points" if self.point is None and operating_point is not None else None
+        missing = None
+        if self.points is None and operating_point is not None:
+            if operating_point not in NAMES:
+                raise UsageError(
+                    f"operating point {operating_point!r}: expected one of {', '.join(NAMES)}"
+                )
+            missing = "points"
         if prevalence and self.rule is None:
             missing = "probabilities"
         if missing is not None:
@@ -146,6 +167,28 @@ class Decider:
             return None
         fitted = dict(zip(self.rule.labels, self.rule.prevalence_K, strict=True))
         return self.rule.at_prevalence(fitted, self._shown_at) if self._shown_at else fitted
+
+    @property
+    def is_prevalence_chosen(self) -> bool:
+        """Whether the shown probabilities rest on another prevalence than the fitted one."""
+        if self.rule is None:
+            return False
+        fitted = dict(zip(self.rule.labels, self.rule.prevalence_K, strict=True))
+        return any(abs(share - fitted[name]) > 1e-9 for name, share in self._shown_at.items())
+
+    @property
+    def chosen_shown(self) -> tuple[str, ...]:
+        """What was asked for in place of the bundle's defaults, a sentence each."""
+        lines = []
+        if self.point is not None and self._instead_of is not None:
+            lines.append(shown("other_point", point=self.point.name, default=self._instead_of))
+        if self.is_prevalence_chosen and self.prevalence is not None:
+            shares = ", ".join(
+                f"{lesion_shown(name)} {percent_shown(share)}"
+                for name, share in self.prevalence.items()
+            )
+            lines.append(shown("chosen_shares", shares=shares))
+        return tuple(lines)
 
     def decision(
         self,
@@ -179,4 +222,5 @@ class Decider:
             label_set=label_set,
             error_rate=None if self.sets is None else self.sets.error_rate,
             reasons=tuple(code for code in CODES if code in found),
+            instead_of=self._instead_of,
         )

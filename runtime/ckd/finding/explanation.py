@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.labels import lesion_name
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import (
     draw_border,
     draw_lines,
     has_room_for_text,
-    headline_lines,
     shade,
     text_width,
     unit_of,
+    wrapped,
     write,
 )
+from ckd.finding.sentences import lesion_shown, shown
 
 #: The log-odds that have the strongest colour. They are the same in every picture, so that colours
 #: can be compared between images and bundles. e^10 are odds of 22 000 to 1.
@@ -98,7 +98,7 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     if finding.reason is not None:
         canvas = draw_heat(image_HWC, np.zeros((1, 1), np.float32))
         if has_room_for_text(canvas):
-            draw_lines(canvas, headline_lines(finding), unit)
+            draw_lines(canvas, wrapped(finding.headline, 32), unit)
         return canvas
     if not finding.class_maps:
         raise ValueError("no class maps; export the bundle with --explain")
@@ -108,9 +108,8 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     if finding.mask_HW is not None:
         draw_border(canvas, finding.mask_HW, BORDER_RGB, max(1, round(1.5 * unit)))
     if has_room_for_text(canvas):
-        name = lesion_name(label)
-        lines = [f"What speaks for {label}, {finding.probabilities[label]:.0%}"]
-        lines += [] if name == label else [name]
+        title = shown("speaks_for", label=lesion_shown(label))
+        lines = [title, *wrapped(finding.share_shown(label), 44)]
         draw_lines(canvas, lines, unit)
         _draw_scale(canvas, unit)
     return canvas

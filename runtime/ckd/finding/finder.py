@@ -57,6 +57,8 @@ class Finder:
         self._spec = spec
         self._outcome, self._mask = OutcomeRule.of(spec), MaskRule.of(spec)
         self.decider = Decider(spec, read or _no_file, operating_point, prevalence)
+        self._prevalence = self.decider.prevalence
+        self._is_prevalence_chosen = self.decider.is_prevalence_chosen
         self._made_by = {"bundle": bundle, "backend": backend, "precision": precision}
 
     def __call__(
@@ -101,7 +103,8 @@ class Finder:
             raw=raw,
             reason=reason,
             decision=decision,
-            prevalence=self.decider.prevalence if reason is None else None,
+            prevalence=self._prevalence if reason is None else None,
+            is_prevalence_chosen=reason is None and self._is_prevalence_chosen,
             **self._made_by,
         )
 

@@ -11,12 +11,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.labels import lesion_name
 from ckd.finding.answers import Answers, most_probable
 from ckd.finding.decision import Decision
 from ckd.finding.outcome import Reason
 from ckd.finding.outline import outline_of
-from ckd.finding.sentences import NOTICE, sentence, shown
+from ckd.finding.sentences import NOTICE, lesion_shown, percent_shown, sentence, shown
 from ckd.finding.verdict import Verdict
 
 #: Of the JSON, whose shape is `docs/finding.schema.json`.
@@ -52,6 +51,7 @@ class Finding:
             is no finding, or the bundle has no such sections.
         prevalence: by label, the share of photographs that the probabilities rest on; None if the
             bundle does not say, and then they are no more than scores.
+        is_prevalence_chosen: it was asked for, and is not what the bundle was fitted at.
         exclusive: an image has exactly one label; otherwise it may have none.
         class_maps: by label, float32 at the network's resolution: what each place of the squashed
             photograph adds to the label's logit, so that the mean over places is the logit less a
@@ -71,6 +71,7 @@ class Finding:
     reason: Reason | None = None
     decision: Decision | None = None
     prevalence: Mapping[str, float] | None = None
+    is_prevalence_chosen: bool = False
     exclusive: bool = True
     class_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -95,14 +96,55 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """What is shown first: the reason, ``top`` in words, or "none of ...".
+        """What is shown first: why there is no finding, or the decision.
 
-        It is empty if the cascade does not classify.
+        Without a decision ``top`` in words, or "none of ..."; empty if the cascade does not
+        classify.
         """
         if self.reason is not None:
             return self.reason.shown
-        if self.top is not None:
-            return lesion_name(self.top)
+        if self.decision is not None:
+            return self.decision.headline
+        return self._none_of if self.top is None else lesion_shown(self.top)
+
+    @property
+    def second(self) -> str:
+        """What is shown second: ``top`` with its percentage and what that rests on.
+
+        It is "none of ..." if no label is likely, and empty without labels.
+        """
+        return self._none_of if (top := self.top) is None else self.share_shown(top)
+
+    @property
+    def beneath(self) -> tuple[str, ...]:
+        """What stands below, a sentence each: reasons to refer, label set, what was chosen."""
+        lines = () if self.decision is None else self.decision.beneath
+        return (*lines, shown("other_prevalence")) if self.is_prevalence_chosen else lines
+
+    def share_shown(self, label: str) -> str:
+        """The percentage of a label, and what it rests on; without that it is called a score."""
+        words = {"label": lesion_shown(label), "share": percent_shown(self.probabilities[label])}
+        basis = self._basis(label)
+        return shown("score", **words) if basis is None else shown("probable", **words, **basis)
+
+    @property
+    def basis_shown(self) -> str:
+        """What all percentages rest on, as a sentence; empty without any."""
+        if not self.probabilities:
+            return ""
+        basis = self._basis(self.top or next(iter(self.probabilities)))
+        return shown("basis_score") if basis is None else shown("basis", **basis)
+
+    def _basis(self, label: str) -> dict[str, str] | None:
+        """How frequent the target of the decision is, or without a decision the label itself."""
+        if self.prevalence is None:
+            return None
+        target = label if self.decision is None else self.decision.target
+        share = percent_shown(self.prevalence[target])
+        return {"prevalence": share, "target": lesion_shown(target)}
+
+    @property
+    def _none_of(self) -> str:
         return shown("none_of", labels=", ".join(self.probabilities)) if self.probabilities else ""
 
     @property

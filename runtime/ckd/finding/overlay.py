@@ -1,24 +1,25 @@
-"""The overlay: the photograph with the lesion's border and the probabilities.
+"""The overlay: the photograph with the lesion's border, the decision and what it rests on.
 
 A border is drawn and no filled mask, so that the lesion stays visible.
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.labels import lesion_name
 from ckd.finding.finding import Finding
 from ckd.finding.outline import box_of
+from ckd.finding.sentences import lesion_shown, percent_shown, shown
 
 FINE_RGB = (64, 224, 144)
 COARSE_RGB = (255, 196, 64)
 _TEXT_RGB = (255, 255, 255)
 _SHADE = 0.45
+_SMALL = 0.84  # size of the letters of sentences
 _SPELT_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"}
 )
@@ -36,15 +37,12 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.u
         draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
     if fine is not None:
         draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
-    lines = headline_lines(finding) if finding.top is None else []
-    lines += [
-        f"{label} {probability:4.0%}  {lesion_name(label)}"
-        for label, probability in sorted(finding.probabilities.items(), key=lambda kv: -kv[1])
-    ]
     if has_room_for_text(canvas):
-        draw_lines(canvas, lines, unit)
+        large, small = _lines(finding, canvas.shape[1] / unit)
+        draw_lines(canvas, large, unit, small)
         if fine is not None and coarse is not None and coarse.any():
-            _draw_legend(canvas, {"fine outline": FINE_RGB, "coarse outline": COARSE_RGB}, unit)
+            names = {shown("fine_outline"): FINE_RGB, shown("coarse_outline"): COARSE_RGB}
+            _draw_legend(canvas, names, unit)
     return canvas
 
 
@@ -58,9 +56,27 @@ def has_room_for_text(image_HWC: NDArray[np.uint8]) -> bool:
     return int(min(image_HWC.shape[:2])) >= 160
 
 
-def headline_lines(finding: Finding) -> list[str]:
-    """The headline in lines of 32 letters at most; none if it is empty."""
-    return textwrap.wrap(finding.headline, 32)
+def _lines(finding: Finding, width: float) -> tuple[list[str], list[str]]:
+    """What is written large, and what below it in small, in lines that fit a width in units.
+
+    Large are the decision and the most probable label; without a decision all labels, of which the
+    first says what its percentage rests on; without a finding why.
+    """
+    room = width - 16
+    large_letters, small_letters = (
+        min(most, max(18, int(room / letter))) for most, letter in ((44, 7.6), (54, 6.3))
+    )
+    small = [line for text in finding.beneath for line in wrapped(text, small_letters)]
+    if finding.decision is not None:
+        texts = (finding.headline, finding.second)
+        return [line for text in texts for line in wrapped(text, large_letters)], small
+    large = wrapped(finding.headline, 32) if finding.top is None else []
+    falling = sorted(finding.probabilities, key=finding.probabilities.__getitem__, reverse=True)
+    for label in falling[:1]:
+        large += wrapped(finding.share_shown(label), large_letters)
+    for label in falling[1:]:
+        large.append(f"{lesion_shown(label)} {percent_shown(finding.probabilities[label])}")
+    return large, small
 
 
 def draw_border(
@@ -80,17 +96,28 @@ def draw_border(
     cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
 
 
-def draw_lines(canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float) -> None:
-    """Write lines in the top left corner on a darkened strip, the first in bold, in place."""
+def draw_lines(
+    canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float, small: Sequence[str] = ()
+) -> None:
+    """Write lines in the top left corner on a darkened strip, in place.
+
+    The first is in bold; those of ``small`` come below the others in smaller letters.
+    """
     if not lines:
         return
-    pad, step = round(8 * unit), round(20 * unit)
+    tiny = _SMALL * unit
+    pad, step, small_step = round(8 * unit), round(20 * unit), round(17 * unit)
     first_px, *widths_px = (text_width(line, unit) for line in lines)
+    widths_px += [text_width(line, tiny) for line in small]
     width = max(round(1.06 * first_px), *widths_px, 0)  # bold letters are that much wider
-    shade(canvas_HWC[: pad + step * len(lines) + pad // 2, : width + 2 * pad])
+    large_px = pad + step * len(lines)
+    shade(canvas_HWC[: large_px + small_step * len(small) + pad // 2, : width + 2 * pad])
     for row, line in enumerate(lines):
         y = pad + round(step * (row + 0.7))
         write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, 1.6 if row == 0 else 1.0)
+    for row, line in enumerate(small):
+        y = large_px + round(small_step * (row + 0.7))
+        write(canvas_HWC, line, pad, y, _TEXT_RGB, tiny, 1.0)
 
 
 def _draw_legend(
@@ -107,6 +134,12 @@ def _draw_legend(
         x += width + pad
 
 
+def wrapped(text: str, letters: int) -> list[str]:
+    """A text in lines of at most so many letters; a number and its % stay together."""
+    lines = textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), letters)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
 def text_width(text: str, unit: float) -> int:
     """Width in pixels of a text that `write` writes."""
     return int(cv2.getTextSize(drawable(text), cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
@@ -119,7 +152,7 @@ def drawable(text: str) -> str:
 
 def shade(strip_HWC: NDArray[np.uint8]) -> None:
     """Darken a part of a picture, in place, as a background for text."""
-    strip_HWC[:] = (strip_HWC * _SHADE).astype(np.uint8)
+    strip_HWC[:] = cv2.convertScaleAbs(strip_HWC, alpha=_SHADE)
 
 
 def write(

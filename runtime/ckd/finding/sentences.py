@@ -7,12 +7,14 @@ What people look at (lines, overlays, window, page) is in the language that the 
 variable ``CKD_LANGUAGE`` names, "en" or "de" (or "de-AT" and the like), and in English for any
 other value.
 
-Only the standard library is imported here, so that `--help` is quick.
+Nothing beyond the standard library is imported here, so that `--help` is quick.
 """
 
 import os
 from collections.abc import Mapping
 from typing import Final
+
+from ckd.contract.labels import lesion_name
 
 #: By code, then by language. Braces are filled in.
 _CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
@@ -33,43 +35,84 @@ _CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
         "de": "Auf dem Bild wurde keine Läsion gefunden.",
     },
     "none_of": {"en": "none of {labels}", "de": "keines von {labels}"},
-    "refer": {"en": "Referral suggested", "de": "Überweisung empfohlen"},
-    "no_refer": {"en": "No referral suggested", "de": "Keine Überweisung empfohlen"},
+    "refer": {"en": "Referral suggested", "de": "Überweisung vorgeschlagen"},
+    "no_refer": {"en": "No referral suggested", "de": "Keine Überweisung vorgeschlagen"},
     "flagged": {
-        "en": "The probability of {label} is above the threshold.",
-        "de": "Die Wahrscheinlichkeit für {label} liegt über der Schwelle.",
+        "en": "The probability of {label} reaches the threshold.",
+        "de": "Die Wahrscheinlichkeit für {label} erreicht die Schwelle.",
     },
     "set_holds_target": {
         "en": "It may be {label}.",
-        "de": "Es kann {label} sein.",
+        "de": "{label} ist möglich.",
     },
     "set_empty": {
         "en": "None of the trained classes fits.",
         "de": "Keine der gelernten Klassen passt.",
     },
     "masks_disagree": {
-        "en": "The two outlines of the lesion disagree.",
-        "de": "Die beiden Umrisse der Läsion weichen voneinander ab.",
+        "en": "The two networks outline the lesion differently.",
+        "de": "Die beiden Netze umreißen die Läsion verschieden.",
     },
     "unlike_training": {
-        "en": "The picture is unlike those that the networks were trained on.",
-        "de": "Das Bild gleicht den Bildern nicht, mit denen die Netze trainiert wurden.",
+        "en": "The picture is unlike the training pictures.",
+        "de": "Das Bild ist den Trainingsbildern unähnlich.",
     },
     "label_set": {
-        "en": "{labels}: the set holds the true one in {share} of photographs.",
-        "de": "{labels}: die Menge enthält bei {share} der Aufnahmen die richtige.",
+        "en": "Possible: {labels} (such lists hold the right one in {share}).",
+        "de": "Möglich: {labels} (solche Listen enthalten in {share} das Richtige).",
     },
     "probable": {
         "en": "{label} {share}, where {prevalence} are {target}",
-        "de": "{label} {share}, wo {prevalence} {target} sind",
+        "de": "{label} {share}, wenn {prevalence} der Aufnahmen {target} zeigen",
     },
     "score": {"en": "{label} {share} (a score)", "de": "{label} {share} (Punktwert)"},
+    "basis": {
+        "en": "Percentages hold where {prevalence} are {target}.",
+        "de": "Die Prozente gelten, wenn {prevalence} der Aufnahmen {target} zeigen.",
+    },
+    "basis_score": {
+        "en": "Scores of the networks, no probabilities.",
+        "de": "Punktwerte der Netze, keine Wahrscheinlichkeiten.",
+    },
+    "other_point": {
+        "en": "Operating point: {point} (default: {default}).",
+        "de": "Arbeitspunkt: {point} (Voreinstellung: {default}).",
+    },
+    "other_prevalence": {
+        "en": "The prevalence was chosen; it changes no decision.",
+        "de": "Die Häufigkeit wurde gewählt; sie ändert keine Entscheidung.",
+    },
+    "chosen_shares": {
+        "en": "Prevalence: {shares}. It moves percentages and no decision.",
+        "de": "Häufigkeit: {shares}. Sie ändert Prozente und keine Entscheidung.",
+    },
+    "speaks_for": {"en": "What speaks for {label}", "de": "Was für {label} spricht"},
+    "title_decision": {"en": "Suggestion", "de": "Vorschlag"},
+    "title_no_finding": {"en": "No finding", "de": "Kein Befund"},
+    "title_top": {"en": "Most probable class", "de": "Wahrscheinlichste Klasse"},
+    "fine_outline": {"en": "fine outline", "de": "feiner Umriss"},
+    "coarse_outline": {"en": "coarse outline", "de": "grober Umriss"},
     "not_finite": {
         "en": "The networks gave no usable numbers for this picture.",
         "de": "Die Netze gaben für dieses Bild keine brauchbaren Zahlen.",
     },
 }
 LANGUAGES: Final = ("en", "de")
+#: By short name; in English they are those of `ckd.contract.labels`.
+_GERMAN_LESIONS: Final[Mapping[str, str]] = {
+    "MEL": "Melanom",
+    "SBK": "seborrhoische Keratose",
+    "NEV": "Nävus",
+    "NV": "melanozytärer Nävus",
+    "BCC": "Basalzellkarzinom",
+    "AKIEC": "aktinische Keratose / Morbus Bowen",
+    "AK": "aktinische Keratose",
+    "BKL": "gutartige keratotische Läsion",
+    "DF": "Dermatofibrom",
+    "VASC": "vaskuläre Läsion",
+    "SCC": "Plattenepithelkarzinom",
+    "BEN": "gutartig",
+}
 
 
 def sentence(code: str, language: str = "en", **words: object) -> str:
@@ -79,8 +122,32 @@ def sentence(code: str, language: str = "en", **words: object) -> str:
 
 def shown(code: str, **words: object) -> str:
     """The sentence in the language of the people who look at it (``CKD_LANGUAGE``)."""
+    return sentence(code, _language(), **words)
+
+
+def lesion_shown(label: str) -> str:
+    """The lesion of a short label in the language of who looks; unknown ones as they are."""
+    name = _GERMAN_LESIONS.get(label) if _language() == "de" else None
+    return name or lesion_name(label)
+
+
+def percent_shown(share: float) -> str:
+    """A share as a percentage for people: never 0 or 100 % of what is neither."""
+    percent = 100 * share
+    if percent <= 0 or percent >= 100:
+        text = f"{percent:.0f}"
+    elif percent < 0.01:
+        text = "<0.01"
+    elif percent > 99.9:
+        text = ">99.9"
+    else:
+        text = f"{percent:.{1 if percent > 99 else 0}f}" if percent >= 9.5 else f"{percent:.2g}"
+    return f"{text.replace('.', ',') if _language() == 'de' else text} %"
+
+
+def _language() -> str:
     language = os.environ.get("CKD_LANGUAGE", "en").lower().replace("_", "-").partition("-")[0]
-    return sentence(code, language if language in LANGUAGES else "en", **words)
+    return language if language in LANGUAGES else "en"
 
 
 #: Stands in every finding that is printed or written.

@@ -58,6 +58,7 @@ class Cascade(Closing):
     Attributes:
         chain: the networks, for code that needs their tensors.
         bundle_id: name and first digits of the digest of the bundle.
+        decider: what decides, by which operating point and at which prevalence.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Cascade(Closing):
             read=bundle.read, operating_point=operating_point, prevalence=prevalence,
         )  # fmt: skip
         self.chain = Chain.of(bundle, backend, precision)
-        self.bundle_id = bundle.id
+        self.bundle_id, self.decider = bundle.id, self._finder.decider
 
     @property
     def spec(self) -> CascadeSpec:

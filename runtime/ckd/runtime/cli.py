@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ckd import console
-from ckd.console.options import BackendName, BundlePath, DeviceName, Json, PrecisionName, Threads
+from ckd.console.options import (
+    BackendName,
+    BundlePath,
+    DeviceName,
+    Json,
+    OperatingPointName,
+    PrecisionName,
+    Prevalence,
+    Threads,
+    prevalence_of,
+)
 from ckd.contract.errors import InputError, UsageError
 from ckd.finding.sentences import NOTICE
 
@@ -33,6 +43,8 @@ def image_command(
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
     threads: Threads = None,
+    operating_point: OperatingPointName = None,
+    prevalence: Prevalence = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/image"),
     as_json: Json = False,
 ) -> None:
@@ -46,12 +58,16 @@ def image_command(
     from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources.images import image_files
 
+    shares = prevalence_of(prevalence)
     files = list(image_files(paths, out, console.say))
     failed = 0
     with (
-        Cascade.load(bundle, backend, device, precision, threads) as cascade,
+        Cascade.load(
+            bundle, backend, device, precision, threads, operating_point, shares
+        ) as cascade,
         ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
     ):
+        _say_choices(cascade)
         for path in _with_bar(files, "images"):
             try:
                 image_HWC, notes = read_picture(path)
@@ -80,6 +96,8 @@ def video_command(
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
     threads: Threads = None,
+    operating_point: OperatingPointName = None,
+    prevalence: Prevalence = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     as_json: Json = False,
@@ -95,11 +113,15 @@ def video_command(
     from ckd.runtime.sources import Frame, VideoFile
     from ckd.runtime.video import analyse_video
 
+    shares = prevalence_of(prevalence)
     with (
         VideoFile(path) as source,
-        Cascade.load(bundle, backend, device, precision, threads) as cascade,
+        Cascade.load(
+            bundle, backend, device, precision, threads, operating_point, shares
+        ) as cascade,
         ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
     ):
+        _say_choices(cascade)
         total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
         progress = console.progress_bar("frames")
 
@@ -131,6 +153,8 @@ def camera_command(
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
     threads: Threads = None,
+    operating_point: OperatingPointName = None,
+    prevalence: Prevalence = None,
     width: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
     height: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
     fps: Annotated[float | None, typer.Option(min=1, help="Ask the camera for it.")] = None,
@@ -151,6 +175,7 @@ def camera_command(
     from ckd.runtime.sinks import Recorder, print_finding
     from ckd.runtime.sources import CameraFormat, Frame, open_source
 
+    shares = prevalence_of(prevalence)
     if (width is None) != (height is None):
         raise UsageError("--width and --height: give both or neither")
     is_asked = (width, height, fps) != (None, None, None)
@@ -167,8 +192,11 @@ def camera_command(
             view, host=host, port=port, source_name=frames.name, save=save, say=console.say
         ) as views,
         nullcontext() if record is None else Recorder(record) as recorder,
-        Cascade.load(bundle, backend, device, precision, threads) as cascade,
+        Cascade.load(
+            bundle, backend, device, precision, threads, operating_point, shares
+        ) as cascade,
     ):
+        _say_choices(cascade)
         cascade.warmup()
         report = run_live(
             frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
@@ -180,31 +208,16 @@ def camera_command(
 @cli.command("info")
 def info_command(
     bundle: Annotated[Path | None, typer.Argument(help="Default: the embedded bundle.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print cascade.json itself.")] = False,
+    prevalence: Prevalence = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print cascade.json itself, with what a bundle promises."),
+    ] = False,
 ) -> None:
-    """Show what a bundle holds: networks, wiring, labels, where the weights come from."""
-    from ckd.contract.bundle import CASCADE, Bundle
-    from ckd.contract.labels import lesion_name
-    from ckd.runtime.cascade import embedded_bundle
+    """Show what a bundle holds and promises: networks, labels, operating points, doubts."""
+    from ckd.runtime.info import print_info
 
-    opened = Bundle(bundle or embedded_bundle())
-    if as_json:
-        print(opened.read(CASCADE).decode())
-        return
-    spec = opened.spec
-    print(f"{spec.name}  ({spec.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
-    none = "" if spec.outputs.exclusive else "; an image may be of none"
-    names = ", ".join(f"{name} ({lesion_name(name)})" for name in spec.labels)
-    rows = [
-        ("input", f"uint8 RGB {spec.image_size}x{spec.image_size}"),
-        ("labels", f"{names}{none}"),
-        ("precisions", ", ".join(spec.file_kinds())),
-    ]
-    rows.append(("sections", ", ".join(sorted(spec.sections)) or "none"))
-    for node in spec.nodes:
-        rows.append((node.name, f"{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}"))
-    rows += [(key.replace("_", " "), str(value)) for key, value in spec.provenance.items()]
-    console.print_table(("", ""), rows)
+    print_info(bundle, prevalence_of(prevalence), as_json=as_json)
 
 
 @cli.command("doctor")
@@ -235,12 +248,20 @@ def main() -> None:
 
 
 def _settings(cascade: "Cascade") -> dict[str, object]:
+    decider, prevalence = cascade.decider, cascade.decider.prevalence
     return {
         "command": sys.argv[1:],
         "bundle": cascade.bundle_id,
         "backend": cascade.backend.name,
         "precision": cascade.precision,
+        "operating_point": None if decider.point is None else decider.point.name,
+        "prevalence": prevalence and {name: round(at, 6) for name, at in prevalence.items()},
     }
+
+
+def _say_choices(cascade: "Cascade") -> None:
+    for sentence in cascade.decider.chosen_shown:
+        console.say(f"note: {sentence}")
 
 
 def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:

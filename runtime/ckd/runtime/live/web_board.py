@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ckd.contract.errors import CkdError
-from ckd.contract.labels import lesion_name
+from ckd.finding.sentences import lesion_shown
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import Saver, Shown, Status, finding_json
 
@@ -119,13 +119,17 @@ class Board:
 
 
 def _result(shown: Shown) -> dict[str, Any]:
-    names = {label: lesion_name(label) for label in shown.finding.probabilities}
-    height, width = shown.frame.size_hw
+    finding, (height, width) = shown.finding, shown.frame.size_hw
+    title = "title_top" if finding.decision is None else "title_decision"
     return {
         **finding_json(shown),
-        "names": names,
-        "headline": shown.finding.headline,
-        "lesion_share": shown.finding.lesion_area_px / (height * width),
+        "names": {label: lesion_shown(label) for label in finding.probabilities},
+        "title": sentence_shown(title if finding.reason is None else "title_no_finding"),
+        "headline": finding.headline,
+        "second": "" if finding.decision is None else finding.second,
+        "beneath": list(finding.beneath),
+        "basis": finding.basis_shown,
+        "lesion_share": finding.lesion_area_px / (height * width),
     }
 
 

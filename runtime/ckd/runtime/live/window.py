@@ -5,7 +5,6 @@ Keys: q or Esc quits, space freezes the picture (analysis goes on), s saves what
 
 import os
 import sys
-import textwrap
 import time
 
 import cv2
@@ -13,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
-from ckd.finding.overlay import drawable
+from ckd.finding.finding import Finding
+from ckd.finding.overlay import drawable, wrapped
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.sources.opencv import build_feature
 
-PANEL_WIDTH_PX = 300
-_MIN_HEIGHT_PX = 480
+PANEL_WIDTH_PX = 340
+_MIN_HEIGHT_PX = 540
 _WHITE, _GREY, _BACK = (235, 235, 235), (150, 150, 150), (28, 28, 30)
 _ACCENT, _TRACK, _WARNING = (64, 170, 160), (62, 62, 66), (235, 150, 60)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MESSAGE_S = 4.0
+_BELOW_BARS_PX = 110  # for what bars rest on, and the last lines of the panel
 
 
 class WindowView(Closing):
@@ -108,7 +109,7 @@ def window_picture(
         frozen: True if the picture is frozen.
         message: a line to the user, or an empty text.
     """
-    image_HWC = np.full((480, 640, 3), 12, np.uint8) if shown is None else shown.overlay_HWC
+    image_HWC = np.full((540, 720, 3), 12, np.uint8) if shown is None else shown.overlay_HWC
     if (scale := _MIN_HEIGHT_PX / image_HWC.shape[0]) > 1:
         image_HWC = np.asarray(cv2.resize(image_HWC, None, fx=scale, fy=scale), dtype=np.uint8)
     height, width = image_HWC.shape[:2]
@@ -120,35 +121,57 @@ def window_picture(
     x = width + 20
     headline = "frozen" if frozen else status.state
     _write(canvas_HWC, headline, x, 36, 0.7, _ACCENT if live else _WARNING)
-    for i, line in enumerate(textwrap.wrap(status.detail, 40)[:2]):
+    for i, line in enumerate(wrapped(status.detail, 40)[:2]):
         _write(canvas_HWC, line, x, 58 + 16 * i, 0.4, _GREY)
-    y = 110
+    y = 104
     if shown is not None:
-        for line in textwrap.wrap(shown.finding.headline, 24):
-            _write(canvas_HWC, line, x, y, 0.6, _WHITE)
-            y += 24
-        y += 10
-        for label, probability in shown.finding.probabilities.items():
-            _bar(canvas_HWC, label, probability, x, y)
-            y += 30
+        y = _write_finding(canvas_HWC, shown.finding, x, y)
     statistics = status.statistics
     latency_ms = statistics.latency_p50_ms
-    y += 14
     lines = [
         f"latency {latency_ms:.0f} ms" if latency_ms is not None else "latency -",
         f"{statistics.fps:.1f} frames/s" if statistics.fps is not None else "- frames/s",
         f"{statistics.num_analysed} analysed, {statistics.num_dropped} dropped",
     ]
-    for line in lines:
-        _write(canvas_HWC, line, x, y, 0.45, _GREY)
-        y += 22
-    for line in textwrap.wrap(message, 36):
-        _write(canvas_HWC, line, x, y + 8, 0.4, _WARNING)
-        y += 18
-    footer = ["space freeze, s save, q quit", *textwrap.wrap(sentence_shown("research"), 44)]
-    for i, line in enumerate(reversed(footer)):
-        _write(canvas_HWC, line, x, height - 14 - 16 * i, 0.35, _GREY)
+    said = wrapped(message, 44)
+    footer = [*said, "space freeze, s save, q quit", *wrapped(sentence_shown("research"), 52)]
+    top = height - 14 - 16 * (len(footer) - 1)
+    for line in lines[: max(0, (top - 10 - y) // 20)]:  # what is found goes first
+        y += 20
+        _write(canvas_HWC, line, x, y, 0.4, _GREY)
+    for row, line in enumerate(footer):
+        colour = _WARNING if row < len(said) else _GREY
+        _write(canvas_HWC, line, x, top + 16 * row, 0.35, colour)
     return canvas_HWC
+
+
+def _write_finding(canvas_HWC: NDArray[np.uint8], finding: Finding, x: int, y: int) -> int:
+    """Write a finding from a row on, the decision first; gives the row below it."""
+    decision = finding.decision
+    colour = _WARNING if decision is not None and decision.refer else _WHITE
+    for line in wrapped(finding.headline, 27):
+        _write(canvas_HWC, line, x, y, 0.6, colour)
+        y += 24
+    if decision is not None:
+        for line in wrapped(finding.second, 42):
+            _write(canvas_HWC, line, x, y, 0.42, _WHITE)
+            y += 18
+    y += 4
+    for sentence in finding.beneath:
+        for line in wrapped(sentence, 44):
+            _write(canvas_HWC, line, x, y, 0.4, _WHITE)
+            y += 16
+        y += 4
+    y += 10
+    for label, probability in finding.probabilities.items():
+        if y > canvas_HWC.shape[0] - _BELOW_BARS_PX:  # of many labels the last do not fit
+            break
+        _bar(canvas_HWC, label, probability, x, y)
+        y += 30
+    for line in wrapped(finding.basis_shown, 44):
+        _write(canvas_HWC, line, x, y, 0.38, _GREY)
+        y += 16
+    return y
 
 
 def _bar(canvas_HWC: NDArray[np.uint8], label: str, share: float, x: int, y: int) -> None:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
+from ckd.finding.decision import Decision
 from ckd.finding.files import save_finding, write_json
 from ckd.finding.finding import Finding
 from ckd.runtime.closing import Closing
 
 #: Of `findings.csv`, after the image's name.
-_COLUMNS: Final = ("outcome", "reason", "top", "lesion_area_px")
+_DECISION: Final = ("refer", "flagged", "operating_point", "reasons", "label_set")
+_COLUMNS: Final = ("outcome", "reason", *_DECISION, "top", "lesion_area_px")
 
 
 class ResultFolder(Closing):
@@ -25,7 +27,9 @@ class ResultFolder(Closing):
 
     So an interruption loses no finding. `predictions.csv` is an ISIC submission, whose scorer
     refuses further columns: ``image``, then one probability for each label in the bundle's class
-    order, empty where there is no finding. `findings.csv` says the rest in words and codes.
+    order, empty where there is no finding. `findings.csv` says the rest in words and codes: the
+    decision's cells are empty where there is none, and several codes or labels in one are
+    separated by semicolons. What the probabilities rest on stands in `run.json`.
 
     Args:
         folder: created if missing; results of the same names are replaced.
@@ -92,7 +96,8 @@ class ResultFolder(Closing):
         known = finding.probabilities  # empty without a finding, or if the cascade classifies not
         cells = [f"{known[label]:.6f}" if label in known else "" for label in self.labels]
         reason = "" if finding.reason is None else finding.reason.code
-        said = (finding.outcome, reason, finding.top or "", finding.lesion_area_px)
+        decided = _decided(finding.decision)
+        said = (finding.outcome, reason, *decided, finding.top or "", finding.lesion_area_px)
         self._write_rows([name, *cells], [name, *said])
 
     def close(self) -> None:
@@ -104,3 +109,16 @@ class ResultFolder(Closing):
         for table, row in zip(self._tables, rows, strict=True):
             csv.writer(table).writerow(row)
             table.flush()
+
+
+def _decided(decision: Decision | None) -> tuple[str, ...]:
+    """The cells of `_DECISION`."""
+    if decision is None:
+        return ("",) * len(_DECISION)
+    return (
+        "true" if decision.refer else "false",
+        "true" if decision.flagged else "false",
+        decision.operating_point,
+        ";".join(decision.reasons),
+        ";".join(decision.label_set or ()),
+    )

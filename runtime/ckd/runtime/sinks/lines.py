@@ -1,4 +1,4 @@
-"""Findings as lines on stdout: JSON for programs, or a short text for people."""
+"""Findings on stdout: a line of JSON for programs, or a short text for people."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,13 @@ from ckd.finding.finding import Finding
 def print_finding(
     name: str, finding: Finding, *, as_json: bool, files: Mapping[str, str] | None = None
 ) -> None:
-    """Print a finding as one line.
+    """Print a finding: as JSON in one line, as text with the decision's reasons beneath.
 
     Args:
         name: of the image or the frame.
         finding: to print.
-        as_json: one JSON object, with the keys of `Finding.as_dict`; otherwise a text.
+        as_json: one JSON object, with the keys of `Finding.as_dict`; otherwise a text, whose
+            further lines are indented.
         files: paths of what was written of the finding, by kind.
     """
     paths = files or {}
@@ -24,11 +25,10 @@ def print_finding(
             json.dumps({"image": name, **finding.as_dict(), **paths}, allow_nan=False), flush=True
         )
         return
-    top = finding.top
-    label = finding.headline if top is None else f"{top} {finding.probabilities[top]:.0%}"
-    label = label and f"  {label}"
-    line = (
-        f"{name}{label}  lesion {finding.lesion_area_px} px  "
-        f"{finding.timings_ms['total']:.0f} ms  {paths.get('overlay', '')}"
-    )
-    print(printable(line))
+    said = [finding.second or finding.headline]
+    if finding.decision is not None:
+        said.insert(0, finding.headline)
+    figures = (f"lesion {finding.lesion_area_px} px", f"{finding.timings_ms['total']:.0f} ms")
+    print(printable("  ".join((name, *filter(None, said), *figures, paths.get("overlay", "")))))
+    for sentence in finding.beneath:
+        print(f"    {sentence}")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import betabinom
+from scipy.stats import beta, betabinom
 
+from ckd.contract.binomial import exact_interval
 from ckd.contract.labels import lesion_name
-from ckd.finding.intervals import beta_quantile, exact_interval
 from ckd.finding.label_sets import conformal_rank
 from ckd.finding.operating_points import OperatingPoint, predictive_values
 from ckd.scores.metrics import bootstrap_interval
@@ -113,7 +113,8 @@ def beta_range(count: int, error_rate: float) -> tuple[float, float]:
     rank = conformal_rank(count, error_rate)
     if rank > count:
         return 1.0, 1.0
-    return beta_quantile(rank, count, 0.05), beta_quantile(rank, count, 0.95)
+    low, high = beta(rank, count + 1 - rank).ppf([0.05, 0.95])
+    return float(low), float(high)
 
 
 def held_range(count: int, total: int, error_rate: float) -> tuple[int, int]:
