@@ -19,6 +19,7 @@ from ckd.contract.hashes import HASHES, write_hashes
 FILES = (
     "acceptance/cases.npz",
     "acceptance/tolerances.json",
+    "acceptance/verdicts.json",
     "cascade.json",
     "cls.fp32.onnx",
     "model_card.md",

@@ -9,12 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from findings import tiny_spec
 from numpy.typing import NDArray
 from scipy import stats
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import InputError
 from ckd.contract.labels import ISIC2017
+from ckd.contract.spec import Section
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.sections import TITLES, write_sections
@@ -143,10 +145,9 @@ def test_referral_is_decided_as_the_runtime_decides() -> None:
     assert doubts.masks_agree == pytest.approx(0.01, abs=0.005)
     assert doubts.unlike_above is None
     codes = codes_of(table, rule, points, sets, doubts)
-    decider = object.__new__(Decider)
-    decider.__dict__.update(
-        rule=rule, points=points, sets=sets, doubts=doubts, point=points.chosen(None)
-    )
+    made = {"probabilities": rule, "points": points, "sets": sets, "refer": doubts}
+    sections = {name: Section(part.as_content()) for name, part in made.items()}
+    decider = Decider(replace(tiny_spec(), sections=sections), lambda name: b"")
     for row in range(0, COUNT, 37):
         said = rule.probabilities(table.logits_NK[row])
         quality = {"mask_agreement": table.agreement_N[row]}
@@ -154,7 +155,7 @@ def test_referral_is_decided_as_the_runtime_decides() -> None:
             quality = {}
         given = decider.decision(dict(zip(ISIC2017, said.tolist(), strict=True)), quality, None)
         assert given is not None
-        assert given.reasons == tuple(code for code in CODES if codes[code][row])
+        assert given.reasons == tuple(code for code in CODES if code in codes and codes[code][row])
     apart = codes_in_turn(table, kind_of(rule), "MEL", doubts)
     assert np.mean(apart["flagged"] == codes["flagged"]) > 0.97
 
@@ -246,7 +247,7 @@ def test_a_bundle_decides_by_what_was_fitted(
     assert tuple(sections) == only
     assert not (fitted / FEATURE_FILE).exists()
     assert sections["refer"]["content"]["unlike_above"] is None
-    assert "`unlike_training` is not assessed" in (fitted / "refer.md").read_text()
+    assert "`unlike_training` is not judged" in (fitted / "refer.md").read_text()
 
     new = tmp_path / "new"
     samples = read_split(data, "val")
@@ -264,7 +265,8 @@ def test_a_bundle_decides_by_what_was_fitted(
     assert all(f"## {TITLES[name]}\n" in card for name in only)
     assert report.decisions is not None
     assert "| screening | " in card[card.index("What this bundle delivers") :]
-    assert set(report.decisions.referred) == {*CODES, "any"}
+    assert set(report.decisions.referred) == {*CODES, "any"} - {"unlike_training"}
+    assert set(decider.codes) == {*CODES} - {"unlike_training"}
     assert report.decisions.missed.total == report.decisions.covered["MEL"].total
 
     # Points of other probabilities would decide otherwise than they say.

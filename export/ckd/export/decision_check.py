@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ckd.contract.binomial import exact_interval
 from ckd.contract.labels import lesion_name
 from ckd.data.samples import SampleSet
-from ckd.finding.decision import CODES, Decider
+from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
 from ckd.scores.reliability import calibration_error, log_loss, top_label
 from ckd.train.sections.decision_report import held_range
@@ -97,7 +97,7 @@ def check_decisions(
     referred_N = np.array([decision is not None and decision.refer for decision in decisions])
     referred = {
         code: rate(np.array([d is not None and code in d.reasons for d in decisions]), answered_N)
-        for code in CODES
+        for code in decider.codes
     }
     sets = decider.sets
     covered: dict[str, Rate] = {}

@@ -145,6 +145,20 @@ class Decider:
                 "fits it and `ckd-export sections` writes it"
             )
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The reasons to refer that this bundle judges by; none without operating points."""
+        if self.points is None:
+            return ()
+        judged = {
+            "flagged": True,
+            "set_holds_target": self.sets is not None,
+            "set_empty": self.sets is not None,
+            "masks_disagree": self.doubts.masks_agree is not None,
+            "unlike_training": self.doubts.unlike_above is not None,
+        }
+        return tuple(code for code in CODES if judged[code])
+
     def probabilities(
         self, logits: Mapping[str, NDArray[Any]], precision: str
     ) -> dict[str, float] | None:

@@ -168,7 +168,7 @@ def _doubts(decided: Decided) -> list[str]:
             f"masks, where {DOUBTED:.0%} of the photographs lie."
         )
     if doubts.unlike_above is None:
-        return [*lines, "`unlike_training` is not assessed: the networks' features were not given."]
+        return [*lines, "`unlike_training` is not judged: the shipped networks were not given."]
     assert doubts.space is not None
     near = known(decided.held.distance_N)
     lines += [

@@ -18,7 +18,6 @@ from ckd.console import Bars
 from ckd.data.samples import Sample
 from ckd.finding.answers import Answers, answers_from_logits, quality_of
 from ckd.finding.cleanup import MaskRule
-from ckd.finding.decision import CODES
 from ckd.finding.doubts import Doubts
 from ckd.finding.feature_space import FeatureSpace
 from ckd.finding.label_sets import LabelSets
@@ -127,13 +126,15 @@ def codes_of(
     sets: LabelSets | None,
     doubts: Doubts,
 ) -> Codes:
-    """For each reason to refer, on which photographs it is given: `ckd.finding.decision` at once.
+    """For each reason that is judged, on which photographs it is given.
+
+    It is `ckd.finding.decision` for many photographs at once.
 
     Distances are those within folds, so ``doubts`` need no space.
     """
     probabilities_NK = rule.probabilities(held.logits_NK)
     column = held.labels.index(points.target)
-    codes: Codes = {code: np.zeros(len(held), bool) for code in CODES}
+    codes: Codes = {}
     codes["flagged"] = np.asarray(probabilities_NK[:, column] >= points.chosen(None).at_least)
     if sets is not None:
         in_set_NK = probabilities_NK >= np.array([sets.at_least[name] for name in held.labels])
@@ -150,12 +151,12 @@ def codes_in_turn(
     held: Held, fit: Callable[[Held], ProbabilityRule], target: str, doubts: Doubts
 ) -> Codes:
     """The codes of photographs by rules, points, sets and doubts that were not fitted on them."""
-    codes = {code: np.zeros(len(held), bool) for code in CODES}
+    codes: Codes = {}
     for others, rows in held.turns():
         rule = fit(others)
         sets = sets_of(others, rule) if held.is_exclusive else None
         own = doubts_of(others, doubts.space)
         given = codes_of(held.only(rows), rule, points_of(others, rule, target), sets, own)
         for code, given_N in given.items():
-            codes[code][rows] = given_N
+            codes.setdefault(code, np.zeros(len(held), bool))[rows] = given_N
     return codes
