@@ -145,7 +145,7 @@ def test_referral_is_decided_as_the_runtime_decides() -> None:
     assert doubts.masks_agree == pytest.approx(0.01, abs=0.005)
     assert doubts.unlike_above is None
     codes = codes_of(table, rule, points, sets, doubts)
-    made = {"probabilities": rule, "points": points, "sets": sets, "refer": doubts}
+    made: dict[str, Any] = {"probabilities": rule, "points": points, "sets": sets, "refer": doubts}
     sections = {name: Section(part.as_content()) for name, part in made.items()}
     decider = Decider(replace(tiny_spec(), sections=sections), lambda name: b"")
     for row in range(0, COUNT, 37):
