@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import BundleError
 from ckd.contract.spec import CascadeSpec
+from ckd.finding.content import SectionContent
 from ckd.finding.outline import box_of
 
 SECTION: Final = "mask"
@@ -39,19 +39,14 @@ class MaskRule:
         Raises:
             BundleError: the section is malformed.
         """
-        if SECTION not in spec.sections:
+        content = SectionContent.of(spec, SECTION, [field.name for field in fields(cls)])
+        if content is None:
             return cls()
-        content = spec.sections[SECTION].content
-        known = [field.name for field in fields(cls)]
-        if sorted(content) != sorted(known):
-            raise _wrong(f"it holds {', '.join(content) or 'nothing'}, expected {', '.join(known)}")
-        for name in ("least_share", "least_fraction"):
-            share = content[name]
-            if type(share) not in (int, float) or not 0 <= share <= 1:
-                raise _wrong(f"{name} is {str(share)[:40]!r}, expected a number from 0 to 1")
-        if not isinstance(content["fills_holes"], bool):
-            raise _wrong(f"fills_holes is {content['fills_holes']!r}, expected true or false")
-        return cls(**content)
+        return cls(
+            least_share=content.number("least_share", 0, 1),
+            fills_holes=content.flag("fills_holes"),
+            least_fraction=content.number("least_fraction", 0, 1),
+        )
 
     def as_content(self) -> dict[str, Any]:
         """The section's content that `of` reads."""
@@ -86,9 +81,3 @@ class MaskRule:
         if kept_P[1:].all():
             return mask
         return np.asarray(kept_P[parts_HW], np.uint8)
-
-
-def _wrong(what: str) -> BundleError:
-    return BundleError(
-        f"cascade.json: section mask: {what}; `ckd-export sections` writes one that fits"
-    )

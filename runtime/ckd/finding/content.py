@@ -83,6 +83,13 @@ class SectionContent:
             )
         return float(value)
 
+    def flag(self, key: str) -> bool:
+        """Whether a key holds true rather than false."""
+        value = self._content[key]
+        if not isinstance(value, bool):
+            raise self.wrong(f"{self._at(key)} is {str(value)[:40]!r}, expected true or false")
+        return value
+
     def count(self, key: str) -> int:
         """The whole number of a key, 0 or more."""
         value = self._content[key]

@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import BundleError
 from ckd.contract.spec import CascadeSpec
+from ckd.finding.content import SectionContent
 from ckd.finding.sentences import sentence, shown
 from ckd.finding.signs import sign_names
 
@@ -38,8 +38,6 @@ _DARK: Final = 40.0
 _GRID: Final = 16
 #: Nor is a picture blank with a spot that differs so much from the light around it, however small.
 _LEAST_SPOT: Final = 8.0
-#: Weights and thresholds are far smaller; sums of such numbers stay finite.
-_LARGEST: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +91,22 @@ class OutcomeRule:
         Raises:
             BundleError: its section is malformed, or reads figures that the cascade does not have.
         """
-        if SECTION not in spec.sections:
+        content, known = SectionContent.of(spec, SECTION, FITTED_CODES), sign_names(spec.outputs)
+        if content is None:
             return cls({})
-        content, known = spec.sections[SECTION].content, sign_names(spec.outputs)
-        if sorted(content) != sorted(FITTED_CODES):
-            held = ", ".join(content) or "nothing"
-            raise _wrong(f"it holds {held}, expected {', '.join(FITTED_CODES)}")
         scores = {}
         for code in FITTED_CODES:
-            rule = content[code]
-            if not isinstance(rule, dict) or sorted(rule) != ["at_least", "weights"]:
-                raise _wrong(f"{code} is no object of weights and at_least")
-            if not isinstance(rule["weights"], dict):
-                raise _wrong(f"the weights of {code} are no object of numbers by name")
-            for name, value in (("at_least", rule["at_least"]), *rule["weights"].items()):
-                if type(value) not in (int, float) or not abs(value) <= _LARGEST:
-                    raise _wrong(f"{name} of {code} is {str(value)[:40]!r}, expected a number")
-            if foreign := set(rule["weights"]) - set(known):
-                raise _wrong(
+            rule = content.part(code)
+            rule.expect(("weights", "at_least"))
+            weights = rule.part("weights")
+            names = weights.keys()
+            if foreign := set(names) - set(known):
+                raise content.wrong(
                     f"{min(foreign)!r} is no figure of this cascade's masks; it has "
                     f"{', '.join(known) or 'none'}"
                 )
-            scores[code] = LinearScore(dict(rule["weights"]), rule["at_least"])
+            numbers = {name: weights.number(name) for name in names}
+            scores[code] = LinearScore(numbers, rule.number("at_least"))
         return cls(scores)
 
     def reason(self, signs: Mapping[str, float], *, is_outlined: bool) -> Reason | None:
@@ -166,9 +158,3 @@ def _smooth_light(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     columns = np.stack(terms, axis=-1).reshape(-1, len(terms))
     shares = np.linalg.pinv(columns) if side == _GRID else np.empty((0, 0))
     return np.asarray(columns, np.float32), np.asarray(shares, np.float32)
-
-
-def _wrong(what: str) -> BundleError:
-    return BundleError(
-        f"cascade.json: section outcome: {what}; `ckd-export sections` writes one that fits"
-    )
