@@ -22,15 +22,20 @@ licence="weights Apache-2.0; ISIC 2017 images CC-0; ImageNet features Apache-2.0
 bin=${CKD_BIN:-.venv/bin}
 
 mkdir -p "$out"
-rm -rf "$out"/first "$out"/float "$out"/placed.json "$out"/int8 "$out"/shrunk "$out"/sections "$out/$name"
+rm -rf "$out"/first "$out"/plain "$out"/float "$out"/placed.json "$out"/int8 "$out"/shrunk "$out"/sections "$out/$name"
 
 # What it scores on the official validation images, once, and what it says otherwise than today's bundle.
 "$bin"/ckd-train evaluate "$run" --data "$data" --split val
 "$bin"/ckd-export bundle "$run" --out "$out/first" --name "$name"
 "$bin"/ckd-bench accuracy "$today" "$out/first" --data "$data" --changes "$out"
 cat "$notes" "$out/changes.md" > "$out/notes.md"
-"$bin"/ckd-export bundle "$run" --out "$out/float" --name "$name" \
+"$bin"/ckd-export bundle "$run" --out "$out/plain" --name "$name" \
     --precision fp32,fp16 --licence "$licence" --notes "$out/notes.md"
+
+# What is fitted on the answers of the winner's folds: when there is no finding, how masks are cleaned up,
+# and all that decides. It comes first, so that INT8 and smaller files are judged by decisions and referrals.
+"$bin"/ckd-train sections "$(dirname "$run")" --run "$run" --data "$data" --out "$out/sections"
+"$bin"/ckd-export sections "$out/plain" --from "$out/sections" --out "$out/float"
 
 # INT8: the tensors to round, training in that form with the float networks as teachers, the files.
 "$bin"/ckd-calibrate placement --bundle "$out/float" --out "$out/placed.json"
@@ -41,8 +46,7 @@ cat "$notes" "$out/changes.md" > "$out/notes.md"
 # Float32 files of half the size, and the proof of the whole.
 "$bin"/ckd-export shrink "$out/int8" --data "$data" --out "$out/shrunk"
 
-# What is fitted on the answers of the winner's folds: when there is no finding, how masks are cleaned up.
-"$bin"/ckd-train sections "$(dirname "$run")" --data "$data" --out "$out/sections"
+# Once more, for the temperature of INT8, the verdicts of its cases, and the check on validation images.
 "$bin"/ckd-export sections "$out/shrunk" --from "$out/sections" --data "$data" --out "$out/$name"
 "$bin"/ckd-export verify "$out/$name"
 bytes=$(find "$out/$name" -type f -exec cat {} + | wc -c)

@@ -222,8 +222,12 @@ def budget_command(
     method: MethodName = "percentile",
     jaccard: Annotated[float, typer.Option(min=0, help="Loss of mean Jaccard allowed.")] = 0.005,
     auc: Annotated[float, typer.Option(min=0, help="Loss of each task's AUC allowed.")] = 0.005,
-    flips: Annotated[float, typer.Option(min=0, help="Share of decisions that may change.")] = 0.01,
-    melanoma_flips: Annotated[int, typer.Option(min=0, help="Of melanomas, so many.")] = 0,
+    flips: Annotated[
+        float, typer.Option(min=0, help="Share of labels, decisions, referrals that may change.")
+    ] = 0.01,
+    melanoma_flips: Annotated[
+        int, typer.Option(min=0, help="So many melanomas on which one may change.")
+    ] = 0,
     tensorrt: TensorRt = True,
     as_json: Json = False,
 ) -> None:
