@@ -49,10 +49,11 @@ def held(
     if exclusive:
         noisy_NK = right_NK + rng.gumbel(size=right_NK.shape)
         label_N = noisy_NK.argmax(axis=1)
-    else:
-        yes_NK = rng.random(right_NK.shape) < 1 / (1 + np.exp(-right_NK))
-        label_N = np.where(yes_NK[:, 0], 0, 3)
-        right_NK = right_NK[:, :1].repeat(3, axis=1) * (1, -1, -1)
+    else:  # at most one is true, and often none
+        drawn_N = rng.random(COUNT)
+        chance_NK = 1 / (3 + np.exp(-right_NK))
+        label_N = (drawn_N[:, None] > chance_NK.cumsum(axis=1)).sum(axis=1)
+        right_NK = np.log(chance_NK / (1 - chance_NK))
     agreement_N = rng.uniform(0, 1, COUNT)
     agreement_N[::50] = np.nan
     return Held(
@@ -83,10 +84,22 @@ def test_a_known_bias_is_found() -> None:
 
 
 def test_questions_of_their_own_are_fitted_as_such() -> None:
-    with pytest.raises(
-        InputError, match="0 photographs of SBK were held out, expected 10 at least"
-    ):
-        fit_probabilities(held(exclusive=False))
+    table = held(2.0, (0.5, 0.0, -0.5), exclusive=False)
+    assert np.count_nonzero(table.label_N == 3) > 300
+    rule, _ = fit_probabilities(table)
+    assert rule.temperatures["fp32"] == pytest.approx(2.0, rel=0.1)
+    np.testing.assert_allclose(rule.bias_K, (0.5, 0.0, -0.5), atol=0.2)
+    assert sum(rule.prevalence_K) < 0.8
+    points = points_of(table, rule, "SBK")
+    assert points.points["screening"].sensitivity >= 0.9
+    assert set(codes_of(table, rule, points, None, Doubts())) == {"flagged"}
+
+
+def test_a_label_that_is_hardly_there_has_no_probability() -> None:
+    table = held()
+    rows = np.flatnonzero((table.label_N != 1) | (np.arange(COUNT) < 20))
+    with pytest.raises(InputError, match="photographs of SBK were held out, expected 10 at least"):
+        fit_probabilities(table.only(rows))
 
 
 def test_points_reach_what_they_promise() -> None:
