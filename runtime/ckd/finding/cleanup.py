@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import BundleError
-from ckd.contract.spec import CascadeSpec
+from ckd.finding.content import Declaring
 
 SECTION: Final = "mask"
 
@@ -32,7 +32,7 @@ class MaskRule:
     least_fraction: float = 0.0
 
     @classmethod
-    def of(cls, spec: CascadeSpec) -> "MaskRule":
+    def of(cls, spec: Declaring) -> "MaskRule":
         """The rule of a bundle: that of its section "mask", or none.
 
         Raises:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import BundleError
-from ckd.contract.spec import CascadeSpec
+from ckd.finding.content import Declaring
 from ckd.finding.sentences import sentence, shown
 from ckd.finding.signs import sign_names
 
@@ -87,7 +87,7 @@ class OutcomeRule:
     scores: Mapping[str, LinearScore]
 
     @classmethod
-    def of(cls, spec: CascadeSpec) -> "OutcomeRule":
+    def of(cls, spec: Declaring) -> "OutcomeRule":
         """The rule of a bundle.
 
         Raises:
