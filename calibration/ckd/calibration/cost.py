@@ -15,7 +15,7 @@ from ckd.console import Progress
 from ckd.contract.labels import label_of
 from ckd.contract.spec import CascadeSpec
 from ckd.data.groups import groups_of as image_groups
-from ckd.data.groups import traits_of
+from ckd.data.groups import read_traits
 from ckd.data.samples import SampleSet
 from ckd.finding.finding import Finding
 from ckd.finding.verdict import PARTS
@@ -197,7 +197,7 @@ def groups_of(samples: SampleSet) -> dict[str, list[int]]:
     Raises:
         InputError: an image or mask cannot be read.
     """
-    groups = image_groups(samples, [traits_of(sample) for sample in samples.samples])
+    groups = image_groups(samples, [read_traits(sample) for sample in samples.samples])
     return {
         group.name: list(group.images)
         for group in groups

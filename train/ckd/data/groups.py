@@ -3,6 +3,8 @@
 Every group has a place in the list, also one without a photograph, so that a table can say what was
 not assessed. Bounds of skin tones are a convention on top of an angle that is itself an estimate
 (`ckd.data.skin_tone`), so the angle is kept for each photograph beside the group.
+
+Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ckd.contract.labels import label_of
 from ckd.data.hair import COVERS, cover_of, hair_cover
@@ -54,18 +57,28 @@ class Group:
     images: tuple[int, ...]
 
 
-def traits_of(sample: Sample) -> Traits:
+def traits_of(image_HWC: NDArray[np.uint8], truth_HW: NDArray[np.bool_] | None) -> Traits:
     """Measure a photograph.
+
+    Args:
+        image_HWC: RGB.
+        truth_HW: true mask of its size, or None.
+    """
+    if truth_HW is None:
+        return Traits(None, None, hair_cover(image_HWC))
+    angle = typology_angle(image_HWC, truth_HW)
+    return Traits(float(truth_HW.mean()), angle, hair_cover(image_HWC))
+
+
+def read_traits(sample: Sample) -> Traits:
+    """Read a photograph and measure it.
 
     Raises:
         InputError: it or its mask cannot be read, or they differ in size.
     """
     image_HWC = read_rgb(sample.image)
-    if sample.mask is None:
-        return Traits(None, None, hair_cover(image_HWC))
-    truth_HW = read_mask(sample.mask, image_HWC.shape)
-    angle = typology_angle(image_HWC, truth_HW)
-    return Traits(float(truth_HW.mean()), angle, hair_cover(image_HWC))
+    truth_HW = None if sample.mask is None else read_mask(sample.mask, image_HWC.shape)
+    return traits_of(image_HWC, truth_HW)
 
 
 def groups_of(samples: SampleSet, traits: Sequence[Traits]) -> tuple[Group, ...]:
