@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.scores.estimates import LEAST, NOT_ASSESSED, Answered, Estimate, Figure, estimate_text
+    from ckd.scores.groups import GroupScore, group_scores, group_table, groups_text, markdown_table
     from ckd.scores.images import (
         ImageScore,
         binary_label_loss,
@@ -36,19 +38,32 @@ else:
             ),
             "ckd.scores.ranking": "average_precision precision_recall_curve roc_auc roc_curve",
             "ckd.scores.shares": "share_interval",
+            "ckd.scores.estimates": "Answered Estimate Figure LEAST NOT_ASSESSED estimate_text",
+            "ckd.scores.groups": "GroupScore group_scores group_table groups_text markdown_table",
         },
     )
 
 __all__ = [
+    "LEAST",
+    "NOT_ASSESSED",
+    "Answered",
     "ClassificationScores",
+    "Estimate",
+    "Figure",
+    "GroupScore",
     "ImageScore",
     "SegmentationScores",
     "average_precision",
     "binary_label_loss",
     "bootstrap_interval",
     "diagnosed",
+    "estimate_text",
+    "group_scores",
+    "group_table",
+    "groups_text",
     "label_loss",
     "label_scores",
+    "markdown_table",
     "mask_scores",
     "mean_and_deviation",
     "precision_recall_curve",

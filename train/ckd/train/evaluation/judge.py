@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ckd.contract.cascade_json import KNOWN_SECTIONS
 from ckd.contract.errors import BundleError, InputError
 from ckd.contract.labels import headline_tasks
 from ckd.contract.spec import OutputSpec, Section
@@ -67,7 +66,7 @@ class Judge:
         opened = rewrite.deployed(system).eval()
         # Depthwise convolutions are twice as fast in this layout on a CPU.
         self._system = opened.to(memory_format=torch.channels_last)
-        outputs = opened.outputs.renamed(lambda name: name if name != rewrite.CLASS_MAP else None)
+        outputs = replace(opened.outputs, class_map=None)
         self._names = outputs.names()
         self.source = Declared(
             name=system.name,
@@ -160,7 +159,7 @@ def _read_sections(folder: Path) -> dict[str, Section]:
     path = folder / SECTIONS_FILE
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        read = {
+        return {
             name: Section(part["content"], bool(part["informative"])) for name, part in tree.items()
         }
     except FileNotFoundError:
@@ -171,7 +170,6 @@ def _read_sections(folder: Path) -> dict[str, Section]:
         raise InputError(
             f"{path}: damaged ({error}); `ckd-train sections` writes it anew"
         ) from error
-    return {name: section for name, section in read.items() if name in KNOWN_SECTIONS}
 
 
 def _finder(source: Declared, folder: Path | None) -> Finder:
