@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.scores.estimates import LEAST, NOT_ASSESSED, Answered, Estimate, Figure, estimate_text
+    from ckd.scores.estimates import (
+        LEAST,
+        NOT_ASSESSED,
+        SHARES,
+        Answered,
+        Estimate,
+        Figure,
+        estimate_text,
+    )
     from ckd.scores.groups import GroupScore, group_scores, group_table, groups_text, markdown_table
     from ckd.scores.images import (
         ImageScore,
@@ -38,7 +46,9 @@ else:
             ),
             "ckd.scores.ranking": "average_precision precision_recall_curve roc_auc roc_curve",
             "ckd.scores.shares": "share_interval",
-            "ckd.scores.estimates": "Answered Estimate Figure LEAST NOT_ASSESSED estimate_text",
+            "ckd.scores.estimates": (
+                "Answered Estimate Figure LEAST NOT_ASSESSED SHARES estimate_text"
+            ),
             "ckd.scores.groups": "GroupScore group_scores group_table groups_text markdown_table",
         },
     )
@@ -46,6 +56,7 @@ else:
 __all__ = [
     "LEAST",
     "NOT_ASSESSED",
+    "SHARES",
     "Answered",
     "ClassificationScores",
     "Estimate",

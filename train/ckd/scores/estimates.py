@@ -32,6 +32,8 @@ Figure = Literal[
     "mean_auc", "target_auc", "jaccard", "sensitivity", "specificity", "referred", "unanswered"
 ]
 FIGURES: Final[tuple[Figure, ...]] = get_args(Figure)
+#: Those that need rules for decisions.
+SHARES: Final[tuple[Figure, ...]] = ("sensitivity", "specificity", "referred", "unanswered")
 #: Of fewer images (for an AUC: of the label, or of others) there is no figure.
 LEAST: Final = 5
 NOT_ASSESSED: Final = "not assessed"
@@ -147,7 +149,7 @@ class Answered:
         value = self.value(figure, rows_R, LEAST)
         if np.isnan(value):
             return None
-        if figure in self._shares_N:
+        if figure in SHARES:
             among_N, hits_N = self._shares_N[figure]
             total = int(among_N[rows_R].sum())
             low, high = share_interval(int((among_N & hits_N)[rows_R].sum()), total)

@@ -14,12 +14,14 @@ from ckd.data.corruptions import CORRUPTIONS
 from ckd.scores.estimates import (
     LEAST,
     NOT_ASSESSED,
+    SHARES,
     Estimate,
     Figure,
     estimate_text,
 )
 from ckd.scores.groups import markdown_table
 from ckd.scores.metrics import bootstrap_interval
+from ckd.scores.shares import share_interval
 from ckd.train.evaluation.robustness import Robustness, Setting
 
 #: What is told: names for people, and whether more is better.
@@ -41,9 +43,9 @@ class Summary:
     Attributes:
         figure: its name.
         undamaged: of the photographs as they are.
-        mean: over all settings.
+        mean: over all settings. The interval of a share is that of one setting, which is wider.
         worst: of the setting with the worst value. Chosen among many, it is biased downwards.
-        worst_at: its setting.
+        worst_at: its setting; None if all are equal.
     """
 
     figure: Figure
@@ -72,16 +74,21 @@ def _summary(robustness: Robustness, figure: Figure) -> Summary:
     values = [value_of(setting, figure) for setting in robustness.settings]
     if undamaged is None or np.isnan(values).any():
         return Summary(figure, undamaged, None, None, None)
-    answers = [setting.answered for setting in robustness.settings]
-    low, high = bootstrap_interval(
-        lambda drawn: float(np.mean([one.value(figure, drawn) for one in answers])),
-        robustness.undamaged.num_images,
-        repeats=_REPEATS,
-    )
-    mean = Estimate(float(np.mean(values)), low, high, undamaged.count)
+    value = float(np.mean(values))
+    if figure in SHARES:
+        low, high = share_interval(round(value * undamaged.count), undamaged.count)
+    else:
+        answers = [setting.answered for setting in robustness.settings]
+        low, high = bootstrap_interval(
+            lambda drawn: float(np.mean([one.value(figure, drawn) for one in answers])),
+            robustness.undamaged.num_images,
+            repeats=_REPEATS,
+        )
+    mean = Estimate(value, low, high, undamaged.count)
     is_better_high = TOLD[figure][1]
     at = robustness.settings[int(np.argmin(values) if is_better_high else np.argmax(values))]
-    return Summary(figure, undamaged, mean, at.answered.estimate(figure), at)
+    worst_at = at if min(values) < max(values) else None
+    return Summary(figure, undamaged, mean, at.answered.estimate(figure), worst_at)
 
 
 def value_of(setting: Setting, figure: Figure) -> float:
