@@ -1,5 +1,7 @@
 """Damage of bad captures: it repeats, keeps size and type, grows, and moves masks along."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,6 +27,16 @@ def test_there_are_the_ten_kinds_that_the_documents_name() -> None:
         "colour", "gamma", "blur", "motion", "noise", "jpeg", "exposure", "crop", "rotation",
         "overlays",
     ]  # fmt: skip
+
+
+def test_the_documents_state_the_grades() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    for kind in CORRUPTIONS.values():
+        grades = ", ".join(f"{strength:g}" for strength in kind.strengths)
+        assert any(
+            line.startswith(f"| `{kind.name}` | {kind.meaning}") and line.endswith(f"| {grades} |")
+            for line in text.splitlines()
+        ), kind.name
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)

@@ -29,6 +29,8 @@ _ISIC_MASK = "_segmentation"
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
 #: Where all pictures are drawn: what `ckd-train evaluate` writes (`data check` draws one).
 _SCORES = frozenset({"scores.json", "per_image.csv"})
+#: Likewise with ``--corruptions``.
+_DAMAGE = frozenset({"corruptions.json", "corruptions.csv"})
 _MAX_JSON_BYTES = 64 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS_AT = 25  # PNG specification, 11.2.2: 0 is grey, 4 grey with alpha
@@ -54,6 +56,7 @@ class Companions:
         if path.suffix == ".png" and (
             ((match := _RESULT.fullmatch(path.stem)) and self._is_result(match[1]))
             or self.names >= _SCORES
+            or self.names >= _DAMAGE
             or (path.name == "suspects.png" and "check.json" in self.names)
         ):
             return "result"
