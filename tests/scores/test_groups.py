@@ -73,6 +73,21 @@ def test_what_has_no_base_is_not_assessed() -> None:
     assert [figure for figure in FIGURES if of_masks.estimate(figure)] == ["jaccard"]
 
 
+def test_a_mean_of_aucs_is_of_all_its_labels_or_not_assessed() -> None:
+    labels = ("MEL", "NEV", "SBK")
+    images = [
+        ImageScore(f"{n}", probabilities=(0.2, 0.1 * n, 0.8 - 0.1 * n), label=label)
+        for n, label in enumerate((0, 0, 1, 1, 1, 1, 1, 2))
+    ]
+    five_nevi = Answered(images, labels=labels, tasks=("MEL",), target="NEV", decides=False)
+    assert five_nevi.estimate("target_auc") is None  # against three others
+    more = [*images, *(ImageScore("x", None, None, (0.3, 0.3, 0.4), 2) for _ in range(2))]
+    for tasks, is_told in ((("NEV",), True), (("NEV", "MEL"), False)):
+        of_them = Answered(more, labels=labels, tasks=tasks, target="NEV", decides=False)
+        assert of_them.estimate("target_auc") is not None
+        assert (of_them.estimate("mean_auc") is not None) is is_told
+
+
 def test_groups_are_told_in_a_table_that_a_card_can_take() -> None:
     groups = [
         Group("label", "MEL", tuple(range(6))), Group("label", "NEV", tuple(range(6, 12))),

@@ -167,6 +167,7 @@ class Answered:
         for k in self._columns[figure]:
             positive_R = labels_R == k
             count = int(np.count_nonzero(positive_R))
-            if least <= count <= len(rows_R) - least:
-                aucs.append(roc_auc(self._probabilities_NK[rows_R, k], positive_R))
+            if not least <= count <= len(rows_R) - least:
+                return np.nan  # a mean of fewer labels would be another figure
+            aucs.append(roc_auc(self._probabilities_NK[rows_R, k], positive_R))
         return fmean(aucs) if aucs else np.nan
