@@ -88,6 +88,10 @@ def test_results_are_known_by_what_was_written_with_them_wherever_they_lie(tmp_p
     assert photographs_in(tmp_path, besides=tmp_path / "out").left_out == {"result": 7}
     touch(tmp_path, "evaluated/roc.png", "evaluated/per_image.csv", "evaluated/scores.json")
     assert photographs_in(tmp_path).left_out == {"result": 7}
+    touch(
+        tmp_path, *(f"damaged/corruptions{end}" for end in (".png", "_sheet.png", ".csv", ".json"))
+    )
+    assert photographs_in(tmp_path).left_out == {"result": 9}
 
 
 def test_every_picture_that_a_command_draws_is_known_by_what_lies_beside_it(tmp_path: Path) -> None:

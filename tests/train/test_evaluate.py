@@ -175,12 +175,14 @@ def test_scores_are_those_of_an_independent_computation(
 
 @pytest.mark.usefixtures("not_drawn")
 def test_images_may_lack_a_mask_or_a_label(system: System, val: SampleSet, tmp_path: Path) -> None:
-    (tmp_path / "roc.png").touch()  # of an earlier evaluation
+    for name in ("roc.png", "groups.json"):
+        (tmp_path / name).touch()  # of an earlier evaluation
     masks_only = replace(val, samples=tuple(replace(s, label=None) for s in val.samples))
     evaluation = evaluate(RECIPE, system, masks_only, tmp_path, views="1")
     assert read_scores(tmp_path)["classification"] is None
     assert "AUC" not in evaluation.to_text()
     assert not (tmp_path / "roc.png").exists()
+    assert not (tmp_path / "groups.json").exists()
     assert (tmp_path / "jaccard.png").exists()
     assert all(row["label"] == "" and row["jaccard"] != "" for row in read_table(tmp_path))
 

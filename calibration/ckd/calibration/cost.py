@@ -1,6 +1,6 @@
 """What lower precision costs in clinical terms, on images whose truth is known.
 
-Suffixes: N images, K classes, H rows, W columns.
+Suffixes: N images, K classes.
 """
 
 import math
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ckd.console import Progress
 from ckd.contract.labels import label_of
 from ckd.contract.spec import CascadeSpec
-from ckd.data.masks import read_mask
-from ckd.data.samples import Sample, SampleSet
-from ckd.data.skin_tone import tone_of, typology_angle
+from ckd.data.groups import groups_of as image_groups
+from ckd.data.groups import read_traits
+from ckd.data.samples import SampleSet
 from ckd.finding.finding import Finding
 from ckd.finding.verdict import PARTS
 from ckd.picture.decode import read_rgb
@@ -192,24 +192,17 @@ def _changed_parts(
 def groups_of(samples: SampleSet) -> dict[str, list[int]]:
     """Indices of the images of each class, third of lesion sizes and skin tone.
 
-    Groups of fewer than `MIN_GROUP` images are left out.
+    Groups of fewer than `MIN_GROUP` images are left out, and those by hair.
 
     Raises:
         InputError: an image or mask cannot be read.
     """
-    groups: dict[str, list[int]] = {}
-    areas: dict[int, float] = {}
-    for index, sample in enumerate(samples.samples):
-        if sample.label is not None:
-            groups.setdefault(label_of(samples.labels, sample.label), []).append(index)
-        if sample.mask is not None:
-            areas[index], tone = _area_and_tone(sample)
-            if tone is not None:
-                groups.setdefault(tone, []).append(index)
-    by_size = sorted(areas, key=lambda index: areas[index])
-    for name, part in zip(("small", "middle", "large"), np.array_split(by_size, 3), strict=True):
-        groups[f"{name} lesions"] = [int(index) for index in part]
-    return {name: images for name, images in groups.items() if len(images) >= MIN_GROUP}
+    groups = image_groups(samples, [read_traits(sample) for sample in samples.samples])
+    return {
+        group.name: list(group.images)
+        for group in groups
+        if group.kind != "hair" and len(group.images) >= MIN_GROUP
+    }
 
 
 def _jaccards(scores: Sequence[ImageScore]) -> NDArray[np.float64]:
@@ -222,14 +215,6 @@ def _probabilities(scores: Sequence[ImageScore]) -> NDArray[np.float64] | None:
     """[N, K]; None if an image has none."""
     rows = [score.probabilities for score in scores if score.probabilities is not None]
     return np.array(rows) if len(rows) == len(scores) else None
-
-
-def _area_and_tone(sample: Sample) -> tuple[float, str | None]:
-    assert sample.mask is not None
-    image_HWC = read_rgb(sample.image)
-    truth_HW = read_mask(sample.mask, image_HWC.shape)
-    angle = typology_angle(image_HWC, truth_HW)
-    return float(truth_HW.mean()), None if angle is None else tone_of(angle)
 
 
 def _mean(losses_N: NDArray[np.float64]) -> float | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         quality_of,
     )
     from ckd.finding.cleanup import MaskRule
-    from ckd.finding.decision import CODES, Decider, Decision
+    from ckd.finding.decision import Decider, Decision
     from ckd.finding.doubts import FEATURE_FILE, Doubts
     from ckd.finding.explanation import (
         FULL_LOG_ODDS,
@@ -56,7 +56,7 @@ else:
                 "AnswerSource Answers answers_from_logits most_probable quality_of"
             ),
             "ckd.finding.cleanup": "MaskRule",
-            "ckd.finding.decision": "CODES Decider Decision",
+            "ckd.finding.decision": "Decider Decision",
             "ckd.finding.doubts": "Doubts FEATURE_FILE",
             "ckd.finding.explanation": (
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
@@ -82,7 +82,6 @@ else:
 
 __all__ = [
     "COARSE_RGB",
-    "CODES",
     "FEATURE_FILE",
     "FINE_RGB",
     "FITTED_CODES",

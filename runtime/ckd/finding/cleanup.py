@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.spec import CascadeSpec
-from ckd.finding.content import SectionContent
+from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.outline import box_of
 
 SECTION: Final = "mask"
@@ -33,7 +32,7 @@ class MaskRule:
     least_fraction: float = 0.0
 
     @classmethod
-    def of(cls, spec: CascadeSpec) -> "MaskRule":
+    def of(cls, spec: Declaring) -> "MaskRule":
         """The rule of a bundle: that of its section "mask", or none.
 
         Raises:

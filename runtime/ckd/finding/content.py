@@ -1,13 +1,30 @@
 """Reads what a section of a bundle holds: keys, numbers and texts, each checked as it enters."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ckd.contract.errors import BundleError
-from ckd.contract.spec import CascadeSpec
+from ckd.contract.spec import Section
+from ckd.finding.answers import AnswerSource
 
 #: Numbers of sections are far smaller; sums and products of such numbers stay finite.
 LARGEST = 1e6
+
+
+class Declaring(AnswerSource, Protocol):
+    """What has sections: a `CascadeSpec`, or networks in training with sections beside them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle, for messages."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every output by its tensor's name, batch axis included."""
+
+    @property
+    def sections(self) -> Mapping[str, Section]:
+        """The sections, by name."""
 
 
 class SectionContent:
@@ -26,7 +43,7 @@ class SectionContent:
         self._content: Mapping[str, Any] = content
 
     @classmethod
-    def of(cls, spec: CascadeSpec, section: str, keys: Iterable[str]) -> "SectionContent | None":
+    def of(cls, spec: Declaring, section: str, keys: Iterable[str]) -> "SectionContent | None":
         """The content of a bundle's section, which holds just these keys; None without it.
 
         Raises:

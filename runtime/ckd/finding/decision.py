@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.labels import lesion_name
-from ckd.contract.spec import CascadeSpec
+from ckd.finding.content import Declaring
 from ckd.finding.doubts import Doubts
 from ckd.finding.label_sets import LabelSets
 from ckd.finding.operating_points import NAMES, OperatingPoints
@@ -114,7 +114,7 @@ class Decider:
 
     def __init__(
         self,
-        spec: CascadeSpec,
+        spec: Declaring,
         read: Callable[[str], bytes],
         operating_point: str | None = None,
         prevalence: Mapping[str, float] | None = None,

@@ -16,8 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.spec import CascadeSpec
-from ckd.finding.content import SectionContent
+from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.feature_space import FeatureSpace
 
 SECTION: Final = "refer"
@@ -40,7 +39,7 @@ class Doubts:
     space: FeatureSpace | None = None
 
     @classmethod
-    def of(cls, spec: CascadeSpec, read: Callable[[str], bytes]) -> "Doubts":
+    def of(cls, spec: Declaring, read: Callable[[str], bytes]) -> "Doubts":
         """The doubts of a bundle; none if it has no such section.
 
         Args:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import BundleError, EngineError
-from ckd.contract.spec import CascadeSpec
 from ckd.finding.answers import Answers, answers_from_logits, quality_of
 from ckd.finding.cleanup import MaskRule
+from ckd.finding.content import Declaring
 from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import OutcomeRule, Reason, is_blank
@@ -45,7 +45,7 @@ class Finder:
 
     def __init__(
         self,
-        spec: CascadeSpec,
+        spec: Declaring,
         bundle: str,
         backend: str,
         precision: str,

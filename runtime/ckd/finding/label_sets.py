@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ckd.contract.spec import CascadeSpec
-from ckd.finding.content import SectionContent
+from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.operating_points import check_mark
 from ckd.finding.probabilities import ProbabilityRule
 
@@ -38,7 +37,7 @@ class LabelSets:
     mark: str
 
     @classmethod
-    def of(cls, spec: CascadeSpec, rule: ProbabilityRule | None) -> "LabelSets | None":
+    def of(cls, spec: Declaring, rule: ProbabilityRule | None) -> "LabelSets | None":
         """The sets of a bundle; None if it has no such section.
 
         Raises:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ckd.contract.errors import UsageError
-from ckd.contract.spec import CascadeSpec
-from ckd.finding.content import SectionContent
+from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.probabilities import ProbabilityRule
 
 SECTION: Final = "points"
@@ -69,7 +68,7 @@ class OperatingPoints:
     mark: str
 
     @classmethod
-    def of(cls, spec: CascadeSpec, rule: ProbabilityRule | None) -> "OperatingPoints | None":
+    def of(cls, spec: Declaring, rule: ProbabilityRule | None) -> "OperatingPoints | None":
         """The points of a bundle; None if it has no such section.
 
         Raises:

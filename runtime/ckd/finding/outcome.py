@@ -22,8 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.spec import CascadeSpec
-from ckd.finding.content import SectionContent
+from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.sentences import sentence, shown
 from ckd.finding.signs import sign_names
 
@@ -85,7 +84,7 @@ class OutcomeRule:
     scores: Mapping[str, LinearScore]
 
     @classmethod
-    def of(cls, spec: CascadeSpec) -> "OutcomeRule":
+    def of(cls, spec: Declaring) -> "OutcomeRule":
         """The rule of a bundle.
 
         Raises:

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import UsageError
-from ckd.contract.spec import CascadeSpec
-from ckd.finding.content import SectionContent
+from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.logits import class_probabilities
 
 SECTION: Final = "probabilities"
@@ -53,7 +52,7 @@ class ProbabilityRule:
     prevalence_K: tuple[float, ...]
 
     @classmethod
-    def of(cls, spec: CascadeSpec) -> "ProbabilityRule | None":
+    def of(cls, spec: Declaring) -> "ProbabilityRule | None":
         """The rule of a bundle; None if it has no such section.
 
         Raises:

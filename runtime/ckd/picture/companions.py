@@ -28,9 +28,10 @@ _MASK = re.compile(rf"(.+?)[ _.-]+{MASK_WORD}", re.I | re.DOTALL)
 ISIC_MASK: Final = "_segmentation"
 #: What the JSON of every finding has.
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
-#: Folders in which all PNG are drawn: of `ckd-train evaluate`, and bundles.
+#: Folders in which all PNG are drawn: of `ckd-train evaluate`, also of its damage, and bundles.
 _ALL_DRAWN = (
     frozenset({"scores.json", "per_image.csv"}),
+    frozenset({"corruptions.json", "corruptions.csv"}),
     frozenset({"cascade.json", "hashes.json"}),
 )
 #: What other commands draw -> what they write beside it.

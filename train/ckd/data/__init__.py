@@ -7,7 +7,9 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.data.agreement import UNDOING
     from ckd.data.check import check_dataset
+    from ckd.data.corruptions import CORRUPTIONS, GRADES, corrupted
     from ckd.data.folds import split_fold
+    from ckd.data.groups import Group, Traits, groups_of, read_traits, traits_of
     from ckd.data.layouts import read_split, read_unseen
     from ckd.data.masks import read_mask
     from ckd.data.report import DataReport
@@ -20,7 +22,9 @@ else:
         {
             "ckd.data.agreement": "UNDOING",
             "ckd.data.check": "check_dataset",
+            "ckd.data.corruptions": "CORRUPTIONS GRADES corrupted",
             "ckd.data.folds": "split_fold",
+            "ckd.data.groups": "Group Traits groups_of read_traits traits_of",
             "ckd.data.layouts": "read_split read_unseen",
             "ckd.data.masks": "read_mask",
             "ckd.data.report": "DataReport",
@@ -31,19 +35,27 @@ else:
     )
 
 __all__ = [
+    "CORRUPTIONS",
+    "GRADES",
     "UNDOING",
     "DataReport",
+    "Group",
     "Sample",
     "SampleSet",
     "Split",
     "SplitBy",
     "Suspect",
+    "Traits",
     "check_dataset",
+    "corrupted",
+    "groups_of",
     "numbered_as",
     "read_mask",
     "read_split",
+    "read_traits",
     "read_unseen",
     "split_fold",
     "tone_of",
+    "traits_of",
     "typology_angle",
 ]

@@ -21,6 +21,8 @@ _TONES: Final = (
     (-30.0, "brown skin"),
     (-90.0, "dark skin"),
 )
+#: Names of the groups, from light to dark.
+TONES: Final = tuple(name for _, name in _TONES)
 #: Pixels darker than this (CIE lightness, 0 to 100) show the rim of the contact plate or hair.
 _NOT_SKIN_L = 20.0
 

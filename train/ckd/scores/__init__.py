@@ -6,6 +6,16 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.scores.boundary import boundary_distance
+    from ckd.scores.estimates import (
+        LEAST,
+        NOT_ASSESSED,
+        SHARES,
+        Answered,
+        Estimate,
+        Figure,
+        estimate_text,
+    )
+    from ckd.scores.groups import GroupScore, group_scores, group_table, groups_text, markdown_table
     from ckd.scores.images import (
         ImageScore,
         binary_label_loss,
@@ -36,6 +46,10 @@ else:
         __name__,
         {
             "ckd.scores.boundary": "boundary_distance",
+            "ckd.scores.estimates": (
+                "Answered Estimate Figure LEAST NOT_ASSESSED SHARES estimate_text"
+            ),
+            "ckd.scores.groups": "GroupScore group_scores group_table groups_text markdown_table",
             "ckd.scores.images": (
                 "ImageScore binary_label_loss diagnosed label_loss label_scores mask_scores "
                 "score_answers score_finding"
@@ -52,7 +66,14 @@ else:
     )
 
 __all__ = [
+    "LEAST",
+    "NOT_ASSESSED",
+    "SHARES",
+    "Answered",
     "ClassificationScores",
+    "Estimate",
+    "Figure",
+    "GroupScore",
     "ImageScore",
     "SegmentationScores",
     "average_precision",
@@ -62,9 +83,14 @@ __all__ = [
     "brier_score",
     "calibration_error",
     "diagnosed",
+    "estimate_text",
+    "group_scores",
+    "group_table",
+    "groups_text",
     "label_loss",
     "label_scores",
     "log_loss",
+    "markdown_table",
     "mask_scores",
     "mean_and_deviation",
     "precision_recall_curve",

@@ -5,7 +5,7 @@ import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -23,12 +23,14 @@ from ckd.train.cli_options import (
     Workers,
     weights_named,
 )
+from ckd.train.evaluate_cli import evaluate_command
 from ckd.train.sections_cli import sections_command
 from ckd.train.study_cli import qat_command, study_command
 
 cli = console.app("Train a cascade stage by stage, and measure it by the official ISIC scores.")
 data_cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 cli.add_typer(data_cli, name="data")
+cli.command("evaluate")(evaluate_command)
 cli.command("study")(study_command)
 cli.command("qat")(qat_command)
 cli.command("sections")(sections_command)
@@ -91,49 +93,6 @@ def fit_command(
     if console.is_first_process():
         learning_curves(run)
         print(run)
-
-
-@cli.command("evaluate")
-def evaluate_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of `ckd-train fit`.")],
-    data: Data,
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which images.")] = "val",
-    views: Annotated[
-        Literal["1", "paper"],
-        typer.Option(help="1: each image once. paper: averages of 5 and 6 views, as published."),
-    ] = "1",
-    teacher: Annotated[
-        bool, typer.Option("--teacher", help="Score the run's teacher, not what it taught.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Default: <run>/evaluate.")] = None,
-    accelerator: Accelerator = "auto",
-    as_json: Json = False,
-) -> None:
-    """Score a trained run: official metrics, per-image scores, curves, worst cases."""
-    from ckd.data.layouts import read_split
-    from ckd.train.evaluation.embedding import MIN_IMAGES
-    from ckd.train.evaluation.evaluate import evaluate
-    from ckd.train.feeding.dataset import drop_unreadable
-    from ckd.train.fitting.machine import device_for
-    from ckd.train.fitting.run_folder import load_run
-
-    recipe, system = load_run(run, teacher=teacher)
-    listed = read_split(data, split, recipe.split_by, console.say)
-    samples, problems = drop_unreadable(listed, console.progress_bar("files"))
-    for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
-    system.to(device_for(accelerator))
-    folder = out or run / (
-        "evaluate" + ("-teacher" if teacher else "") + ("" if views == "1" else "-paper-views")
-    )
-    result = evaluate(
-        recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
-    )
-    print(json.dumps(result.as_dict()) if as_json else result.to_text())
-    if not (folder / "tsne.png").exists():
-        needed = f"a classifier and {MIN_IMAGES} images with labels"
-        print(f"no tsne.png: it takes {needed}", file=sys.stderr)
-    print(f"details: {folder}", file=sys.stderr)
 
 
 @cli.command("crossvalidate")

@@ -5,15 +5,25 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.data.synthetic.overlays import hair_opacity, ruler_opacity
     from ckd.data.synthetic.scene import hairs, optics, skin
     from ckd.data.synthetic.write import dermoscopy, write_isic2017
 else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.data.synthetic.overlays": "hair_opacity ruler_opacity",
             "ckd.data.synthetic.scene": "hairs optics skin",
             "ckd.data.synthetic.write": "dermoscopy write_isic2017",
         },
     )
 
-__all__ = ["dermoscopy", "hairs", "optics", "skin", "write_isic2017"]
+__all__ = [
+    "dermoscopy",
+    "hair_opacity",
+    "hairs",
+    "optics",
+    "ruler_opacity",
+    "skin",
+    "write_isic2017",
+]

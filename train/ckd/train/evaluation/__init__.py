@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ckd.train.evaluation.embedding import MIN_IMAGES
     from ckd.train.evaluation.folder import TRUTH_RGB
     from ckd.train.evaluation.held_out import ANSWERS, NO_LABEL, Collected, HeldOutAnswers
+    from ckd.train.evaluation.judge import Judge
     from ckd.train.evaluation.operating_point import (
         OPERATING_POINT,
         TEACHER_OPERATING_POINT,
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
         subjects,
     )
     from ckd.train.evaluation.plots import COLOURS, GREY, Tile, contact_sheet, save
+    from ckd.train.evaluation.robustness import checked_kinds, measure_robustness, spread
+    from ckd.train.evaluation.robustness_folder import write_robustness
+    from ckd.train.evaluation.robustness_report import (
+        robustness_dict,
+        robustness_terminal,
+        summaries,
+    )
     from ckd.train.evaluation.scoring import PlainImages, score_batch, score_image, scored_outputs
+    from ckd.train.evaluation.subgroups import measure_groups, write_groups
     from ckd.train.evaluation.summary import Evaluation, Views, summarised
     from ckd.train.evaluation.suspects_sheet import write_suspects
     from ckd.train.evaluation.views import image_logits
@@ -27,12 +36,19 @@ else:
             "ckd.train.evaluation.embedding": "MIN_IMAGES",
             "ckd.train.evaluation.folder": "TRUTH_RGB",
             "ckd.train.evaluation.held_out": "ANSWERS Collected HeldOutAnswers NO_LABEL",
+            "ckd.train.evaluation.judge": "Judge",
             "ckd.train.evaluation.operating_point": (
                 "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
                 "load_mask_threshold subjects"
             ),
             "ckd.train.evaluation.plots": "COLOURS GREY Tile contact_sheet save",
+            "ckd.train.evaluation.robustness": "checked_kinds measure_robustness spread",
+            "ckd.train.evaluation.robustness_folder": "write_robustness",
+            "ckd.train.evaluation.robustness_report": (
+                "robustness_dict robustness_terminal summaries"
+            ),
             "ckd.train.evaluation.scoring": "PlainImages score_batch score_image scored_outputs",
+            "ckd.train.evaluation.subgroups": "measure_groups write_groups",
             "ckd.train.evaluation.summary": "Evaluation Views summarised",
             "ckd.train.evaluation.suspects_sheet": "write_suspects",
             "ckd.train.evaluation.views": "image_logits",
@@ -51,18 +67,28 @@ __all__ = [
     "Collected",
     "Evaluation",
     "HeldOutAnswers",
+    "Judge",
     "PlainImages",
     "Tile",
     "Views",
+    "checked_kinds",
     "choose_mask_threshold",
     "contact_sheet",
     "image_logits",
     "load_mask_threshold",
+    "measure_groups",
+    "measure_robustness",
+    "robustness_dict",
+    "robustness_terminal",
     "save",
     "score_batch",
     "score_image",
     "scored_outputs",
+    "spread",
     "subjects",
+    "summaries",
     "summarised",
+    "write_groups",
+    "write_robustness",
     "write_suspects",
 ]

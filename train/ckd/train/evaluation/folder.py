@@ -7,6 +7,7 @@
     worst_cases.png         the photographs with the worst scores
     explanations.png        the evidence for the predicted labels, if labels are known
     tsne.png                the classifier's features in the plane, if 20 images have labels
+    groups.*                if asked for, see `ckd.train.evaluation.subgroups`
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
@@ -42,6 +43,7 @@ _MASK_COLUMNS = ("jaccard", "dice", "sensitivity", "specificity", "accuracy")
 _FILES = (
     "scores.json", "per_image.csv", "roc.png", "precision_recall.png", "jaccard.png",
     "worst_cases.png", "explanations.png", "tsne.png",
+    "groups.json", "groups.csv", "groups.md",
 )  # fmt: skip
 
 
