@@ -28,18 +28,17 @@ _MASK = re.compile(rf"(.+?)[ _.-]+{MASK_WORD}", re.I | re.DOTALL)
 ISIC_MASK: Final = "_segmentation"
 #: What the JSON of every finding has.
 _KEYS = frozenset({"probabilities", "bundle", "backend", "precision"})
-#: Folders in which all PNG are drawn: of `ckd-train evaluate`, also of its damage, and bundles.
+#: Folders in which all PNG are drawn: of `ckd-train evaluate`, and bundles.
 _ALL_DRAWN = (
     frozenset({"scores.json", "per_image.csv"}),
-    frozenset({"corruptions.json", "corruptions.csv"}),
     frozenset({"cascade.json", "hashes.json"}),
 )
 #: What other commands draw -> what they write beside it.
 _DRAWN_WITH: Final = {
     "suspects": "check.json",
     "learning_curves": "recipe.json",
-    "outcome": "sections.json",
-    "mask": "sections.json",
+    **dict.fromkeys(("outcome", "mask", "probabilities", "points", "refer"), "sections.json"),
+    **dict.fromkeys(("corruptions", "corruptions_sheet"), "corruptions.json"),
     "study": "study.json",
     "sensitivity": "sensitivity.json",
     "latency": "latency.json",
