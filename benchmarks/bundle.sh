@@ -35,6 +35,8 @@ cat "$notes" "$out/changes.md" > "$out/notes.md"
 # What is fitted on the answers of the winner's folds: when there is no finding, how masks are cleaned up,
 # and all that decides. It comes first, so that INT8 and smaller files are judged by decisions and referrals.
 "$bin"/ckd-train sections "$(dirname "$run")" --run "$run" --data "$data" --out "$out/sections"
+"$bin"/ckd-train evaluate "$run" --data "$data" --split val --corruptions --sections "$out/sections"
+cp "$run/evaluate-corruptions/corruptions.md" "$out/sections"
 "$bin"/ckd-export sections "$out/plain" --from "$out/sections" --out "$out/float"
 
 # INT8: the tensors to round, training in that form with the float networks as teachers, the files.

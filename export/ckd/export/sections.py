@@ -15,7 +15,12 @@ from ckd.contract.errors import InputError
 from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import Section
 from ckd.data.samples import Sample, SampleSet
-from ckd.export.sections_check import SectionsReport, check_sections, report_text
+from ckd.export.sections_check import (
+    SectionsReport,
+    by_group_text,
+    check_sections,
+    report_text,
+)
 from ckd.export.temperatures import temperatures_of
 from ckd.export.verify import check_acceptance
 from ckd.finding.doubts import FEATURE_FILE
@@ -37,6 +42,9 @@ TITLES: Final = {
     "refer": "When a referral is suggested",
 }
 CHECKED: Final = "What this bundle delivers"
+BY_GROUP: Final = "For whom"
+#: What `ckd-train evaluate --corruptions` writes; taken into the card where it lies in the folder.
+DAMAGED: Final = ("corruptions.md", "Under bad captures")
 
 
 def write_sections(
@@ -54,7 +62,8 @@ def write_sections(
 
     Args:
         source: to copy.
-        fitted: folder with `sections.json`, and text and picture of each section.
+        fitted: folder with `sections.json`, and text and picture of each section; a
+            `corruptions.md` in it goes into the card, too.
         out: folder to create.
         samples: photographs to check the new bundle on, or None.
         trained_on: photographs that show how rounding moves logits, for the temperatures of FP16
@@ -96,8 +105,11 @@ def write_sections(
         card = path.read_text() if path.is_file() else ""
         for name, text in texts.items():
             card = with_part(card, TITLES[name], text)
-        words = report_text(report)  # an earlier check was of other sections
-        card = with_part(card, CHECKED, words) if words else without_part(card, CHECKED)
+        parts = {CHECKED: report_text(report), BY_GROUP: by_group_text(report)}
+        if (fitted / DAMAGED[0]).is_file():
+            parts[DAMAGED[1]] = (fitted / DAMAGED[0]).read_text(encoding="utf-8")
+        for title, words in parts.items():  # an earlier check was of other sections
+            card = with_part(card, title, words) if words else without_part(card, title)
         path.write_text(card)
         write_hashes(folder)
         move_new(folder, out)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ckd.console import Bars
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
+from ckd.data.groups import Traits, groups_of, traits_of
 from ckd.data.masks import read_mask
 from ckd.data.samples import SampleSet
 from ckd.export.decision_check import DecisionCheck, check_decisions, check_text
@@ -16,6 +19,9 @@ from ckd.picture.decode import read_rgb
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
 from ckd.scores.boundary import boundary_distance
+from ckd.scores.estimates import Answered
+from ckd.scores.groups import GroupScore, group_scores, groups_text
+from ckd.scores.images import ImageScore, score_finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class SectionsReport:
             diagonal, over photographs where both masks and the truth have a border.
         raw_boundary: likewise of the mask as it comes.
         decisions: what its decisions come to; None if it does not decide.
+        groups: figures by label, size of the lesion, tone of the skin and hair.
     """
 
     names: tuple[str, ...]
@@ -42,6 +49,7 @@ class SectionsReport:
     boundary: float | None = None
     raw_boundary: float | None = None
     decisions: DecisionCheck | None = None
+    groups: tuple[GroupScore, ...] = ()
 
 
 def check_sections(
@@ -59,19 +67,33 @@ def check_sections(
     lost: list[tuple[str, str]] = []
     figures: list[tuple[float | None, ...]] = []
     kept: list[Finding] = []
+    scores: list[ImageScore] = []
+    traits: list[Traits] = []
     with Cascade(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as cascade:
         for number, sample in enumerate(samples.samples, start=1):
-            finding = cascade.predict(read_rgb(sample.image))
+            image_HWC = read_rgb(sample.image)
+            finding = cascade.predict(image_HWC)
+            truth_HW = None if sample.mask is None else read_mask(sample.mask, image_HWC.shape)
+            traits.append(traits_of(image_HWC, truth_HW))
+            scores.append(score_finding(finding, sample))
             if finding.reason is not None:
                 lost.append((sample.id, finding.reason.code))
-            if sample.mask is not None and finding.mask_HW is not None:
-                figures.append(_figures(finding, sample.mask))
+            if truth_HW is not None and finding.mask_HW is not None:
+                figures.append(_figures(finding, truth_HW))
             kept.append(_without_masks(finding))
             progress(number, len(samples))
     jaccard, raw_jaccard, boundary, raw_boundary = (
         map(_mean, zip(*figures, strict=True)) if figures else (None,) * 4
     )
-    decisions = check_decisions(Decider(bundle.spec, bundle.read), kept, samples)
+    decider = Decider(bundle.spec, bundle.read)
+    decisions = check_decisions(decider, kept, samples)
+    answered = Answered(
+        scores,
+        labels=bundle.spec.labels,
+        tasks=bundle.spec.tasks,
+        target=None if decider.points is None else decider.points.target,
+        decides=decisions is not None,
+    )
     return SectionsReport(
         names=names,
         num_images=len(samples),
@@ -81,6 +103,7 @@ def check_sections(
         boundary=boundary,
         raw_boundary=raw_boundary,
         decisions=decisions,
+        groups=group_scores(answered, groups_of(samples, traits)),
     )
 
 
@@ -90,11 +113,10 @@ def _without_masks(finding: Finding) -> Finding:
     return replace(finding, mask_HW=None, coarse_mask_HW=None, raw=raw)
 
 
-def _figures(finding: Finding, mask: Path) -> tuple[float | None, ...]:
+def _figures(finding: Finding, truth_HW: NDArray[np.bool_]) -> tuple[float | None, ...]:
     """Jaccard index and boundary distance, each of the delivered mask and of the one as it came."""
     assert finding.mask_HW is not None
     assert finding.raw.mask_HW is not None
-    truth_HW = read_mask(mask, finding.mask_HW.shape)
     both = (finding.mask_HW, finding.raw.mask_HW)
     distances = [boundary_distance(one, truth_HW) for one in both]
     is_known = None not in distances  # of the same photographs
@@ -128,5 +150,19 @@ def report_text(report: SectionsReport) -> str:
             f"Mean 95 % boundary distance {report.boundary:.2f} hundredths of the diagonal, and "
             f"{report.raw_boundary:.2f} as they come, where all masks have a border."
         )
-    text = " ".join(words)
-    return text if report.decisions is None else f"{text}\n\n{check_text(report.decisions)}"
+    parts = [" ".join(words)]
+    if report.decisions is not None:
+        parts.append(check_text(report.decisions))
+    return "\n\n".join(parts)
+
+
+def by_group_text(report: SectionsReport) -> str:
+    """The same photographs by group, for a model card; empty without a check."""
+    if not report.groups:
+        return ""
+    target = None if report.decisions is None else report.decisions.target
+    about = (
+        f"The same {report.num_images} photographs by group; decisions are those of the default "
+        "operating point, masks are those that the networks gave."
+    )
+    return groups_text(report.groups, target, about)
