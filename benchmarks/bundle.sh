@@ -22,7 +22,7 @@ licence="weights Apache-2.0; ISIC 2017 images CC-0; ImageNet features Apache-2.0
 bin=${CKD_BIN:-.venv/bin}
 
 mkdir -p "$out"
-rm -rf "$out"/first "$out"/plain "$out"/float "$out"/placed.json "$out"/int8 "$out"/shrunk "$out"/sections "$out/$name"
+rm -rf "$out"/first "$out"/plain "$out"/float "$out"/placed.json "$out"/int8 "$out"/shrunk "$out"/sections "$out"/damage "$out/$name"
 
 # What it scores on the official validation images, once, and what it says otherwise than today's bundle.
 "$bin"/ckd-train evaluate "$run" --data "$data" --split val
@@ -35,8 +35,9 @@ cat "$notes" "$out/changes.md" > "$out/notes.md"
 # What is fitted on the answers of the winner's folds: when there is no finding, how masks are cleaned up,
 # and all that decides. It comes first, so that INT8 and smaller files are judged by decisions and referrals.
 "$bin"/ckd-train sections "$(dirname "$run")" --run "$run" --data "$data" --out "$out/sections"
-"$bin"/ckd-train evaluate "$run" --data "$data" --split val --corruptions --sections "$out/sections"
-cp "$run/evaluate-corruptions/corruptions.md" "$out/sections"
+"$bin"/ckd-train evaluate "$run" --data "$data" --split val --corruptions --sections "$out/sections" \
+    --out "$out/damage"
+cp "$out/damage/corruptions.md" "$out/sections"
 "$bin"/ckd-export sections "$out/plain" --from "$out/sections" --out "$out/float"
 
 # INT8: the tensors to round, training in that form with the float networks as teachers, the files.

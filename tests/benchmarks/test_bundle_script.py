@@ -27,6 +27,8 @@ STAND_IN = """#!/bin/sh
 { printf '%s|' "${0##*/}" "$@"; echo; } >> "$CALLS"
 case "$1" in
     "$FAILS") exit 4 ;;
+    sections) mkdir -p build/bundle/sections ;;
+    evaluate) mkdir -p build/bundle/damage && touch build/bundle/damage/corruptions.md ;;
     accuracy) echo "changes" > build/bundle/changes.md ;;
     verify) mkdir build/bundle/ckdnet-mobile && truncate -s "$SIZE" build/bundle/ckdnet-mobile/x ;;
 esac
@@ -67,8 +69,8 @@ def test_every_command_takes_its_options(tmp_path: Path) -> None:
     assert "build/bundle/ckdnet-mobile/model_card.md" in done.stdout
     called = calls(tmp_path)
     assert [words[1] for words in called] == [
-        "evaluate", "bundle", "accuracy", "bundle", "placement", "qat", "quantize", "shrink",
-        "sections", "sections", "verify",
+        "evaluate", "bundle", "accuracy", "bundle", "sections", "evaluate", "sections",
+        "placement", "qat", "quantize", "shrink", "sections", "verify",
     ]  # fmt: skip
     for program, name, *words in called:
         group: Any = get_command(COMMANDS[program])

@@ -179,7 +179,7 @@ def test_command(
     captured = capsys.readouterr()
     assert "INT8 in rootseg, seg_encoder, seg_decoder, 2.00 times" in captured.out
     assert "cls: 1.00x as fast, only 1.00 times" in captured.err
-    assert "decisions changed" in captured.err  # what each choice costs
+    assert "labels changed" in captured.err  # what each choice costs
 
 
 def test_a_bundle_without_a_card_gets_none(

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ckd.contract.bundle import CASCADE
+from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.cascade_json import spec_from_json, spec_to_json
 from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import CascadeSpec, Section
 from ckd.finding.probabilities import ProbabilityRule
+from ckd.runtime.acceptance import verdicts_of
+from ckd.runtime.verdicts import VERDICTS
 
 
 def deciding_sections(
@@ -67,6 +69,8 @@ def let_decide(bundle: Path, **choices: Any) -> None:
     spec = spec_from_json((bundle / CASCADE).read_bytes())
     sections = {**spec.sections, **deciding_sections(spec, **choices)}
     (bundle / CASCADE).write_text(spec_to_json(replace(spec, sections=sections)))
+    write_hashes(bundle)
+    (bundle / VERDICTS).write_bytes(verdicts_of(Bundle(bundle)))
     write_hashes(bundle)
 
 

@@ -53,7 +53,7 @@ def test_half_precision_moves_a_probability_by_less_than_is_said() -> None:
     ("changes", "said"),
     [
         ({"ids": ("a", "a", "c", "d")}, "one of them twice"),
-        ({"label_N": np.array([0, 3, 2, 1])}, "classes that there are not"),
+        ({"label_N": np.array([0, 4, 2, 1])}, "classes that there are not"),
         ({"label_N": np.array([0, 1, 2])}, "label_N is int64"),
         ({"class_logits_NK": np.zeros((4, 2), np.float32)}, "class_logits_NK is float32"),
         ({"class_logits_NK": np.full((4, 3), np.nan, np.float32)}, "not finite"),
