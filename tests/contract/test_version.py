@@ -1,21 +1,16 @@
-"""The version is looked up under the distribution's own name, and its absence breaks nothing."""
+"""The version stands in one place, and is that of the installed package."""
 
-from importlib.metadata import PackageNotFoundError
+import importlib.metadata
+import subprocess
+import sys
 
-import pytest
-
-from ckd.contract import version as version_module
 from ckd.contract.version import DISTRIBUTION, ckd_version
 
 
-def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version_module, "version", {DISTRIBUTION: "1.2.3"}.__getitem__)
-    assert ckd_version() == "1.2.3"
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert ckd_version() == importlib.metadata.version(DISTRIBUTION)
 
 
-def test_sources_that_are_not_installed_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def not_found(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(version_module, "version", not_found)
-    assert ckd_version() == "unknown"
+def test_to_know_the_version_no_mail_parser_is_loaded() -> None:
+    code = "import sys, ckd.contract.version; sys.exit('importlib.metadata' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
