@@ -3,8 +3,8 @@
 A Mahalanobis distance in the space of the largest principal components of the classifier's pooled
 features (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples";
 they take one mean for each class, here there is one for all). It tells what is far from skin; what
-is near, such as another disease of the skin, it tells badly; the model card of a bundle that judges by
-it has figures for each kind of picture.
+is near, such as another disease of the skin, it tells badly; the model card of a bundle that judges
+by it has figures for each kind of picture.
 
 Suffixes: D features, C components.
 """
