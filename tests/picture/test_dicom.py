@@ -15,6 +15,7 @@ from PIL import Image
 
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_picture, read_rgb
+from ckd.picture.dicom import _said
 from ckd.picture.primaries import rgb_profile
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
@@ -99,6 +100,16 @@ def test_without_the_extra_it_is_named(path: Path, monkeypatch: pytest.MonkeyPat
     expected = r"image\.dcm: is a DICOM file, which needs the extra dicom: pip install 'ckd"
     with pytest.raises(InputError, match=expected):
         read_rgb(path)
+
+
+def test_a_message_repeats_little_of_a_header_and_nothing_that_breaks_lines(path: Path) -> None:
+    write(path, picture().tobytes(), PhotometricInterpretation="RGB")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"RGB ", b"R\nG\x1b", 1))
+    with pytest.raises(InputError) as caught:
+        read_rgb(path)
+    assert str(caught.value).isprintable()
+    assert _said("x\ny\x1b" + "z" * 500) == "x?y?" + "z" * 56 + "..."
 
 
 @pytest.mark.parametrize("kind", [DERMOSCOPIC, VL_PHOTOGRAPHIC, SECONDARY_CAPTURE])

@@ -32,6 +32,8 @@ _COLOURS_OF = {
     (_RLE,): ("RGB", "YBR_FULL"),
 }
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+#: Characters of a header's value that a message repeats.
+_LONGEST_SAID = 60
 #: Compressed files are read as a whole, with all their frames.
 _MAX_FILE_BYTES = 512 * 2**20
 #: APP14 of Adobe with transform 0: the samples are RGB. A stream without it counts as YCbCr.
@@ -68,7 +70,7 @@ def read_dicom(path: Path) -> Picture:
 def _check_kind(path: Path, header: Any) -> None:
     uid = header.get("SOPClassUID")
     if uid is None or not (uid in _PHOTOGRAPHS or (uid + ".").startswith(_SECONDARY_CAPTURE + ".")):
-        name = "no kind" if uid is None else uid.name
+        name = "no kind" if uid is None else _said(uid.name)
         raise InputError(
             f"{path}: DICOM of {name}; expected dermoscopic or VL photography, or secondary capture"
         )
@@ -79,8 +81,8 @@ def _check_kind(path: Path, header: Any) -> None:
     if int(header.get("SamplesPerPixel") or 0) != (1 if is_grey else 3):
         raise damaged(
             path,
-            f"{header.get('SamplesPerPixel')} samples for each pixel of "
-            f"{header.PhotometricInterpretation}",
+            f"{_said(header.get('SamplesPerPixel'))} samples for each pixel of "
+            f"{_said(header.PhotometricInterpretation)}",
         )
     if int(header.get("HighBit", header.BitsStored - 1)) != int(header.BitsStored) - 1:
         raise InputError(
@@ -218,6 +220,13 @@ def _palette(header: Any) -> NDArray[np.uint8]:
 
 def _unread(path: Path, header: Any) -> InputError:
     return InputError(
-        f"{path}: DICOM of {header.file_meta.TransferSyntaxUID.name} with "
-        f"{header.PhotometricInterpretation} is not read; save it as JPEG or PNG"
+        f"{path}: DICOM of {_said(header.file_meta.TransferSyntaxUID.name)} with "
+        f"{_said(header.PhotometricInterpretation)} is not read; save it as JPEG or PNG"
     )
+
+
+def _said(value: object) -> str:
+    """A value of a header for a message: a damaged one may hold the rest of the file."""
+    text = str(value)
+    short = "".join(sign if sign.isprintable() else "?" for sign in text[:_LONGEST_SAID])
+    return short + ("..." if len(text) > _LONGEST_SAID else "")
