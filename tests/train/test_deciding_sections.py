@@ -1,6 +1,7 @@
 """Probabilities, points, sets and doubts: what is fitted on answers of known calibration."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -256,8 +257,12 @@ def test_a_bundle_decides_by_what_was_fitted(
 ) -> None:
     data, fitted = tmp_path / "data", tmp_path / "fitted"
     only = decision.DECIDING
+    (folds / "fold2" / "cls").mkdir(parents=True)  # is still in training
+    (folds / "fold2" / "recipe.json").write_text("{}")
+    shutil.copy(folds / "fold0" / "answers.npz", folds / "fold2" / "cls")
     sections = fit.fit_sections(folds, data, fitted, only, accelerator="cpu")
     assert tuple(sections) == only
+    assert "that fold0, fold1 held out." in (fitted / "points.md").read_text()
     assert not (fitted / FEATURE_FILE).exists()
     assert sections["refer"]["content"]["unlike_above"] is None
     assert "`unlike_training` is not judged" in (fitted / "refer.md").read_text()

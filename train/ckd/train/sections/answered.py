@@ -67,8 +67,9 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
     Raises:
         InputError: there is none, one is damaged, or it was held out from other images than these.
     """
+    # A fold that is still in training may hold answers of its stages, which are not those.
     runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
-    answers = [(run, path) for run in runs for path in sorted(run.rglob(ANSWERS))[:1]]
+    answers = [(run, run / ANSWERS) for run in runs if (run / ANSWERS).is_file()]
     if not answers:
         raise InputError(
             f"{folder}: no finished fold (fold*/{ANSWERS}); `ckd-train crossvalidate` makes them"
@@ -105,7 +106,7 @@ def answered(
     outputs, device = system.outputs, next(system.parameters()).device
     names = [n for n in (outputs.mask_logits, outputs.coarse_logits) if n is not None]
     masks_only = outputs.renamed(lambda name: name if name in names else None)
-    for batch in _batches(images):
+    for batch in batches(images):
         small = [network_image(image_HWC, system.image_size) for image_HWC in batch]
         with torch.no_grad():
             tensors = system(torch.from_numpy(np.stack(small)).to(device), names)
@@ -119,7 +120,7 @@ def answered(
             yield image_HWC, mask_HW, Answered(signs, is_blank(small[row]), bool(mask_HW.any()))
 
 
-def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
+def batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
     """Small enough that photographs of any size fit into the memory."""
     batch: list[NDArray[np.uint8]] = []
     num_pixels = 0
