@@ -21,7 +21,7 @@ from ckd.runtime.cascade import Cascade
 from ckd.scores.boundary import boundary_distance
 from ckd.scores.estimates import Answered
 from ckd.scores.groups import GroupScore, group_scores, groups_text
-from ckd.scores.images import ImageScore, score_finding
+from ckd.scores.images import ImageScore, score_against
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def check_sections(
             finding = cascade.predict(image_HWC)
             truth_HW = None if sample.mask is None else read_mask(sample.mask, image_HWC.shape)
             traits.append(traits_of(image_HWC, truth_HW))
-            scores.append(score_finding(finding, sample))
+            scores.append(score_against(finding, sample, truth_HW))
             if finding.reason is not None:
                 lost.append((sample.id, finding.reason.code))
             if truth_HW is not None and finding.mask_HW is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         label_loss,
         label_scores,
         mask_scores,
+        score_against,
         score_answers,
         score_finding,
     )
@@ -52,7 +53,7 @@ else:
             "ckd.scores.groups": "GroupScore group_scores group_table groups_text markdown_table",
             "ckd.scores.images": (
                 "ImageScore binary_label_loss diagnosed label_loss label_scores mask_scores "
-                "score_answers score_finding"
+                "score_against score_answers score_finding"
             ),
             "ckd.scores.metrics": (
                 "ClassificationScores SegmentationScores bootstrap_interval mean_and_deviation"
@@ -97,6 +98,7 @@ __all__ = [
     "reliability_bins",
     "roc_auc",
     "roc_curve",
+    "score_against",
     "score_answers",
     "score_finding",
     "share_interval",

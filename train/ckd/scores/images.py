@@ -56,6 +56,13 @@ def score_finding(finding: Finding, sample: Sample) -> ImageScore:
     masks = (finding.raw.mask_HW, finding.raw.coarse_mask_HW)
     size = next((mask_HW.shape for mask_HW in masks if mask_HW is not None), None)
     truth_HW = None if sample.mask is None or size is None else read_mask(sample.mask, size)
+    return score_against(finding, sample, truth_HW)
+
+
+def score_against(
+    finding: Finding, sample: Sample, truth_HW: NDArray[np.bool_] | None
+) -> ImageScore:
+    """`score_finding` with a true mask that was read already; None leaves masks unscored."""
     return replace(score_answers(finding.raw, sample, truth_HW), verdict=finding.verdict)
 
 

@@ -22,7 +22,7 @@ from ckd.contract.spec import OutputSpec, Section
 from ckd.data.samples import Sample, SampleSet
 from ckd.finding.finder import Finder
 from ckd.scores.estimates import Answered
-from ckd.scores.images import ImageScore, score_answers
+from ckd.scores.images import ImageScore, score_against
 from ckd.train.evaluation.views import Logits
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
@@ -114,7 +114,7 @@ class Judge:
         size_hw = image_SS3.shape[:2] if truth_HW is None else truth_HW.shape
         of_one = {name: array[None] for name, array in logits.items()}
         finding = self._finder(of_one, (size_hw[0], size_hw[1]), image_SS3)
-        return replace(score_answers(finding.raw, sample, truth_HW), verdict=finding.verdict)
+        return score_against(finding, sample, truth_HW)
 
     def answered(self, images: Sequence[ImageScore]) -> Answered:
         """Scores of this judge, ready to be counted."""

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-
 from ckd.console import Bars
 from ckd.data.samples import Sample
 from ckd.finding.cleanup import MaskRule
@@ -19,7 +17,7 @@ from ckd.finding.operating_points import OperatingPoint, OperatingPoints
 from ckd.finding.probabilities import ProbabilityRule
 from ckd.picture.decode import read_rgb
 from ckd.train.sections.answered import Fold
-from ckd.train.sections.held import Held, Numbers
+from ckd.train.sections.held import Held
 from ckd.train.sections.pictures import bare_skin, made_skin, patterns, things
 from ckd.train.sections.points import (
     Counted,
@@ -73,6 +71,11 @@ class Decided:
     doubts: Doubts
     codes_apart: Codes
     unlike: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> Compared:
+        """The kind of rule that was taken, on photographs that it was not fitted on."""
+        return self.compared[2 if any(self.rule.bias_K) else 1]
 
     def contents(self, only: Sequence[str]) -> dict[str, Any]:
         """The contents of the sections that are asked for, by name."""
@@ -159,8 +162,3 @@ def _others(
             found.setdefault(kind, []).append(space.distance(row_D))
             progress(done := done + 1, total)
     return found
-
-
-def known(values: Numbers) -> Numbers:
-    """Those that are numbers."""
-    return np.asarray(values[~np.isnan(values)])

@@ -11,14 +11,15 @@ from ckd.contract.labels import lesion_name
 from ckd.scores.ranking import roc_curve
 from ckd.scores.reliability import reliability_bins, top_label
 from ckd.train.evaluation import plots
-from ckd.train.sections.decision import Decided, known
+from ckd.train.sections.decision import Decided
+from ckd.train.sections.held import known
 
 
 def probabilities_figure(decided: Decided) -> Figure:
     """Reliability before and after, of the most probable label and of the target."""
     held = decided.held
     column = held.labels.index(decided.points.target)
-    shown = (decided.compared[0], decided.compared[2 if any(decided.rule.bias_K) else 1])
+    shown = (decided.compared[0], decided.taken)
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for row, colour in zip(shown, plots.COLOURS, strict=False):
@@ -82,7 +83,7 @@ def _risk_coverage(decided: Decided, axes: Axes) -> None:
     """Refer the most probable targets first: what is missed among those that are kept."""
     held = decided.held
     column = held.labels.index(decided.points.target)
-    probabilities_NK = decided.compared[2 if any(decided.rule.bias_K) else 1].probabilities_NK
+    probabilities_NK = decided.taken.probabilities_NK
     order = np.argsort(probabilities_NK[:, column], kind="stable")
     missed = np.cumsum(held.truth_NK[order, column])
     kept = np.arange(1, len(order) + 1)

@@ -16,7 +16,8 @@ from ckd.finding.operating_points import OperatingPoint, predictive_values
 from ckd.scores.metrics import bootstrap_interval
 from ckd.scores.ranking import roc_auc
 from ckd.scores.reliability import brier_score, calibration_error, log_loss, top_label
-from ckd.train.sections.decision import Decided, known
+from ckd.train.sections.decision import Decided
+from ckd.train.sections.held import known
 from ckd.train.sections.probabilities import LEAST_GAIN, Compared
 from ckd.train.sections.refer import DOUBTED
 
@@ -44,7 +45,7 @@ def probabilities_text(decided: Decided) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [_compared_row(decided, row) for row in decided.compared]
-    before, after = decided.compared[0], _taken(decided)
+    before, after = decided.compared[0], decided.taken
     errors = [
         calibration_error(*top_label(held.truth_NK, row.probabilities_NK)).debiased
         for row in (before, after)
@@ -199,10 +200,6 @@ def _rates(point: OperatingPoint) -> str:
     return " | ".join(cells)
 
 
-def _taken(decided: Decided) -> Compared:
-    return decided.compared[2 if any(decided.rule.bias_K) else 1]
-
-
 def _compared_row(decided: Decided, row: Compared) -> str:
     held, said_NK = decided.held, row.probabilities_NK
     truth_NK = held.truth_NK
@@ -217,7 +214,7 @@ def _compared_row(decided: Decided, row: Compared) -> str:
         _error_cell(*top),
         _error_cell(truth_NK[:, column], said_NK[:, column]),
     ]
-    mark = " (taken)" if row is _taken(decided) else ""
+    mark = " (taken)" if row is decided.taken else ""
     return f"| {row.name}{mark} | {' | '.join(cells)} |"
 
 

@@ -109,3 +109,8 @@ class Held:
         """
         for fitted, left in GroupKFold(TURNS).split(self.label_N, groups=self.source_N):
             yield self.only(fitted), left
+
+
+def known(values: Numbers) -> Numbers:
+    """Those that are numbers."""
+    return np.asarray(values[~np.isnan(values)])

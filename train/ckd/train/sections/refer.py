@@ -7,7 +7,6 @@ Suffixes: N photographs, D features, H rows, W columns.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -25,15 +24,14 @@ from ckd.finding.operating_points import OperatingPoints
 from ckd.finding.probabilities import ProbabilityRule
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
-from ckd.train.sections.answered import Fold
-from ckd.train.sections.held import Held, Numbers
+from ckd.train.sections.answered import Fold, batches
+from ckd.train.sections.held import Held, Numbers, known
 from ckd.train.sections.points import points_of, sets_of
 from ckd.train.systems.graph import System
 from ckd.train.systems.rewrite import FEATURES
 
 #: Share of photographs held out that each doubt is raised about.
 DOUBTED: Final = 0.01
-_BATCH: Final = 16
 
 Codes = dict[str, NDArray[np.bool_]]
 
@@ -86,9 +84,9 @@ def pooled_features(
     system: System, images: Iterable[NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.float32]]:
     """What the classifier's last layer reads, for pictures of any size, uint8 RGB [H, W, 3]."""
-    device, pictures = next(system.parameters()).device, iter(images)
-    while chunk := list(islice(pictures, _BATCH)):
-        small = np.stack([network_image(image_HWC, system.image_size) for image_HWC in chunk])
+    device = next(system.parameters()).device
+    for batch in batches(images):
+        small = np.stack([network_image(image_HWC, system.image_size) for image_HWC in batch])
         with torch.no_grad():
             features_ND = system(torch.from_numpy(small).to(device), [FEATURES])[FEATURES]
         yield from features_ND.float().cpu().numpy()
@@ -109,7 +107,7 @@ def doubts_of(held: Held, space: FeatureSpace | None) -> Doubts:
         held: with agreements and distances.
         space: of the network that is shipped; without it distances are not judged.
     """
-    agreed, far = (values[~np.isnan(values)] for values in (held.agreement_N, held.distance_N))
+    agreed, far = known(held.agreement_N), known(held.distance_N)
     return Doubts(
         masks_agree=round(float(np.quantile(agreed, DOUBTED)), 4) if len(agreed) else None,
         unlike_above=(
