@@ -1,5 +1,6 @@
 """The live page in a real browser, with a real video behind it."""
 
+import itertools
 import re
 import subprocess
 import threading
@@ -67,15 +68,28 @@ def live_view(
     video: Path,
     save: Saver = no_file,
     analyse: Callable[[NDArray[np.uint8]], Finding] = analyse,
+    after: int = 1,
 ) -> Iterator[WebView]:
-    """The whole chain of `ckd-run camera`, running beside the browser until the view is closed."""
+    """The whole chain of `ckd-run camera`, running beside the browser until the view is closed.
+
+    It is handed out once the view was given `after` frames: a busy machine may take long over them.
+    """
+    frames = itertools.count()
+    given = threading.Event()
+
+    def counted(image_HWC: NDArray[np.uint8]) -> Finding:
+        if next(frames) == after:  # The loop gives a frame to the view before it takes the next.
+            given.set()
+        return analyse(image_HWC)
+
     with open_source(str(video), live=True) as source:
         view = WebView(port=0, source_name=source.name, save=save)
         loop = threading.Thread(
-            target=run_live, args=(source, analyse, draw), kwargs={"views": [view]}
+            target=run_live, args=(source, counted, draw), kwargs={"views": [view]}
         )
         loop.start()
         try:
+            assert given.wait(30)
             yield view
         finally:
             view.close()
@@ -177,14 +191,14 @@ def test_the_page_says_why_there_is_no_finding(lesion_video: Path, tmp_path: Pat
 def test_the_page_does_not_pass_an_old_answer_for_a_new_one(
     lesion_video: Path, tmp_path: Path
 ) -> None:
-    frames = iter(range(10_000))
+    frames = itertools.count()
 
     def failing(image_HWC: NDArray[np.uint8]) -> Finding:
         if next(frames) > 2:
             raise NotFinite("no usable numbers")
         return analyse(image_HWC)
 
-    with live_view(lesion_video, analyse=failing) as view:
+    with live_view(lesion_video, analyse=failing, after=4) as view:
         dom = browse(view.url, tmp_path, "--dump-dom")
     assert text_of(dom, "state") == "No answer"
     assert "no usable numbers for this picture" in text_of(dom, "cover-text")
