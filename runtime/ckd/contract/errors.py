@@ -44,7 +44,7 @@ class EnvironmentUnusable(CkdError):
 
 
 class GateFailed(CkdError):
-    """A parity, acceptance or budget check failed; nothing was released."""
+    """A parity, acceptance or budget check failed, or a replay differs from what was recorded."""
 
     exit_code = 4
 

@@ -75,12 +75,21 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     Raises:
         InputError: the image has no pixels.
     """
+    try:
+        content = png_of(image)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    path.write_bytes(content)
+
+
+def png_of(image: NDArray[np.uint8]) -> bytes:
+    """The content of a PNG of uint8 RGB [H, W, 3] or grey [H, W]; `InputError` without pixels."""
     # Level 1: four times faster than OpenCV's default on a photograph, a tenth larger.
     stored = image[..., ::-1] if image.ndim == 3 else image
     encoded, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not encoded:
-        raise InputError(f"{path}: an image of shape {list(image.shape)} cannot be a PNG")
-    path.write_bytes(data.tobytes())
+        raise InputError(f"an image of shape {list(image.shape)} cannot be a PNG")
+    return data.tobytes()
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -4,13 +4,12 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,6 @@ from ckd.contract.spec import CascadeSpec
 from ckd.contract.wiring import IMAGE
 from ckd.finding.finder import Finder
 from ckd.finding.finding import Finding
-from ckd.picture.decode import check_rgb, read_rgb
-from ckd.picture.resize import network_image
 from ckd.runtime.backends.selection import chosen_device, open_backend
 from ckd.runtime.chain import Chain
 from ckd.runtime.choice import fastest_backend, networks_ms
@@ -35,6 +32,7 @@ from ckd.runtime.engine import (
     EngineBuilder,
     Outputs,
 )
+from ckd.runtime.inputs import Listener, NetworkInput, network_input, overlapped
 from ckd.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
@@ -58,7 +56,9 @@ class Cascade(Closing):
     Attributes:
         chain: the networks, for code that needs their tensors.
         bundle_id: name and first digits of the digest of the bundle.
+        bundle_digest: the whole digest, a SHA-256.
         decider: what decides, by which operating point and at which prevalence.
+        listener: is told of every image but those of `run_device`; a journal sets it.
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class Cascade(Closing):
         )  # fmt: skip
         self.chain = Chain.of(bundle, backend, precision)
         self.bundle_id, self.decider = bundle.id, self._finder.decider
+        self.bundle_digest = bundle.digest()
+        self.listener: Listener | None = None
 
     @property
     def spec(self) -> CascadeSpec:
@@ -181,11 +183,17 @@ class Cascade(Closing):
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner) and not on_host:
             return self._predict_device(runner, cast(DeviceArray, image))
-        image_HWC = _opened(image)
-        watch = Stopwatch()
-        small_HWC = network_image(image_HWC, self.spec.image_size)
-        logits = self.chain.run(small_HWC, watch.lap)
-        return self._finding(logits, image_HWC.shape[:2], small_HWC, watch)
+        return self._analysed(network_input(image, self.spec.image_size))
+
+    def analyse_input(self, image_SS3: NDArray[np.uint8], size_hw: tuple[int, int]) -> Finding:
+        """Analyse what the networks saw of an image, uint8 RGB of their size: journals hold it.
+
+        The finding is that of the image, whose rows and columns are ``size_hw``.
+
+        Raises:
+            EngineError: as `predict`; also for an array of another shape or type.
+        """
+        return self._analysed(NetworkInput(image_SS3, size_hw))
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
         """The findings of images, in order; each image is taken when the iterator is advanced.
@@ -200,8 +208,9 @@ class Cascade(Closing):
             EngineError: an engine failed.
         """
         runner = self.chain.runner
-        if isinstance(runner, DeviceRunner):
-            return self._overlapped(runner, images)
+        if isinstance(runner, DeviceRunner) and not (self.listener and self.listener.every_tensor):
+            taken = overlapped(runner, images, self.spec.image_size)
+            return (self._finding(*one) for one in taken)
         return map(self.predict, images)
 
     def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
@@ -235,53 +244,27 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self.chain.close()
 
-    def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
-        watch = Stopwatch()
-        logits = runner.run_from_device(image)
-        watch.lap("networks")
-        height, width = image.shape[:2]
+    def _analysed(self, taken: NetworkInput) -> Finding:
+        image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
+        return self._finding(self.chain.run(image_SS3, taken.watch.lap), taken)
 
+    def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
         def seen() -> NDArray[np.uint8]:
             """What the networks saw, copied to the host: a hundred kilobytes."""
             return np.asarray(self.chain.buffers[IMAGE].read()[0], np.uint8)
 
-        return self._finding(logits, (int(height), int(width)), seen, watch)
+        watch = Stopwatch()
+        logits = runner.run_from_device(image)
+        watch.lap("networks")
+        height, width = map(int, image.shape[:2])
+        return self._finding(logits, NetworkInput(seen, (height, width), watch))
 
-    def _overlapped(
-        self, runner: DeviceRunner, images: Iterable[NDArray[np.uint8]]
-    ) -> Iterator[Finding]:
-        under_way: deque[tuple[tuple[int, int], NDArray[np.uint8], Stopwatch]] = deque()
-
-        def prepared() -> Iterator[NDArray[np.uint8]]:
-            for image in images:
-                image_HWC = _opened(image)
-                watch = Stopwatch()
-                small_HWC = network_image(image_HWC, self.spec.image_size)
-                watch.lap("preprocess")
-                under_way.append((image_HWC.shape[:2], small_HWC, watch))
-                yield small_HWC[None]
-
-        for logits in runner.stream(prepared()):
-            size_hw, small_HWC, watch = under_way.popleft()
-            watch.lap("networks")  # includes preparing the next image
-            yield self._finding(logits, size_hw, small_HWC, watch)
-
-    def _finding(
-        self,
-        logits: Outputs,
-        size_hw: tuple[int, int],
-        image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
-        watch: Stopwatch,
-    ) -> Finding:
-        finding = self._finder(logits, size_hw, image_SS3)
-        watch.lap("postprocess")
-        return replace(finding, timings_ms=watch.timings_ms())
-
-
-def _opened(image: object) -> NDArray[np.uint8]:
-    image_HWC: Any = read_rgb(Path(image)) if isinstance(image, str | Path) else image
-    check_rgb(image_HWC)
-    return np.asarray(image_HWC)
+    def _finding(self, logits: Outputs, taken: NetworkInput) -> Finding:
+        if self.listener is not None:
+            self.listener.hear(logits, taken, self.chain.buffers)
+        finding = self._finder(logits, taken.size_hw, taken.image_SS3)
+        taken.watch.lap("postprocess")
+        return replace(finding, timings_ms=taken.watch.timings_ms())
 
 
 def _prove(chain: Chain, bundle: Bundle) -> None:

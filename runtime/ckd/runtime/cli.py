@@ -27,6 +27,7 @@ from ckd.console.options import (
 )
 from ckd.contract.errors import InputError, UsageError
 from ckd.finding.sentences import NOTICE
+from ckd.runtime import journal_cli
 
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
@@ -100,6 +101,9 @@ def video_command(
     prevalence: Prevalence = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    journal: journal_cli.JournalFolder = None,
+    journal_size: journal_cli.JournalSize = "2GB",
+    journal_tensors: journal_cli.JournalTensors = False,
     as_json: Json = False,
 ) -> None:
     """Analyse every frame of a video: writes an overlay video and predictions.csv.
@@ -114,12 +118,14 @@ def video_command(
     from ckd.runtime.video import analyse_video
 
     shares = prevalence_of(prevalence)
+    kept = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
     with (
         VideoFile(path) as source,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
         ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
+        kept.open(cascade, source, bundle, operating_point, shares, waits=True) as recording,
     ):
         _say_choices(cascade)
         total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
@@ -131,8 +137,9 @@ def video_command(
             progress(frame.index + 1, total)
 
         report = analyse_video(
-            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say
-        )
+            source, cascade, folder, max_frames=max_frames, journal=recording,
+            on_finding=on_finding, say=console.say,
+        )  # fmt: skip
     console.say(f"{report.summary}. {NOTICE}")
 
 
@@ -163,6 +170,9 @@ def camera_command(
     duration_s: Annotated[
         float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
     ] = None,
+    journal: journal_cli.JournalFolder = None,
+    journal_size: journal_cli.JournalSize = "2GB",
+    journal_tensors: journal_cli.JournalTensors = False,
     as_json: Json = False,
 ) -> None:
     """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
@@ -181,6 +191,7 @@ def camera_command(
     is_asked = (width, height, fps) != (None, None, None)
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     save = partial(save_snapshot, out)
+    kept = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
 
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
@@ -189,20 +200,30 @@ def camera_command(
     with (
         open_source(source, live=True, camera=camera) as frames,
         open_views(
-            view, host=host, port=port, source_name=frames.name, save=save, say=console.say
-        ) as views,
+            view,
+            host=host,
+            port=port,
+            source_name=frames.name,
+            save=save,
+            say=console.say,
+            pressed=kept.key,
+        ) as views,  # fmt: skip
         nullcontext() if record is None else Recorder(record) as recorder,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
+        kept.open(cascade, frames, bundle, operating_point, shares) as recording,
     ):
         _say_choices(cascade)
         cascade.warmup()
         report = run_live(
             frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
-            on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
+            journal=recording, on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
     console.say(f"{report.summary}. {NOTICE}")
+
+
+cli.command("replay")(journal_cli.replay_command)
 
 
 @cli.command("info")

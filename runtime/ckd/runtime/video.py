@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from ckd.finding.overlay import draw_overlay
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.sinks import Recorder, ResultFolder
 from ckd.runtime.sources import Frame, VideoFile
+
+if TYPE_CHECKING:
+    from ckd.runtime.journal import Journal
 
 #: Gives a picture of an image and its finding, uint8 RGB HWC.
 Draw = Callable[[NDArray[np.uint8], Finding], NDArray[np.uint8]]
@@ -44,6 +48,7 @@ def analyse_video(
     folder: ResultFolder,
     *,
     max_frames: int | None = None,
+    journal: "Journal | None" = None,
     on_finding: Callable[[Frame, Finding], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> VideoReport:
@@ -58,6 +63,7 @@ def analyse_video(
         cascade: analyses the frames; on a GPU frames overlap.
         folder: where the results go.
         max_frames: number of frames after which to stop.
+        journal: gets every analysed frame, also one without a finding.
         on_finding: called with every frame and its finding, in order.
         say: told where the part of an unfinished video is.
 
@@ -78,7 +84,7 @@ def analyse_video(
             (draw, stack.enter_context(_recording(kind, paths[kind], source.fps, say)))
             for kind, draw in drawings.items()
         ]
-        for frame, finding in _findings(cascade, islice(source, max_frames)):
+        for frame, finding in _findings(cascade, islice(source, max_frames), journal):
             num_frames += 1
             folder.add_row(f"{stem}_{frame.index:06d}", finding)
             for draw, recorder in recorders:
@@ -88,9 +94,12 @@ def analyse_video(
     return VideoReport(num_frames, time.monotonic() - started_s, paths["overlay"])
 
 
-def _findings(cascade: Cascade, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Finding]]:
+def _findings(
+    cascade: Cascade, frames: Iterator[Frame], journal: "Journal | None"
+) -> Iterator[tuple[Frame, Finding]]:
     """Each frame with its finding; a GPU takes the next frame before it gives a finding."""
     under_way: deque[Frame] = deque()
+    record = (lambda frame, finding: None) if journal is None else journal.add
 
     def images() -> Iterator[NDArray[np.uint8]]:
         for frame in frames:
@@ -104,7 +113,9 @@ def _findings(cascade: Cascade, frames: Iterator[Frame]) -> Iterator[tuple[Frame
         except StopIteration:
             return
         except NotFinite as error:
+            record(under_way[0], None)
             raise NotFinite(f"frame {under_way[0].index}: {error}") from error.__cause__
+        record(under_way[0], finding)
         yield under_way.popleft(), finding
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
 from ckd.runtime.sinks.recorder import Recorder
 from ckd.runtime.sources.frames import Frame, FrameSource
+
+if TYPE_CHECKING:
+    from ckd.runtime.journal import Journal
 
 StoppedBy = Literal["max frames", "duration", "source ended", "interrupted", "view closed"]
 
@@ -51,6 +54,7 @@ def run_live(
     *,
     views: Sequence[View] = (),
     recorder: Recorder | None = None,
+    journal: "Journal | None" = None,
     on_finding: Callable[[Frame, Finding], None] | None = None,
     max_frames: int | None = None,
     duration_s: float | None = None,
@@ -68,6 +72,7 @@ def run_live(
         draw: gives the overlay of an image and its finding, uint8 RGB HWC.
         views: told of every finding, and several times a second of the source's state.
         recorder: gets every overlay.
+        journal: gets every analysed frame, also those without a finding.
         on_finding: called with every frame and its finding.
         max_frames: number of frames after which the loop ends.
         duration_s: time after which the loop ends.
@@ -75,7 +80,7 @@ def run_live(
     Raises:
         SourceUnavailable: the source failed for good.
     """
-    meter = _Meter(source)
+    meter = _Meter(source, journal)
     stopped_by: StoppedBy | None = None
     try:
         while stopped_by is None:
@@ -92,6 +97,8 @@ def run_live(
                 with suppress(NotFinite):  # the next frame may be well again
                     finding = analyse(frame.image_HWC)
                 meter.count(frame, is_usable=finding is not None)
+                if journal is not None:
+                    journal.add(frame, finding)
             if frame is not None and finding is not None:
                 if on_finding is not None:
                     on_finding(frame, finding)
@@ -119,10 +126,10 @@ def run_live(
 class _Meter:
     """Counts, rate and latency, in memory that does not grow with the length of the run."""
 
-    def __init__(self, source: FrameSource) -> None:
+    def __init__(self, source: FrameSource, journal: "Journal | None") -> None:
         self.num_analysed = 0
         self._num_unusable, self._is_usable = 0, True
-        self._source = source
+        self._source, self._journal = source, journal
         self._started_s = time.monotonic()
         self._latencies_ms: deque[float] = deque(maxlen=300)
         self._finished_s: deque[float] = deque(maxlen=60)
@@ -144,7 +151,10 @@ class _Meter:
         if self._source.state == "live" and not self._is_usable:
             detail = sentence_shown("not_finite")
             return Status(state="no answer", detail=detail, statistics=statistics)
-        return Status(state=self._source.state, detail=self._source.detail, statistics=statistics)
+        detail = self._source.detail
+        if self._journal is not None and self._journal.problem:
+            detail = f"{detail}; " * bool(detail) + f"not recorded: {self._journal.problem}"
+        return Status(state=self._source.state, detail=detail, statistics=statistics)
 
     def statistics(self) -> LiveStatistics:
         p50_ms = p90_ms = fps = None

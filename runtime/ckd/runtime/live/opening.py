@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 from ckd.runtime.live.view import Saver, View
@@ -20,6 +21,7 @@ def open_views(
     source_name: str,
     save: Saver,
     say: Callable[[str], None],
+    pressed: Callable[[str, str], None] = lambda view, key: None,
 ) -> Iterator[list[View]]:
     """Open the view of a kind, if any, and close it at the end of a ``with`` block.
 
@@ -30,17 +32,20 @@ def open_views(
         source_name: shown in the web view.
         save: what the save button does.
         say: told where the web view is.
+        pressed: told in which view a key or button was pressed, and what it does.
 
     Raises:
         UsageError: the web view cannot listen there.
         EnvironmentUnusable: this machine has no windows.
     """
     if kind == "web":
-        with WebView(host=host, port=port, source_name=source_name, save=save) as web:
+        with WebView(
+            host=host, port=port, source_name=source_name, save=save, pressed=partial(pressed, kind)
+        ) as web:
             say(f"live view: {web.url}  (Ctrl-C ends it)")
             yield [web]
     elif kind == "window":
-        with WindowView(save=save) as window:
+        with WindowView(save=save, pressed=partial(pressed, kind)) as window:
             yield [window]
     else:
         yield []

@@ -2,6 +2,7 @@
 
 import ipaddress
 import secrets
+from collections.abc import Callable
 
 from ckd.contract.errors import UsageError
 from ckd.runtime.closing import Closing
@@ -22,6 +23,7 @@ class WebView(Closing):
         port: to listen on; 0 for any free one.
         source_name: shown at the top of the page.
         save: what the save button does; None hides it.
+        pressed: told what a button does: "freeze", "unfreeze" or "save"; in a browser's thread.
         max_streams: number of browsers that can watch at the same time.
         max_side_px: larger pictures are shrunk before they are sent; saved ones are not.
 
@@ -39,11 +41,12 @@ class WebView(Closing):
         port: int = 8080,
         source_name: str = "",
         save: Saver | None = None,
+        pressed: Callable[[str], None] = lambda key: None,
         max_streams: int = 4,
         max_side_px: int = 1280,
     ) -> None:
         token = None if _is_loopback(host) else secrets.token_urlsafe(16)
-        self._board = Board(source_name, save, max_side_px)
+        self._board = Board(source_name, save, max_side_px, pressed)
         try:
             self._server = ViewServer((host, port), self._board, token, max_streams)
         except (OSError, OverflowError) as error:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -24,11 +25,18 @@ class Board:
         source_name: shown at the top of the page.
         save: what the save button does; None if nothing can be saved.
         max_side_px: larger pictures are shrunk.
+        pressed: told what a button does, in the thread of the browser that pressed it.
     """
 
-    def __init__(self, source_name: str, save: Saver | None, max_side_px: int) -> None:
+    def __init__(
+        self,
+        source_name: str,
+        save: Saver | None,
+        max_side_px: int,
+        pressed: Callable[[str], None] = lambda key: None,
+    ) -> None:
         self._source_name = source_name
-        self._save = save
+        self._save, self._pressed = save, pressed
         self._max_side_px = max_side_px
         self._changed = threading.Condition()  # guards the next block
         self._shown: Shown | None = None
@@ -53,6 +61,7 @@ class Board:
 
     def freeze(self, frozen: bool) -> None:
         """Keep the picture that is shown, or no longer; without a picture nothing is frozen."""
+        self._pressed("freeze" if frozen else "unfreeze")
         with self._changed:
             self._frozen = frozen and self._shown is not None
 
@@ -87,6 +96,7 @@ class Board:
         Raises:
             CkdError: nothing is shown, saving is off, or the files cannot be written.
         """
+        self._pressed("save")
         with self._changed:
             shown = self._shown
         if self._save is None:

@@ -6,6 +6,7 @@ Keys: q or Esc quits, space freezes the picture (analysis goes on), s saves what
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ _WHITE, _GREY, _BACK = (235, 235, 235), (150, 150, 150), (28, 28, 30)
 _ACCENT, _TRACK, _WARNING = (64, 170, 160), (62, 62, 66), (235, 150, 60)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MESSAGE_S = 4.0
+#: What keys do, by OpenCV's number; 255 is none.
+_KEYS = {ord("q"): "quit", 27: "quit", ord(" "): "unfreeze", ord("s"): "save", 255: ""}
 _BELOW_BARS_PX = 110  # for what bars rest on, and the last lines of the panel
 
 
@@ -34,12 +37,19 @@ class WindowView(Closing):
     Args:
         title: of the window.
         save: what the key s does; None if it does nothing.
+        pressed: told what a key does ("freeze", "unfreeze", "save", "quit"), or the key itself.
 
     Raises:
         EnvironmentUnusable: this OpenCV has no windows, or there is no display.
     """
 
-    def __init__(self, title: str = "ckd live", *, save: Saver | None = None) -> None:
+    def __init__(
+        self,
+        title: str = "ckd live",
+        *,
+        save: Saver | None = None,
+        pressed: Callable[[str], None] = lambda key: None,
+    ) -> None:
         if build_feature("GUI") is None:
             raise EnvironmentUnusable(
                 "window: this OpenCV is built without windows; use `--view web`, "
@@ -53,7 +63,7 @@ class WindowView(Closing):
                 "or log in with `ssh -X`"
             )
         self._title = title
-        self._save = save
+        self._save, self._pressed = save, pressed
         self._shown: Shown | None = None
         self._frozen = False
         self._closed = False
@@ -83,6 +93,9 @@ class WindowView(Closing):
         cv2.destroyAllWindows()
 
     def _on_key(self, key: int) -> None:
+        name = "freeze" if key == ord(" ") and not self._frozen else _KEYS.get(key, chr(key))
+        if name and name.isprintable():
+            self._pressed(name)
         if key in (ord("q"), 27):
             self._closed = True
         elif key == ord(" "):

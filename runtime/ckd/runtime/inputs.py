@@ -1,0 +1,114 @@
+"""What the networks take of an image, and what somebody else may be told of it.
+
+Suffixes: H rows, W columns of the image as given; C channels in RGB order; S side of the square
+network input in pixels.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.picture.decode import check_rgb, read_rgb
+from ckd.picture.resize import network_image
+from ckd.runtime.engine import DeviceBuffer, DeviceRunner, Outputs
+from ckd.runtime.stopwatch import Stopwatch
+
+#: What the networks saw, uint8 RGB; on a GPU it is copied to the host only if somebody asks.
+Seen: TypeAlias = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkInput:
+    """An image as the networks take it, with the stopwatch of its analysis.
+
+    ``size_hw`` are rows and columns of the image as given, which masks will have.
+    """
+
+    image_SS3: Seen
+    size_hw: tuple[int, int]
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysed:
+    """What the networks saw and gave, in arrays that the next run overwrites.
+
+    Attributes:
+        image_SS3: uint8 RGB, what the networks saw.
+        size_hw: rows and columns of the image as given.
+        outputs: by tensor name, batch axis of one included: all that a finding is made of.
+        tensors: all tensors of the graph likewise; empty unless they were asked for.
+    """
+
+    image_SS3: NDArray[np.uint8]
+    size_hw: tuple[int, int]
+    outputs: Outputs
+    tensors: Outputs
+
+
+class Listener:
+    """Has a function told of every image that a cascade analyses, before its finding is made.
+
+    So it hears of an image also if a network gave no finite numbers.
+
+    Args:
+        told: called in the thread that analyses.
+        every_tensor: give all tensors of the graph. On a GPU each is then copied to the host for
+            every image, and images do not overlap.
+    """
+
+    def __init__(self, told: Callable[[Analysed], None], *, every_tensor: bool = False) -> None:
+        self._told, self.every_tensor = told, every_tensor
+
+    def hear(
+        self, outputs: Outputs, taken: NetworkInput, buffers: Mapping[str, DeviceBuffer]
+    ) -> None:
+        """Tell of an image that has run through the networks."""
+        seen, tensors = taken.image_SS3, {}
+        if self.every_tensor:
+            tensors = {name: buffer.read() for name, buffer in buffers.items()}
+        image_SS3 = seen() if callable(seen) else seen
+        self._told(Analysed(image_SS3, taken.size_hw, outputs, tensors))
+
+
+def network_input(image: object, side: int) -> NetworkInput:
+    """Shrink an image, uint8 RGB [H, W, 3] or a file; reading the file is not timed.
+
+    Raises:
+        InputError: the file or array is not an image that can be analysed.
+    """
+    image_HWC: Any = read_rgb(Path(image)) if isinstance(image, str | Path) else image
+    check_rgb(image_HWC)
+    watch = Stopwatch()
+    height, width = image_HWC.shape[:2]
+    return NetworkInput(network_image(image_HWC, side), (height, width), watch)
+
+
+def overlapped(
+    runner: DeviceRunner, images: Iterable[NDArray[np.uint8]], side: int
+) -> Iterator[tuple[Outputs, NetworkInput]]:
+    """The outputs for images, in order; the next image is prepared while the networks run.
+
+    Raises:
+        InputError: an image cannot be analysed.
+        EngineError: an engine failed.
+    """
+    under_way: deque[NetworkInput] = deque()
+
+    def prepared() -> Iterator[NDArray[np.uint8]]:
+        for image in images:
+            taken = network_input(image, side)
+            taken.watch.lap("preprocess")
+            under_way.append(taken)
+            assert not callable(taken.image_SS3)
+            yield taken.image_SS3[None]
+
+    for outputs in runner.stream(prepared()):
+        taken = under_way.popleft()
+        taken.watch.lap("networks")  # includes preparing the next image
+        yield outputs, taken
