@@ -135,7 +135,7 @@ def _segment(
     for stored in segment.frames:
         missing.count(stored.number)
         try:
-            finding = _finding(cascade, stored)
+            finding = _finding(cascade, stored, is_same=is_same)
             found = difference(cascade.chain, stored, heard[0], finding) if is_same else None
         except ValueError as error:
             missing.damaged.append(f"{segment.name}: frame {stored.number} is damaged ({error})")
@@ -143,23 +143,18 @@ def _segment(
         yield Replayed(stored, finding, found)
 
 
-def _finding(cascade: Cascade, stored: StoredFrame) -> Finding | None:
-    """The finding of what the networks saw, or of the photograph where they see it larger now."""
+def _finding(cascade: Cascade, stored: StoredFrame, *, is_same: bool) -> Finding | None:
+    """The finding of what the networks saw, or of the photograph where those of now see more."""
     side = cascade.spec.image_size
     try:
-        if side == _side_of(stored):
+        if is_same or side == stored.side:
             return cascade.analyse_input(stored.input(side), stored.size_hw)
         photograph_HWC = stored.picture()
         if photograph_HWC is None:
             raise InputError(
                 f"the networks of this bundle see {side}x{side} pixels, and those of the journal "
-                f"saw {_side_of(stored)}; that takes photographs, which are not in this archive"
+                f"saw {stored.side}; that takes photographs, which are not in this archive"
             )
         return cascade.predict(photograph_HWC)
     except NotFinite:
         return None
-
-
-def _side_of(stored: StoredFrame) -> int:
-    """Of the picture that the networks saw, by its PNG header."""
-    return int.from_bytes(stored.read(stored.input_file)[16:20], "big")

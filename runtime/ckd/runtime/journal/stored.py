@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import InputError
 from ckd.contract.tensors import TensorSpec
 from ckd.finding.verdict import Verdict
 from ckd.picture.jpeg import picture_of_jpeg
@@ -91,6 +90,14 @@ class StoredFrame:
         """Names of the files without which it cannot be replayed."""
         return (self.input_file, *self.outputs.values())
 
+    @property
+    def side(self) -> int:
+        """Of the picture that the networks saw; `ValueError` if it is no PNG."""
+        head = self.read(self.input_file)[:24]
+        if not head.startswith(_PNG):
+            raise ValueError(f"{self.input_file}: expected a PNG")
+        return int.from_bytes(head[16:20], "big")
+
     def input(self, side: int) -> NDArray[np.uint8]:
         """What the networks saw, uint8 RGB [S, S, 3]; `ValueError` if it is no such picture."""
         content, size = self.read(self.input_file), side.to_bytes(4, "big")
@@ -133,8 +140,10 @@ class StoredFrame:
             return None
         try:
             image_HWC = picture_of_jpeg(Path(self.photograph), self.read(self.photograph)).image_HWC
-        except InputError as error:
-            raise ValueError(str(error)) from None
+        except ValueError:
+            raise
+        except Exception as error:  # decoders may raise anything for a damaged file
+            raise ValueError(f"{self.photograph}: {error}") from None
         if image_HWC.shape[:2] != self.size_hw:
             raise ValueError(f"{self.photograph}: not of the size that was recorded")
         return image_HWC

@@ -1,0 +1,325 @@
+"""What a journal writes, and that it holds nothing up when it cannot."""
+
+import errno
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+from tests.runtime.cuda.fake import RecordingCuda
+from tests.runtime.cuda.fake_engine import FakeCudaBackend
+from tests.runtime.journal.rig import Still, add, recorded, replayed, segments
+from tests.runtime.photographs import SIDE, photo, session_function
+
+from ckd.contract.bundle import Bundle
+from ckd.contract.errors import UsageError
+from ckd.contract.whole_file import replacing
+from ckd.finding.finding import Finding
+from ckd.picture.resize import network_image
+from ckd.runtime import Cascade
+from ckd.runtime.engine import Outputs
+from ckd.runtime.inputs import Analysed, Listener
+from ckd.runtime.journal import Journal, open_run, size_of
+from ckd.runtime.journal import journal as journal_module
+from ckd.runtime.journal import segments as segments_module
+from ckd.runtime.journal.backlog import Backlog
+from ckd.runtime.journal.layout import runs_in, segments_in
+from ckd.runtime.journal.ring import Ring
+from ckd.runtime.sources import Frame
+
+
+def test_every_frame_is_there_in_standard_files(cascade: Cascade, tmp_path: Path) -> None:
+    journal = recorded(tmp_path, cascade)
+    assert sorted(path.name for path in journal.run.iterdir()) == [
+        "journal.json", "segment-00000000.zip"
+    ]  # fmt: skip
+    (segment,) = segments(tmp_path)
+    assert [frame.number for frame in segment.frames] == [0, 1, 2]
+    for seed, frame in enumerate(segment.frames):
+        image_HWC = photo(seed)
+        tensors = cascade.chain.run_all(network_image(image_HWC, SIDE))
+        seen = cv2.imdecode(np.frombuffer(frame.read(frame.input_file), np.uint8), cv2.IMREAD_COLOR)
+        assert seen is not None
+        np.testing.assert_array_equal(seen[..., ::-1], network_image(image_HWC, SIDE))
+        for name in cascade.spec.outputs.names():
+            values = np.load(io.BytesIO(frame.read(frame.outputs[name])), allow_pickle=False)
+            assert values.tobytes() == tensors[name].tobytes()
+        assert frame.photograph is not None
+        decoded = simplejpeg.decode_jpeg(frame.read(frame.photograph), strict=True)
+        assert np.abs(decoded.astype(int) - image_HWC).mean() < 6
+        assert frame.size_hw == image_HWC.shape[:2]
+        finding = json.loads(cascade.predict(image_HWC).to_json())
+        assert frame.finding is not None
+        assert {**frame.finding, "timings_ms": 0} == {**finding, "timings_ms": 0}
+        assert set(frame.finding["timings_ms"]) == set(finding["timings_ms"])
+    assert "3 frames in 1 segments" in journal.summary
+
+
+def test_a_header_says_with_what_it_was_recorded(cascade: Cascade, tmp_path: Path) -> None:
+    recorded(tmp_path, cascade, bundle_path=Path("bundle"), every_tensor=True)
+    header = open_run(tmp_path).header
+    assert header.digest == cascade.bundle_digest
+    assert header.bundle_path == str(Path.cwd() / "bundle")
+    assert (header.backend, header.device, header.precision) == ("onnxruntime", "cpu", "fp32")
+    assert (header.threads, header.every_tensor) == (1, True)
+    assert {"ckd", "numpy", "opencv", "onnxruntime", "processor"} <= set(header.versions)
+    assert header.changed_versions() == []
+    assert header.content["source"] == "still"
+
+
+def test_state_over_frames_stands_at_the_start_of_each_segment(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SEGMENT_S", 0.0)  # a segment for each frame
+    with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
+        for index in range(3):
+            cascade.predict(photo(index))
+            frame = Frame(photo(index), index, time.monotonic())
+            journal.add(frame, cascade.predict(photo(index)), {"pooled": index})
+        journal.key("web", "freeze")
+    states = [segment.lines[0] for segment in segments(tmp_path)]
+    assert [state["kind"] for state in states] == ["state"] * 4
+    assert [state["segment"] for state in states] == [0, 1, 2, 3]
+    assert [state["next_frame"] for state in states] == [0, 1, 2, 3]
+    assert [state["over_frames"] for state in states] == [
+        {}, {"pooled": 0}, {"pooled": 1}, {"pooled": 2}
+    ]  # fmt: skip
+    assert [state["counters"]["analysed"] for state in states] == [0, 1, 2, 3]
+    assert states[0]["counters"]["dropped_by_source"] == 7
+    *_, last = segments(tmp_path)
+    assert last.lines[1]["key"] == "freeze"
+    assert last.lines[1]["view"] == "web"
+
+
+def test_a_frame_without_finite_numbers_is_recorded_too(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = cascade.chain.run
+
+    def broken(*arguments: object) -> Outputs:
+        outputs = dict(run(*arguments))  # type: ignore[arg-type]
+        outputs["logits"] = np.full_like(outputs["logits"], np.nan)
+        return outputs
+
+    monkeypatch.setattr(cascade.chain, "run", broken)
+    recorded(tmp_path, cascade, [photo(0)])
+    ((frame,),) = (segment.frames for segment in segments(tmp_path))
+    assert frame.finding is None
+    ((one,), outcome, _) = replayed(tmp_path, cascade)  # as broken as before, to the bit
+    assert (one.finding, one.difference, outcome.num_changed) == (None, None, 0)
+    monkeypatch.undo()
+    ((one,), _, _) = replayed(tmp_path, cascade)
+    assert one.difference is not None
+    assert one.difference.what == "the tensor logits"
+    assert "not all of them are finite" in one.difference.detail
+
+
+def test_the_jpeg_of_a_camera_is_kept_as_it_was_sent(cascade: Cascade, tmp_path: Path) -> None:
+    class Sent:
+        image_HWC, index, captured_s, jpeg = photo(0), 4, 1.5, b"\xff\xd8 as sent \xff\xd9"
+
+    with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
+        finding = cascade.predict(Sent.image_HWC)
+        journal.add(Sent, finding)  # type: ignore[arg-type]
+    ((frame,),) = (segment.frames for segment in segments(tmp_path))
+    assert frame.photograph is not None
+    assert frame.read(frame.photograph) == Sent.jpeg
+    assert (frame.source_index, frame.line["photograph_from"]) == (4, "camera")
+
+
+@pytest.mark.parametrize("every_tensor", [False, True])
+def test_a_gpu_is_heard_in_streams_too(tiny_bundle: Path, every_tensor: bool) -> None:
+    """On a fake one: frames overlap, unless every tensor is copied."""
+    heard: list[tuple[bytes, bytes, bytes | None]] = []
+
+    def told(analysed: Analysed) -> None:
+        gate = analysed.tensors["gate1"].tobytes() if every_tensor else None
+        heard.append((analysed.image_SS3.tobytes(), analysed.outputs["logits"].tobytes(), gate))
+
+    images = [photo(seed) for seed in range(4)]
+    backend = FakeCudaBackend(RecordingCuda(), session_function)
+    with Cascade(Bundle(tiny_bundle), backend, "fp32") as cascade:
+        expected = [cascade.chain.run_all(network_image(image, SIDE)) for image in images]
+        cascade.listener = Listener(told, every_tensor=every_tensor)
+        assert len([*cascade.stream(iter(images))]) == 4
+        cascade.predict(images[0])
+    for (seen, logits, gate), tensors in zip(heard, [*expected, expected[0]], strict=True):
+        assert (seen, logits) == (tensors["image"].tobytes(), tensors["logits"].tobytes())
+        assert gate is None or gate == tensors["gate1"].tobytes()
+
+
+# The ring
+
+
+def test_the_oldest_segments_of_all_runs_make_room(tmp_path: Path) -> None:
+    old, middle = (tmp_path / f"00000{n}_20260101-000000_0000000{n}" for n in (1, 2))
+    own = tmp_path / "000003_19700101-000000_0000000a"  # a clock that was set back
+    for run, count in ((old, 2), (middle, 3), (own, 0)):
+        run.mkdir()
+        (run / "journal.json").write_text("{}")
+        for number in range(count):
+            (run / f"segment-{number:08d}.zip").write_bytes(bytes(100))
+    (tmp_path / "photo.jpg").write_bytes(bytes(10_000))  # is nobody's business
+    ring = Ring(tmp_path, own, 500)
+
+    def grow(number: int) -> None:
+        path = own / f"segment-{number:08d}.zip"
+        ring.make_room(path, 200)
+        path.write_bytes(bytes(200))
+
+    grow(0)
+    assert not old.exists()
+    assert [len(segments_in(run)) for run in runs_in(tmp_path)] == [3, 1]
+    grow(1)
+    assert [len(segments_in(run)) for run in runs_in(tmp_path)] == [1, 2]
+    grow(2)
+    assert runs_in(tmp_path) == [own]  # not the run that is being written
+    assert [path.name[-5] for path in segments_in(own)] == ["1", "2"]
+    assert (own / "journal.json").exists()
+    assert (tmp_path / "photo.jpg").exists()
+
+
+def test_a_journal_stays_within_its_size(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SEGMENT_S", 0.0)
+    first = recorded(tmp_path, cascade)
+    size = sum(path.stat().st_size for path in segments_in(first.run)) + 500
+    second = recorded(tmp_path, cascade, limit=size)
+    kept = [path for run in runs_in(tmp_path) for path in segments_in(run)]
+    assert sum(path.stat().st_size for path in kept) <= size
+    assert len(segments_in(second.run)) == 3
+    assert open_run(tmp_path).name == second.run.name
+
+
+def test_runs_are_never_mixed(cascade: Cascade, tmp_path: Path) -> None:
+    names = [recorded(tmp_path, cascade, [photo(0)]).run.name for _ in range(2)]
+    assert [run.name for run in runs_in(tmp_path)] == names
+    run = open_run(tmp_path)
+    assert run.name == names[1]
+    assert run.note == f"{tmp_path} holds 2 runs; this is the latest, {names[1]}"
+    assert open_run(tmp_path / names[0]).name == names[0]
+    with pytest.raises(UsageError, match="is one run of a journal"):
+        recorded(tmp_path / names[0], cascade)
+
+
+def test_a_run_without_a_frame_leaves_nothing(cascade: Cascade, tmp_path: Path) -> None:
+    recorded(tmp_path, cascade, [])
+    assert runs_in(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(cascade: Cascade, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot keep a journal there"):
+        recorded(tmp_path / "file", cascade)
+    assert cascade.listener is None
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"), [("2GB", 2 * 10**9), ("1.5 mb", 1_500_000), ("500MB", 5 * 10**8)]
+)
+def test_sizes(text: str, num_bytes: int) -> None:
+    assert size_of(text) == num_bytes
+
+
+@pytest.mark.parametrize("text", ["", "2", "0GB", "500kB", "-1GB", "2GiB", "1e9MB", "nanGB"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a size of at least 1MB"):
+        size_of(text)
+
+
+# Disks that are full or slow
+
+
+def test_a_full_disk_ends_no_analysis_and_is_said(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def full(path: Path) -> Iterator[BinaryIO]:
+        with replacing(path) as file:
+            yield file
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(segments_module, "replacing", full)
+    monkeypatch.setattr(journal_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(journal_module, "SEGMENT_S", 0.0)
+    said: list[str] = []
+    with Journal(tmp_path, cascade, Still(), limit=10**9, say=said.append) as journal:
+        add(journal, cascade, photo(0), 0)
+        add(journal, cascade, photo(1), 1)
+        deadline_s = time.monotonic() + 10
+        while "2 not recorded" not in journal.summary and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+        assert journal.problem == "No space left on device"
+        assert [path.name for path in journal.run.iterdir()] == ["journal.json"]
+        monkeypatch.setattr(segments_module, "replacing", replacing)  # somebody made room
+        add(journal, cascade, photo(2), 2)
+    assert journal.problem == ""
+    assert journal.summary.startswith("journal: 1 frames in 1 segments, 2 not recorded")
+    assert said == [
+        "journal: frames are not recorded: No space left on device; the analysis goes on"
+    ]
+    (segment,) = segments(tmp_path)
+    assert segment.lines[0]["counters"]["not_recorded"] == 2
+    frames, _, missing = replayed(tmp_path, cascade)
+    assert [one.stored.number for one in frames] == [2]
+    assert missing.num_frames == 0  # between the first and the last
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_slow_disk_holds_up_a_file_only(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    may_write = threading.Event()
+
+    @contextmanager
+    def slow(path: Path) -> Iterator[BinaryIO]:
+        may_write.wait(10)
+        with replacing(path) as file:
+            yield file
+
+    monkeypatch.setattr(segments_module, "replacing", slow)
+    monkeypatch.setattr(journal_module, "BACKLOG_BYTES", 1)  # one frame may wait
+    if waits:
+        threading.Timer(0.05, may_write.set).start()
+    with Journal(tmp_path, cascade, Still(), limit=10**9, waits=waits) as journal:
+        for index in range(4):
+            add(journal, cascade, photo(index), index)
+        assert waits or "too slow" in journal.problem
+        may_write.set()
+    frames, _, _ = replayed(tmp_path, cascade)
+    assert len(frames) == 4 if waits else len(frames) in (1, 2)
+    assert ("not recorded" in journal.summary) is not waits
+    assert all(one.difference is None for one in frames)
+
+
+def test_what_waits_is_limited_in_bytes() -> None:
+    backlog: Backlog[str] = Backlog(10)
+    assert backlog.put("larger than all", 50)
+    assert not backlog.put("no more", 1)
+    assert backlog.get() == "larger than all"
+    assert backlog.put("a", 5)
+    assert backlog.put("b", 5)
+    assert not backlog.put("c", 1)
+    backlog.close()
+    assert [backlog.get(), backlog.get(), backlog.get()] == ["a", "b", None]
+    assert not backlog.put("d", 1)
+    assert Backlog[str](1).get(time.monotonic()) is None
+
+
+def test_a_folder_that_was_taken_away_is_made_again(cascade: Cascade, tmp_path: Path) -> None:
+    """By the ring of another run, which took this one's for an old one."""
+    with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
+        (journal.run / "journal.json").unlink()
+        journal.run.rmdir()
+        finding: Finding = cascade.predict(photo(0))
+        journal.add(Frame(photo(0), 0, time.monotonic()), finding)
+    assert len(replayed(tmp_path, cascade)[0]) == 1
