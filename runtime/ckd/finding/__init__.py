@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         evidence,
     )
     from ckd.finding.feature_space import FeatureSpace
-    from ckd.finding.files import save_finding, write_json, write_png
+    from ckd.finding.files import png_of, save_finding, write_json, write_png
     from ckd.finding.finder import Finder, NotFinite
     from ckd.finding.finding import Finding
     from ckd.finding.label_sets import LabelSets, conformal_rank
@@ -62,7 +62,7 @@ else:
                 "FULL_LOG_ODDS colour_over_skin draw_explanation draw_heat evidence"
             ),
             "ckd.finding.feature_space": "FeatureSpace",
-            "ckd.finding.files": "save_finding write_json write_png",
+            "ckd.finding.files": "png_of save_finding write_json write_png",
             "ckd.finding.finder": "Finder NotFinite",
             "ckd.finding.finding": "Finding",
             "ckd.finding.label_sets": "LabelSets conformal_rank",
@@ -128,6 +128,7 @@ __all__ = [
     "mask_from_logits",
     "mask_signs",
     "most_probable",
+    "png_of",
     "predictive_values",
     "quality_of",
     "save_finding",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ckd.picture.drawing import read_drawing
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
+    from ckd.picture.jpeg import picture_of_jpeg
+    from ckd.picture.limits import check_size
     from ckd.picture.resize import network_image, num_halvings
 else:
     __getattr__ = lazy_names(
@@ -29,6 +31,8 @@ else:
             "ckd.picture.drawing": "read_drawing",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
+            "ckd.picture.jpeg": "picture_of_jpeg",
+            "ckd.picture.limits": "check_size",
             "ckd.picture.resize": "network_image num_halvings",
         },
     )
@@ -41,11 +45,13 @@ __all__ = [
     "MIN_SIDE_PX",
     "Photographs",
     "check_rgb",
+    "check_size",
     "holds_image",
     "masks_in",
     "network_image",
     "num_halvings",
     "photographs_in",
+    "picture_of_jpeg",
     "read_drawing",
     "read_picture",
     "read_rgb",

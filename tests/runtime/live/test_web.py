@@ -122,7 +122,9 @@ def test_large_pictures_are_shrunk_for_the_stream_only(tmp_path: Path) -> None:
 
 
 def test_freezing_holds_what_is_shown_and_saved(tmp_path: Path) -> None:
-    with WebView(port=0, save=partial(save_snapshot, tmp_path)) as view:
+    pressed: list[str] = []
+    save = partial(save_snapshot, tmp_path)
+    with WebView(port=0, save=save, pressed=pressed.append) as view:
         assert not post(view, "/freeze?on=1")[1]["frozen"]  # there is nothing to hold yet
         view.update(LIVE, shown(1))
         assert post(view, "/freeze?on=1")[1]["frozen"]
@@ -133,6 +135,7 @@ def test_freezing_holds_what_is_shown_and_saved(tmp_path: Path) -> None:
         assert not post(view, "/freeze?on=0")[1]["frozen"]
         view.update(LIVE, shown(3))
         assert json.loads(ask(view, "/state.json")[1])["result"]["frame"] == 3
+    assert pressed == ["freeze", "freeze", "save", "unfreeze"]
 
 
 def test_a_save_that_cannot_be_is_explained(tmp_path: Path) -> None:

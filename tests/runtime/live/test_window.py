@@ -54,7 +54,9 @@ class FakeWindows:
 
 def test_the_window_obeys_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = FakeWindows(monkeypatch)
-    with WindowView(save=partial(save_snapshot, tmp_path)) as window:
+    pressed: list[str] = []
+    save = partial(save_snapshot, tmp_path)
+    with WindowView(save=save, pressed=pressed.append) as window:
         windows.keys = [-1, ord(" "), -1, ord("s"), ord(" "), -1, ord("q")]
         for index in range(6):
             window.update(LIVE, shown(index))
@@ -63,6 +65,7 @@ def test_the_window_obeys_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert len(list(tmp_path.glob("*_000001.png"))) == 1
         window.update(LIVE, None)
         assert window.closed
+    assert pressed == ["freeze", "save", "unfreeze", "quit"]
     assert all(picture.shape == windows.pictures[0].shape for picture in windows.pictures)
 
 

@@ -198,7 +198,8 @@ class Journal(Closing):
             number += 1
 
     def _write_segment(self, number: int, first: Record) -> None:
-        self._under_way, until_s = 0, time.monotonic() + SEGMENT_S
+        self._under_way = int(isinstance(first, FrameRecord))
+        until_s = time.monotonic() + SEGMENT_S
         left_out_before = self._num_left_out
         if not (self.run / HEADER).exists():  # another run's ring took the folder for an old one
             self.run.mkdir(exist_ok=True)
@@ -206,10 +207,10 @@ class Journal(Closing):
         with written(self.run, number, self._ring) as segment:
             record: Record | None = first
             while record is not None:
-                self._under_way += isinstance(record, FrameRecord)
                 segment.add(record)
                 is_over = segment.is_full or time.monotonic() >= until_s
                 record = None if is_over else self._backlog.get(until_s)
+                self._under_way += isinstance(record, FrameRecord)
         with self._changed:
             self._num_recorded += segment.num_frames
             self._num_segments += 1
