@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from ckd.contract.errors import UsageError
-from ckd.contract.whole_file import WRITING
 
 #: Of header and segments. A change that older readers would misread raises it; further keys do not.
 SCHEMA: Final = 1
@@ -32,6 +31,8 @@ FULL_BYTES: Final = 64 << 20
 MAX_SEGMENT_BYTES: Final = 256 << 20
 MAX_HEADER_BYTES: Final = 1 << 20
 
+#: How `ckd.contract.whole_file` names what is not finished, and a kill leaves behind.
+_UNFINISHED: Final = ".writing-"
 _RUN: Final = re.compile(r"(\d{6})_\d{8}-\d{6}_[0-9a-f]{8}")
 _SEGMENT: Final = re.compile(r"segment-(\d{8})\.zip")
 
@@ -87,7 +88,7 @@ def remove_run(run: Path) -> None:
     """Remove the folder of a run without segments; what is not of a journal keeps it in place."""
     try:
         for path in run.iterdir():
-            if path.name == HEADER or path.name.startswith(WRITING):
+            if path.name == HEADER or path.name.startswith(_UNFINISHED):
                 path.unlink(missing_ok=True)
         run.rmdir()
     except OSError:  # another process removes it too, or somebody put a file there

@@ -131,7 +131,7 @@ def _masks(finding: Finding) -> dict[str, NDArray[np.bool_]]:
 
 def _npy(values: NDArray[Any]) -> bytes:
     packed = io.BytesIO()
-    np.save(packed, values, allow_pickle=False)
+    np.lib.format.write_array(packed, values, version=(1, 0), allow_pickle=False)
     return packed.getvalue()
 
 
