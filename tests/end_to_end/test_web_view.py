@@ -260,24 +260,45 @@ def test_the_keys_freeze_and_save(
     assert re.search(r'id="freeze" aria-pressed="true"', dom)
 
 
+@contextmanager
+def kept_saying(view: WebView, status: Status) -> Iterator[None]:
+    """The loop's part while no frame comes: the state is told several times a second."""
+    stop = threading.Event()
+
+    def keep_saying_so() -> None:
+        while not stop.wait(0.1):
+            view.update(status, None)
+
+    view.update(status, None)
+    loop = threading.Thread(target=keep_saying_so)
+    loop.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        loop.join()
+
+
+def test_a_journal_that_leaves_frames_out_is_plain_to_see(
+    lesion_video: Path, tmp_path: Path
+) -> None:
+    with open_source(str(lesion_video)) as source, WebView(port=0) as view:
+        run_live(source, analyse, draw, views=[view], max_frames=1)
+        with kept_saying(view, Status(state="live", journal="No space left on device")):
+            full = browse(view.url, tmp_path, "--dump-dom")
+        with kept_saying(view, Status(state="live")):
+            well = browse(view.url, tmp_path, "--dump-dom")
+    assert text_of(full, "state") == text_of(well, "state") == "Live"
+    said = "Frames are not recorded in the journal: No space left on device"
+    assert (text_of(full, "journal"), text_of(well, "journal")) == (said, "")
+
+
 def test_a_lost_camera_is_plain_to_see(lesion_video: Path, tmp_path: Path) -> None:
     with open_source(str(lesion_video)) as source, WebView(port=0) as view:
         run_live(source, analyse, draw, views=[view], max_frames=1)
         lost = Status(state="no signal", detail="attempt 2 of 10 to reconnect in 1.0 s")
-        stop = threading.Event()
-
-        def keep_saying_so() -> None:
-            while not stop.wait(0.1):
-                view.update(lost, None)
-
-        view.update(lost, None)
-        loop = threading.Thread(target=keep_saying_so)
-        loop.start()
-        try:
+        with kept_saying(view, lost):
             dom = browse(view.url, tmp_path, "--dump-dom")
-        finally:
-            stop.set()
-            loop.join()
     assert text_of(dom, "state") == "No signal"
     assert text_of(dom, "cover-title") == "No signal"
     assert text_of(dom, "cover-text") == "attempt 2 of 10 to reconnect in 1.0 s"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zipfile
 import zlib
@@ -239,6 +240,31 @@ def test_a_photograph_that_is_damaged_is_a_damaged_frame(
         missing.damaged, ("not of the size", "Truncated File Read", "is missing"), strict=True
     ):
         assert message in said
+
+
+def with_index_of(num_bytes: int, *, is_64: bool) -> bytes:
+    """The end of a zip whose list of files is said to have that length."""
+    said = num_bytes if not is_64 else 0xFFFFFFFF
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, said, 0, 0)
+    if not is_64:
+        return bytes(200) + end
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, num_bytes, 0)
+    return bytes(200) + record + struct.pack("<4sLQL", b"PK\6\7", 0, 200, 1) + end
+
+
+@pytest.mark.parametrize("is_64", [False, True])
+def test_a_list_of_files_that_would_fill_the_memory_is_not_read(is_64: bool) -> None:
+    with pytest.raises(ValueError, match="list of files is over 4 MiB"):
+        reading.Segment.of("", with_index_of(5 << 20, is_64=is_64))
+    with pytest.raises(ValueError, match="no zip file"):
+        reading.Segment.of("", with_index_of(4 << 20, is_64=is_64))
+
+
+def test_a_pipe_in_the_place_of_a_segment_is_not_opened(cascade: Cascade, run: Path) -> None:
+    os.mkfifo(run / "segment-00000001.zip")
+    frames, _, missing = replayed(run, cascade)
+    assert len(frames) == 3
+    assert missing.damaged == [f"{run.name}: segment-00000001.zip is damaged (no file)"]
 
 
 def test_members_that_are_packed_in_other_ways_are_not_read() -> None:

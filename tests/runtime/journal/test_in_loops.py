@@ -53,7 +53,7 @@ class Told:
         self.details: list[str] = []
 
     def update(self, status: Status, shown: Shown | None) -> None:
-        self.details.append(status.detail)
+        self.details.append(status.journal)
 
 
 def no_drawing(image_HWC: Any, finding: Finding) -> Any:
@@ -107,7 +107,7 @@ def test_views_are_told_that_nothing_is_recorded(
     with Journal(tmp_path, cascade, source, limit=10**9) as journal:
         report = run_live(source, cascade.predict, no_drawing, views=[view], journal=journal)
     assert report.statistics.num_analysed == NUM_FRAMES
-    assert view.details[-1] == "not recorded: No space left on device"
+    assert view.details[-1] == "No space left on device"
     assert f"0 frames in 0 segments, {NUM_FRAMES} not recorded (No space left" in journal.summary
 
 

@@ -1,5 +1,6 @@
 """The desktop window, on stand-ins for OpenCV's windows."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def test_the_window_says_that_no_label_is_likely(monkeypatch: pytest.MonkeyPatch
         window_module.window_picture(LIVE, result, frozen=False, message="")
     assert said.count("nevus") == 1
     assert said.count("none of MEL, SBK") == 1
+
+
+def test_the_window_says_that_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cv2, "putText", lambda canvas, text, *_: said.append(text))
+    window_module.window_picture(
+        replace(LIVE, journal="disk full"), shown(), frozen=False, message=""
+    )
+    assert "not in the journal: disk full" in said
 
 
 def test_a_lost_signal_darkens_the_picture() -> None:

@@ -4,15 +4,15 @@ A journal may have been sent by anybody. Nothing is unpacked to disk, no name in
 path, and sizes are limited before anything is read or decompressed.
 """
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from ckd.contract.errors import InputError
 from ckd.runtime.journal import foreign
+from ckd.runtime.journal.archive import opened_zip, read_limited, read_member
 from ckd.runtime.journal.header import Header, read_header
 from ckd.runtime.journal.layout import (
     HEADER,
@@ -29,7 +29,6 @@ from ckd.runtime.journal.stored import StoredFrame
 _MAX_MEMBERS: Final = 20_000
 _MAX_LINES: Final = 10_000
 _MAX_LINES_BYTES: Final = 128 << 20
-_KINDS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,9 +114,11 @@ def open_run(path: Path) -> StoredRun:
             note = f"{path} holds {len(runs)} runs; this is the latest, {run.name}"
 
     def read(name: str, most: int) -> bytes:
+        if not (run / name).is_file():  # opening a pipe would wait for ever
+            raise ValueError("no file")
         try:
             with (run / name).open("rb") as file:
-                return _limited(name, file, most)
+                return read_limited(name, file, most)
         except OSError as error:
             raise ValueError(f"{error.strerror}") from None
 
@@ -127,12 +128,14 @@ def open_run(path: Path) -> StoredRun:
 
 def _archive(path: Path) -> StoredRun:
     try:
-        archive = zipfile.ZipFile(path)
-    except Exception as error:  # a damaged index may raise anything
-        raise InputError(f"{path}: neither a journal's folder nor an archive of one") from error
+        archive = opened_zip(path)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: neither a journal's folder nor an archive of one ({error})"
+        ) from error
 
     def read(name: str, most: int) -> bytes:
-        return _member(archive, name, most)
+        return read_member(archive, name, most)
 
     names = sorted({name for name in archive.namelist() if segment_number(name) is not None})
     return StoredRun(path.stem, _header(path / HEADER, read), names, _read=read)
@@ -148,41 +151,12 @@ def _header(where: Path, read: Callable[[str, int], bytes]) -> Header:
 
 def _opened(content: bytes) -> Callable[[str], bytes]:
     """Gives the files of a zip in memory; all together are not larger than a segment may be."""
-    try:
-        archive = zipfile.ZipFile(BytesIO(content))
-    except Exception as error:  # a damaged index may raise anything
-        raise ValueError("no zip file") from error
+    archive = opened_zip(BytesIO(content))
     members = archive.infolist()
     if len(members) > _MAX_MEMBERS:
         raise ValueError(f"over {_MAX_MEMBERS} files")
     if sum(member.file_size for member in members) > MAX_SEGMENT_BYTES + _MAX_LINES_BYTES:
         raise ValueError(f"over {MAX_SEGMENT_BYTES >> 20} MiB when it is unpacked")
-    return lambda name: _member(
+    return lambda name: read_member(
         archive, name, _MAX_LINES_BYTES if name == LINES else MAX_SEGMENT_BYTES
     )
-
-
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    try:
-        member = archive.getinfo(name)
-    except KeyError:
-        raise ValueError(f"{name[:80]!r} is missing") from None
-    if member.compress_type not in _KINDS or member.flag_bits & 1:
-        raise ValueError(f"{name}: packed in a way that is not read")
-    if member.file_size > most:
-        raise ValueError(f"{name}: over {most >> 20} MiB")
-    try:
-        with archive.open(member) as file:
-            return _limited(name, file, most)
-    except ValueError:
-        raise
-    except Exception as error:  # a damaged member may raise anything
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _limited(name: str, file: BinaryIO | Any, most: int) -> bytes:
-    """At most so many bytes, whatever an index says of their number."""
-    content: bytes = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"{name}: over {most >> 20} MiB")
-    return content

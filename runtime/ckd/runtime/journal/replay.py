@@ -70,7 +70,7 @@ def bundle_for(header: Header, asked: Path | None) -> Path | None:
             place = embedded_bundle() if path is None else Path(path)
             if Bundle(place).digest() == header.digest:
                 return None if path is None else place
-        except BundleError:
+        except (BundleError, OSError):
             continue
     raise UsageError(
         f"the run was recorded with the bundle {header.bundle_id}, which is not "

@@ -14,7 +14,7 @@ _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMGT]B)", re.IGNORECASE)
 _LEAST_BYTES: Final = 10**6
 #: Segments after which the folder is listed anew: other runs may add to it.
-_LISTED_EVERY: Final = 100
+_LISTED_EVERY: Final = 1000
 
 
 def size_of(text: str) -> int:

@@ -148,13 +148,16 @@ class _Meter:
 
     def status(self) -> Status:
         statistics = self.statistics()
+        journal = "" if self._journal is None else self._journal.problem
         if self._source.state == "live" and not self._is_usable:
             detail = sentence_shown("not_finite")
-            return Status(state="no answer", detail=detail, statistics=statistics)
-        detail = self._source.detail
-        if self._journal is not None and self._journal.problem:
-            detail = f"{detail}; " * bool(detail) + f"not recorded: {self._journal.problem}"
-        return Status(state=self._source.state, detail=detail, statistics=statistics)
+            return Status(state="no answer", detail=detail, statistics=statistics, journal=journal)
+        return Status(
+            state=self._source.state,
+            detail=self._source.detail,
+            statistics=statistics,
+            journal=journal,
+        )
 
     def statistics(self) -> LiveStatistics:
         p50_ms = p90_ms = fps = None

@@ -34,12 +34,13 @@ class Status:
     """State of the source and of the loop at one moment.
 
     With "no answer" the source is live and its newest frame was unusable, so that what is still
-    shown is old.
+    shown is old. ``journal`` says why the journal leaves frames out; it is empty if none does.
     """
 
     state: SourceState | Literal["no answer"]
     detail: str = ""
     statistics: LiveStatistics = LiveStatistics()
+    journal: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

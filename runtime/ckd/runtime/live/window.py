@@ -134,7 +134,8 @@ def window_picture(
     x = width + 20
     headline = "frozen" if frozen else status.state
     _write(canvas_HWC, headline, x, 36, 0.7, _ACCENT if live else _WARNING)
-    for i, line in enumerate(wrapped(status.detail, 40)[:2]):
+    beneath = status.detail or (f"not in the journal: {status.journal}" if status.journal else "")
+    for i, line in enumerate(wrapped(beneath, 40)[:2]):
         _write(canvas_HWC, line, x, 58 + 16 * i, 0.4, _GREY)
     y = 104
     if shown is not None:
