@@ -7,7 +7,7 @@ thread and recorded into a temporary folder. Times are those that the processor 
 one thread, so that other work on the machine changes them little:
 
     add       in the thread that analyses: copies, and handing over
-    write     in the thread that writes: PNG, JPEG, JSON and the zip file; not the wait for the disk
+    write     in the threads that encode and save: PNG, JPEG, JSON, files; not the wait for the disk
 """
 
 import argparse
@@ -28,6 +28,7 @@ from ckd.console import print_table
 from ckd.data.synthetic.write import dermoscopy
 from ckd.runtime import Cascade
 from ckd.runtime.journal import Journal
+from ckd.runtime.journal.writing import Writer
 from ckd.runtime.sources import Frame, FrameSource, SourceState
 
 SIZES = ((1280, 720), (1920, 1080))
@@ -61,9 +62,11 @@ def measure(cascade: Cascade, width: int, height: int, num_frames: int, tensors:
     """The row of one size."""
     image_HWC, spent_s = photograph(width, height), defaultdict[str, float](float)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
-        for method in ("_write", "_hear", "add"):
-            timed = _timed(getattr(Journal, method), method, spent_s)
-            patches.enter_context(patch.object(Journal, method, timed))
+        for kind, method in (
+            (Journal, "_hear"), (Journal, "add"), (Writer, "_encode"), (Writer, "_save"),
+        ):  # fmt: skip
+            timed = _timed(getattr(kind, method), method, spent_s)
+            patches.enter_context(patch.object(kind, method, timed))
         with Journal(
             Path(folder), cascade, Photographs(), limit=10**11, every_tensor=tensors, waits=True
         ) as journal:
@@ -72,7 +75,7 @@ def measure(cascade: Cascade, width: int, height: int, num_frames: int, tensors:
                 journal.add(Frame(image_HWC, index, time.monotonic()), finding)
         num_bytes = sum(path.stat().st_size for path in journal.run.iterdir()) / num_frames
     minutes = [f"{60 * rate * num_bytes / 1e6:.0f}" for rate in RATES]
-    totals_s = (spent_s["add"] + spent_s["_hear"], spent_s["_write"])
+    totals_s = (spent_s["add"] + spent_s["_hear"], spent_s["_encode"] + spent_s["_save"])
     times = [f"{1e3 * total_s / num_frames:.2f}" for total_s in totals_s]
     return [f"{width}x{height}", f"{num_bytes / 1e3:.0f}", *minutes, *times]
 

@@ -1,12 +1,10 @@
 """The loops hand every analysed frame to a journal, also one without a finding."""
 
 import errno
-import io
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +18,7 @@ from ckd.contract.bundle import Bundle
 from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.runtime import Cascade
-from ckd.runtime.journal import Journal
-from ckd.runtime.journal import segments as segments_module
+from ckd.runtime.journal import Journal, writing
 from ckd.runtime.live import Shown, Status, run_live
 from ckd.runtime.sinks import ResultFolder
 from ckd.runtime.sources import Frame, VideoFile
@@ -86,10 +83,8 @@ def test_a_live_run_is_recorded_with_its_keys(cascade: Cascade, tmp_path: Path) 
 def test_views_are_told_that_nothing_is_recorded(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def full(path: Path) -> Iterator[BinaryIO]:
+    def full(path: Path, content: memoryview) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        yield io.BytesIO()
 
     class Slow(Photographs):
         """Ends once the views have been told."""
@@ -101,7 +96,7 @@ def test_views_are_told_that_nothing_is_recorded(
                 time.sleep(0.001)
             return frame
 
-    monkeypatch.setattr(segments_module, "replacing", full)
+    monkeypatch.setattr(writing, "replace_file", full)
     view, deadline_s = Told(), time.monotonic() + 10
     source = Slow()
     with Journal(tmp_path, cascade, source, limit=10**9) as journal:

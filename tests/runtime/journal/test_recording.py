@@ -5,10 +5,8 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,17 +19,16 @@ from tests.runtime.photographs import SIDE, photo, session_function
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.contract.whole_file import replacing
+from ckd.contract.whole_file import replace_file
 from ckd.finding.finding import Finding
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 from ckd.runtime.engine import Outputs
 from ckd.runtime.inputs import Analysed, Listener
-from ckd.runtime.journal import Journal, open_run, size_of
-from ckd.runtime.journal import journal as journal_module
-from ckd.runtime.journal import segments as segments_module
+from ckd.runtime.journal import Journal, open_run, size_of, writing
 from ckd.runtime.journal.backlog import Backlog
 from ckd.runtime.journal.layout import runs_in, segments_in
+from ckd.runtime.journal.record import FrameRecord
 from ckd.runtime.journal.ring import Ring
 from ckd.runtime.sources import Frame
 
@@ -78,7 +75,7 @@ def test_a_header_says_with_what_it_was_recorded(cascade: Cascade, tmp_path: Pat
 def test_state_over_frames_stands_at_the_start_of_each_segment(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "SEGMENT_S", 0.0)  # a segment for each frame
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)  # a segment for each frame
     with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
         for index in range(3):
             cascade.predict(photo(index))
@@ -172,8 +169,9 @@ def test_the_oldest_segments_of_all_runs_make_room(tmp_path: Path) -> None:
 
     def grow(number: int) -> None:
         path = own / f"segment-{number:08d}.zip"
-        ring.make_room(path, 200)
+        ring.make_room(200)
         path.write_bytes(bytes(200))
+        ring.count(path, 200)
 
     grow(0)
     assert not old.exists()
@@ -190,7 +188,7 @@ def test_the_oldest_segments_of_all_runs_make_room(tmp_path: Path) -> None:
 def test_a_journal_stays_within_its_size(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)
     first = recorded(tmp_path, cascade)
     size = sum(path.stat().st_size for path in segments_in(first.run)) + 500
     second = recorded(tmp_path, cascade, limit=size)
@@ -242,17 +240,14 @@ def test_what_is_no_size(text: str) -> None:
 def test_a_full_disk_ends_no_analysis_and_is_said(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def full(path: Path) -> Iterator[BinaryIO]:
-        with replacing(path) as file:
-            yield file
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(path: Path, content: memoryview) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(segments_module, "replacing", full)
-    monkeypatch.setattr(journal_module, "RETRY_S", 0.0)
-    monkeypatch.setattr(journal_module, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(writing, "RETRY_S", 0.0)
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)
     said: list[str] = []
     with Journal(tmp_path, cascade, Still(), limit=10**9, say=said.append) as journal:
+        monkeypatch.setattr(writing, "replace_file", full)
         add(journal, cascade, photo(0), 0)
         add(journal, cascade, photo(1), 1)
         deadline_s = time.monotonic() + 10
@@ -260,7 +255,7 @@ def test_a_full_disk_ends_no_analysis_and_is_said(
             time.sleep(0.001)
         assert journal.problem == "No space left on device"
         assert [path.name for path in journal.run.iterdir()] == ["journal.json"]
-        monkeypatch.setattr(segments_module, "replacing", replacing)  # somebody made room
+        monkeypatch.setattr(writing, "replace_file", replace_file)  # somebody made room
         add(journal, cascade, photo(2), 2)
     assert journal.problem == ""
     assert journal.summary.startswith("journal: 1 frames in 1 segments, 2 not recorded")
@@ -275,30 +270,53 @@ def test_a_full_disk_ends_no_analysis_and_is_said(
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_slow_disk_holds_up_a_file_only(
+def test_a_disk_that_stalls_holds_up_a_file_only(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
     may_write = threading.Event()
 
-    @contextmanager
-    def slow(path: Path) -> Iterator[BinaryIO]:
+    def slow(path: Path, content: memoryview) -> None:
         may_write.wait(10)
-        with replacing(path) as file:
-            yield file
+        replace_file(path, content)
 
-    monkeypatch.setattr(segments_module, "replacing", slow)
-    monkeypatch.setattr(journal_module, "BACKLOG_BYTES", 1)  # one frame may wait
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(writing, "SEGMENTS_BYTES", 1)  # one segment may wait, and one frame
+    monkeypatch.setattr(writing, "RECORDS_BYTES", 1)
     if waits:
         threading.Timer(0.05, may_write.set).start()
     with Journal(tmp_path, cascade, Still(), limit=10**9, waits=waits) as journal:
-        for index in range(4):
+        monkeypatch.setattr(writing, "replace_file", slow)
+        for index in range(6):
             add(journal, cascade, photo(index), index)
-        assert waits or "too slow" in journal.problem
+        deadline_s = time.monotonic() + 10
+        while not (waits or journal.problem) and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+        assert waits or " is too slow for it" in journal.problem
         may_write.set()
     frames, _, _ = replayed(tmp_path, cascade)
-    assert len(frames) == 4 if waits else len(frames) in (1, 2)
+    assert len(frames) == 6 if waits else 1 <= len(frames) < 6
     assert ("not recorded" in journal.summary) is not waits
     assert all(one.difference is None for one in frames)
+
+
+def test_a_frame_that_cannot_be_encoded_costs_its_segment(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = FrameRecord.encoded
+
+    def failing(record: FrameRecord) -> Any:
+        if record.number == 1:
+            raise RuntimeError("a defect")
+        return encoded(record)
+
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(FrameRecord, "encoded", failing)
+    journal = recorded(tmp_path, cascade)
+    assert journal.summary.startswith("journal: 2 frames in 2 segments, 1 not recorded (")
+    assert "(RuntimeError: a defect)" in journal.summary
+    frames, _, missing = replayed(tmp_path, cascade)
+    assert [one.stored.number for one in frames] == [0, 2]
+    assert missing.num_frames == 1
 
 
 def test_what_waits_is_limited_in_bytes() -> None:

@@ -49,10 +49,8 @@ class Ring:
         self._segments: deque[tuple[Path, int]] = deque()  # with sizes, the oldest first
         self._num_bytes = self._until_listed = 0
 
-    def make_room(self, path: Path, num_bytes: int) -> None:
-        """Remove the oldest segments until one more fits, and count it.
-
-        A segment that is larger than the limit is kept alone.
+    def make_room(self, num_bytes: int) -> None:
+        """Remove the oldest segments until one more of that size fits, or none is left.
 
         Raises:
             OSError: a segment cannot be removed.
@@ -68,6 +66,9 @@ class Ring:
             is_last = not self._segments or self._segments[0][0].parent != oldest.parent
             if is_last and oldest.parent != self._own:
                 remove_run(oldest.parent)
+
+    def count(self, path: Path, num_bytes: int) -> None:
+        """Take note of a new segment."""
         self._segments.append((path, num_bytes))
         self._num_bytes += num_bytes
 

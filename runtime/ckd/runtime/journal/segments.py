@@ -7,17 +7,14 @@ everything that runs over frames. Members are stored; only the lines are compres
 import json
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
+from io import BytesIO
 from typing import Any, TypeAlias
 
-from ckd.contract.whole_file import replacing
-from ckd.runtime.journal.layout import FULL_BYTES, LINES, SCHEMA, segment_name
+from ckd.runtime.journal.layout import FULL_BYTES, LINES, SCHEMA
 from ckd.runtime.journal.record import FrameRecord
-from ckd.runtime.journal.ring import Ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +48,28 @@ Record: TypeAlias = FrameRecord | KeyRecord
 
 
 class SegmentWriter:
-    """Adds records to a segment that is being written; made by `written`."""
+    """Encodes records as a segment, in memory: a disk that stalls holds up no encoding.
 
-    def __init__(self, archive: zipfile.ZipFile, number: int) -> None:
-        self._archive, self._number = archive, number
+    Args:
+        number: of the segment.
+
+    Attributes:
+        num_frames: that it holds.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._content = BytesIO()
+        self._archive = zipfile.ZipFile(self._content, "w", zipfile.ZIP_STORED)
+        self._number, self.num_frames = number, 0
         self._lines: list[dict[str, Any]] = []
-        self._num_bytes = 0
-        self.num_frames = 0
 
     @property
     def is_full(self) -> bool:
         """True if it must end before its time, so that a reader can hold it in memory."""
-        return self._num_bytes >= FULL_BYTES
+        return self._content.tell() >= FULL_BYTES
 
     def add(self, record: Record) -> None:
-        """Encode a record, and write its files.
-
-        Raises:
-            OSError: they cannot be written.
-        """
+        """Encode a record."""
         if not self._lines:
             self._lines.append(self._state(record))
         if isinstance(record, KeyRecord):
@@ -79,13 +79,14 @@ class SegmentWriter:
         line, files = record.encoded()
         for name, content in files.items():
             self._archive.writestr(zipfile.ZipInfo(name), content)
-            self._num_bytes += len(content)
         self._lines.append(line)
 
-    def finish(self) -> None:
-        """Write the lines; nothing can be added afterwards."""
+    def finish(self) -> memoryview:
+        """The content of the segment's file; nothing can be added afterwards."""
         lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._lines)
         self._archive.writestr(zipfile.ZipInfo(LINES), lines, zipfile.ZIP_DEFLATED, compresslevel=1)
+        self._archive.close()
+        return self._content.getbuffer()
 
     def _state(self, first: Record) -> dict[str, Any]:
         """The first line: everything that runs over frames, as it was before the first record."""
@@ -99,26 +100,3 @@ class SegmentWriter:
             "counters": dict(first.counters),
             "over_frames": dict(first.over_frames),
         }
-
-
-@contextmanager
-def written(run: Path, number: int, ring: Ring) -> Iterator[SegmentWriter]:
-    """A segment to add to, which is in its place, synced, at the end of the ``with`` block.
-
-    If anything is raised there is no such segment.
-
-    Args:
-        run: folder of the run.
-        number: of the segment.
-        ring: makes room for it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path = run / segment_name(number)
-    with replacing(path) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            segment = SegmentWriter(archive, number)
-            yield segment
-            segment.finish()
-        ring.make_room(path, file.tell())
