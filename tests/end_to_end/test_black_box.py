@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not COMMAND.exists(), reason="ckd is not installed here"),
 ]
 FPS = 25
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "journal_cost.py"
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,21 @@ def test_a_damaged_segment_costs_that_segment_and_code_1(journal: Path, tmp_path
     assert len(run.errors) == 2
     assert "segment-00000000.zip is damaged (no zip file)" in run.errors[0]
     assert "1 segments or frames are damaged" in run.errors[1]
+
+
+def test_the_script_of_the_page_measures_what_the_page_says(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--frames", "2", "--tensors"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    head, *rows = done.stdout.splitlines()
+    assert head.split()[:4] == ["photograph", "kB", "a", "frame"]
+    for row in rows:
+        size, kilobytes, at_10, at_30, add_ms, write_ms = row.split()
+        width, height = map(int, size.split("x"))
+        assert 300 < float(kilobytes) < width * height * 3 / 1000
+        assert float(at_30) == pytest.approx(3 * float(at_10), abs=2)
+        assert 0 < float(add_ms) < float(write_ms)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def video_command(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     journal: journal_cli.JournalFolder = None,
-    journal_size: journal_cli.JournalSize = "2GB",
+    journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
     journal_tensors: journal_cli.JournalTensors = False,
     as_json: Json = False,
 ) -> None:
@@ -171,7 +171,7 @@ def camera_command(
         float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
     ] = None,
     journal: journal_cli.JournalFolder = None,
-    journal_size: journal_cli.JournalSize = "2GB",
+    journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
     journal_tensors: journal_cli.JournalTensors = False,
     as_json: Json = False,
 ) -> None:

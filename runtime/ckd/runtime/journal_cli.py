@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -42,8 +42,10 @@ JournalTensors = Annotated[
         "the first that differs. On a GPU each is copied to the host for every frame.",
     ),
 ]
+#: What all runs may take, unless told otherwise.
+DEFAULT_SIZE: Final = "2GB"
 #: Rows of changed decisions that a terminal shows.
-_MOST_ROWS = 200
+_MOST_ROWS: Final = 200
 
 
 @dataclass(slots=True)
@@ -214,7 +216,7 @@ def _end(outcome: "Outcome", damaged: list[str], *, is_same: bool) -> None:
     if damaged:
         raise InputError(
             f"{len(damaged)} segments or frames are damaged, see above; the other {num_frames} "
-            "frames are the same"
+            f"frames {'are' if is_same else 'decide'} the same"
         )
     if not num_frames:
         raise InputError("the run holds no frame: the source gave none, or all are gone")

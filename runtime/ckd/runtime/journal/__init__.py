@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ckd.runtime.journal.pack import pack_run
     from ckd.runtime.journal.reading import StoredRun, open_run
     from ckd.runtime.journal.replay import Machine, Missing, bundle_for, load_for, replay_run
-    from ckd.runtime.journal.ring import DEFAULT_SIZE, size_of
+    from ckd.runtime.journal.ring import size_of
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -29,12 +29,11 @@ else:
             "ckd.runtime.journal.pack": "pack_run",
             "ckd.runtime.journal.reading": "StoredRun open_run",
             "ckd.runtime.journal.replay": "Machine Missing bundle_for load_for replay_run",
-            "ckd.runtime.journal.ring": "DEFAULT_SIZE size_of",
+            "ckd.runtime.journal.ring": "size_of",
         },
     )
 
 __all__ = [
-    "DEFAULT_SIZE",
     "Journal",
     "Machine",
     "Missing",

@@ -10,8 +10,10 @@ Runs are never mixed: each has a folder of its own, also if two begin in one sec
 numbered, so that their order is right where a device has no clock and begins in 1970 each time.
 """
 
+import os
 import re
 import secrets
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -79,9 +81,20 @@ def new_run(folder: Path) -> Path:
         number = (max(numbers, default=0) + 1) % 1_000_000
         run = folder / f"{number:06d}_{started:%Y%m%d-%H%M%S}_{secrets.token_hex(4)}"
         run.mkdir(parents=True)
+        _sync(folder)  # or a loss of power takes the whole run
     except OSError as error:
         raise UsageError(f"{folder}: cannot keep a journal there ({error.strerror})") from error
     return run
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can."""
+    with suppress(OSError):  # some file systems cannot, and Windows opens no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_run(run: Path) -> None:

@@ -8,8 +8,6 @@ from typing import Final
 from ckd.contract.errors import UsageError
 from ckd.runtime.journal.layout import remove_run, runs_in, segments_in
 
-#: What `ckd-run camera --journal` keeps unless told otherwise.
-DEFAULT_SIZE: Final = "2GB"
 _UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMGT]B)", re.IGNORECASE)
 _LEAST_BYTES: Final = 10**6
