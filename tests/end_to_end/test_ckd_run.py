@@ -163,7 +163,7 @@ SUBCOMMANDS = [command.name for command in cli.registered_commands if command.na
 
 
 def test_the_subcommands_are_the_documented_ones() -> None:
-    assert sorted(SUBCOMMANDS) == ["camera", "doctor", "image", "info", "video"]
+    assert sorted(SUBCOMMANDS) == ["camera", "doctor", "image", "info", "replay", "video"]
 
 
 @pytest.mark.parametrize("command", ["", *SUBCOMMANDS])
