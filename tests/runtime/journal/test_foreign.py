@@ -48,9 +48,10 @@ DAMAGED_FRAME: dict[str, tuple[Callable[[Files], object], str]] = {
     "input outside": (line(input="../../etc/passwd"), "'../../etc/passwd' is missing"),
     "input of another size": (put(INPUT, png(31, 31)), "expected a PNG of 32x32 pixels"),
     "input of gigapixels": (put(INPUT, png(2**31 - 1, 2**31 - 1)), "expected a PNG of 32x32"),
-    "input without pixels": (put(INPUT, png(32, 32)), "damaged PNG"),
+    "input without pixels": (put(INPUT, png(32, 32)), "image file is truncated"),
     "input of 16 bits": (put(INPUT, png(32, 32, 16)), "expected a PNG of 32x32"),
     "input that is a text": (put(INPUT, b"words"), "expected a PNG of 32x32"),
+    "input that is the lines": (line(input=LINES), "expected a PNG of 32x32"),
     "output gone": (lambda files: files.pop(MASK), "is missing"),
     "output not named": (line(outputs={}), "is missing"),
     "output of another shape": (

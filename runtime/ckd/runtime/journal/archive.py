@@ -6,6 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
+from ckd.runtime.journal import foreign
+
 #: Of the list of files at the end of a zip, which Python reads whole: forty thousand names.
 _MAX_INDEX_BYTES: Final = 4 << 20
 _END: Final = b"PK\x05\x06"
@@ -57,7 +59,7 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     except ValueError:
         raise
     except Exception as error:  # a damaged member may raise anything
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {foreign.said(error)}") from error
 
 
 def read_limited(name: str, file: IO[bytes], most: int) -> bytes:

@@ -13,6 +13,14 @@ from typing import Any, Final, NoReturn
 MAX_TEXT: Final = 1000
 #: The largest whole number that every reader of JSON keeps exact.
 MAX_WHOLE: Final = 2**53
+_MAX_SAID: Final = 160
+
+
+def said(error: Exception) -> str:
+    """What a decoder says of damage, as it may stand in a message: on one line, and not long."""
+    text = " ".join(str(error).split())
+    shown = text if text.isprintable() else ascii(text)
+    return shown if len(shown) <= _MAX_SAID else f"{shown[:_MAX_SAID]}..."
 
 
 def object_of(text: bytes) -> dict[str, Any]:
@@ -97,8 +105,8 @@ def _shown(value: object) -> str:
         return "a number of many digits"  # writing all of them may take long
     if isinstance(value, dict | list):
         return f"{type(value).__name__} of {len(value)}"
-    said = ascii(value)
-    return said if len(said) <= 60 else f"{said[:57]}..."
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replacing
+from ckd.runtime.journal import foreign
 from ckd.runtime.journal.layout import HEADER, LINES
 from ckd.runtime.journal.reading import Segment, StoredRun
 
@@ -59,7 +60,7 @@ def pack_run(
                     content = run.content(segment.name) if photographs else _bare(segment)
                     archive.writestr(zipfile.ZipInfo(segment.name), content)
                 except ValueError as error:
-                    damaged.append(f"{run.name}: {segment.name} is damaged ({error})")
+                    damaged.append(f"{run.name}: {segment.name} is damaged ({foreign.said(error)})")
             told(done, len(run.names))
     return damaged
 
@@ -74,7 +75,7 @@ def _header(run: StoredRun, *, photographs: bool) -> bytes:
 def _bare(segment: Segment) -> bytes:
     """A segment without photographs; `ValueError` if a file of it is damaged."""
     content = BytesIO()
-    names = [name for frame in segment.frames for name in frame.files]
+    names = [name for frame in segment.frames for name in frame.files if name != LINES]
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name in dict.fromkeys(names):
             archive.writestr(zipfile.ZipInfo(name), segment.read(name))

@@ -86,7 +86,7 @@ class StoredRun:
             try:
                 yield Segment.of(name, self.content(name))
             except (ValueError, InputError) as error:
-                yield InputError(f"{self.name}: {name} is damaged ({error})")
+                yield InputError(f"{self.name}: {name} is damaged ({foreign.said(error)})")
 
     def content(self, name: str) -> bytes:
         """The bytes of a segment; `ValueError` if they are too many or cannot be read."""

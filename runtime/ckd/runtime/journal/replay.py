@@ -10,6 +10,7 @@ from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.runtime.cascade import Cascade, embedded_bundle
 from ckd.runtime.inputs import Analysed, Listener
+from ckd.runtime.journal import foreign
 from ckd.runtime.journal.differences import Difference, difference
 from ckd.runtime.journal.header import Header
 from ckd.runtime.journal.reading import Segment, StoredRun
@@ -138,7 +139,9 @@ def _segment(
             finding = _finding(cascade, stored, is_same=is_same)
             found = difference(cascade.chain, stored, heard[0], finding) if is_same else None
         except ValueError as error:
-            missing.damaged.append(f"{segment.name}: frame {stored.number} is damaged ({error})")
+            missing.damaged.append(
+                f"{segment.name}: frame {stored.number} is damaged ({foreign.said(error)})"
+            )
             continue
         yield Replayed(stored, finding, found)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngImageFile
 
 from ckd.contract.tensors import TensorSpec
 from ckd.finding.verdict import Verdict
@@ -103,13 +103,14 @@ class StoredFrame:
         content, size = self.read(self.input_file), side.to_bytes(4, "big")
         if not content.startswith(_PNG + size + size + _PNG_KIND):  # before memory is taken for it
             raise ValueError(f"{self.input_file}: expected a PNG of {side}x{side} pixels in RGB")
-        try:
-            decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            decoded = None
-        if decoded is None or decoded.shape != (side, side, 3) or decoded.dtype != np.uint8:
+        try:  # not by OpenCV, whose libpng prints what is wrong
+            with PngImageFile(io.BytesIO(content)) as image:
+                decoded_SS3 = np.array(image)
+        except Exception as error:  # Pillow may raise anything for a damaged file
+            raise ValueError(f"{self.input_file}: {foreign.said(error)}") from error
+        if decoded_SS3.shape != (side, side, 3) or decoded_SS3.dtype != np.uint8:
             raise ValueError(f"{self.input_file}: damaged PNG")
-        return np.ascontiguousarray(decoded[..., ::-1], np.uint8)
+        return decoded_SS3
 
     def output(self, spec: TensorSpec) -> NDArray[Any]:
         """An output as it was recorded; `ValueError` if it is not of that shape and type."""
@@ -122,7 +123,7 @@ class StoredFrame:
                 raise ValueError("of another version than 1.0")
             shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(packed)
         except Exception as error:  # NumPy may raise anything for a damaged header
-            raise ValueError(f"{name}: no array in NPY ({error})") from error
+            raise ValueError(f"{name}: no array in NPY ({foreign.said(error)})") from error
         content = packed.read()
         if shape != spec.shape or is_fortran or dtype != np.dtype(spec.dtype):
             raise ValueError(f"{name}: expected {spec}, got {dtype}{list(shape)}")
@@ -143,7 +144,7 @@ class StoredFrame:
         except ValueError:
             raise
         except Exception as error:  # decoders may raise anything for a damaged file
-            raise ValueError(f"{self.photograph}: {error}") from None
+            raise ValueError(f"{self.photograph}: {foreign.said(error)}") from None
         if image_HWC.shape[:2] != self.size_hw:
             raise ValueError(f"{self.photograph}: not of the size that was recorded")
         return image_HWC
