@@ -1,4 +1,4 @@
-"""Fuzz: damaged photographs, bundles and tables, read by the public functions.
+"""Fuzz: damaged photographs, bundles, tables and journals, read by the public functions.
 
 Whatever the bytes are, a reader gives its result or raises CkdError, and memory stays bounded. Each
 case is made from the seed and its number alone; a case that fails is kept, and named so that
@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 from damage import damaged, odd_json, odd_text
 from long_run import BUNDLE, Counts, command_line, resident_mib
 from mutator import seeds
@@ -33,6 +35,10 @@ from ckd.data.samples import Split
 from ckd.data.synthetic.write import write_isic2017
 from ckd.picture.decode import read_rgb
 from ckd.picture.formats import READ
+from ckd.runtime import Cascade
+from ckd.runtime.journal import Journal, Missing, Outcome, open_run, pack_run, replay_run
+from ckd.runtime.journal.layout import HEADER, LINES, segment_name
+from ckd.runtime.sources import VideoFile
 
 SEED = 0
 MAX_MIB = 3000.0  # 64 megapixels are decoded several times over
@@ -64,6 +70,8 @@ class Cases:
             for path in sorted(BUNDLE.rglob("*")):
                 archive.write(path, path.relative_to(BUNDLE))
         self._zip = buffer.getvalue()
+        self._cascade = Cascade.load(BUNDLE, "onnxruntime", "cpu", num_threads=1)
+        self._run = _recorded(folder / "journal", self._cascade)
         self.kinds: dict[str, Case] = {
             "photograph": self.photograph,
             "mask": self.mask,
@@ -71,6 +79,7 @@ class Cases:
             "hashes.json": self.hashes_json,
             "zip": self.zip,
             "table": self.table,
+            "journal": self.journal,
         }
 
     def photograph(self, rng: random.Random, folder: Path) -> Callable[[], object]:
@@ -128,6 +137,42 @@ class Cases:
 
         return read
 
+    def journal(self, rng: random.Random, folder: Path) -> Callable[[], object]:
+        """A journal whose header, segment, lines or one file of the segment is damaged."""
+        run = folder / self._run.name
+        shutil.copytree(self._run, run)
+        path = run / rng.choice([HEADER, *[segment_name(0)] * 3])
+        content = path.read_bytes()
+        if path.name == HEADER:
+            path.write_bytes(self._odd_json(rng, content))
+        elif rng.random() < 0.3:
+            path.write_bytes(damaged(rng, content))
+        else:
+            with zipfile.ZipFile(path) as archive:
+                files = {name: archive.read(name) for name in archive.namelist()}
+            name = rng.choice([LINES, *files])
+            if name == LINES:
+                lines = files[LINES].splitlines()
+                at = rng.randrange(len(lines))
+                lines[at] = self._odd_json(rng, lines[at])
+                files[LINES] = b"\n".join(lines)
+            else:
+                files[name] = damaged(rng, files[name])
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, data in files.items():
+                    archive.writestr(name, data)
+
+        def read() -> None:
+            missing = Missing()
+            for one in replay_run(open_run(run), self._cascade, missing):
+                Outcome().add(one)
+            pack_run(open_run(run), folder / "packed.zip")
+            said = "".join(missing.damaged)
+            assert said.isprintable(), said
+            assert all(len(line) < 400 for line in missing.damaged), said
+
+        return read
+
     def _damaged_picture(
         self, rng: random.Random, folder: Path, formats: tuple[str, ...] = READ
     ) -> Path:
@@ -143,6 +188,22 @@ class Cases:
         for _ in range(rng.randint(1, 3)):
             value = odd_json(rng, value)
         return json.dumps(value).encode()
+
+
+def _recorded(folder: Path, cascade: Cascade) -> Path:
+    """A run of a journal of three frames of one photograph."""
+    clip = folder.with_name("clip.avi")
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for at in range(3):
+        writer.write(np.full((48, 64, 3), 80 + 40 * at, np.uint8))
+    writer.release()
+    with (
+        VideoFile(clip) as source,
+        Journal(folder, cascade, source, limit=10**9, every_tensor=True, waits=True) as journal,
+    ):
+        for frame in source:
+            journal.add(frame, cascade.predict(frame.image_HWC))
+    return journal.run
 
 
 def fuzz(minutes: float, folder: Path, seed: int = SEED, first: int = 0) -> Counts:
