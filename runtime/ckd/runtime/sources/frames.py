@@ -25,6 +25,7 @@ class Frame:
     image_HWC: NDArray[np.uint8]
     index: int  # counts the frames of the source from 0; a gap is a dropped frame
     captured_s: float  # when it was grabbed
+    position_s: float | None = None  # in a recording, from its first frame
 
     @property
     def size_hw(self) -> tuple[int, int]:
