@@ -164,8 +164,14 @@ def camera_command(
         float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
     ] = None,
     as_json: Json = False,
+    lists: Annotated[
+        bool, typer.Option("--list", help="Show which cameras are connected, and end.")
+    ] = False,
 ) -> None:
     """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
+    if lists:
+        _print_cameras(as_json=as_json)
+        return
     from contextlib import nullcontext
     from functools import partial
 
@@ -245,6 +251,19 @@ def main() -> None:
     # would keep the cores busy while the networks are loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.run(cli)
+
+
+def _print_cameras(*, as_json: bool) -> None:
+    from ckd.runtime.sources.cameras import connected_cameras
+
+    cameras = connected_cameras()
+    if as_json:
+        print(json.dumps([asdict(camera) for camera in cameras]))
+    elif cameras:
+        rows = ((shown.source, shown.name, shown.lasting or "", shown.problem) for shown in cameras)
+        console.print_table(("camera", "name", "name that stays", "problem"), rows)
+    else:
+        console.say("no camera is connected that Video for Linux knows; plug one in")
 
 
 def _settings(cascade: "Cascade") -> dict[str, object]:

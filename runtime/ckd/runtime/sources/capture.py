@@ -1,7 +1,7 @@
 """Opens the source of frames that a user has typed.
 
 0                          camera by index
-/dev/video0                camera by device file (Linux)
+/dev/video0                camera by device file, or a link to one as in /dev/v4l/by-id (Linux)
 csi://0                    camera on a Jetson's CSI connector (needs OpenCV with GStreamer)
 rtsp://  http://  https:// network camera (MJPEG or anything FFmpeg reads)
 path/to/clip.mp4           video file
@@ -69,7 +69,8 @@ def open_source(
     opener: Callable[[], FrameReader]
     if not text:
         raise UsageError(f"the source is empty; expected {_GRAMMAR}")
-    if match := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
+    device = os.path.realpath(text) if text.startswith("/dev/") else text  # /dev/v4l/by-id/...
+    if match := re.fullmatch(r"(?:/dev/video)?(\d+)", device):
         name, opener = text, _usb_opener(int(match[1]), camera or CameraFormat(), reconnect)
     elif scheme == "csi":
         name, opener = text, _csi_opener(text, camera or CameraFormat())
