@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.runtime.sources.cameras import connected_cameras
     from ckd.runtime.sources.capture import CameraFormat, open_source
     from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
     from ckd.runtime.sources.images import image_files, images_below
@@ -20,6 +21,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.runtime.sources.cameras": "connected_cameras",
             "ckd.runtime.sources.capture": "CameraFormat open_source",
             "ckd.runtime.sources.frames": "Frame FrameSource SourceState",
             "ckd.runtime.sources.images": "image_files images_below",
@@ -38,6 +40,7 @@ __all__ = [
     "SourceState",
     "VideoFile",
     "build_feature",
+    "connected_cameras",
     "image_files",
     "images_below",
     "open_capture",
