@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.picture.decode import holds_image
 from ckd.picture.formats import IMAGE_SUFFIXES
+from ckd.runtime.sources.faults import Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
 
@@ -79,7 +78,7 @@ class VideoFile(FrameSource):
             self._state = "ended"
             return None
         self._num_taken += 1
-        return Frame(rgb_from_bgr(taken[0]), self._num_taken - 1, taken[1])
+        return Frame(rgb_from_bgr(taken.image), self._num_taken - 1, taken.captured_s)
 
     @override
     def close(self) -> None:
@@ -110,10 +109,10 @@ class VideoFileReader(FrameReader):
                 f"{path}: holds no frame that can be decoded; "
                 "expected a video, so convert or copy the file again"
             )
-        self.size_hw: tuple[int, int] = (self.first[0].shape[0], self.first[0].shape[1])
+        self.size_hw: tuple[int, int] = self.first.image.shape[:2]
 
     @override
-    def read(self) -> tuple[NDArray[np.uint8], float] | None:
+    def read(self) -> Grabbed | None:
         """The next picture; `SourceUnavailable` at the end of a file that is cut off."""
         taken, self.first = (self.first or self._reader.read()), None
         if taken is None:
