@@ -126,6 +126,31 @@ def test_a_whole_film_is_not_called_cut_off_however_many_frames_it_announces(
     assert holds_its_end(path) is False
 
 
+def test_images_of_a_folder_are_frames_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    folder = tmp_path / "capture"
+    folder.mkdir()
+    for number in (0, 2, 9, 10):
+        image_HWC = np.full((48, 64, 3), 20 * number, np.uint8)
+        assert cv2.imwrite(str(folder / f"frame{number}.png"), image_HWC)
+    (folder / "frame1.png").write_bytes((folder / "frame2.png").read_bytes()[:60])
+    (folder / "notes.txt").write_text("none")
+    with VideoFile(folder) as source:
+        assert source.num_frames == 5
+        assert source.size_hw == (48, 64)
+        assert source.fps == 25
+        frames = list(source)
+        assert source.faults == {"damaged": 1}
+    assert [frame.image_HWC[0, 0, 0] for frame in frames] == [0, 40, 180, 200]
+    assert [frame.index for frame in frames] == [0, 2, 3, 4]
+    assert [frame.position_s for frame in frames] == [0, 0.08, 0.12, 0.16]
+
+
+def test_a_folder_whose_images_are_all_damaged_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "frame1.png").write_bytes(b"\x89PNG")
+    with pytest.raises(SourceUnavailable, match="is a folder without images that can be read"):
+        VideoFile(tmp_path)
+
+
 def test_frames_have_their_times(film: bytes, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(film)

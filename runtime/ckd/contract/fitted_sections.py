@@ -48,4 +48,6 @@ def read_fitted(folder: Path) -> dict[str, Section]:
             f"{path} is not there; `ckd-train sections` fits sections and writes it"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: damaged ({error}); `ckd-train sections` makes it anew") from error
+        raise InputError(
+            f"{path}: damaged ({error}); `ckd-train sections` makes it anew"
+        ) from error

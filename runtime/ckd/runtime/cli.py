@@ -90,7 +90,7 @@ def image_command(
 
 @cli.command("video")
 def video_command(
-    path: Annotated[Path, typer.Argument(help="Video file.")],
+    path: Annotated[Path, typer.Argument(help="Video file, or a folder of images, 25 a second.")],
     bundle: BundlePath = None,
     backend: BackendName = "auto",
     device: DeviceName = "auto",
@@ -110,7 +110,7 @@ def video_command(
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
-    from ckd.runtime.sources import Frame, VideoFile
+    from ckd.runtime.sources import Frame, VideoFile, faults_shown
     from ckd.runtime.video import analyse_video
 
     shares = prevalence_of(prevalence)
@@ -133,6 +133,8 @@ def video_command(
         report = analyse_video(
             source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say
         )
+    if source.faults:
+        console.say(f"note: {path}: {faults_shown(source.faults)} frames were passed over")
     console.say(f"{report.summary}. {NOTICE}")
 
 

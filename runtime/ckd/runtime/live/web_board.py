@@ -112,6 +112,7 @@ class Board:
             "analysed": statistics.num_analysed,
             "unusable": statistics.num_unusable,
             "dropped": statistics.num_dropped,
+            "faults": dict(statistics.faults),
             "fps": statistics.fps,
             "latency_ms": {"p50": statistics.latency_p50_ms, "p90": statistics.latency_p90_ms},
             "result": None if shown is None else _result(shown),

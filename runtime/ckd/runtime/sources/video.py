@@ -1,10 +1,9 @@
 """Video files: every frame in order, and an error at the end of a damaged file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
@@ -12,8 +11,10 @@ from ckd.picture.decode import holds_image
 from ckd.picture.formats import IMAGE_SUFFIXES
 from ckd.picture.upright import upright
 from ckd.runtime.sources.containers import holds_its_end, orientation_shown
+from ckd.runtime.sources.faults import FaultKind, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
-from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
+from ckd.runtime.sources.opencv import CaptureReader, Recording, open_capture, rgb_from_bgr
+from ckd.runtime.sources.sequence import SequenceReader
 
 #: Where a file's structure has no length: with less than this share of the frames that its header
 #: announces it was cut off. It is not 1.0, because these counts are estimates.
@@ -24,9 +25,10 @@ _JPEG_STREAMS = (".mjpeg", ".mjpg")
 
 
 class VideoFile(FrameSource):
-    """Frames of a video file. None is dropped, however slow the consumer is.
+    """Frames of a video file or of a folder of images. None is dropped, however slow the consumer.
 
-    Iterate once; open the file again for a second pass.
+    Iterate once; open the file again for a second pass. Images that cannot be read are counted as
+    damaged, and leave a gap in the numbers of frames.
 
     Raises:
         SourceUnavailable: the file does not exist, is no video or has no frame; `get` raises it
@@ -36,7 +38,7 @@ class VideoFile(FrameSource):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self._reader = VideoFileReader(path)
+        self._reader = open_recording(path)
         self._num_taken = 0
         self._state: SourceState = "live"
 
@@ -70,6 +72,11 @@ class VideoFile(FrameSource):
     def dropped(self) -> int:
         return 0
 
+    @property
+    @override
+    def faults(self) -> Mapping[FaultKind, int]:
+        return {"damaged": count} if (count := self._reader.num_damaged) else {}
+
     @override
     def get(self, timeout_s: float | None = None) -> Frame | None:
         """The next frame, or None at the end; the time-out is not used."""
@@ -84,8 +91,9 @@ class VideoFile(FrameSource):
             self._state = "ended"
             return None
         self._num_taken += 1
-        image_HWC = rgb_from_bgr(taken[0])
-        return Frame(image_HWC, self._num_taken - 1, taken[1], self._reader.position_s)
+        image_HWC = taken.image if taken.is_rgb else rgb_from_bgr(taken.image)
+        index = self._num_taken + self._reader.num_damaged - 1
+        return Frame(image_HWC, index, taken.captured_s, position_s=self._reader.position_s)
 
     @override
     def close(self) -> None:
@@ -94,19 +102,24 @@ class VideoFile(FrameSource):
             self._state = "ended"
 
 
-class VideoFileReader(FrameReader):
-    """Reads a file; the first frame is decoded at once, to check that there is one.
+def open_recording(path: Path) -> Recording:
+    """A reader of a video file, or of the images of a folder.
 
-    Attributes:
-        num_frames: that the container announces, which may be an estimate; None if it does not.
-        size_hw: rows and columns, upright.
-        position_s: time of the last frame that was read, from the first.
+    Raises:
+        SourceUnavailable: there is nothing of that name, or no frame in it.
+    """
+    return SequenceReader(path) if path.is_dir() else VideoFileReader(path)
+
+
+class VideoFileReader(Recording):
+    """Reads a file; the first frame is decoded at once, to check that there is one.
 
     Raises:
         SourceUnavailable: the file does not exist, is no video or has no frame.
     """
 
     finite = True
+    num_damaged = 0  # OpenCV does not tell
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -128,10 +141,10 @@ class VideoFileReader(FrameReader):
                 f"{path}: holds no frame that can be decoded; "
                 "expected a video, so convert or copy the file again"
             )
-        self.size_hw: tuple[int, int] = (self.first[0].shape[0], self.first[0].shape[1])
+        self.size_hw = self.first.image.shape[0], self.first.image.shape[1]
 
     @override
-    def read(self) -> tuple[NDArray[np.uint8], float] | None:
+    def read(self) -> Grabbed | None:
         """The next picture; `SourceUnavailable` at the end of a file that is cut off."""
         taken, self.first = (self.first or self._read()), None
         if taken is None:
@@ -151,11 +164,11 @@ class VideoFileReader(FrameReader):
         # Some files have no time of their last frames.
         return self.position_s + (1 / self.fps if self.fps else 0.0)
 
-    def _read(self) -> tuple[NDArray[np.uint8], float] | None:
+    def _read(self) -> Grabbed | None:
         taken = self._reader.read()
         if taken is None or self._orientation == 1:
             return taken
-        return upright(taken[0], self._orientation), taken[1]
+        return taken._replace(image=upright(taken.image, self._orientation))
 
     def _check_complete(self) -> None:
         if self.num_frames is None or self._num_read >= self.num_frames or self._holds_its_end():
@@ -181,8 +194,6 @@ def _is_image(path: Path) -> bool:
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    if path.is_dir():
-        raise SourceUnavailable(f"{path}: is a folder, expected a video file")
     if not path.exists():
         raise SourceUnavailable(f"{path}: no such file")
     if not path.is_file():  # opening a pipe would wait for ever
