@@ -29,7 +29,7 @@ from ckd.data.synthetic.write import dermoscopy, write_isic2017
 from ckd.export import cli as export_cli
 from ckd.runtime import cli as run_cli
 from ckd.train import cli as train_cli
-from ckd.train.evaluation.operating_point import TEACHER_OPERATING_POINT
+from ckd.train.evaluation.mask_threshold import TEACHER_MASK_THRESHOLD
 from ckd.train.fitting.run_folder import load_run
 
 pytestmark = [
@@ -187,7 +187,7 @@ def test_a_system_goes_the_whole_way(
     scores = json.loads(command(train_cli.cli, *words))
     assert tuple(scores["classification"]["per_label"]) == case.labels
     assert (run / "evaluate" / "explanations.png").exists()
-    chosen = run / TEACHER_OPERATING_POINT
+    chosen = run / TEACHER_MASK_THRESHOLD
     assert chosen.exists() == (name == "distilled cascade")  # of all teachers, it alone has masks
     if chosen.exists():
         scores = json.loads(command(train_cli.cli, *words, "--teacher"))

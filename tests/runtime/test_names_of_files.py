@@ -38,4 +38,6 @@ def test_a_name_that_is_too_long_costs_that_photograph_alone(tmp_path: Path) -> 
         with pytest.raises(InputError, match=r"x\.png: its name is too long to call results"):
             folder.add("x" * 251 + ".png", FINDING, image_HWC)
         folder.add("mole.png", FINDING, image_HWC)
-    assert (tmp_path / "findings.csv").read_text().splitlines()[1:] == ["mole,answer,,,,,,,NEV,256"]
+    assert (tmp_path / "findings.csv").read_text().splitlines()[1:] == [
+        "mole,answer,,,,,,,NEV,256,"
+    ]

@@ -28,6 +28,7 @@ from ckd.runtime.sources import (
     open_source,
 )
 from ckd.runtime.sources import capture as capture_module
+from ckd.runtime.sources.faults import Grabbed
 from ckd.runtime.sources.opencv import build_feature
 
 QUICK = Reconnect(max_attempts=3, first_delay_s=0.05, max_delay_s=0.1)
@@ -406,7 +407,7 @@ class _Broken:
     fps: float | None = 30.0
     finite = False
 
-    def read(self) -> tuple[NDArray[np.uint8], float] | None:
+    def read(self) -> Grabbed | None:
         raise RuntimeError("driver bug 7")
 
     def close(self) -> None:

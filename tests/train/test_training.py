@@ -114,7 +114,7 @@ def test_the_run_is_described(runs: "TrainingRuns") -> None:
 
 @pytest.mark.slow
 def test_the_mask_threshold_is_chosen_when_all_is_trained(runs: "TrainingRuns") -> None:
-    record = json.loads((runs.finished / "operating_point.json").read_text())
+    record = json.loads((runs.finished / "mask_threshold.json").read_text())
     assert record["chosen_on"] == f"generated (isic2017 layout) train, {runs.num_train} images"
     assert load_run(runs.finished)[1].mask_threshold == record["mask_threshold"]
 

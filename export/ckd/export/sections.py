@@ -1,17 +1,17 @@
 """Writes fitted sections into a bundle; no file of a network changes."""
 
-import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
 from ckd.contract.card import MODEL_CARD, with_part, without_part
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import InputError
+from ckd.contract.fitted_sections import read_fitted
 from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import Section
 from ckd.data.samples import Sample, SampleSet
@@ -77,7 +77,8 @@ def write_sections(
         GateFailed: the new bundle fails its own acceptance cases.
     """
     check_new(out)
-    sections, texts = _read(fitted)
+    sections = read_fitted(fitted)
+    texts = _texts(fitted, sections)
     spec = replace(source.spec, sections={**source.spec.sections, **sections})
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
@@ -140,22 +141,11 @@ def _with_verdicts(bundle: Bundle, folder: Path) -> Bundle:
     return bundle
 
 
-def _read(fitted: Path) -> tuple[dict[str, Section], dict[str, str]]:
-    """The sections, and what the card says of each."""
-    path, sections = fitted / "sections.json", {}
+def _texts(fitted: Path, names: Iterable[str]) -> dict[str, str]:
+    """What the card says of each section."""
     try:
-        tree: Any = json.loads(path.read_bytes())
-        if not isinstance(tree, dict) or not tree:
-            raise ValueError("it holds no section")
-        for name, part in tree.items():
-            if name not in TITLES:
-                raise ValueError(f"{name!r} is none of {', '.join(TITLES)}")
-            if part["informative"] is not False or not isinstance(part["content"], dict):
-                raise ValueError(f"{name} is no section")
-            sections[name] = Section(part["content"], informative=False)
-        texts = {name: (fitted / f"{name}.md").read_text(encoding="utf-8") for name in sections}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return {name: (fitted / f"{name}.md").read_text(encoding="utf-8") for name in names}
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error}); `ckd-train sections` makes it anew"
+            f"{fitted}: cannot be read ({error}); `ckd-train sections` makes it anew"
         ) from error
-    return sections, texts

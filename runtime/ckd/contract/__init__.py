@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SourceUnavailable,
         UsageError,
     )
+    from ckd.contract.fitted_sections import FITTED_SECTIONS, read_fitted, write_fitted
     from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, read_hashes, write_hashes
     from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
     from ckd.contract.labels import (
@@ -82,6 +83,7 @@ else:
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
             ),
+            "ckd.contract.fitted_sections": "FITTED_SECTIONS read_fitted write_fitted",
             "ckd.contract.hashes": "HASHES SCHEMA_1_HASHES read_hashes write_hashes",
             "ckd.contract.imagenet": "IMAGENET_MEAN_C IMAGENET_STD_C",
             "ckd.contract.labels": (
@@ -105,6 +107,7 @@ else:
 
 __all__ = [
     "CASCADE",
+    "FITTED_SECTIONS",
     "HASHES",
     "IMAGE",
     "IMAGENET_MEAN_C",
@@ -163,6 +166,7 @@ __all__ = [
     "lesion_name",
     "move_new",
     "placement_to_json",
+    "read_fitted",
     "read_hashes",
     "read_learnt",
     "read_placement",
@@ -175,6 +179,7 @@ __all__ = [
     "weight_key",
     "with_part",
     "without_part",
+    "write_fitted",
     "write_hashes",
     "write_learnt",
 ]

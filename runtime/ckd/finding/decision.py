@@ -179,7 +179,7 @@ class Decider:
         """By label, what the shown probabilities rest on; None if the bundle does not say."""
         if self.rule is None:
             return None
-        fitted = dict(zip(self.rule.labels, self.rule.prevalence_K, strict=True))
+        fitted = self.rule.prevalence
         return self.rule.at_prevalence(fitted, self._shown_at) if self._shown_at else fitted
 
     @property
@@ -187,7 +187,7 @@ class Decider:
         """Whether the shown probabilities rest on another prevalence than the fitted one."""
         if self.rule is None:
             return False
-        fitted = dict(zip(self.rule.labels, self.rule.prevalence_K, strict=True))
+        fitted = self.rule.prevalence
         return any(abs(share - fitted[name]) > 1e-9 for name, share in self._shown_at.items())
 
     @property

@@ -83,8 +83,13 @@ class ProbabilityRule:
         return {
             "temperature": dict(self.temperatures),
             "bias": dict(zip(self.labels, self.bias_K, strict=True)),
-            "prevalence": dict(zip(self.labels, self.prevalence_K, strict=True)),
+            "prevalence": self.prevalence,
         }
+
+    @property
+    def prevalence(self) -> dict[str, float]:
+        """By label, the share that it was fitted at."""
+        return dict(zip(self.labels, self.prevalence_K, strict=True))
 
     @property
     def mark(self) -> str:
@@ -118,7 +123,7 @@ class ProbabilityRule:
             probabilities: by label, at the fitted prevalence.
             prevalence: new share of each label that is named, as `checked_prevalence` gives it.
         """
-        fitted = dict(zip(self.labels, self.prevalence_K, strict=True))
+        fitted = self.prevalence
         if not self.is_exclusive:
             return {
                 name: _odds_moved(value, fitted[name], prevalence.get(name, fitted[name]))

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ckd.picture.drawing import read_drawing
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
-    from ckd.picture.jpeg import picture_of_jpeg
-    from ckd.picture.limits import check_size
+    from ckd.picture.limits import ImpossibleSize, check_size
     from ckd.picture.resize import network_image, num_halvings
+    from ckd.picture.whole import begins_as_picture, whole_rgb
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -31,9 +31,9 @@ else:
             "ckd.picture.drawing": "read_drawing",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
-            "ckd.picture.jpeg": "picture_of_jpeg",
-            "ckd.picture.limits": "check_size",
+            "ckd.picture.limits": "ImpossibleSize check_size",
             "ckd.picture.resize": "network_image num_halvings",
+            "ckd.picture.whole": "begins_as_picture whole_rgb",
         },
     )
 
@@ -43,7 +43,9 @@ __all__ = [
     "MASK_WORD",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
+    "ImpossibleSize",
     "Photographs",
+    "begins_as_picture",
     "check_rgb",
     "check_size",
     "holds_image",
@@ -51,8 +53,8 @@ __all__ = [
     "network_image",
     "num_halvings",
     "photographs_in",
-    "picture_of_jpeg",
     "read_drawing",
     "read_picture",
     "read_rgb",
+    "whole_rgb",
 ]

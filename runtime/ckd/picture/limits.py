@@ -31,10 +31,14 @@ class Picture(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class ImpossibleSize(InputError):
+    """A picture has too few or too many pixels to be analysed."""
+
+
 def check_size(name: str, height: int, width: int) -> None:
-    """Raise `InputError` unless an image of so many pixels can be analysed."""
+    """Raise `ImpossibleSize` unless an image of so many pixels can be analysed."""
     if min(height, width) < MIN_SIDE_PX:
-        raise InputError(
+        raise ImpossibleSize(
             f"{name}: {width}x{height} pixels is too small to show a lesion; "
             f"expected at least {MIN_SIDE_PX}x{MIN_SIDE_PX}"
         )
@@ -42,9 +46,9 @@ def check_size(name: str, height: int, width: int) -> None:
         raise too_large(f"{name}: {width}x{height} pixels")
 
 
-def too_large(what: str) -> InputError:
+def too_large(what: str) -> ImpossibleSize:
     """The error for an image of more than `MAX_PIXELS`."""
-    return InputError(
+    return ImpossibleSize(
         f"{what}: over the limit of {MAX_PIXELS // 1_000_000} megapixels; resize it first"
     )
 

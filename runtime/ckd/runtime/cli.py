@@ -91,7 +91,7 @@ def image_command(
 
 @cli.command("video")
 def video_command(
-    path: Annotated[Path, typer.Argument(help="Video file.")],
+    path: Annotated[Path, typer.Argument(help="Video file, or a folder of images, 25 a second.")],
     bundle: BundlePath = None,
     backend: BackendName = "auto",
     device: DeviceName = "auto",
@@ -114,7 +114,7 @@ def video_command(
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
-    from ckd.runtime.sources import Frame, VideoFile
+    from ckd.runtime.sources import Frame, VideoFile, faults_shown
     from ckd.runtime.video import analyse_video
 
     shares = prevalence_of(prevalence)
@@ -140,6 +140,8 @@ def video_command(
             source, cascade, folder, max_frames=max_frames, journal=recording,
             on_finding=on_finding, say=console.say,
         )  # fmt: skip
+    if source.faults:
+        console.say(f"note: {path}: {faults_shown(source.faults)} frames were passed over")
     console.say(f"{report.summary}. {NOTICE}")
 
 
@@ -174,8 +176,14 @@ def camera_command(
     journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
     journal_tensors: journal_cli.JournalTensors = False,
     as_json: Json = False,
+    lists: Annotated[
+        bool, typer.Option("--list", help="Show which cameras are connected, and end.")
+    ] = False,
 ) -> None:
     """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
+    if lists:
+        _print_cameras(as_json=as_json)
+        return
     from contextlib import nullcontext
     from functools import partial
 
@@ -266,6 +274,19 @@ def main() -> None:
     # would keep the cores busy while the networks are loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     console.run(cli)
+
+
+def _print_cameras(*, as_json: bool) -> None:
+    from ckd.runtime.sources.cameras import connected_cameras
+
+    cameras = connected_cameras()
+    if as_json:
+        print(json.dumps([asdict(camera) for camera in cameras]))
+    elif cameras:
+        rows = ((shown.source, shown.name, shown.lasting or "", shown.problem) for shown in cameras)
+        console.print_table(("camera", "name", "name that stays", "problem"), rows)
+    else:
+        console.say("no camera is connected that Video for Linux knows; plug one in")
 
 
 def _settings(cascade: "Cascade") -> dict[str, object]:

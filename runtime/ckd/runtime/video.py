@@ -86,7 +86,7 @@ def analyse_video(
         ]
         for frame, finding in _findings(cascade, islice(source, max_frames), journal):
             num_frames += 1
-            folder.add_row(f"{stem}_{frame.index:06d}", finding)
+            folder.add_row(f"{stem}_{frame.index:06d}", finding, frame.position_s)
             for draw, recorder in recorders:
                 recorder.write(draw(frame.image_HWC, finding), frame.captured_s)
             if on_finding is not None:

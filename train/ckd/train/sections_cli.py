@@ -38,6 +38,8 @@ def sections_command(
     from ckd.train.sections import SECTIONS, fit_sections
 
     names = tuple(name.strip() for name in only.split(",")) if only else ()
+    if elsewhere is not None and run is None:
+        raise UsageError("--elsewhere tells what lies apart from a run's training: give --run too")
     if unknown := set(names) - set(SECTIONS):
         raise UsageError(f"--only {min(unknown)!r}: expected some of {', '.join(SECTIONS)}")
     sections = fit_sections(

@@ -116,7 +116,7 @@ class Journal(Closing):
             number=number,
             source_index=frame.index,
             captured_s=frame.captured_s,
-            photograph=getattr(frame, "jpeg", None) or frame.image_HWC,
+            photograph=frame.jpeg or frame.image_HWC,
             heard=heard,
             finding=finding,
             analysed_s=time.monotonic(),
@@ -147,6 +147,6 @@ class Journal(Closing):
             "analysed": self._num_analysed,
             "unusable": self._num_unusable,
             "dropped_by_source": self._source.dropped,
-            "faults_of_source": dict(getattr(self._source, "faults", {})),
+            "faults_of_source": dict(self._source.faults),
             "not_recorded": self._writer.num_left_out,
         }

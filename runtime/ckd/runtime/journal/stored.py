@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +15,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 from ckd.contract.tensors import TensorSpec
 from ckd.finding.verdict import Verdict
-from ckd.picture.jpeg import picture_of_jpeg
 from ckd.picture.limits import check_size
+from ckd.picture.whole import whole_rgb
 from ckd.runtime.journal import foreign
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
@@ -140,7 +139,7 @@ class StoredFrame:
         if self.photograph is None:
             return None
         try:
-            image_HWC = picture_of_jpeg(Path(self.photograph), self.read(self.photograph)).image_HWC
+            image_HWC = whole_rgb(self.read(self.photograph))
         except ValueError:
             raise
         except Exception as error:  # decoders may raise anything for a damaged file

@@ -16,6 +16,7 @@ from ckd.finding.finding import Finding
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
 from ckd.runtime.sinks.recorder import Recorder
+from ckd.runtime.sources.faults import faults_shown
 from ckd.runtime.sources.frames import Frame, FrameSource
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ class LiveReport:
         figures, latency = self.statistics, ""
         if figures.latency_p50_ms is not None:
             latency = f", latency {figures.latency_p50_ms:.0f} ms"
+        faults = f", {shown}" if (shown := faults_shown(figures.faults)) else ""
         unusable = f", {figures.num_unusable} without usable numbers" * bool(figures.num_unusable)
         return (
             f"{self.stopped_by}: {figures.num_analysed} frames analysed, {figures.num_dropped} "
-            f"dropped{unusable}{latency}"
+            f"dropped{unusable}{faults}{latency}"
         )
 
 
@@ -171,6 +173,7 @@ class _Meter:
             num_analysed=self.num_analysed,
             num_unusable=self._num_unusable,
             num_dropped=self._source.dropped,
+            faults=self._source.faults,
             elapsed_s=self.elapsed_s,
             fps=fps,
             latency_p50_ms=p50_ms,

@@ -1,7 +1,7 @@
 """What the loop gives to a view, and what it needs of one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.finding.finding import Finding
+from ckd.runtime.sources.faults import FaultKind
 from ckd.runtime.sources.frames import Frame, SourceState
 
 
@@ -17,12 +18,14 @@ class LiveStatistics:
     """Counts, rate and latency of the loop; the last two are of the latest frames only.
 
     Latency runs from the grab of a frame to its finding; drawing and display come on top. Of the
-    frames analysed, the unusable ones have no finding, as a network gave no finite numbers.
+    frames analysed, the unusable ones have no finding, as a network gave no finite numbers. Faults
+    are those of the source (`ckd.runtime.sources.faults`).
     """
 
     num_analysed: int = 0
     num_unusable: int = 0
     num_dropped: int = 0
+    faults: Mapping[FaultKind, int] = field(default_factory=dict)
     elapsed_s: float = 0.0
     fps: float | None = None
     latency_p50_ms: float | None = None

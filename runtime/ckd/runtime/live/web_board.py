@@ -123,6 +123,7 @@ class Board:
             "unusable": statistics.num_unusable,
             "dropped": statistics.num_dropped,
             "journal": status.journal,
+            "faults": dict(statistics.faults),
             "fps": statistics.fps,
             "latency_ms": {"p50": statistics.latency_p50_ms, "p90": statistics.latency_p90_ms},
             "result": None if shown is None else _result(shown),

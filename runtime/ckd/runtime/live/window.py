@@ -18,6 +18,7 @@ from ckd.finding.overlay import drawable, wrapped
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
+from ckd.runtime.sources.faults import faults_shown
 from ckd.runtime.sources.opencv import build_feature
 
 PANEL_WIDTH_PX = 340
@@ -146,6 +147,7 @@ def window_picture(
         f"latency {latency_ms:.0f} ms" if latency_ms is not None else "latency -",
         f"{statistics.fps:.1f} frames/s" if statistics.fps is not None else "- frames/s",
         f"{statistics.num_analysed} analysed, {statistics.num_dropped} dropped",
+        *wrapped(faults_shown(statistics.faults), 44),
     ]
     said = wrapped(message, 44)
     footer = [*said, "space freeze, s save, q quit", *wrapped(sentence_shown("research"), 52)]

@@ -19,7 +19,7 @@ from ckd.runtime.closing import Closing
 
 #: Of `findings.csv`, after the image's name.
 _DECISION: Final = ("refer", "flagged", "operating_point", "reasons", "label_set")
-_COLUMNS: Final = ("outcome", "reason", *_DECISION, "top", "lesion_area_px")
+_COLUMNS: Final = ("outcome", "reason", *_DECISION, "top", "lesion_area_px", "time_s")
 
 
 class ResultFolder(Closing):
@@ -91,13 +91,14 @@ class ResultFolder(Closing):
         self.add_row(stem, finding)
         return {kind: str(self.folder / file) for kind, file in written.items()}
 
-    def add_row(self, name: str, finding: Finding) -> None:
-        """Append a row to the tables only."""
+    def add_row(self, name: str, finding: Finding, time_s: float | None = None) -> None:
+        """Append a row to the tables only; a frame has a time from the start of its recording."""
         known = finding.probabilities  # empty without a finding, or if the cascade classifies not
         cells = [f"{known[label]:.6f}" if label in known else "" for label in self.labels]
         reason = "" if finding.reason is None else finding.reason.code
         decided = _decided(finding.decision)
         said = (finding.outcome, reason, *decided, finding.top or "", finding.lesion_area_px)
+        said += ("" if time_s is None else f"{time_s:.3f}",)
         self._write_rows([name, *cells], [name, *said])
 
     def close(self) -> None:

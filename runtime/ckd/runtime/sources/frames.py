@@ -5,7 +5,7 @@ Suffixes: H rows, W columns, C channels in RGB order. Times ending in ``_s`` are
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.runtime.closing import Closing
+from ckd.runtime.sources.faults import FaultKind
 
 #: A source with "no signal" was live and may come back; a "failed" one will not.
 SourceState = Literal["connecting", "live", "no signal", "ended", "failed"]
@@ -20,11 +21,13 @@ SourceState = Literal["connecting", "live", "no signal", "ended", "failed"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture. The source does not write to the array again."""
+    """One picture that arrived whole. The source does not write to the array again."""
 
     image_HWC: NDArray[np.uint8]
     index: int  # counts the frames of the source from 0; a gap is a dropped frame
     captured_s: float  # when it was grabbed
+    jpeg: bytes | None = None  # as the camera sent it, where it sent a JPEG that we decoded
+    position_s: float | None = None  # in a recording, from its first frame
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -59,6 +62,11 @@ class FrameSource(Closing):
     @abstractmethod
     def dropped(self) -> int:
         """Number of frames that were replaced by a newer one before they were taken."""
+
+    @property
+    def faults(self) -> Mapping[FaultKind, int]:
+        """What was wrong with frames, by kind (`ckd.runtime.sources.faults`); no kind has 0."""
+        return {}
 
     @abstractmethod
     def get(self, timeout_s: float | None = None) -> Frame | None:

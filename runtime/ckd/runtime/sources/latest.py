@@ -2,24 +2,25 @@
 
 If a slow analysis reads a camera frame by frame, it falls further behind with every frame, because
 drivers and FFmpeg queue frames (opencv/opencv#13145). So a thread reads as fast as frames come and
-keeps only the newest; it counts the frames that it overwrites.
+keeps only the newest; it counts the frames that it overwrites, and those that must not be analysed.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
+from ckd.runtime.sources.faults import FaultCounter, FaultKind, FrameFault, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 from ckd.runtime.sources.opencv import FrameReader, rgb_from_bgr
+from ckd.runtime.sources.whole import check_frame_size
 
-#: After this time without a frame the state is "no signal", even while a read still blocks.
-SILENT_AFTER_S = 2.0
+#: After this time without a whole frame the state is "no signal", even while a read still blocks.
+#: For a camera with fewer frames than three in this time it is three of its intervals.
+SILENT_AFTER_S = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class LatestFrame(FrameSource):
         name: of the source, for people; without a password.
         reconnect: how to reconnect.
         close_timeout_s: how long `close` waits for the thread.
+        interrupt: called by `close`: ends what the opener or a reader of its waits for.
     """
 
     def __init__(
@@ -58,17 +60,22 @@ class LatestFrame(FrameSource):
         name: str,
         reconnect: Reconnect | None = None,
         close_timeout_s: float = 10.0,
+        interrupt: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._opener = opener
         self._reconnect = reconnect or Reconnect()
         self._close_timeout_s = close_timeout_s
+        self._interrupt = interrupt
         self._changed = threading.Condition()  # guards everything below
         self._state: SourceState = "connecting"
         self._detail = ""
         self._error: Exception | None = None
         self._fps: float | None = None
-        self._newest: tuple[NDArray[np.uint8], float] | None = None  # not yet taken, BGR
+        self._newest: Grabbed | None = None  # not yet taken
+        self._has_arrived = False  # a frame, whole or not
+        self._faults = FaultCounter()
+        self._unusable = ""  # why the last frame could not be used, until one can
         self._num_grabbed = 0
         self._num_dropped = 0
         self._last_grab_s = 0.0
@@ -88,7 +95,11 @@ class LatestFrame(FrameSource):
     def detail(self) -> str:
         with self._changed:
             if self._is_silent():
-                return f"no picture for {time.monotonic() - self._last_grab_s:.0f} s"
+                silent_s = time.monotonic() - self._last_grab_s
+                why = f"; what arrives: {self._unusable}" if self._unusable else ""
+                return f"no picture for {silent_s:.0f} s{why}"
+            if self._state == "connecting" and self._unusable:
+                return f"no picture that can be used yet; what arrives: {self._unusable}"
             return self._detail
 
     @property
@@ -103,6 +114,12 @@ class LatestFrame(FrameSource):
         with self._changed:
             return self._num_dropped
 
+    @property
+    @override
+    def faults(self) -> Mapping[FaultKind, int]:
+        with self._changed:
+            return self._faults.counts
+
     @override
     def get(self, timeout_s: float | None = None) -> Frame | None:
         with self._changed:
@@ -113,14 +130,18 @@ class LatestFrame(FrameSource):
                 if self._error is not None:
                     raise SourceUnavailable(str(self._error)) from self._error
                 return None
-            (image_bgr, captured_s), self._newest = self._newest, None
+            grabbed, self._newest = self._newest, None
             index = self._num_grabbed - 1
-        return Frame(rgb_from_bgr(image_bgr), index, captured_s)  # dropped frames are not converted
+        # Here, so that dropped frames are not converted.
+        image_HWC = grabbed.image if grabbed.is_rgb else rgb_from_bgr(grabbed.image)
+        return Frame(image_HWC, index, grabbed.captured_s, grabbed.jpeg)
 
     @override
     def close(self) -> None:
         """Stop the thread and release the source, after waiting for a read that is under way."""
         self._stop.set()
+        if self._interrupt is not None:
+            self._interrupt()
         self._thread.join(self._close_timeout_s)
         with self._changed:
             if self._state != "failed":
@@ -163,20 +184,26 @@ class LatestFrame(FrameSource):
     def _pump(self, reader: FrameReader) -> None:
         started_s = time.monotonic()
         num_read = 0
+        with self._changed:
+            self._faults.reconnected()
         while not self._stop.is_set():
             if reader.finite and reader.fps:
                 self._stop.wait(started_s + num_read / reader.fps - time.monotonic())
-            taken = reader.read()
-            if taken is None:
-                return
+            try:
+                grabbed = reader.read()
+                if grabbed is None:
+                    return
+                height, width = grabbed.image.shape[:2]
+                check_frame_size(height, width, grabbed.captured_s)
+            except FrameFault as fault:
+                with self._changed:
+                    self._has_arrived = True
+                    self._faults.unusable(fault)
+                    self._unusable = str(fault)
+            else:
+                with self._changed:
+                    self._keep(grabbed, reader)
             num_read += 1
-            with self._changed:
-                self._num_dropped += self._newest is not None
-                self._newest = taken
-                self._num_grabbed += 1
-                self._last_grab_s = taken[1]
-                self._fps = reader.fps
-                self._set_state("live", "")
 
     def _pause(self, attempt: int, lost: SourceUnavailable | None, finite: bool) -> None:
         """Wait before the next attempt, or raise `SourceUnavailable` after the last."""
@@ -184,7 +211,7 @@ class LatestFrame(FrameSource):
         reason = f"{lost}" if lost else f"{self.name}: delivers no picture"
         if finite:
             raise SourceUnavailable(reason)
-        if self._num_grabbed == 0 and not self._reconnect.at_start:
+        if not self._has_arrived and not self._reconnect.at_start:
             if lost is not None:
                 raise lost
             raise SourceUnavailable(
@@ -204,11 +231,24 @@ class LatestFrame(FrameSource):
 
     # With the lock held.
 
+    def _keep(self, grabbed: Grabbed, reader: FrameReader) -> None:
+        if not reader.finite:
+            self._faults.usable(grabbed)
+        self._num_dropped += self._newest is not None
+        self._newest = grabbed
+        self._num_grabbed += 1
+        self._has_arrived = True
+        self._last_grab_s = grabbed.captured_s
+        self._fps = reader.fps
+        self._unusable = ""
+        self._set_state("live", "")
+
     def _set_state(self, state: SourceState, detail: str) -> None:
         self._state = state
         self._detail = detail
         self._changed.notify_all()
 
     def _is_silent(self) -> bool:
-        patience_s = max(SILENT_AFTER_S, 3 / self._fps if self._fps else 0.0)
+        interval_s = self._faults.typical_s or (1 / self._fps if self._fps else 0.0)
+        patience_s = max(SILENT_AFTER_S, 3 * interval_s)
         return self._state == "live" and time.monotonic() - self._last_grab_s > patience_s

@@ -14,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from ckd.runtime.sources.faults import Grabbed
+
+#: Of OpenCV's own settings the first; by the second FFmpeg drops packets that it knows are damaged.
+_FFMPEG_OPTIONS = "rtsp_flags;prefer_tcp|fflags;discardcorrupt"
+
 
 class FrameReader(Protocol):
     """An open source, used by one thread.
@@ -26,11 +31,32 @@ class FrameReader(Protocol):
     fps: float | None
     finite: bool
 
-    def read(self) -> tuple[NDArray[np.uint8], float] | None:
-        """The next picture (BGR) and the time when it was grabbed; None if there is none."""
+    def read(self) -> Grabbed | None:
+        """The next picture and the time when it was grabbed; None if there is none.
+
+        Raises:
+            FrameFault: there is one that must not be analysed; the next may be well.
+            SourceUnavailable: the source is lost.
+        """
 
     def close(self) -> None:
         """Release the source."""
+
+
+class Recording(FrameReader, Protocol):
+    """An open source whose frames wait.
+
+    Attributes:
+        num_frames: that it announces, which may be an estimate; None if it does not.
+        num_damaged: frames so far that could not be read, and were passed over.
+        size_hw: rows and columns of the first frame, upright.
+        position_s: time of the last frame that was read, from the first.
+    """
+
+    num_frames: int | None
+    num_damaged: int
+    size_hw: tuple[int, int]
+    position_s: float
 
 
 class CaptureReader(FrameReader):
@@ -54,7 +80,7 @@ class CaptureReader(FrameReader):
         self.position_s = 0.0
 
     @override
-    def read(self) -> tuple[NDArray[np.uint8], float] | None:
+    def read(self) -> Grabbed | None:
         if not self._capture.grab():
             return None
         grabbed_s = time.monotonic()  # before decoding, which takes milliseconds
@@ -65,7 +91,7 @@ class CaptureReader(FrameReader):
             return None
         if image.ndim == 2:  # a monochrome camera
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        return np.asarray(image, dtype=np.uint8), grabbed_s
+        return Grabbed(np.asarray(image, dtype=np.uint8), grabbed_s)
 
     @override
     def close(self) -> None:
@@ -114,6 +140,14 @@ def quiet_opencv() -> None:
         # In OpenCV 5 the function is in `cv2.utils.logging`, in 4 in `cv2`; 0 is silent in both.
         module = getattr(cv2.utils, "logging", cv2)
         module.setLogLevel(0)
+
+
+def discard_corrupt() -> None:
+    """Have FFmpeg drop what it knows to be damaged, of sources that are opened from now on.
+
+    What the user's environment says in ``OPENCV_FFMPEG_CAPTURE_OPTIONS`` has priority, as a whole.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", _FFMPEG_OPTIONS)
 
 
 def build_feature(name: str) -> str | None:

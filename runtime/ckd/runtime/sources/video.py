@@ -1,27 +1,34 @@
 """Video files: every frame in order, and an error at the end of a damaged file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.picture.decode import holds_image
 from ckd.picture.formats import IMAGE_SUFFIXES
+from ckd.picture.upright import upright
+from ckd.runtime.sources.containers import holds_its_end, orientation_shown
+from ckd.runtime.sources.faults import FaultKind, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
-from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture, rgb_from_bgr
+from ckd.runtime.sources.opencv import CaptureReader, Recording, open_capture, rgb_from_bgr
+from ckd.runtime.sources.sequence import SequenceReader
 
-#: A file with less than this share of the frames that its header announces was cut off. It is not
-#: 1.0, because containers estimate, and edit lists hide frames of clips that a phone trimmed.
+#: Where a file's structure has no length: with less than this share of the frames that its header
+#: announces it was cut off. It is not 1.0, because these counts are estimates.
 COMPLETE_SHARE = 0.9
+#: EXIF orientations that mirror, which OpenCV takes for turns.
+_MIRRORING = (2, 4, 5, 7)
 _JPEG_STREAMS = (".mjpeg", ".mjpg")
 
 
 class VideoFile(FrameSource):
-    """Frames of a video file. None is dropped, however slow the consumer is.
+    """Frames of a video file or of a folder of images. None is dropped, however slow the consumer.
 
-    Iterate once; open the file again for a second pass.
+    Iterate once; open the file again for a second pass. Images that cannot be read are counted as
+    damaged, and leave a gap in the numbers of frames.
 
     Raises:
         SourceUnavailable: the file does not exist, is no video or has no frame; `get` raises it
@@ -31,7 +38,7 @@ class VideoFile(FrameSource):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self._reader = VideoFileReader(path)
+        self._reader = open_recording(path)
         self._num_taken = 0
         self._state: SourceState = "live"
 
@@ -65,6 +72,11 @@ class VideoFile(FrameSource):
     def dropped(self) -> int:
         return 0
 
+    @property
+    @override
+    def faults(self) -> Mapping[FaultKind, int]:
+        return {"damaged": count} if (count := self._reader.num_damaged) else {}
+
     @override
     def get(self, timeout_s: float | None = None) -> Frame | None:
         """The next frame, or None at the end; the time-out is not used."""
@@ -79,7 +91,9 @@ class VideoFile(FrameSource):
             self._state = "ended"
             return None
         self._num_taken += 1
-        return Frame(rgb_from_bgr(taken[0]), self._num_taken - 1, taken[1])
+        image_HWC = taken.image if taken.is_rgb else rgb_from_bgr(taken.image)
+        index = self._num_taken + self._reader.num_damaged - 1
+        return Frame(image_HWC, index, taken.captured_s, position_s=self._reader.position_s)
 
     @override
     def close(self) -> None:
@@ -88,7 +102,16 @@ class VideoFile(FrameSource):
             self._state = "ended"
 
 
-class VideoFileReader(FrameReader):
+def open_recording(path: Path) -> Recording:
+    """A reader of a video file, or of the images of a folder.
+
+    Raises:
+        SourceUnavailable: there is nothing of that name, or no frame in it.
+    """
+    return SequenceReader(path) if path.is_dir() else VideoFileReader(path)
+
+
+class VideoFileReader(Recording):
     """Reads a file; the first frame is decoded at once, to check that there is one.
 
     Raises:
@@ -96,29 +119,38 @@ class VideoFileReader(FrameReader):
     """
 
     finite = True
+    num_damaged = 0  # OpenCV does not tell
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reader = _open(path)
+        capture = _open(path)
+        self._orientation = (
+            orientation if (orientation := orientation_shown(path)) in _MIRRORING else 1
+        )
+        if self._orientation != 1:
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        self._reader = CaptureReader(capture)
         self.fps = self._reader.fps
         self.num_frames = self._reader.num_frames
         self._num_read = 0
-        self.first = self._reader.read()
+        self.position_s = 0.0
+        self.first = self._read()
         if self.first is None:
             self._reader.close()
             raise SourceUnavailable(
                 f"{path}: holds no frame that can be decoded; "
                 "expected a video, so convert or copy the file again"
             )
-        self.size_hw: tuple[int, int] = (self.first[0].shape[0], self.first[0].shape[1])
+        self.size_hw = self.first.image.shape[0], self.first.image.shape[1]
 
     @override
-    def read(self) -> tuple[NDArray[np.uint8], float] | None:
+    def read(self) -> Grabbed | None:
         """The next picture; `SourceUnavailable` at the end of a file that is cut off."""
-        taken, self.first = (self.first or self._reader.read()), None
+        taken, self.first = (self.first or self._read()), None
         if taken is None:
             self._check_complete()
             return None
+        self.position_s = self._position_s() if self._num_read else 0.0
         self._num_read += 1
         return taken
 
@@ -126,16 +158,33 @@ class VideoFileReader(FrameReader):
     def close(self) -> None:
         self._reader.close()
 
+    def _position_s(self) -> float:
+        if self._reader.position_s > self.position_s:
+            return self._reader.position_s
+        # Some files have no time of their last frames.
+        return self.position_s + (1 / self.fps if self.fps else 0.0)
+
+    def _read(self) -> Grabbed | None:
+        taken = self._reader.read()
+        if taken is None or self._orientation == 1:
+            return taken
+        return taken._replace(image=upright(taken.image, self._orientation))
+
     def _check_complete(self) -> None:
-        if self.num_frames is None or self._num_read >= COMPLETE_SHARE * self.num_frames:
-            return
-        # With a variable frame rate the announced count is wrong, but not the last frame's time.
-        if self.fps and self._reader.position_s * self.fps >= COMPLETE_SHARE * self.num_frames - 1:
+        if self.num_frames is None or self._num_read >= self.num_frames or self._holds_its_end():
             return
         raise SourceUnavailable(
             f"{self._path}: ends after {self._num_read} of {self.num_frames} frames, so it is cut "
             "off or damaged; frames up to there were used, copy the file again for the rest"
         )
+
+    def _holds_its_end(self) -> bool:
+        whole = holds_its_end(self._path)
+        if whole is not None or self.num_frames is None:
+            return whole is not False
+        # With a variable frame rate the announced count is wrong, but not the last frame's time.
+        at_rate = self._reader.position_s * self.fps + 1 if self.fps else 0
+        return max(self._num_read, at_rate) >= COMPLETE_SHARE * self.num_frames
 
 
 def _is_image(path: Path) -> bool:
@@ -144,9 +193,7 @@ def _is_image(path: Path) -> bool:
     return suffix in IMAGE_SUFFIXES or (suffix not in _JPEG_STREAMS and holds_image(path))
 
 
-def _open(path: Path) -> CaptureReader:
-    if path.is_dir():
-        raise SourceUnavailable(f"{path}: is a folder, expected a video file")
+def _open(path: Path) -> cv2.VideoCapture:
     if not path.exists():
         raise SourceUnavailable(f"{path}: no such file")
     if not path.is_file():  # opening a pipe would wait for ever
@@ -164,4 +211,4 @@ def _open(path: Path) -> CaptureReader:
             f"{path}: not a video that OpenCV can read, or cut off before its index; "
             "expected e.g. MP4 or AVI (H.264, MPEG-4, MJPEG), so convert it or copy it again"
         )
-    return CaptureReader(capture)
+    return capture

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from ckd.train.evaluation.folder import TRUTH_RGB
     from ckd.train.evaluation.held_out import ANSWERS, NO_LABEL, Collected, HeldOutAnswers
     from ckd.train.evaluation.judge import Judge
-    from ckd.train.evaluation.operating_point import (
-        OPERATING_POINT,
-        TEACHER_OPERATING_POINT,
+    from ckd.train.evaluation.mask_threshold import (
+        MASK_THRESHOLD,
+        TEACHER_MASK_THRESHOLD,
         choose_mask_threshold,
         load_mask_threshold,
         subjects,
@@ -37,8 +37,8 @@ else:
             "ckd.train.evaluation.folder": "TRUTH_RGB",
             "ckd.train.evaluation.held_out": "ANSWERS Collected HeldOutAnswers NO_LABEL",
             "ckd.train.evaluation.judge": "Judge",
-            "ckd.train.evaluation.operating_point": (
-                "OPERATING_POINT TEACHER_OPERATING_POINT choose_mask_threshold "
+            "ckd.train.evaluation.mask_threshold": (
+                "MASK_THRESHOLD TEACHER_MASK_THRESHOLD choose_mask_threshold "
                 "load_mask_threshold subjects"
             ),
             "ckd.train.evaluation.plots": "COLOURS GREY Tile contact_sheet save",
@@ -59,10 +59,10 @@ __all__ = [
     "ANSWERS",
     "COLOURS",
     "GREY",
+    "MASK_THRESHOLD",
     "MIN_IMAGES",
     "NO_LABEL",
-    "OPERATING_POINT",
-    "TEACHER_OPERATING_POINT",
+    "TEACHER_MASK_THRESHOLD",
     "TRUTH_RGB",
     "Collected",
     "Evaluation",

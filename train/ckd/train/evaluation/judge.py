@@ -6,7 +6,6 @@ in terms of decisions at that time, the same `Finder` that a device uses runs on
 Suffixes: H rows, W columns, S network side.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ckd.contract.errors import BundleError, InputError
+from ckd.contract.fitted_sections import read_fitted
 from ckd.contract.labels import headline_tasks
 from ckd.contract.spec import OutputSpec, Section
 from ckd.data.samples import Sample, SampleSet
@@ -26,8 +26,6 @@ from ckd.scores.images import ImageScore, score_against
 from ckd.train.evaluation.views import Logits
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
-
-SECTIONS_FILE = "sections.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +59,7 @@ class Judge:
     """
 
     def __init__(self, system: System, sections: Path | None = None) -> None:
-        declared = {} if sections is None else _read_sections(sections)
+        declared = {} if sections is None else read_fitted(sections)
         self._weights = system.digest()
         opened = rewrite.deployed(system).eval()
         # Depthwise convolutions are twice as fast in this layout on a CPU.
@@ -153,23 +151,6 @@ class Judge:
         side = self._system.image_size
         blank = np.zeros((1, side, side, 3), np.uint8)
         return {name: (1, *array.shape) for name, array in self.logits(blank)[0].items()}
-
-
-def _read_sections(folder: Path) -> dict[str, Section]:
-    path = folder / SECTIONS_FILE
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: Section(part["content"], bool(part["informative"])) for name, part in tree.items()
-        }
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is not there; `ckd-train sections` fits sections and writes it"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: damaged ({error}); `ckd-train sections` writes it anew"
-        ) from error
 
 
 def _finder(source: Declared, folder: Path | None) -> Finder:

@@ -2,7 +2,7 @@
 
 recipe.json             every setting
 data.json               data set, counts and a digest of its files
-operating_point.json    the mask threshold, if one was chosen; a teacher's has a file of its own
+mask_threshold.json     the mask threshold, if one was chosen; a teacher's has a file of its own
 <stage>/                one folder for each stage, see `ckd.train.fitting.stage_folder`
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
-from ckd.train.evaluation.operating_point import (
-    OPERATING_POINT,
-    TEACHER_OPERATING_POINT,
+from ckd.train.evaluation.mask_threshold import (
+    MASK_THRESHOLD,
+    TEACHER_MASK_THRESHOLD,
     load_mask_threshold,
 )
 from ckd.train.fitting.stage_folder import StageFolder
@@ -117,7 +117,7 @@ def load_run(run: Path, *, teacher: bool = False) -> tuple[Recipe, System]:
             folder.load_into(system)
         elif not teacher or set(stage.nodes) & set(asked.networks):
             raise InputError(f"{run}: stage {stage.name} is not finished; resume `ckd-train fit`")
-    judged, file = (asked, TEACHER_OPERATING_POINT) if teacher else (system, OPERATING_POINT)
+    judged, file = (asked, TEACHER_MASK_THRESHOLD) if teacher else (system, MASK_THRESHOLD)
     asked.mask_threshold = load_mask_threshold(run / file, judged)
     return recipe, asked.eval()
 

@@ -1,8 +1,8 @@
 """The mask thresholds of a run: chosen once all stages that they depend on are trained."""
 
 from ckd.console import Bars, is_first_process
-from ckd.train.evaluation.operating_point import (
-    OPERATING_POINT,
+from ckd.train.evaluation.mask_threshold import (
+    MASK_THRESHOLD,
     choose_mask_threshold,
     load_mask_threshold,
     subjects,
@@ -32,4 +32,4 @@ def settle_thresholds(training: Training, device: str, bars: Bars) -> None:
                 bar = bars("mask threshold")
                 choose_mask_threshold(subject.to(device), training.train_set, run.path / file, bar)
     if len(done) == len(recipe.stages):
-        system.mask_threshold = load_mask_threshold(run.path / OPERATING_POINT, system)
+        system.mask_threshold = load_mask_threshold(run.path / MASK_THRESHOLD, system)

@@ -56,7 +56,7 @@ class Recipe:
     target: str | None = None  # label that is looked for; see `target_of`
     seed: Seed = 6666  # also of the partition into folds
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.operating_point`
+    mask_threshold: Literal["half", "chosen_on_train"] = "half"  # see `evaluation.mask_threshold`
     split_by: SplitBy = "lesion"  # where the data set has no split of its own, see `read_split`
 
     def __post_init__(self) -> None:

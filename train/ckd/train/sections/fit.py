@@ -7,7 +7,6 @@ sections.json          the sections, for `ckd-export sections`; written last, so
                        whole
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ import torch
 
 from ckd.console import Bars, make_folder, no_bars
 from ckd.contract.errors import InputError
+from ckd.contract.fitted_sections import FITTED_SECTIONS, write_fitted
 from ckd.contract.labels import label_of
 from ckd.contract.version import ckd_version
 from ckd.contract.whole_file import replace_file
@@ -32,7 +32,6 @@ from ckd.train.sections.decision_report import TEXTS
 from ckd.train.sections.masks import OF_MASKS, fit_masks
 from ckd.train.systems.graph import System
 
-RECORD: Final = "sections.json"
 SECTIONS: Final = (*OF_MASKS, *DECIDING)
 #: Of fewer photographs nobody can say which are rare.
 LEAST_PHOTOGRAPHS: Final = 100
@@ -78,7 +77,7 @@ def fit_sections(
     for name in SECTIONS:
         for suffix in (".md", ".png"):
             (out / f"{name}{suffix}").unlink(missing_ok=True)
-    for name in (RECORD, FEATURE_FILE):
+    for name in (FITTED_SECTIONS, FEATURE_FILE):
         (out / name).unlink(missing_ok=True)
     count = sum(len(fold.held_out) for fold in folds)
     made = (
@@ -99,9 +98,7 @@ def fit_sections(
             replace_file(out / f"{name}.md", f"{made}\n\n{TEXTS[name](decided)}\n".encode())
         if "refer" in contents and decided.doubts.space is not None:
             replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
-    sections = {n: {"informative": False, "content": content} for n, content in contents.items()}
-    replace_file(out / RECORD, (json.dumps(sections, indent=2) + "\n").encode())
-    return sections
+    return write_fitted(out, contents)
 
 
 def _possible(fold: Fold) -> tuple[str, ...]:

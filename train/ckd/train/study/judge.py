@@ -21,7 +21,7 @@ from ckd.contract.whole_file import replace_file
 from ckd.data.samples import SampleSet, numbered_as
 from ckd.scores.images import label_scores, mask_scores
 from ckd.train.evaluation.held_out import ANSWERS, Collected
-from ckd.train.evaluation.operating_point import OPERATING_POINT, load_mask_threshold
+from ckd.train.evaluation.mask_threshold import MASK_THRESHOLD, load_mask_threshold
 from ckd.train.evaluation.scoring import score_image, scored_outputs
 from ckd.train.evaluation.views import image_logits
 from ckd.train.feeding.augmentation import Augmentation
@@ -59,7 +59,7 @@ def judge_stages(
     labels = tuple(load_data(run)["labels"])
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None).to(device).eval()
     # Masks of all stages are cut as those of the finished run are.
-    system.mask_threshold = load_mask_threshold(run / OPERATING_POINT, system)
+    system.mask_threshold = load_mask_threshold(run / MASK_THRESHOLD, system)
     samples = numbered_as(labels, held_out, exclusive=system.outputs.exclusive)
     folder = RunFolder(run)
     done = read_stages(run) if (run / STAGES).exists() else {}

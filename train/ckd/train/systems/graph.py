@@ -44,7 +44,7 @@ class System(nn.Module):
 
     Attributes:
         mask_threshold: probability above which a pixel is lesion, see
-            `ckd.train.evaluation.operating_point`.
+            `ckd.train.evaluation.mask_threshold`.
 
     Raises:
         ValueError: no node produces an input, or two nodes produce the same tensor.

@@ -11,9 +11,9 @@ from ckd.data.samples import SampleSet
 from ckd.data.synthetic.write import write_isic2017
 from ckd.finding.logits import mask_from_logits
 from ckd.scores.images import mask_scores
-from ckd.train.evaluation.operating_point import (
+from ckd.train.evaluation.mask_threshold import (
     GRID_T,
-    OPERATING_POINT,
+    MASK_THRESHOLD,
     choose_mask_threshold,
     load_mask_threshold,
 )
@@ -33,7 +33,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
 @pytest.fixture(scope="module")
 def choice(samples: SampleSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[System, Path]:
     """A system, and the file that says which threshold was chosen for it."""
-    recipe, path = ckdnet_tiny(), tmp_path_factory.mktemp("run") / OPERATING_POINT
+    recipe, path = ckdnet_tiny(), tmp_path_factory.mktemp("run") / MASK_THRESHOLD
     system = recipe.system.build(samples.labels, recipe.tasks, 64, None).eval()
     assert choose_mask_threshold(system, samples, path) == system.mask_threshold
     return system, path
@@ -75,22 +75,30 @@ def any_system() -> System:
 
 
 def test_without_a_choice_masks_are_cut_at_one_half(tmp_path: Path, any_system: System) -> None:
-    assert load_mask_threshold(tmp_path / OPERATING_POINT, any_system) == 0.5
+    assert load_mask_threshold(tmp_path / MASK_THRESHOLD, any_system) == 0.5
+
+
+def test_a_choice_is_read_under_the_name_that_it_had_first(
+    tmp_path: Path, any_system: System
+) -> None:
+    record = {"mask_threshold": 0.6, "weights": any_system.digest()}
+    (tmp_path / "operating_point.json").write_text(json.dumps(record))
+    assert load_mask_threshold(tmp_path / MASK_THRESHOLD, any_system) == 0.6
 
 
 def test_a_choice_for_other_weights_is_refused(tmp_path: Path, any_system: System) -> None:
-    (tmp_path / OPERATING_POINT).write_text('{"mask_threshold": 0.6, "weights": "of before"}')
+    (tmp_path / MASK_THRESHOLD).write_text('{"mask_threshold": 0.6, "weights": "of before"}')
     with pytest.raises(InputError, match="chosen for other weights; remove it and repeat"):
-        load_mask_threshold(tmp_path / OPERATING_POINT, any_system)
+        load_mask_threshold(tmp_path / MASK_THRESHOLD, any_system)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{}", '{"mask_threshold": "high"}', '{"mask_threshold": 1, "weights": ""}']
 )
 def test_a_damaged_choice_is_named(tmp_path: Path, any_system: System, text: str) -> None:
-    (tmp_path / OPERATING_POINT).write_text(text)
-    with pytest.raises(InputError, match=rf"{OPERATING_POINT}: damaged"):
-        load_mask_threshold(tmp_path / OPERATING_POINT, any_system)
+    (tmp_path / MASK_THRESHOLD).write_text(text)
+    with pytest.raises(InputError, match=rf"{MASK_THRESHOLD}: damaged"):
+        load_mask_threshold(tmp_path / MASK_THRESHOLD, any_system)
 
 
 def test_the_record_says_what_it_was_chosen_on(choice: tuple[System, Path]) -> None:

@@ -2,7 +2,7 @@
 
 The losses weigh lesion and skin equally however small the lesion is, so masks come out too large
 and the best cut lies above one half. The published protocol cuts at 0.5, and so does a run without
-`operating_point.json`. The threshold is chosen for the fine masks and also used for the coarse
+`mask_threshold.json`. The threshold is chosen for the fine masks and also used for the coarse
 ones. A teacher has a threshold of its own; otherwise its scores could not be compared with those
 of its student.
 
@@ -27,8 +27,8 @@ from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System
 
-OPERATING_POINT = "operating_point.json"
-TEACHER_OPERATING_POINT = "operating_point_teacher.json"
+MASK_THRESHOLD = "mask_threshold.json"
+TEACHER_MASK_THRESHOLD = "mask_threshold_teacher.json"
 #: The thresholds to choose from.
 GRID_T = tuple(round(0.30 + 0.02 * step, 2) for step in range(26))
 
@@ -40,8 +40,8 @@ def subjects(system: System) -> dict[str, System]:
     """
     teacher = rewrite.teacher(system) if rewrite.has_teacher(system) else None
     if teacher is None or teacher.outputs.mask_logits is None:
-        return {OPERATING_POINT: system}
-    return {TEACHER_OPERATING_POINT: teacher, OPERATING_POINT: system}
+        return {MASK_THRESHOLD: system}
+    return {TEACHER_MASK_THRESHOLD: teacher, MASK_THRESHOLD: system}
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def choose_mask_threshold(
     """
     name, masked = system.outputs.mask_logits, samples.with_masks().samples
     if name is None or not masked:
-        raise InputError("an operating point needs a system that makes masks and images with masks")
+        raise InputError("a mask threshold needs a system that makes masks and images with masks")
     system.eval()
     jaccard_NT = np.zeros((len(masked), len(GRID_T)))
     for number, (sample, logits) in enumerate(image_logits(system, masked, "1", Augmentation())):
@@ -93,9 +93,13 @@ def choose_mask_threshold(
 def load_mask_threshold(path: Path, system: System) -> float:
     """The threshold in a file that `choose_mask_threshold` wrote, or 0.5 if there is no file.
 
+    Files of older runs are called "operating_point..." instead, and are read.
+
     Raises:
         InputError: the file is damaged, or was written for other weights than the system's.
     """
+    if not path.exists():
+        path = path.with_name(path.name.replace("mask_threshold", "operating_point"))
     if not path.exists():
         return 0.5
     try:

@@ -1,0 +1,94 @@
+"""The cameras that are connected, by Linux's own lists.
+
+One USB camera has several device files, of which some give no pictures: what each can do is asked
+of its driver (VIDIOC_QUERYCAP of Video for Linux 2, linux/videodev2.h).
+"""
+
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_VIDIOC_QUERYCAP: Final = 0x80685600
+_CAPABILITY: Final = struct.Struct("16s32s32sIII3I")  # v4l2_capability
+_GIVES_PICTURES: Final = 0x1 | 0x1000  # V4L2_CAP_VIDEO_CAPTURE, and of several planes
+_HAS_OWN_CAPABILITIES: Final = 0x80000000  # V4L2_CAP_DEVICE_CAPS
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A connected camera.
+
+    Attributes:
+        source: what `open_source` takes.
+        name: as its driver says it.
+        lasting: a path that stays when cameras are plugged in another order; None if there is none.
+        problem: why it cannot be used now, with the remedy; empty if it can.
+    """
+
+    source: str
+    name: str
+    lasting: str | None
+    problem: str = ""
+
+
+def gives_pictures(device: Path) -> bool:
+    """Whether a device file gives pictures, as its driver says.
+
+    Raises:
+        OSError: it cannot be opened, or is no device of Video for Linux.
+    """
+    import fcntl  # of Unix
+
+    opened = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        answer = fcntl.ioctl(opened, _VIDIOC_QUERYCAP, bytes(_CAPABILITY.size))
+    finally:
+        os.close(opened)
+    *_, of_all, of_this, _, _, _ = _CAPABILITY.unpack(answer)
+    return bool((of_this if of_all & _HAS_OWN_CAPABILITIES else of_all) & _GIVES_PICTURES)
+
+
+def connected_cameras(
+    root: Path = Path("/"), asked: Callable[[Path], bool] = gives_pictures
+) -> list[Camera]:
+    """The cameras of this machine, by their numbers; empty where there is no Linux.
+
+    Args:
+        root: below which `dev` and `sys` are.
+        asked: whether a device file gives pictures; `OSError` if that cannot be found out.
+    """
+    lasting = {
+        link.resolve().name: f"/{link.relative_to(root)}"
+        for link in sorted((root / "dev/v4l/by-id").glob("*"))
+    }
+    found = []
+    for entry in (root / "sys/class/video4linux").glob("video*"):
+        device = root / "dev" / entry.name
+        try:
+            problem = ""
+            if not asked(device):
+                continue
+        except PermissionError:
+            problem = "no permission; add this user to the group `video` and log in again"
+        except OSError as error:
+            problem = f"cannot be opened ({error.strerror})"
+        if problem and _number(entry / "index") > 0:
+            continue  # mostly the second file of the same camera, with data about its pictures
+        name = _text(entry / "name") or "camera"
+        found.append(Camera(f"/dev/{entry.name}", name, lasting.get(entry.name), problem))
+    return sorted(found, key=lambda camera: (len(camera.source), camera.source))
+
+
+def _number(file: Path) -> int:
+    text = _text(file)
+    return int(text) if text.isdecimal() else 0
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace").strip()
+    except OSError:
+        return ""
