@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         BundlePath,
         DeviceName,
         Json,
+        MinFree,
         OperatingPointName,
         PrecisionName,
         Prevalence,
@@ -35,8 +36,8 @@ else:
         {
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
-                "BackendName BundlePath DeviceName Json MOST_THREADS OperatingPointName "
-                "PrecisionName Prevalence Threads fold_of prevalence_of"
+                "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
+                "OperatingPointName PrecisionName Prevalence Threads fold_of prevalence_of"
             ),
             "ckd.console.progress": (
                 "Bars Progress is_first_process no_bars printable progress_bar say"
@@ -52,6 +53,7 @@ __all__ = [
     "BundlePath",
     "DeviceName",
     "Json",
+    "MinFree",
     "OperatingPointName",
     "PrecisionName",
     "Prevalence",

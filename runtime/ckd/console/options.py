@@ -73,6 +73,15 @@ Prevalence = Annotated[
         "decision.",
     ),
 ]
+MinFree = Annotated[
+    int,
+    typer.Option(
+        "--min-free",
+        min=0,
+        metavar="MB",
+        help="A recording ends when less than so many megabytes are free on its disk.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         read_rgb,
     )
     from ckd.picture.drawing import read_drawing
+    from ckd.picture.encode import encode_jpeg
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
     from ckd.picture.resize import network_image, num_halvings
@@ -27,6 +28,7 @@ else:
                 "MAX_PIXELS MIN_SIDE_PX check_rgb holds_image read_picture read_rgb"
             ),
             "ckd.picture.drawing": "read_drawing",
+            "ckd.picture.encode": "encode_jpeg",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
             "ckd.picture.resize": "network_image num_halvings",
@@ -41,6 +43,7 @@ __all__ = [
     "MIN_SIDE_PX",
     "Photographs",
     "check_rgb",
+    "encode_jpeg",
     "holds_image",
     "masks_in",
     "network_image",

@@ -19,6 +19,7 @@ from ckd.console.options import (
     BundlePath,
     DeviceName,
     Json,
+    MinFree,
     OperatingPointName,
     PrecisionName,
     Prevalence,
@@ -27,6 +28,7 @@ from ckd.console.options import (
 )
 from ckd.contract.errors import InputError, UsageError
 from ckd.finding.sentences import NOTICE
+from ckd.runtime.sinks.free_space import MIN_FREE_MB
 
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
@@ -99,6 +101,10 @@ def video_command(
     operating_point: OperatingPointName = None,
     prevalence: Prevalence = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
+    video_format: Annotated[
+        Literal["mkv", "mp4"], typer.Option(help="Of the overlay video; mp4 needs ffmpeg.")
+    ] = "mkv",
+    min_free: MinFree = MIN_FREE_MB,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -106,7 +112,7 @@ def video_command(
 
     If the bundle was exported with --explain, also a video of what speaks for the most probable
     label. If it is interrupted, or the video is damaged, the frames up to there stay in
-    <name>_overlay.part.mp4.
+    <name>_overlay.part.mkv.
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
@@ -131,9 +137,12 @@ def video_command(
             progress(frame.index + 1, total)
 
         report = analyse_video(
-            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say
-        )
+            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say,
+            video_format=video_format, min_free_mb=min_free,
+        )  # fmt: skip
     console.say(f"{report.summary}. {NOTICE}")
+    for recording in report.recordings:
+        recording.check()
 
 
 @cli.command("camera")
@@ -147,7 +156,11 @@ def camera_command(
     ] = "web",
     host: Annotated[str, typer.Option(help="Address the web view listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
-    record: Annotated[Path | None, typer.Option(help="Write the overlays to this video.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write the overlays to this video: .mkv, or with ffmpeg .mp4."),
+    ] = None,
+    min_free: MinFree = MIN_FREE_MB,
     bundle: BundlePath = None,
     backend: BackendName = "auto",
     device: DeviceName = "auto",
@@ -191,7 +204,9 @@ def camera_command(
         open_views(
             view, host=host, port=port, source_name=frames.name, save=save, say=console.say
         ) as views,
-        nullcontext() if record is None else Recorder(record) as recorder,
+        nullcontext()
+        if record is None
+        else Recorder(record, min_free_mb=min_free, leaves_out=True, say=console.say) as recorder,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
@@ -202,7 +217,11 @@ def camera_command(
             frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
             on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
+    if recorder is not None:
+        console.say(recorder.state.summary)
     console.say(f"{report.summary}. {NOTICE}")
+    if recorder is not None:
+        recorder.state.check()
 
 
 @cli.command("info")

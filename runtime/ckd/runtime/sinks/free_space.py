@@ -1,0 +1,61 @@
+"""How much a disk still holds, and for how long that lasts."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from ckd.contract.errors import EnvironmentUnusable
+
+#: What `--min-free` is unless it is given: room for the system, and for what else is written.
+MIN_FREE_MB: Final = 500
+#: A disk that is full within this time is warned of.
+SOON_S: Final = 600.0
+_SAID_S: Final = (SOON_S, 60.0)
+#: Before that a recording's rate is not known well.
+_MIN_WRITTEN_S: Final = 5.0
+_MB: Final = 1_000_000
+
+
+class FreeSpace:
+    """Watches the disk on which a file grows.
+
+    Args:
+        path: of the file; its folder may be missing.
+        min_free_mb: that are to stay free, in megabytes of a million bytes.
+
+    Raises:
+        EnvironmentUnusable: less is free already.
+    """
+
+    def __init__(self, path: Path, min_free_mb: int) -> None:
+        self._folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        self._min_free_mb = min_free_mb
+        self._soon = list(_SAID_S)
+        if lack := self.lack():
+            raise EnvironmentUnusable(f"{path}: cannot record there: {lack}")
+
+    def lack(self) -> str:
+        """What is missing, in words; an empty text while enough is free."""
+        free_mb = self._free_mb()
+        if free_mb >= self._min_free_mb:
+            return ""
+        return (
+            f"{free_mb:.0f} MB are free on its disk, and --min-free keeps {self._min_free_mb}; "
+            "delete files, or record to another disk"
+        )
+
+    def time_left_s(self, num_bytes: int, elapsed_s: float) -> float | None:
+        """How long the space lasts for a file that grew so much in this time; None if unknown."""
+        if num_bytes == 0 or elapsed_s < _MIN_WRITTEN_S:
+            return None
+        left_mb = max(0.0, self._free_mb() - self._min_free_mb)
+        return left_mb * _MB * elapsed_s / num_bytes
+
+    def is_news(self, left_s: float) -> bool:
+        """Whether a time left has to be said now: ten minutes before the end, and one."""
+        passed = [time_s for time_s in self._soon if left_s < time_s]
+        self._soon = [time_s for time_s in self._soon if time_s not in passed]
+        return bool(passed)
+
+    def _free_mb(self) -> float:
+        return shutil.disk_usage(self._folder).free / _MB
