@@ -187,7 +187,9 @@ def test_a_full_disk_is_refused_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 499 * MB))
-    with pytest.raises(EnvironmentUnusable, match=r"499 MB are free .* --min-free keeps 500"):
+    with pytest.raises(
+        EnvironmentUnusable, match=r"its disk has 499 MB free, .* --min-free keeps 500"
+    ):
         Recorder(tmp_path / "out.mkv", min_free_mb=500, leaves_out=True, say=quiet)
     assert list(tmp_path.iterdir()) == []
 
@@ -206,7 +208,7 @@ def test_a_disk_that_fills_up_is_told_before_and_ends_the_recording_well(
         recording.write(drawn(), 0.0)
         wait_until(lambda: recording.state.time_left_s)
         assert (recording.state.warning, said) == ("", [])
-        free_mb[0] = 500  # just enough, and no more
+        free_mb[0] = 501  # just enough
         wait_until(lambda: said)
         assert "its disk is full in about 0 minutes" in said[0]
         assert recording.state.warning.startswith("Disk full in 0 min")
@@ -215,9 +217,13 @@ def test_a_disk_that_fills_up_is_told_before_and_ends_the_recording_well(
         free_mb[0] = 499
         wait_until(lambda: recording.state.ended_by)
         recording.write(Drawn(partial(pytest.fail, "drawn for nobody")), 1.0)
-    assert said[-1].startswith(f"{path}: the recording ends here, the analysis goes on: 499 MB")
-    assert recording.state.warning.startswith("Recording ended early: 499 MB are free")
-    with pytest.raises(EnvironmentUnusable, match="ended early, after 2 pictures: 499 MB"):
+    assert said[-1].startswith(
+        f"{path}: the recording ends here, the analysis goes on: its disk has 499 MB"
+    )
+    assert recording.state.warning.startswith("Recording ended early: its disk has 499 MB")
+    with pytest.raises(
+        EnvironmentUnusable, match="ended early, after 2 pictures: its disk has 499 MB"
+    ):
         recording.state.check()
     with VideoFile(path) as video:
         assert (video.num_frames, len(list(video))) == (2, 2)  # with the index of a whole one

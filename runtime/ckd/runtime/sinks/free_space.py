@@ -12,7 +12,7 @@ MIN_FREE_MB: Final = 500
 SOON_S: Final = 600.0
 _SAID_S: Final = (SOON_S, 60.0)
 #: Before that a recording's rate is not known well.
-_MIN_WRITTEN_S: Final = 5.0
+_MIN_WRITTEN_S: Final = 2.0
 _MB: Final = 1_000_000
 
 
@@ -34,14 +34,14 @@ class FreeSpace:
         if lack := self.lack():
             raise EnvironmentUnusable(f"{path}: cannot record there: {lack}")
 
-    def lack(self) -> str:
-        """What is missing, in words; an empty text while enough is free."""
+    def lack(self, num_bytes: int = 0) -> str:
+        """What is missing, in words, for so many bytes more; an empty text if they fit."""
         free_mb = self._free_mb()
-        if free_mb >= self._min_free_mb:
+        if free_mb - num_bytes / _MB >= self._min_free_mb:
             return ""
         return (
-            f"{free_mb:.0f} MB are free on its disk, and --min-free keeps {self._min_free_mb}; "
-            "delete files, or record to another disk"
+            f"its disk has {free_mb:.0f} MB free, of which --min-free keeps "
+            f"{self._min_free_mb}; delete files, or record to another disk"
         )
 
     def time_left_s(self, num_bytes: int, elapsed_s: float) -> float | None:

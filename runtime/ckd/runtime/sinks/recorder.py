@@ -33,6 +33,7 @@ _FILES: Final[dict[str, Callable[[Path], RecordingFile]]] = {
 }
 #: More than this never waits for the disk, and as much again may be under way to it.
 _MAX_WAITING_BYTES: Final = 32 * 2**20
+#: How often the disk is looked at while nothing comes; otherwise before each write.
 _LOOK_AT_DISK_S: Final = 1.0
 
 
@@ -127,19 +128,17 @@ class Recorder(Closing):
     # The thread that writes.
 
     def _run(self) -> None:
-        looked_s = time.monotonic()
         began_s: float | None = None
         try:
             while (blocks := self._due()) is not None:
+                if lack := self._disk.lack(sum(len(jpeg) for _, jpeg in blocks)):
+                    self._end_early(lack)
+                    break
                 if blocks:
-                    began_s = began_s or self._waits_since_s
+                    began_s = began_s or time.monotonic()
                     self._write(blocks)
-                if (now_s := time.monotonic()) - looked_s >= _LOOK_AT_DISK_S:
-                    looked_s = now_s
-                    if lack := self._disk.lack():
-                        self._end_early(lack)
-                        break
-                    self._tell_time_left(now_s - (began_s or now_s))
+                if began_s is not None:
+                    self._tell_time_left(time.monotonic() - began_s)
             self._file.end()
             with self._changed:
                 self._state = replace(self._state, num_bytes=self._file.num_bytes)
