@@ -83,6 +83,12 @@ class Camera(Closing):
         self.process.kill()
         self.wait()
 
+    def ffmpeg(self) -> int:
+        """The only process that it has started, from whichever thread."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        (child,) = "".join(thread.read_text() for thread in threads).split()
+        return int(child)
+
     def runs_until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():
             assert self.process.poll() is None, self.said
@@ -139,6 +145,44 @@ def test_kill_9_costs_a_second_and_a_restart_costs_nothing(
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("alive_s", [0.5, 2.2])
+def test_what_ffmpeg_holds_back_is_little(
+    clip: Path, tiny_bundle: Path, tmp_path: Path, alive_s: float
+) -> None:
+    """Both are killed at once, as by a loss of power."""
+    needs_program("ffmpeg")
+    with Camera(clip, tiny_bundle, tmp_path, "--record", "seen.mp4") as camera:
+        camera.runs_until(lambda: bool(camera.came_s))
+        camera.runs_until(lambda: time.monotonic() > camera.came_s[0] + LOST_S + alive_s)
+        for pid in (camera.ffmpeg(), camera.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        killed_s = time.monotonic()
+        camera.wait()
+    due = sum(came_s < killed_s - LOST_S for came_s in camera.came_s)
+    assert 0 < due <= num_frames(tmp_path / "seen.mp4")
+
+
+def test_kill_9_leaves_the_part_of_an_overlay_that_was_done(
+    clip: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    start = ("video", clip, "--bundle", tiny_bundle, "--out", "out")
+    process = subprocess.Popen(
+        [COMMAND, *start, "--json"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        env={**environment(), "CKD_BACKEND": "onnxruntime"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    came_s = [time.monotonic() for _, _ in zip(range(300), process.stdout, strict=False)]
+    process.kill()
+    killed_s = time.monotonic()
+    process.communicate()
+    part, whole = (tmp_path / f"out/clip_overlay{end}.mkv" for end in (".part", ""))
+    assert not whole.exists()
+    due = sum(one_s < killed_s - LOST_S for one_s in came_s)
+    assert 0 < due <= num_frames(part)
+    assert ckd_run(tmp_path, *start, "--max-frames", "5").code == 0  # takes the place of both
+    assert (num_frames(whole), part.exists()) == (5, False)
+
+
 def wait_for_writers(path: Path) -> None:
     """Until no process has the file open."""
     end_s = time.monotonic() + 20
@@ -191,8 +235,7 @@ def test_a_recording_ends_with_its_ffmpeg_and_the_analysis_goes_on(
     needs_program("ffmpeg")
     with Camera(clip, tiny_bundle, tmp_path, "--record", "seen.mp4") as camera:
         camera.runs_until(lambda: len(camera.came_s) > 2 * FPS)
-        (child,) = Path(f"/proc/{camera.process.pid}/task/{camera.process.pid}").glob("children")
-        os.kill(int(child.read_text()), signal.SIGKILL)
+        os.kill(camera.ffmpeg(), signal.SIGKILL)
         camera.runs_until(lambda: "the recording ends here" in "".join(camera.said))
         at_the_end = len(camera.came_s)
         camera.runs_until(lambda: len(camera.came_s) > at_the_end + FPS)

@@ -201,12 +201,12 @@ def camera_command(
 
     with (
         open_source(source, live=True, camera=camera) as frames,
-        open_views(
-            view, host=host, port=port, source_name=frames.name, save=save, say=console.say
-        ) as views,
         nullcontext()
         if record is None
         else Recorder(record, min_free_mb=min_free, leaves_out=True, say=console.say) as recorder,
+        open_views(
+            view, host=host, port=port, source_name=frames.name, save=save, say=console.say
+        ) as views,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
