@@ -22,6 +22,7 @@ from tests.end_to_end.test_web_view import BROWSERS
 
 from ckd.runtime.closing import Closing
 from ckd.runtime.sinks import Drawn, Recorder
+from ckd.runtime.sinks.free_space import FreeSpace
 
 pytestmark = pytest.mark.system
 
@@ -229,6 +230,30 @@ def test_a_full_disk_ends_the_recording_and_the_analysis_goes_on(
         assert left_mb >= int(min_free)
 
 
+@pytest.mark.parametrize("name", ["seen.mkv", "seen.mp4"])
+def test_a_disk_that_others_fill_ends_the_recording_playable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Between the look at the disk and the write there is room for another program's file."""
+    if name.endswith("mp4"):
+        needs_program("ffmpeg")
+    monkeypatch.setattr(FreeSpace, "lack", lambda self, num_bytes=0: "")
+    rng, said = np.random.default_rng(0), list[str]()
+    with small_disk(tmp_path / "disk", 5) as disk:
+        path = disk / name
+        with Recorder(path, min_free_mb=0, leaves_out=False, say=said.append) as recorder:
+            for index in range(10 * FPS):
+                image_HWC = rng.integers(0, 256, (240, 320, 3), np.uint8)
+                recorder.write(Drawn(partial(np.copy, image_HWC)), index / FPS)
+        assert "No space left on device" in recorder.state.ended_by
+        assert said[-1].endswith(recorder.state.ended_by)
+        code, num_whole, complaints = probed(path)
+        assert code == 0
+        assert num_whole > FPS
+        if name.endswith("mkv"):  # which ends at its last whole cluster
+            assert (num_whole, complaints) == (recorder.state.num_pictures, [])
+
+
 def test_a_recording_ends_with_its_ffmpeg_and_the_analysis_goes_on(
     clip: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -280,6 +305,23 @@ def test_h264_of_odd_size_plays_and_each_picture_keeps_its_time(tmp_path: Path) 
         assert image_bgr.shape == (98, 132, 3)
         np.testing.assert_allclose(image_bgr[:96, :130].mean(), 2 * index, atol=4)
     capture.release()
+
+
+def test_an_ffmpeg_before_5_1_is_told_the_same_by_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / "bin" / "ffmpeg"
+    older.parent.mkdir()
+    older.write_text(
+        f'#!/bin/sh\ncase "$*" in *-fps_mode*) exit 1;; esac\nexec {needs_program("ffmpeg")} "$@"\n'
+    )
+    older.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(older.parent))
+        record(tmp_path / "none.mp4", 0)
+        record(tmp_path / "seen.mp4", 2 * FPS)
+    assert not (tmp_path / "none.mp4").exists()
+    assert probed(tmp_path / "seen.mp4") == (0, 2 * FPS, [])
 
 
 PAGE = """<body><script>

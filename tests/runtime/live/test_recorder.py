@@ -19,6 +19,7 @@ from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.finding.finding import Finding
 from ckd.runtime.live import run_live
 from ckd.runtime.sinks import Drawn, Recorder, recorder, recording_files
+from ckd.runtime.sinks.free_space import FreeSpace
 from ckd.runtime.sources import VideoFile
 
 MB = 1_000_000
@@ -287,6 +288,38 @@ def test_a_write_that_fails_ends_the_recording_at_its_last_whole_cluster(
     assert path.read_bytes() == whole
     assert recording.state.ended_by == os.strerror(errno.ENOSPC)
     assert said == [f"{path}: the recording ends here, the analysis goes on: {os.strerror(28)}"]
+
+
+def test_what_others_write_shortens_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_mb = [1100.0]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, free_mb[0] * MB))
+    disk = FreeSpace(tmp_path / "out.mkv", 500)
+    assert disk.time_left_s(MB, 0.5) is None  # too short to know
+    assert disk.time_left_s(10 * MB, 10.0) == pytest.approx(600)
+    free_mb[0] = 1000.0
+    assert disk.time_left_s(20 * MB, 20.0) == pytest.approx(100)  # 500 MB at 5 MB/s
+    assert [disk.is_news(left_s) for left_s in (600, 599, 598, 59, 58)] == [
+        False, True, False, True, False,
+    ]  # fmt: skip
+
+
+def test_a_defect_ends_the_recording_and_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: object, blocks: object, size_hw: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(recording_files.MatroskaFile, "write", fail)
+    monkeypatch.setattr(recorder, "_MAX_WAITING_BYTES", 1)
+    said: list[str] = []
+    with record(tmp_path / "out.mkv", leaves_out=False, say=said.append) as recording:
+        for index in range(4):
+            recording.write(drawn(), float(index))
+    assert recording.state.ended_by == "MemoryError"
+    assert len(said) == len(caplog.records) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

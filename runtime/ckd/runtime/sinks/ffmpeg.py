@@ -85,7 +85,7 @@ class FragmentedMp4(RecordingFile):
     def end(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        if self._process.wait() != 0:
+        if self._process.wait() != 0 and self._is_begun:  # without pictures it always complains
             raise OSError(None, self._complaint())
         self._keep()
 

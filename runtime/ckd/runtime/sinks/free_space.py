@@ -31,6 +31,7 @@ class FreeSpace:
         self._folder = next(parent for parent in path.absolute().parents if parent.is_dir())
         self._min_free_mb = min_free_mb
         self._soon = list(_SAID_S)
+        self._free_at_first_mb: float | None = None
         if lack := self.lack():
             raise EnvironmentUnusable(f"{path}: cannot record there: {lack}")
 
@@ -45,11 +46,19 @@ class FreeSpace:
         )
 
     def time_left_s(self, num_bytes: int, elapsed_s: float) -> float | None:
-        """How long the space lasts for a file that grew so much in this time; None if unknown."""
-        if num_bytes == 0 or elapsed_s < _MIN_WRITTEN_S:
+        """How long the space lasts if it goes on so; None while that is unknown.
+
+        Args:
+            num_bytes: by which the file has grown; others may write on the disk, too.
+            elapsed_s: since its first byte.
+        """
+        free_mb = self._free_mb()
+        if self._free_at_first_mb is None:
+            self._free_at_first_mb = free_mb
+        used_mb = max(num_bytes / _MB, self._free_at_first_mb - free_mb)
+        if used_mb <= 0 or elapsed_s < _MIN_WRITTEN_S:
             return None
-        left_mb = max(0.0, self._free_mb() - self._min_free_mb)
-        return left_mb * _MB * elapsed_s / num_bytes
+        return max(0.0, free_mb - self._min_free_mb) * elapsed_s / used_mb
 
     def is_news(self, left_s: float) -> bool:
         """Whether a time left has to be said now: ten minutes before the end, and one."""

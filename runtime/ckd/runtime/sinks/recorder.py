@@ -5,6 +5,7 @@ each last before it takes the next. So a slow disk holds up no analysis, and kil
 power costs the last second.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ _FILES: Final[dict[str, Callable[[Path], RecordingFile]]] = {
 _MAX_WAITING_BYTES: Final = 32 * 2**20
 #: How often the disk is looked at while nothing comes; otherwise before each write.
 _LOOK_AT_DISK_S: Final = 1.0
+_log = logging.getLogger(__name__)
 
 
 class Recorder(Closing):
@@ -144,8 +146,9 @@ class Recorder(Closing):
                 self._state = replace(self._state, num_bytes=self._file.num_bytes)
         except OSError as error:
             self._end_early(error.strerror or str(error))
-        except MemoryError:
-            self._end_early("no memory is left")
+        except Exception as error:  # a `write` that waits for this thread would wait for ever
+            _log.error("%s: the recording failed", self.path, exc_info=True)
+            self._end_early(f"{type(error).__name__} {error}".strip())
         finally:
             self._file.close()
 
@@ -183,6 +186,8 @@ class Recorder(Closing):
 
     def _end_early(self, why: str) -> None:
         with self._changed:
+            if self._state.ended_by:
+                return  # the index was the next that failed
             self._state = replace(self._state, ended_by=why)
             self._waiting, self._num_waiting_bytes = [], 0
             self._changed.notify_all()

@@ -35,10 +35,9 @@ class RecordingState:
         left_out = f", {self.num_left_out} left out (the disk is too slow)" * bool(
             self.num_left_out
         )
-        ended = f"; the recording ended early: {self.ended_by}" * bool(self.ended_by)
         return (
             f"recorded {self.num_pictures} pictures, {self.num_bytes / 1e6:.1f} MB, "
-            f"in {self.path}{left_out}{ended}"
+            f"in {self.path}{left_out}"
         )
 
     def check(self) -> None:
