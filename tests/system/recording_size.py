@@ -45,7 +45,7 @@ def megabytes_a_minute(height: int, width: int, noise: float, ending: str) -> fl
     at = np.array([32, 32])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"seen.{ending}"
-        with Recorder(path, min_free_mb=0, leaves_out=False, say=sys.exit) as recorder:
+        with Recorder(path, min_free_bytes=0, leaves_out=False, say=sys.exit) as recorder:
             for index in range(SECONDS * FPS):
                 at = np.clip(at + rng.integers(-2, 3, 2), 0, 63)
                 seen_HWC = drawn_HWC[at[0] : at[0] + height, at[1] : at[1] + width]

@@ -207,7 +207,7 @@ def test_a_full_disk_ends_the_recording_and_the_analysis_goes_on(
     if name.endswith("mp4"):
         needs_program("ffmpeg")
     with small_disk(tmp_path / "disk", 9) as disk:
-        options = ("--record", disk / name, "--min-free", min_free)
+        options = ("--record", disk / name, "--min-free", f"{min_free}MB")
         with Camera(clip, tiny_bundle, tmp_path, *options) as camera:
             camera.runs_until(lambda: "the recording ends here" in "".join(camera.said))
             at_the_end = len(camera.came_s)
@@ -241,7 +241,7 @@ def test_a_disk_that_others_fill_ends_the_recording_playable(
     rng, said = np.random.default_rng(0), list[str]()
     with small_disk(tmp_path / "disk", 5) as disk:
         path = disk / name
-        with Recorder(path, min_free_mb=0, leaves_out=False, say=said.append) as recorder:
+        with Recorder(path, min_free_bytes=0, leaves_out=False, say=said.append) as recorder:
             for index in range(10 * FPS):
                 image_HWC = rng.integers(0, 256, (240, 320, 3), np.uint8)
                 recorder.write(Drawn(partial(np.copy, image_HWC)), index / FPS)
@@ -272,7 +272,7 @@ def test_a_recording_ends_with_its_ffmpeg_and_the_analysis_goes_on(
 
 def record(path: Path, num_pictures: int, height: int = 240, width: int = 320) -> None:
     """A recording of grey pictures, each a little lighter than the one before."""
-    with Recorder(path, min_free_mb=0, leaves_out=False, say=print) as recorder:
+    with Recorder(path, min_free_bytes=0, leaves_out=False, say=print) as recorder:
         for index in range(num_pictures):
             image_HWC = np.full((height, width, 3), 2 * index, np.uint8)
             recorder.write(Drawn(partial(np.copy, image_HWC)), index / FPS)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         PrecisionName,
         Prevalence,
         Threads,
+        bytes_of,
         fold_of,
         prevalence_of,
     )
@@ -37,7 +38,7 @@ else:
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
-                "OperatingPointName PrecisionName Prevalence Threads fold_of prevalence_of"
+                "OperatingPointName PrecisionName Prevalence Threads bytes_of fold_of prevalence_of"
             ),
             "ckd.console.progress": (
                 "Bars Progress is_first_process no_bars printable progress_bar say"
@@ -60,6 +61,7 @@ __all__ = [
     "Progress",
     "Threads",
     "app",
+    "bytes_of",
     "fold_of",
     "is_first_process",
     "make_folder",

@@ -24,11 +24,11 @@ from ckd.console.options import (
     PrecisionName,
     Prevalence,
     Threads,
+    bytes_of,
     prevalence_of,
 )
 from ckd.contract.errors import InputError, UsageError
 from ckd.finding.sentences import NOTICE
-from ckd.runtime.sinks.free_space import MIN_FREE_MB
 
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
@@ -104,7 +104,7 @@ def video_command(
     video_format: Annotated[
         Literal["mkv", "mp4"], typer.Option(help="Of the overlay video; mp4 needs ffmpeg.")
     ] = "mkv",
-    min_free: MinFree = MIN_FREE_MB,
+    min_free: MinFree = "500MB",
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +119,7 @@ def video_command(
     from ckd.runtime.sources import Frame, VideoFile
     from ckd.runtime.video import analyse_video
 
-    shares = prevalence_of(prevalence)
+    shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     with (
         VideoFile(path) as source,
         Cascade.load(
@@ -138,7 +138,7 @@ def video_command(
 
         report = analyse_video(
             source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say,
-            video_format=video_format, min_free_mb=min_free,
+            video_format=video_format, min_free_bytes=min_free_bytes,
         )  # fmt: skip
     console.say(f"{report.summary}. {NOTICE}")
     for recording in report.recordings:
@@ -160,7 +160,7 @@ def camera_command(
         Path | None,
         typer.Option(help="Write the overlays to this video: .mkv, or with ffmpeg .mp4."),
     ] = None,
-    min_free: MinFree = MIN_FREE_MB,
+    min_free: MinFree = "500MB",
     bundle: BundlePath = None,
     backend: BackendName = "auto",
     device: DeviceName = "auto",
@@ -188,12 +188,13 @@ def camera_command(
     from ckd.runtime.sinks import Recorder, print_finding
     from ckd.runtime.sources import CameraFormat, Frame, open_source
 
-    shares = prevalence_of(prevalence)
+    shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     if (width is None) != (height is None):
         raise UsageError("--width and --height: give both or neither")
     is_asked = (width, height, fps) != (None, None, None)
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     save = partial(save_snapshot, out)
+    recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
 
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
@@ -201,9 +202,7 @@ def camera_command(
 
     with (
         open_source(source, live=True, camera=camera) as frames,
-        nullcontext()
-        if record is None
-        else Recorder(record, min_free_mb=min_free, leaves_out=True, say=console.say) as recorder,
+        nullcontext() if record is None else recording(record) as recorder,
         open_views(
             view, host=host, port=port, source_name=frames.name, save=save, say=console.say
         ) as views,

@@ -19,7 +19,7 @@ from ckd.finding.finding import Finding
 from ckd.finding.overlay import draw_overlay
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.sinks import (
-    MIN_FREE_MB,
+    MIN_FREE_BYTES,
     Drawn,
     Recorder,
     RecordingState,
@@ -60,7 +60,7 @@ def analyse_video(
     on_finding: Callable[[Frame, Finding], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
     video_format: VideoFormat = "mkv",
-    min_free_mb: int = MIN_FREE_MB,
+    min_free_bytes: int = MIN_FREE_BYTES,
 ) -> VideoReport:
     """Analyse the frames of a file in order.
 
@@ -78,7 +78,7 @@ def analyse_video(
         on_finding: called with every frame and its finding, in order.
         say: told where the part of an unfinished video is, and what `Recorder` tells.
         video_format: of the videos.
-        min_free_mb: megabytes that the videos leave free on the disk.
+        min_free_bytes: that the videos leave free on the disk.
 
     Raises:
         SourceUnavailable: the file is cut off; the frames before that are analysed and written.
@@ -93,8 +93,10 @@ def analyse_video(
         videos: dict[str, _Video] = {}
         for kind in drawings:
             path = folder.folder / f"{stem}_{kind}.{video_format}"
-            check_recordable(path, min_free_mb)
-            videos[kind] = stack.enter_context(_whole_or_part(_Video(path, kind, min_free_mb, say)))
+            check_recordable(path, min_free_bytes)
+            videos[kind] = stack.enter_context(
+                _whole_or_part(_Video(path, kind, min_free_bytes, say))
+            )
         for frame, finding in _findings(cascade, islice(source, max_frames)):
             num_frames += 1
             folder.add_row(f"{stem}_{frame.index:06d}", finding)
@@ -131,10 +133,12 @@ def _findings(cascade: Cascade, frames: Iterator[Frame]) -> Iterator[tuple[Frame
 class _Video:
     """A video that is begun with its first picture, and has its final name once it is whole."""
 
-    def __init__(self, path: Path, kind: str, min_free_mb: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, kind: str, min_free_bytes: int, say: Callable[[str], None]
+    ) -> None:
         self._path, self._kind = path, kind
         self._part = path.with_name(f"{path.stem}.part{path.suffix}")
-        self._min_free_mb, self._say = min_free_mb, say
+        self._min_free_bytes, self._say = min_free_bytes, say
         self.recorder: Recorder | None = None
 
     def write(self, picture: Drawn, time_s: float) -> None:
@@ -142,7 +146,7 @@ class _Video:
             for earlier in (self._path, self._part):
                 earlier.unlink(missing_ok=True)
             self.recorder = Recorder(
-                self._part, min_free_mb=self._min_free_mb, leaves_out=False, say=self._say
+                self._part, min_free_bytes=self._min_free_bytes, leaves_out=False, say=self._say
             )
         self.recorder.write(picture, time_s)
 

@@ -184,7 +184,7 @@ def test_the_page_and_the_recording_share_one_drawing_and_one_jpeg(tmp_path: Pat
         return draw(image_HWC, finding)
 
     view = SpyView()
-    with Recorder(path, min_free_mb=0, leaves_out=True, say=print) as recorder:
+    with Recorder(path, min_free_bytes=0, leaves_out=True, say=print) as recorder:
         run_live(
             StillSource(3), analyse, draw_and_count, views=[view], recorder=recorder, max_frames=3
         )

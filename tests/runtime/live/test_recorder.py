@@ -31,7 +31,7 @@ def quiet(line: str) -> None:
 
 
 def record(path: Path, *, leaves_out: bool = True, say: Callable[[str], None] = quiet) -> Recorder:
-    return Recorder(path, min_free_mb=0, leaves_out=leaves_out, say=say)
+    return Recorder(path, min_free_bytes=0, leaves_out=leaves_out, say=say)
 
 
 def drawn(level: int = 120, height: int = HEIGHT, width: int = WIDTH) -> Drawn:
@@ -227,7 +227,7 @@ def test_a_full_disk_is_refused_before_the_run(
     with pytest.raises(
         EnvironmentUnusable, match=r"its disk has 499 MB free, .* --min-free keeps 500"
     ):
-        Recorder(tmp_path / "out.mkv", min_free_mb=500, leaves_out=True, say=quiet)
+        Recorder(tmp_path / "out.mkv", min_free_bytes=500 * MB, leaves_out=True, say=quiet)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,7 +241,7 @@ def test_a_disk_that_fills_up_is_told_before_and_ends_the_recording_well(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, free_mb[0] * MB))
     said: list[str] = []
     path = tmp_path / "out.mkv"
-    with Recorder(path, min_free_mb=500, leaves_out=True, say=said.append) as recording:
+    with Recorder(path, min_free_bytes=500 * MB, leaves_out=True, say=said.append) as recording:
         recording.write(drawn(), 0.0)
         wait_until(lambda: recording.state.time_left_s)
         assert (recording.state.warning, said) == ("", [])
@@ -295,7 +295,7 @@ def test_what_others_write_shortens_the_time_that_is_left(
 ) -> None:
     free_mb = [1100.0]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, free_mb[0] * MB))
-    disk = FreeSpace(tmp_path / "out.mkv", 500)
+    disk = FreeSpace(tmp_path / "out.mkv", 500 * MB)
     assert disk.time_left_s(MB, 0.5) is None  # too short to know
     assert disk.time_left_s(10 * MB, 10.0) == pytest.approx(600)
     free_mb[0] = 1000.0

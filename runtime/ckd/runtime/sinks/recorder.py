@@ -47,7 +47,7 @@ class Recorder(Closing):
 
     Args:
         path: ends in .mkv (Motion JPEG) or .mp4 (H.264, by ffmpeg); must not exist.
-        min_free_mb: megabytes that stay free on its disk.
+        min_free_bytes: that stay free on its disk.
         leaves_out: True for a live source: what the disk is too slow for is left out, and counted.
             Otherwise `write` waits for the disk.
         say: told what ends the recording early, that space is getting short, and that the disk is
@@ -59,10 +59,10 @@ class Recorder(Closing):
     """
 
     def __init__(
-        self, path: Path, *, min_free_mb: int, leaves_out: bool, say: Callable[[str], None]
+        self, path: Path, *, min_free_bytes: int, leaves_out: bool, say: Callable[[str], None]
     ) -> None:
         self.path = path
-        self._disk = check_recordable(path, min_free_mb)
+        self._disk = check_recordable(path, min_free_bytes)
         self._leaves_out, self._say = leaves_out, say
         self._file = _FILES[path.suffix.lower()](path)
         self._size_hw: tuple[int, int] | None = None  # of the first picture
@@ -206,7 +206,7 @@ class Recorder(Closing):
         )
 
 
-def check_recordable(path: Path, min_free_mb: int) -> FreeSpace:
+def check_recordable(path: Path, min_free_bytes: int) -> FreeSpace:
     """Whether a recording of this name can be made on this machine; gives the watch of its disk.
 
     Raises:
@@ -218,7 +218,7 @@ def check_recordable(path: Path, min_free_mb: int) -> FreeSpace:
         raise UsageError(f"{path}: expected a name ending in {' or '.join(_FILES)}")
     if ending == ".mp4":
         ffmpeg_command(path.name)
-    return FreeSpace(path, min_free_mb)
+    return FreeSpace(path, min_free_bytes)
 
 
 def _fitted(image_HWC: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
