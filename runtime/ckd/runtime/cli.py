@@ -19,10 +19,12 @@ from ckd.console.options import (
     BundlePath,
     DeviceName,
     Json,
+    MinFree,
     OperatingPointName,
     PrecisionName,
     Prevalence,
     Threads,
+    bytes_of,
     prevalence_of,
 )
 from ckd.contract.errors import InputError, UsageError
@@ -99,6 +101,10 @@ def video_command(
     operating_point: OperatingPointName = None,
     prevalence: Prevalence = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
+    video_format: Annotated[
+        Literal["mkv", "mp4"], typer.Option(help="Of the overlay video; mp4 needs ffmpeg.")
+    ] = "mkv",
+    min_free: MinFree = "500MB",
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -106,14 +112,14 @@ def video_command(
 
     If the bundle was exported with --explain, also a video of what speaks for the most probable
     label. If it is interrupted, or the video is damaged, the frames up to there stay in
-    <name>_overlay.part.mp4.
+    <name>_overlay.part.mkv.
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources import Frame, VideoFile, faults_shown
     from ckd.runtime.video import analyse_video
 
-    shares = prevalence_of(prevalence)
+    shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     with (
         VideoFile(path) as source,
         Cascade.load(
@@ -131,11 +137,14 @@ def video_command(
             progress(frame.index + 1, total)
 
         report = analyse_video(
-            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say
-        )
+            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say,
+            video_format=video_format, min_free_bytes=min_free_bytes,
+        )  # fmt: skip
     if source.faults:
         console.say(f"note: {path}: {faults_shown(source.faults)} frames were passed over")
     console.say(f"{report.summary}. {NOTICE}")
+    for recording in report.recordings:
+        recording.check()
 
 
 @cli.command("camera")
@@ -149,7 +158,11 @@ def camera_command(
     ] = "web",
     host: Annotated[str, typer.Option(help="Address the web view listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
-    record: Annotated[Path | None, typer.Option(help="Write the overlays to this video.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write the overlays to this video: .mkv, or with ffmpeg .mp4."),
+    ] = None,
+    min_free: MinFree = "500MB",
     bundle: BundlePath = None,
     backend: BackendName = "auto",
     device: DeviceName = "auto",
@@ -183,12 +196,13 @@ def camera_command(
     from ckd.runtime.sinks import Recorder, print_finding
     from ckd.runtime.sources import CameraFormat, Frame, open_source
 
-    shares = prevalence_of(prevalence)
+    shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     if (width is None) != (height is None):
         raise UsageError("--width and --height: give both or neither")
     is_asked = (width, height, fps) != (None, None, None)
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     save = partial(save_snapshot, out)
+    recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
 
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
@@ -196,10 +210,10 @@ def camera_command(
 
     with (
         open_source(source, live=True, camera=camera) as frames,
+        nullcontext() if record is None else recording(record) as recorder,
         open_views(
             view, host=host, port=port, source_name=frames.name, save=save, say=console.say
         ) as views,
-        nullcontext() if record is None else Recorder(record) as recorder,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
@@ -210,7 +224,11 @@ def camera_command(
             frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
             on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
+    if recorder is not None:
+        console.say(recorder.state.summary)
     console.say(f"{report.summary}. {NOTICE}")
+    if recorder is not None:
+        recorder.state.check()
 
 
 @cli.command("info")
