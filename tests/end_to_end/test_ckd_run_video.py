@@ -56,7 +56,7 @@ def test_a_video_gives_an_overlay_of_as_many_frames(tiny_bundle: Path, tmp_path:
     write_video(tmp_path / "clip.avi", 7)
     run = ckd_run(tmp_path, "video", "clip.avi", "--bundle", tiny_bundle, "--out", "out", "--json")
     assert (run.code, run.errors) == (0, [])
-    assert num_frames(tmp_path / "out" / "clip_overlay.mp4") == 7
+    assert num_frames(tmp_path / "out" / "clip_overlay.mkv") == 7
     table = rows(tmp_path / "out" / "predictions.csv")
     assert [row["image"] for row in table] == [f"clip_{index:06d}" for index in range(7)]
     assert list(table[0]) == ["image", *LABELS]
@@ -68,7 +68,7 @@ def test_a_video_gives_an_overlay_of_as_many_frames(tiny_bundle: Path, tmp_path:
         tmp_path, "video", "clip.avi", "--bundle", tiny_bundle, "--out", "out", "--max-frames", "3"
     )
     assert (run.code, run.out) == (0, "")
-    assert num_frames(tmp_path / "out" / "clip_overlay.mp4") == 3
+    assert num_frames(tmp_path / "out" / "clip_overlay.mkv") == 3
     assert len(rows(tmp_path / "out" / "predictions.csv")) == 3
 
 
@@ -93,13 +93,13 @@ def test_an_overlay_that_was_cut_off_does_not_pass_for_a_whole_one(
 ) -> None:
     clip = write_video(tmp_path / "clip.avi", 30)
     start = ("video", "clip.avi", "--bundle", tiny_bundle, "--out", "out")
-    overlay, part = tmp_path / "out/clip_overlay.mp4", tmp_path / "out/clip_overlay.part.mp4"
+    overlay, part = tmp_path / "out/clip_overlay.mkv", tmp_path / "out/clip_overlay.part.mkv"
     assert ckd_run(tmp_path, *start, "--max-frames", "3").code == 0
     assert (overlay.exists(), part.exists()) == (True, False)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     run = ckd_run(tmp_path, *start)
     assert (run.code, len(run.errors)) == (6, 1)
-    assert "the overlay up to here is in out/clip_overlay.part.mp4" in run.err
+    assert "the overlay up to here is in out/clip_overlay.part.mkv" in run.err
     assert not overlay.exists()  # nor the one of before
     assert 0 < num_frames(part) == len(rows(tmp_path / "out" / "predictions.csv")) < 30
 
@@ -121,22 +121,22 @@ def test_an_interrupted_video_keeps_the_part_that_is_done(
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err, err
-    part = Path("runs/video/clip_overlay.part.mp4")
+    part = Path("runs/video/clip_overlay.part.mkv")
     last_lines = [f"not finished: the overlay up to here is in {part}", "interrupted"]
     assert err.splitlines()[-2:] == last_lines
     assert 9 <= num_frames(tmp_path / part) < 3000
-    assert not (tmp_path / "runs/video/clip_overlay.mp4").exists()
+    assert not (tmp_path / "runs/video/clip_overlay.mkv").exists()
 
 
 def test_a_recording_is_watched_like_a_camera(tiny_bundle: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "clip.avi", 20)
     start = ("camera", "clip.avi", "--view", "none", "--bundle", tiny_bundle)
-    run = ckd_run(tmp_path, *start, "--max-frames", "3", "--json", "--record", "seen.avi")
+    run = ckd_run(tmp_path, *start, "--max-frames", "3", "--json", "--record", "seen.mkv")
     assert (run.code, run.errors, len(run.records)) == (0, [], 3)
     assert all(set(record) >= KEYS - {"mask"} for record in run.records)
     assert run.err.splitlines()[-1].startswith("max frames: 3 frames analysed, ")
-    assert num_frames(tmp_path / "seen.avi") >= 3
-    refused(ckd_run(tmp_path, *start, "--record", "seen.avi"), 2, "seen.avi: exists already")
+    assert num_frames(tmp_path / "seen.mkv") >= 3
+    refused(ckd_run(tmp_path, *start, "--record", "seen.mkv"), 2, "seen.mkv: exists already")
 
 
 def free_port() -> int:
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_a_live_camera_cleanly(
 ) -> None:
     with mjpeg_camera() as url:
         process = subprocess.Popen(
-            [COMMAND, "camera", url, "--view", "none", "--json", "--record", "seen.avi",
+            [COMMAND, "camera", url, "--view", "none", "--json", "--record", "seen.mkv",
              "--bundle", tiny_bundle],
             cwd=tmp_path, env=environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c,
@@ -209,5 +209,5 @@ def test_ctrl_c_ends_a_live_camera_cleanly(
     assert "frames analysed" in err
     assert set(first) >= KEYS - {"mask"}
     assert "secret" not in json.dumps(first) + out + err
-    assert num_frames(tmp_path / "seen.avi") > 0
+    assert num_frames(tmp_path / "seen.mkv") > 0
     assert not list(tmp_path.glob("*.part*"))

@@ -101,17 +101,17 @@ def test_a_video_gets_a_video_of_explanations(explained_bundle: Path, tmp_path: 
     writer.release()
     command(tmp_path, "ckd-run", "video", "clip.avi", "--bundle", explained_bundle, "--out", "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names >= {"clip_overlay.mp4", "clip_explanation.mp4"}
+    assert names >= {"clip_overlay.mkv", "clip_explanation.mkv"}
     assert not any(".part" in name for name in names)
-    assert num_frames(tmp_path / "out" / "clip_explanation.mp4") == 12
+    assert num_frames(tmp_path / "out" / "clip_explanation.mkv") == 12
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])  # damaged: both stay parts
     done = subprocess.run(
         [BIN / "ckd-run", "video", "clip.avi", "--bundle", explained_bundle, "--out", "out"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode != 0
-    assert "the explanation up to here is in out/clip_explanation.part.mp4" in done.stderr
-    assert not (tmp_path / "out" / "clip_explanation.mp4").exists()
+    assert "the explanation up to here is in out/clip_explanation.part.mkv" in done.stderr
+    assert not (tmp_path / "out" / "clip_explanation.mkv").exists()
 
 
 def test_the_bundle_is_verified_and_shown_by_the_commands(

@@ -22,6 +22,7 @@ from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import Reason
 from ckd.runtime.live import Saver, Shown, Status, WebView, run_live
+from ckd.runtime.sinks import RecordingState
 from ckd.runtime.sources import open_source
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
@@ -161,6 +162,17 @@ def test_the_page_shows_the_decision_first_and_its_reasons_beneath(
         "Possible: melanoma, nevus (such lists hold the right one in 90 %).",
     ]
     assert text_of(dom, "basis") == "Percentages hold where 19 % are melanoma."
+
+
+def test_the_page_says_that_a_recording_ended(tmp_path: Path) -> None:
+    well = RecordingState(path=tmp_path / "seen.mkv", num_pictures=31, num_bytes=4_000_000)
+    for recording in (well, replace(well, ended_by="no space left")):
+        with WebView(port=0) as view:
+            view.update(Status(state="live", recording=recording), None)
+            dom = browse(view.url, tmp_path, "--dump-dom")
+        assert text_of(dom, "recorded") == "31 pictures, 4 MB"
+        warning = "Recording ended early: no space left" if recording.ended_by else ""
+        assert text_of(dom, "recording") == warning
 
 
 def test_the_page_says_that_no_label_is_likely(lesion_video: Path, tmp_path: Path) -> None:

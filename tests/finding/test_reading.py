@@ -21,7 +21,7 @@ from ckd.finding.sentences import percent_shown
 from ckd.runtime.live import Shown, Status
 from ckd.runtime.live.web_board import Board
 from ckd.runtime.live.window import window_picture
-from ckd.runtime.sinks import print_finding
+from ckd.runtime.sinks import Drawn, print_finding
 from ckd.runtime.sources import Frame
 
 REFERRED = Decision("screening", "MEL", True, ("MEL", "NEV"), 0.1, ("flagged", "set_holds_target"))
@@ -60,7 +60,7 @@ def picture(height: int = 480, width: int = 640) -> NDArray[np.uint8]:
 
 
 def shown(finding: Finding) -> Shown:
-    return Shown(Frame(picture(), 7, 0.0), finding, picture())
+    return Shown(Frame(picture(), 7, 0.0), finding, Drawn(picture))
 
 
 def chosen() -> Finding:

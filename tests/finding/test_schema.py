@@ -17,7 +17,7 @@ from ckd.finding.outcome import Reason
 from ckd.picture.folders import photographs_in
 from ckd.runtime.live import Shown, Status, save_snapshot
 from ckd.runtime.live.web_board import Board
-from ckd.runtime.sinks import print_finding
+from ckd.runtime.sinks import Drawn, print_finding
 from ckd.runtime.sources import Frame
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -74,7 +74,7 @@ def test_every_writer_keeps_to_the_schema(
     assert photographs_in(tmp_path).files == ()  # of its own results none is a photograph
     print_finding("case.jpg", finding, as_json=True, files=written)
     check(json.loads(capsys.readouterr().out))
-    shown = Shown(Frame(IMAGE_HWC, 7, 0.0), finding, IMAGE_HWC)
+    shown = Shown(Frame(IMAGE_HWC, 7, 0.0), finding, Drawn(lambda: IMAGE_HWC))
     overlay = save_snapshot(tmp_path / "live", shown)
     check(json.loads(overlay.with_name(overlay.name.replace("_overlay.png", ".json")).read_text()))
     board = Board("test", None, 640)

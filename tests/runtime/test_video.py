@@ -1,6 +1,8 @@
 """A whole video file: every frame has its own finding, and no half video has a final name."""
 
 import csv
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from tests.runtime.cuda.fake_engine import FakeCudaBackend
 from tests.runtime.photographs import assert_equal, photo, session_function
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import EngineError, SourceUnavailable
+from ckd.contract.errors import EngineError, EnvironmentUnusable, SourceUnavailable
 from ckd.finding.finding import Finding
 from ckd.runtime import Cascade
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -74,7 +76,7 @@ def test_every_frame_has_its_own_finding(
     for frame, finding in results:
         assert_equal(finding, cascade.predict(frame.image_HWC))
     assert names(folder) == [f"clip_{index:06d}" for index in range(NUM_FRAMES)]
-    assert report.overlay == folder.folder / "clip_overlay.mp4"
+    assert report.overlay == folder.folder / "clip_overlay.mkv"
     assert report.num_frames == num_frames(report.overlay) == NUM_FRAMES
     assert report.summary.startswith("30 frames, ")
     assert report.summary.endswith(f" frames/s; overlay in {report.overlay}")
@@ -93,14 +95,14 @@ def test_no_frame_is_taken_beyond_the_limit(
 def test_a_damaged_file_leaves_a_part_with_all_frames_before(
     clip: Path, cascade: Cascade, folder: ResultFolder
 ) -> None:
-    (folder.folder / "clip_overlay.mp4").write_text("of an earlier run")
+    (folder.folder / "clip_overlay.mkv").write_text("of an earlier run")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     said: list[str] = []
     with VideoFile(clip) as source, pytest.raises(SourceUnavailable, match="cut off or damaged"):
         analyse_video(source, cascade, folder, say=said.append)
-    part = folder.folder / "clip_overlay.part.mp4"
+    part = folder.folder / "clip_overlay.part.mkv"
     assert said == [f"not finished: the overlay up to here is in {part}"]
-    assert not (folder.folder / "clip_overlay.mp4").exists()
+    assert not (folder.folder / "clip_overlay.mkv").exists()
     assert 0 < num_frames(part) == len(names(folder)) < NUM_FRAMES
 
 
@@ -116,7 +118,7 @@ def test_what_stops_the_work_is_raised_once_the_part_is_playable(
     with VideoFile(clip) as source, pytest.raises(error):
         analyse_video(source, cascade, folder, on_finding=stop, say=said.append)
     assert len(said) == 1
-    assert num_frames(folder.folder / "clip_overlay.part.mp4") == 3
+    assert num_frames(folder.folder / "clip_overlay.part.mkv") == 3
 
 
 def test_what_fails_before_the_first_frame_leaves_no_video(
@@ -127,4 +129,47 @@ def test_what_fails_before_the_first_frame_leaves_no_video(
     with VideoFile(clip) as source, pytest.raises(EngineError, match="closed"):
         analyse_video(source, cascade, folder, say=said.append)
     assert said == []
-    assert not list(folder.folder.glob("*.mp4"))
+    assert not list(folder.folder.glob("*.mkv"))
+    for kind in ("overlay", "overlay.part"):  # of earlier runs: nothing has taken their place
+        (folder.folder / f"clip_{kind}.mkv").write_text(kind)
+    with VideoFile(clip) as source, pytest.raises(EngineError, match="closed"):
+        analyse_video(source, cascade, folder)
+    for kind in ("overlay", "overlay.part"):
+        assert (folder.folder / f"clip_{kind}.mkv").read_text() == kind
+
+
+def test_a_disk_that_fills_up_ends_the_video_and_not_the_analysis(
+    clip: Path, cascade: Cascade, folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, num_writes = os.write, 0
+
+    def fill_up(file: int, content: memoryview) -> int:
+        nonlocal num_writes
+        num_writes += 1
+        if num_writes > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content)
+
+    monkeypatch.setattr(os, "write", fill_up)
+    said: list[str] = []
+    with VideoFile(clip) as source:
+        report = analyse_video(source, cascade, folder, say=said.append)
+    assert report.num_frames == len(names(folder)) == NUM_FRAMES
+    assert not (folder.folder / "clip_overlay.mkv").exists()
+    (recording,) = report.recordings
+    with pytest.raises(EnvironmentUnusable, match="the recording ended early"):
+        recording.check()
+    assert "the recording ends here, the analysis goes on" in said[0]
+    assert num_frames(folder.folder / "clip_overlay.part.mkv") == recording.num_pictures > 0
+
+
+def test_an_overlay_in_mp4_needs_ffmpeg_before_anything_is_analysed(
+    clip: Path, cascade: Cascade, folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(frame: Frame, finding: Finding) -> None:
+        raise AssertionError("analysed")
+
+    monkeypatch.setenv("PATH", "")
+    with VideoFile(clip) as source, pytest.raises(EnvironmentUnusable, match="needs the program"):
+        analyse_video(source, cascade, folder, video_format="mp4", on_finding=fail)
+    assert names(folder) == []

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
         BundlePath,
         DeviceName,
         Json,
+        MinFree,
         OperatingPointName,
         PrecisionName,
         Prevalence,
         Threads,
+        bytes_of,
         fold_of,
         prevalence_of,
     )
@@ -35,8 +37,8 @@ else:
         {
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
-                "BackendName BundlePath DeviceName Json MOST_THREADS OperatingPointName "
-                "PrecisionName Prevalence Threads fold_of prevalence_of"
+                "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
+                "OperatingPointName PrecisionName Prevalence Threads bytes_of fold_of prevalence_of"
             ),
             "ckd.console.progress": (
                 "Bars Progress is_first_process no_bars printable progress_bar say"
@@ -52,12 +54,14 @@ __all__ = [
     "BundlePath",
     "DeviceName",
     "Json",
+    "MinFree",
     "OperatingPointName",
     "PrecisionName",
     "Prevalence",
     "Progress",
     "Threads",
     "app",
+    "bytes_of",
     "fold_of",
     "is_first_process",
     "make_folder",

@@ -1,5 +1,6 @@
 """Options that several commands share: which cascade to load, and how to run it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,6 +11,9 @@ from ckd.contract.errors import UsageError
 #: More than any machine has cores. Engines start as many threads as they are told to, and hang
 #: when told to start a hundred thousand.
 MOST_THREADS: Final = 1024
+
+_UNITS: Final = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([MGT]B)", re.IGNORECASE)
 
 BundlePath = Annotated[
     Path | None,
@@ -73,7 +77,27 @@ Prevalence = Annotated[
         "decision.",
     ),
 ]
+MinFree = Annotated[
+    str,
+    typer.Option(
+        "--min-free",
+        metavar="SIZE",
+        help="A recording ends when less is free on its disk, as in 500MB or 2GB.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
+
+
+def bytes_of(option: str, text: str) -> int:
+    """Bytes that the text of an option names, such as "500MB" or "2 GB"; units are decimal.
+
+    Raises:
+        UsageError: the text is of another form.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text}: expected a size, as in 500MB or 2GB")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def fold_of(text: str | None) -> tuple[int, int] | None:

@@ -19,15 +19,18 @@ from ckd.console.options import (
     BundlePath,
     DeviceName,
     Json,
+    MinFree,
     OperatingPointName,
     PrecisionName,
     Prevalence,
     Threads,
+    bytes_of,
     prevalence_of,
 )
-from ckd.contract.errors import InputError, UsageError
+from ckd.contract.errors import InputError
 from ckd.finding.sentences import NOTICE
 from ckd.runtime import journal_cli
+from ckd.runtime.camera_cli import camera_command, say_choices
 
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
@@ -68,7 +71,7 @@ def image_command(
         ) as cascade,
         ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
     ):
-        _say_choices(cascade)
+        say_choices(cascade)
         for path in _with_bar(files, "images"):
             try:
                 image_HWC, notes = read_picture(path)
@@ -100,6 +103,10 @@ def video_command(
     operating_point: OperatingPointName = None,
     prevalence: Prevalence = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
+    video_format: Annotated[
+        Literal["mkv", "mp4"], typer.Option(help="Of the overlay video; mp4 needs ffmpeg.")
+    ] = "mkv",
+    min_free: MinFree = "500MB",
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     journal: journal_cli.JournalFolder = None,
     journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
@@ -110,24 +117,24 @@ def video_command(
 
     If the bundle was exported with --explain, also a video of what speaks for the most probable
     label. If it is interrupted, or the video is damaged, the frames up to there stay in
-    <name>_overlay.part.mp4.
+    <name>_overlay.part.mkv.
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources import Frame, VideoFile, faults_shown
     from ckd.runtime.video import analyse_video
 
-    shares = prevalence_of(prevalence)
-    kept = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
+    shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
+    black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
     with (
         VideoFile(path) as source,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
         ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
-        kept.open(cascade, source, bundle, operating_point, shares, waits=True) as recording,
+        black_box.open(cascade, source, bundle, operating_point, shares, waits=True) as kept,
     ):
-        _say_choices(cascade)
+        say_choices(cascade)
         total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
         progress = console.progress_bar("frames")
 
@@ -137,100 +144,17 @@ def video_command(
             progress(frame.index + 1, total)
 
         report = analyse_video(
-            source, cascade, folder, max_frames=max_frames, journal=recording,
-            on_finding=on_finding, say=console.say,
+            source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say,
+            video_format=video_format, min_free_bytes=min_free_bytes, journal=kept,
         )  # fmt: skip
     if source.faults:
         console.say(f"note: {path}: {faults_shown(source.faults)} frames were passed over")
     console.say(f"{report.summary}. {NOTICE}")
+    for recording in report.recordings:
+        recording.check()
 
 
-@cli.command("camera")
-def camera_command(
-    source: Annotated[
-        str,
-        typer.Argument(help="Index, /dev/videoN, csi://N, rtsp:// or http:// stream, or a file."),
-    ] = "0",
-    view: Annotated[
-        Literal["web", "window", "none"], typer.Option(help="Where to look at the result.")
-    ] = "web",
-    host: Annotated[str, typer.Option(help="Address the web view listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
-    record: Annotated[Path | None, typer.Option(help="Write the overlays to this video.")] = None,
-    bundle: BundlePath = None,
-    backend: BackendName = "auto",
-    device: DeviceName = "auto",
-    precision: PrecisionName = "auto",
-    threads: Threads = None,
-    operating_point: OperatingPointName = None,
-    prevalence: Prevalence = None,
-    width: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
-    height: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
-    fps: Annotated[float | None, typer.Option(min=1, help="Ask the camera for it.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for saved frames.")] = Path("runs/camera"),
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    duration_s: Annotated[
-        float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
-    ] = None,
-    journal: journal_cli.JournalFolder = None,
-    journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
-    journal_tensors: journal_cli.JournalTensors = False,
-    as_json: Json = False,
-    lists: Annotated[
-        bool, typer.Option("--list", help="Show which cameras are connected, and end.")
-    ] = False,
-) -> None:
-    """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
-    if lists:
-        _print_cameras(as_json=as_json)
-        return
-    from contextlib import nullcontext
-    from functools import partial
-
-    from ckd.finding.overlay import draw_overlay
-    from ckd.runtime.cascade import Cascade
-    from ckd.runtime.live import open_views, run_live, save_snapshot
-    from ckd.runtime.sinks import Recorder, print_finding
-    from ckd.runtime.sources import CameraFormat, Frame, open_source
-
-    shares = prevalence_of(prevalence)
-    if (width is None) != (height is None):
-        raise UsageError("--width and --height: give both or neither")
-    is_asked = (width, height, fps) != (None, None, None)
-    camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
-    save = partial(save_snapshot, out)
-    kept = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
-
-    def on_finding(frame: Frame, finding: "Finding") -> None:
-        if as_json:  # the source as typed may hold a password, its name does not
-            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True)
-
-    with (
-        open_source(source, live=True, camera=camera) as frames,
-        open_views(
-            view,
-            host=host,
-            port=port,
-            source_name=frames.name,
-            save=save,
-            say=console.say,
-            pressed=kept.key,
-        ) as views,  # fmt: skip
-        nullcontext() if record is None else Recorder(record) as recorder,
-        Cascade.load(
-            bundle, backend, device, precision, threads, operating_point, shares
-        ) as cascade,
-        kept.open(cascade, frames, bundle, operating_point, shares) as recording,
-    ):
-        _say_choices(cascade)
-        cascade.warmup()
-        report = run_live(
-            frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
-            journal=recording, on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
-        )  # fmt: skip
-    console.say(f"{report.summary}. {NOTICE}")
-
-
+cli.command("camera")(camera_command)
 cli.command("replay")(journal_cli.replay_command)
 
 
@@ -276,19 +200,6 @@ def main() -> None:
     console.run(cli)
 
 
-def _print_cameras(*, as_json: bool) -> None:
-    from ckd.runtime.sources.cameras import connected_cameras
-
-    cameras = connected_cameras()
-    if as_json:
-        print(json.dumps([asdict(camera) for camera in cameras]))
-    elif cameras:
-        rows = ((shown.source, shown.name, shown.lasting or "", shown.problem) for shown in cameras)
-        console.print_table(("camera", "name", "name that stays", "problem"), rows)
-    else:
-        console.say("no camera is connected that Video for Linux knows; plug one in")
-
-
 def _settings(cascade: "Cascade") -> dict[str, object]:
     decider, prevalence = cascade.decider, cascade.decider.prevalence
     return {
@@ -299,11 +210,6 @@ def _settings(cascade: "Cascade") -> dict[str, object]:
         "operating_point": None if decider.point is None else decider.point.name,
         "prevalence": prevalence and {name: round(at, 6) for name, at in prevalence.items()},
     }
-
-
-def _say_choices(cascade: "Cascade") -> None:
-    for sentence in cascade.decider.chosen_shown:
-        console.say(f"note: {sentence}")
 
 
 def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ckd import console
-from ckd.console.options import MOST_THREADS, Json
+from ckd.console.options import MOST_THREADS, Json, bytes_of
 from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.contract.version import ckd_version
 
@@ -44,6 +44,7 @@ JournalTensors = Annotated[
 ]
 #: What all runs may take, unless told otherwise.
 DEFAULT_SIZE: Final = "2GB"
+_LEAST_BYTES: Final = 10**6
 #: Rows of changed decisions that a terminal shows.
 _MOST_ROWS: Final = 200
 
@@ -59,12 +60,13 @@ class JournalChoice:
     folder: Path | None
     size: str
     every_tensor: bool
+    _limit: int = 0
     _journal: "Journal | None" = None
 
     def __post_init__(self) -> None:
-        from ckd.runtime.journal import size_of
-
-        size_of(self.size)
+        self._limit = bytes_of("--journal-size", self.size)
+        if self._limit < _LEAST_BYTES:
+            raise UsageError(f"--journal-size {self.size}: expected at least 1MB")
         if self.every_tensor and self.folder is None:
             raise UsageError("--journal-tensors: name the folder of the journal, by --journal DIR")
 
@@ -83,13 +85,13 @@ class JournalChoice:
 
         Arguments as of `Journal`; it is None where none is asked for.
         """
-        from ckd.runtime.journal import Journal, size_of
+        from ckd.runtime.journal import Journal
 
         if self.folder is None:
             yield None
             return
         with Journal(
-            self.folder, cascade, source, limit=size_of(self.size), bundle_path=bundle,
+            self.folder, cascade, source, limit=self._limit, bundle_path=bundle,
             operating_point=operating_point, prevalence=prevalence,
             every_tensor=self.every_tensor, waits=waits, say=console.say,
         ) as journal:  # fmt: skip

@@ -5,9 +5,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,14 @@ from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import draw_overlay
 from ckd.runtime.cascade import Cascade
-from ckd.runtime.sinks import Recorder, ResultFolder
+from ckd.runtime.sinks import (
+    MIN_FREE_BYTES,
+    Drawn,
+    Recorder,
+    RecordingState,
+    ResultFolder,
+    check_recordable,
+)
 from ckd.runtime.sources import Frame, VideoFile
 
 if TYPE_CHECKING:
@@ -26,14 +34,18 @@ if TYPE_CHECKING:
 #: Gives a picture of an image and its finding, uint8 RGB HWC.
 Draw = Callable[[NDArray[np.uint8], Finding], NDArray[np.uint8]]
 
+#: Motion JPEG in Matroska, or by ffmpeg the smaller H.264 in MP4.
+VideoFormat = Literal["mkv", "mp4"]
+
 
 @dataclass(frozen=True, slots=True)
 class VideoReport:
-    """How much of a video file was analysed, how long it took, and where the overlay is."""
+    """How much of a video file was analysed, how long it took, and what was recorded."""
 
     num_frames: int
     elapsed_s: float
     overlay: Path
+    recordings: tuple[RecordingState, ...]
 
     @property
     def summary(self) -> str:
@@ -51,12 +63,16 @@ def analyse_video(
     journal: "Journal | None" = None,
     on_finding: Callable[[Frame, Finding], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    video_format: VideoFormat = "mkv",
+    min_free_bytes: int = MIN_FREE_BYTES,
 ) -> VideoReport:
     """Analyse the frames of a file in order.
 
-    Writes ``<stem>_overlay.mp4``, with class maps also ``<stem>_explanation.mp4``, and a row of
-    ``predictions.csv`` for every frame. Videos of the same names are replaced. When interrupted or
-    failing, it leaves each video as ``<stem>_<kind>.part.mp4`` with the frames up to there.
+    Writes ``<stem>_overlay.<format>``, with class maps also ``<stem>_explanation.<format>``, and a
+    row of ``predictions.csv`` for every frame. Until all frames are analysed a video is called
+    ``<stem>_<kind>.part.<format>``; it plays at every moment, and is left under that name by an
+    interruption or failure. Videos of the same names go when the first frame is analysed, as their
+    rows have gone. A disk that is full ends the videos, not the analysis: the report tells.
 
     Args:
         source: the file, from its start.
@@ -65,33 +81,38 @@ def analyse_video(
         max_frames: number of frames after which to stop.
         journal: gets every analysed frame, also one without a finding.
         on_finding: called with every frame and its finding, in order.
-        say: told where the part of an unfinished video is.
+        say: told where the part of an unfinished video is, and what `Recorder` tells.
+        video_format: of the videos.
+        min_free_bytes: that the videos leave free on the disk.
 
     Raises:
         SourceUnavailable: the file is cut off; the frames before that are analysed and written.
         EngineError: an engine failed; `NotFinite` names the frame.
-        EnvironmentUnusable: the videos cannot be written.
+        EnvironmentUnusable: videos cannot be written here, which is found before any analysis.
     """
     stem, started_s, num_frames = source.path.stem, time.monotonic(), 0
-    paths = {kind: folder.folder / f"{stem}_{kind}.mp4" for kind in ("explanation", "overlay")}
     drawings: dict[str, Draw] = {"overlay": draw_overlay}
     if cascade.spec.outputs.class_map is not None:
         drawings = {"explanation": draw_explanation, **drawings}
-    for path in paths.values():
-        path.unlink(missing_ok=True)
     with ExitStack() as stack:
-        recorders = [
-            (draw, stack.enter_context(_recording(kind, paths[kind], source.fps, say)))
-            for kind, draw in drawings.items()
-        ]
+        videos: dict[str, _Video] = {}
+        for kind in drawings:
+            path = folder.folder / f"{stem}_{kind}.{video_format}"
+            check_recordable(path, min_free_bytes)
+            videos[kind] = stack.enter_context(
+                _whole_or_part(_Video(path, kind, min_free_bytes, say))
+            )
         for frame, finding in _findings(cascade, islice(source, max_frames), journal):
             num_frames += 1
             folder.add_row(f"{stem}_{frame.index:06d}", finding, frame.position_s)
-            for draw, recorder in recorders:
-                recorder.write(draw(frame.image_HWC, finding), frame.captured_s)
+            time_s = frame.captured_s if frame.position_s is None else frame.position_s
+            for kind, draw in drawings.items():
+                videos[kind].write(Drawn(partial(draw, frame.image_HWC, finding)), time_s)
             if on_finding is not None:
                 on_finding(frame, finding)
-    return VideoReport(num_frames, time.monotonic() - started_s, paths["overlay"])
+    elapsed_s = time.monotonic() - started_s
+    states = tuple(video.recorder.state for video in videos.values() if video.recorder)
+    return VideoReport(num_frames, elapsed_s, videos["overlay"].path, states)
 
 
 def _findings(
@@ -119,16 +140,57 @@ def _findings(
         yield under_way.popleft(), finding
 
 
+class _Video:
+    """A video that is begun with its first picture, and has its final name once it is whole."""
+
+    def __init__(
+        self, path: Path, kind: str, min_free_bytes: int, say: Callable[[str], None]
+    ) -> None:
+        self._path, self._kind = path, kind
+        self._part = path.with_name(f"{path.stem}.part{path.suffix}")
+        self._min_free_bytes, self._say = min_free_bytes, say
+        self.recorder: Recorder | None = None
+
+    def write(self, picture: Drawn, time_s: float) -> None:
+        if self.recorder is None:
+            for earlier in (self._path, self._part):
+                earlier.unlink(missing_ok=True)
+            self.recorder = Recorder(
+                self._part, min_free_bytes=self._min_free_bytes, leaves_out=False, say=self._say
+            )
+        self.recorder.write(picture, time_s)
+
+    def close(self) -> None:
+        """All frames are analysed: a video that holds them all gets its name."""
+        if self.recorder is None:
+            return
+        self.recorder.close()
+        if self.is_whole:
+            self._part.replace(self._path)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.recorder is not None and not self.recorder.state.ended_by
+
+    @property
+    def path(self) -> Path:
+        """Where it is, once it is closed."""
+        return self._path if self.is_whole else self._part
+
+    def abandon(self) -> None:
+        if self.recorder is None:
+            return
+        self.recorder.close()
+        if self.recorder.state.num_pictures:
+            self._say(f"not finished: the {self._kind} up to here is in {self._part}")
+
+
 @contextmanager
-def _recording(
-    kind: str, path: Path, fps: float | None, say: Callable[[str], None]
-) -> Iterator[Recorder]:
-    """A recorder that gives its file the final name only if the ``with`` block ends normally."""
-    recorder = Recorder(path, fps=fps)
+def _whole_or_part(video: _Video) -> Iterator[_Video]:
+    """Closes the video if the ``with`` block ends normally, and else abandons it."""
     try:
-        yield recorder
+        yield video
     except BaseException:
-        if part := recorder.abandon():
-            say(f"not finished: the {kind} up to here is in {part}")
+        video.abandon()
         raise
-    recorder.close()
+    video.close()

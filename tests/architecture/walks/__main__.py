@@ -35,8 +35,9 @@ WALKS: Final[Mapping[str, tuple[str, str]]] = {
         f"ckd-run image photo.png {_TINY} --backend onnxruntime --out out",
     ),
     "frame": (
-        "One frame: ckd-run camera clip.avi --max-frames 1",
-        f"ckd-run camera clip.avi {_TINY} --backend onnxruntime --view none --max-frames 1",
+        "One frame: ckd-run camera clip.avi --record seen.mkv --max-frames 1",
+        f"ckd-run camera clip.avi {_TINY} --backend onnxruntime --view none --max-frames 1 "
+        "--record seen.mkv",
     ),
     "recipe": (
         "One recipe: ckd-train fit --recipe ckdnet-tiny",

@@ -25,11 +25,12 @@ from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 from ckd.runtime.engine import Outputs
 from ckd.runtime.inputs import Analysed, Listener
-from ckd.runtime.journal import Journal, open_run, size_of, writing
+from ckd.runtime.journal import Journal, open_run, writing
 from ckd.runtime.journal.backlog import Backlog
 from ckd.runtime.journal.layout import runs_in, segments_in
 from ckd.runtime.journal.record import FrameRecord
 from ckd.runtime.journal.ring import Ring
+from ckd.runtime.journal_cli import JournalChoice
 from ckd.runtime.sources import Frame
 
 
@@ -221,17 +222,13 @@ def test_a_folder_that_cannot_be_written_to_is_refused(cascade: Cascade, tmp_pat
     assert cascade.listener is None
 
 
-@pytest.mark.parametrize(
-    ("text", "num_bytes"), [("2GB", 2 * 10**9), ("1.5 mb", 1_500_000), ("500MB", 5 * 10**8)]
-)
-def test_sizes(text: str, num_bytes: int) -> None:
-    assert size_of(text) == num_bytes
-
-
-@pytest.mark.parametrize("text", ["", "2", "0GB", "500kB", "-1GB", "2GiB", "1e9MB", "nanGB"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="expected a size of at least 1MB"):
-        size_of(text)
+def test_sizes_of_a_ring_are_checked_before_anything_is_opened(tmp_path: Path) -> None:
+    for size in ("500MB", "2 GB", "1MB"):
+        JournalChoice(tmp_path, size, every_tensor=False)
+    with pytest.raises(UsageError, match="--journal-size 2: expected a size, as in 500MB"):
+        JournalChoice(tmp_path, "2", every_tensor=False)
+    with pytest.raises(UsageError, match=r"--journal-size 0.1MB: expected at least 1MB"):
+        JournalChoice(tmp_path, "0.1MB", every_tensor=False)
 
 
 # Disks that are full or slow

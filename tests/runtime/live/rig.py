@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from findings import made_finding
@@ -13,6 +14,7 @@ from ckd.runtime.live import (
     Shown,
     Status,
 )
+from ckd.runtime.sinks import Drawn
 from ckd.runtime.sources import Frame
 
 HEIGHT, WIDTH = 96, 128
@@ -37,7 +39,7 @@ def frame(index: int = 0, height: int = HEIGHT, width: int = WIDTH) -> Frame:
 def shown(index: int = 0) -> Shown:
     one = frame(index)
     finding = analyse(one.image_HWC)
-    return Shown(one, finding, draw(one.image_HWC, finding))
+    return Shown(one, finding, Drawn(partial(draw, one.image_HWC, finding)))
 
 
 LIVE = Status(state="live", statistics=LiveStatistics(num_analysed=5, num_dropped=2, fps=9.5))

@@ -14,8 +14,11 @@ from ckd.finding.finding import Finding
 from ckd.runtime.live import (
     Shown,
     Status,
+    WebView,
     run_live,
 )
+from ckd.runtime.live.web_board import Board
+from ckd.runtime.sinks import Recorder
 from ckd.runtime.sources import Frame, FrameSource, SourceState, open_source
 
 
@@ -167,6 +170,30 @@ def test_nothing_is_drawn_for_nobody() -> None:
         raise AssertionError("drawn")
 
     assert run_live(StillSource(2), analyse, refuse, max_frames=2).stopped_by == "max frames"
+    with WebView(port=0) as page:  # which no browser has opened
+        report = run_live(StillSource(2), analyse, refuse, views=[page], max_frames=2)
+    assert report.statistics.num_analysed == 2
+
+
+def test_the_page_and_the_recording_share_one_drawing_and_one_jpeg(tmp_path: Path) -> None:
+    num_drawn, path = 0, tmp_path / "out.mkv"
+
+    def draw_and_count(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
+        nonlocal num_drawn
+        num_drawn += 1
+        return draw(image_HWC, finding)
+
+    view = SpyView()
+    with Recorder(path, min_free_bytes=0, leaves_out=True, say=print) as recorder:
+        run_live(
+            StillSource(3), analyse, draw_and_count, views=[view], recorder=recorder, max_frames=3
+        )
+    board = Board("bench", None, max_side_px=1920)
+    board.publish(Status(state="live"), view.results[-1])
+    served = board.next_jpeg(0, timeout_s=0.0)
+    assert served is not None
+    assert served[1] in path.read_bytes()
+    assert num_drawn == 3
 
 
 def test_a_last_frame_that_comes_with_the_end_is_analysed() -> None:

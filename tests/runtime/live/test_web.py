@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ckd.runtime.live import (
     WebView,
     save_snapshot,
 )
+from ckd.runtime.sinks import RecordingState
 from ckd.runtime.sources import open_source
 
 
@@ -93,6 +95,27 @@ def test_the_state_says_that_no_label_is_likely() -> None:
         result = json.loads(ask(view, "/state.json")[1])["result"]
     assert result["top"] is None
     assert result["headline"] == "none of MEL, SBK"
+
+
+def test_the_state_tells_of_a_recording_and_why_it_ended() -> None:
+    well = RecordingState(path=Path("here/seen.mkv"), num_pictures=9, num_bytes=1_500_000)
+    ended = replace(well, ended_by="499 MB are free on its disk")
+    with WebView(port=0) as view:
+        states = []
+        for recording in (None, well, ended):
+            view.update(replace(LIVE, recording=recording), None)
+            states.append(json.loads(ask(view, "/state.json")[1])["recording"])
+        page = ask(view, "/")[1].decode()
+    assert states[0] is None
+    assert (states[1]["file"], states[1]["pictures"], states[1]["bytes"]) == (
+        "seen.mkv",
+        9,
+        1_500_000,
+    )
+    assert states[1]["warning"] == ""
+    assert states[2]["ended_by"] == "499 MB are free on its disk"
+    assert states[2]["warning"] == "Recording ended early: 499 MB are free on its disk"
+    assert 'id="recording"' in page
 
 
 def test_the_stream_can_be_read_by_our_own_source() -> None:

@@ -17,6 +17,7 @@ from ckd.runtime.live import (
     save_snapshot,
 )
 from ckd.runtime.live import window as window_module
+from ckd.runtime.sinks import RecordingState
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -68,6 +69,24 @@ def test_the_window_obeys_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert window.closed
     assert pressed == ["freeze", "save", "unfreeze", "quit"]
     assert all(picture.shape == windows.pictures[0].shape for picture in windows.pictures)
+
+
+def test_the_window_says_that_a_recording_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    put = cv2.putText
+
+    def keep(canvas_HWC: NDArray[Any], text: str, *args: Any) -> Any:
+        written.append(text)
+        return put(canvas_HWC, text, *args)
+
+    monkeypatch.setattr(cv2, "putText", keep)
+    for ended_by in ("", "the disk is full"):
+        recording = RecordingState(path=Path("seen.mkv"), ended_by=ended_by)
+        written.clear()
+        window_module.window_picture(
+            replace(LIVE, recording=recording), shown(), frozen=False, message=""
+        )
+        assert ("Recording ended early: the disk is full" in written) == bool(ended_by)
 
 
 def test_the_window_closes_with_esc_and_its_own_button(monkeypatch: pytest.MonkeyPatch) -> None:

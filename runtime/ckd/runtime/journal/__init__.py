@@ -4,7 +4,6 @@ Journal     records a run, from its construction until `close`
 open_run    a recorded run, from a folder or an archive
 replay_run  computes every frame of a run again
 pack_run    makes one archive of a run
-size_of     bytes that a text such as "2GB" names
 
 `docs/journal.md` describes what is written, field by field.
 """
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from ckd.runtime.journal.pack import pack_run
     from ckd.runtime.journal.reading import StoredRun, open_run
     from ckd.runtime.journal.replay import Machine, Missing, bundle_for, load_for, replay_run
-    from ckd.runtime.journal.ring import size_of
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -29,7 +27,6 @@ else:
             "ckd.runtime.journal.pack": "pack_run",
             "ckd.runtime.journal.reading": "StoredRun open_run",
             "ckd.runtime.journal.replay": "Machine Missing bundle_for load_for replay_run",
-            "ckd.runtime.journal.ring": "size_of",
         },
     )
 
@@ -45,5 +42,4 @@ __all__ = [
     "open_run",
     "pack_run",
     "replay_run",
-    "size_of",
 ]

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from ckd.finding.files import png_of
 from ckd.finding.finding import Finding
+from ckd.picture.encode import encode_jpeg
 from ckd.runtime.engine import Outputs
 from ckd.runtime.inputs import Analysed
 
@@ -138,10 +138,6 @@ def _npy(values: NDArray[Any]) -> bytes:
 def _jpeg(image_HWC: NDArray[np.uint8]) -> bytes | None:
     """None for a photograph that no JPEG can hold, as one of 70 000 columns."""
     try:
-        content: bytes = simplejpeg.encode_jpeg(
-            np.ascontiguousarray(image_HWC), quality=JPEG_QUALITY, colorspace="RGB",
-            colorsubsampling="420",
-        )  # fmt: skip
+        return encode_jpeg(image_HWC, JPEG_QUALITY)
     except ValueError:
         return None
-    return content

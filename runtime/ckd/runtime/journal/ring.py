@@ -1,33 +1,13 @@
 """A limit for all runs of a journal together: the oldest segments make room for new ones."""
 
-import re
 from collections import deque
 from pathlib import Path
 from typing import Final
 
-from ckd.contract.errors import UsageError
 from ckd.runtime.journal.layout import remove_run, runs_in, segments_in
 
-_UNITS: Final = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMGT]B)", re.IGNORECASE)
-_LEAST_BYTES: Final = 10**6
 #: Segments after which the folder is listed anew: other runs may add to it.
 _LISTED_EVERY: Final = 1000
-
-
-def size_of(text: str) -> int:
-    """Bytes that a text such as "500MB" or "2GB" names; units are decimal.
-
-    Raises:
-        UsageError: it is of another form, or too small for a journal.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    num_bytes = 0 if match is None else round(float(match[1]) * _UNITS[match[2].upper()])
-    if num_bytes < _LEAST_BYTES:
-        raise UsageError(
-            f"--journal-size {text}: expected a size of at least 1MB, as in 500MB or 2GB"
-        )
-    return num_bytes
 
 
 class Ring:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,9 +16,10 @@ from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
+from ckd.runtime.sinks.drawn import Drawn
 from ckd.runtime.sinks.recorder import Recorder
 from ckd.runtime.sources.faults import faults_shown
-from ckd.runtime.sources.frames import Frame, FrameSource
+from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 
 if TYPE_CHECKING:
     from ckd.runtime.journal import Journal
@@ -64,14 +66,15 @@ def run_live(
     """Analyse frames until a limit, the end of the source, a closed view or Ctrl-C.
 
     The caller closes source, views and recorder; this function uses them in the calling thread
-    only. Without views and recorder nothing is drawn. A frame for which ``analyse`` raises
-    `NotFinite` is counted and not shown; what else the functions given here raise ends the loop
-    and is raised.
+    only. An overlay is drawn when a view or the recorder asks for it. A frame for which
+    ``analyse`` raises `NotFinite` is counted and not shown; what else the functions given here
+    raise ends the loop and is raised.
 
     Args:
         source: gives the newest frame.
         analyse: gives the finding of an image, uint8 RGB HWC.
-        draw: gives the overlay of an image and its finding, uint8 RGB HWC.
+        draw: gives the overlay of an image and its finding, uint8 RGB HWC; a view may call it in
+            a thread of its own.
         views: told of every finding, and several times a second of the source's state.
         recorder: gets every overlay.
         journal: gets every analysed frame, also those without a finding.
@@ -82,7 +85,7 @@ def run_live(
     Raises:
         SourceUnavailable: the source failed for good.
     """
-    meter = _Meter(source, journal)
+    meter = _Meter(source, recorder, journal)
     stopped_by: StoppedBy | None = None
     try:
         while stopped_by is None:
@@ -104,10 +107,10 @@ def run_live(
             if frame is not None and finding is not None:
                 if on_finding is not None:
                     on_finding(frame, finding)
-                if views or recorder is not None:
-                    shown = Shown(frame, finding, draw(frame.image_HWC, finding))
-            if shown is not None and recorder is not None:
-                recorder.write(shown.overlay_HWC, shown.frame.captured_s)
+                overlay = Drawn(partial(draw, frame.image_HWC, finding))
+                shown = Shown(frame, finding, overlay)
+                if recorder is not None:
+                    recorder.write(overlay, frame.captured_s)
             for view in views:
                 view.update(meter.status(), shown)
             if any(view.closed for view in views):
@@ -128,10 +131,12 @@ def run_live(
 class _Meter:
     """Counts, rate and latency, in memory that does not grow with the length of the run."""
 
-    def __init__(self, source: FrameSource, journal: "Journal | None") -> None:
+    def __init__(
+        self, source: FrameSource, recorder: Recorder | None, journal: "Journal | None"
+    ) -> None:
         self.num_analysed = 0
         self._num_unusable, self._is_usable = 0, True
-        self._source, self._journal = source, journal
+        self._source, self._recorder, self._journal = source, recorder, journal
         self._started_s = time.monotonic()
         self._latencies_ms: deque[float] = deque(maxlen=300)
         self._finished_s: deque[float] = deque(maxlen=60)
@@ -150,15 +155,14 @@ class _Meter:
 
     def status(self) -> Status:
         statistics = self.statistics()
+        recording = None if self._recorder is None else self._recorder.state
         journal = "" if self._journal is None else self._journal.problem
-        if self._source.state == "live" and not self._is_usable:
-            detail = sentence_shown("not_finite")
-            return Status(state="no answer", detail=detail, statistics=statistics, journal=journal)
+        state: SourceState | Literal["no answer"] = self._source.state
+        detail = self._source.detail
+        if state == "live" and not self._is_usable:
+            state, detail = "no answer", sentence_shown("not_finite")
         return Status(
-            state=self._source.state,
-            detail=self._source.detail,
-            statistics=statistics,
-            journal=journal,
+            state=state, detail=detail, statistics=statistics, recording=recording, journal=journal
         )
 
     def statistics(self) -> LiveStatistics:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.finding.finding import Finding
+from ckd.runtime.sinks.drawn import Drawn
+from ckd.runtime.sinks.recording_state import RecordingState
 from ckd.runtime.sources.faults import FaultKind
 from ckd.runtime.sources.frames import Frame, SourceState
 
@@ -34,7 +36,7 @@ class LiveStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """State of the source and of the loop at one moment.
+    """State of the source, the loop and the recording, if any, at one moment.
 
     With "no answer" the source is live and its newest frame was unusable, so that what is still
     shown is old. ``journal`` says why the journal leaves frames out; it is empty if none does.
@@ -43,16 +45,25 @@ class Status:
     state: SourceState | Literal["no answer"]
     detail: str = ""
     statistics: LiveStatistics = LiveStatistics()
+    recording: RecordingState | None = None
     journal: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """One analysed frame. Views share the arrays and must not change them."""
+    """One analysed frame. Views share the arrays and must not change them.
+
+    The overlay is drawn when a view or a recording first asks for it, and encoded once for all.
+    """
 
     frame: Frame
     finding: Finding
-    overlay_HWC: NDArray[np.uint8]  # RGB
+    overlay: Drawn
+
+    @property
+    def overlay_HWC(self) -> NDArray[np.uint8]:
+        """The overlay, uint8 RGB [H, W, 3]."""
+        return self.overlay.image_HWC
 
 
 #: Saves an analysed frame; gives the file to name to the user.

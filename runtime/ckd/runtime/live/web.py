@@ -25,7 +25,8 @@ class WebView(Closing):
         save: what the save button does; None hides it.
         pressed: told what a button does: "freeze", "unfreeze" or "save"; in a browser's thread.
         max_streams: number of browsers that can watch at the same time.
-        max_side_px: larger pictures are shrunk before they are sent; saved ones are not.
+        max_side_px: larger pictures are shrunk before they are sent; saved ones are not. Up to it
+            a picture that is recorded is sent as it was encoded for the recording.
 
     Attributes:
         url: address of the page.
@@ -43,7 +44,7 @@ class WebView(Closing):
         save: Saver | None = None,
         pressed: Callable[[str], None] = lambda key: None,
         max_streams: int = 4,
-        max_side_px: int = 1280,
+        max_side_px: int = 1920,
     ) -> None:
         token = None if _is_loopback(host) else secrets.token_urlsafe(16)
         self._board = Board(source_name, save, max_side_px, pressed)

@@ -11,9 +11,9 @@ import numpy as np
 from ckd.contract.errors import CkdError
 from ckd.finding.sentences import lesion_shown
 from ckd.finding.sentences import shown as sentence_shown
+from ckd.picture.encode import encode_jpeg
 from ckd.runtime.live.view import Saver, Shown, Status, finding_json
-
-JPEG_QUALITY = 90
+from ckd.runtime.sinks.recording_state import RecordingState
 
 
 class Board:
@@ -126,8 +126,21 @@ class Board:
             "faults": dict(statistics.faults),
             "fps": statistics.fps,
             "latency_ms": {"p50": statistics.latency_p50_ms, "p90": statistics.latency_p90_ms},
+            "recording": None if status.recording is None else _recording(status.recording),
             "result": None if shown is None else _result(shown),
         }
+
+
+def _recording(recording: RecordingState) -> dict[str, Any]:
+    return {
+        "file": recording.path.name,
+        "pictures": recording.num_pictures,
+        "left_out": recording.num_left_out,
+        "bytes": recording.num_bytes,
+        "time_left_s": recording.time_left_s,
+        "ended_by": recording.ended_by,
+        "warning": recording.warning,
+    }
 
 
 def _result(shown: Shown) -> dict[str, Any]:
@@ -146,13 +159,9 @@ def _result(shown: Shown) -> dict[str, Any]:
 
 
 def _jpeg(shown: Shown, max_side_px: int) -> bytes:
+    scale = max_side_px / max(shown.frame.size_hw)
+    if scale >= 1:
+        return shown.overlay.jpeg  # the same that is recorded
     image_HWC = shown.overlay_HWC
-    scale = max_side_px / max(image_HWC.shape[:2])
-    if scale < 1:
-        shrunk = cv2.resize(image_HWC, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        image_HWC = np.asarray(shrunk, dtype=np.uint8)
-    image_bgr = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR)
-    encoded, buffer = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not encoded:
-        raise CkdError(f"OpenCV could not encode a JPEG of shape {list(image_bgr.shape)}")
-    return buffer.tobytes()
+    shrunk = cv2.resize(image_HWC, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return encode_jpeg(np.asarray(shrunk, dtype=np.uint8))

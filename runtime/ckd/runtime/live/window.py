@@ -149,7 +149,8 @@ def window_picture(
         f"{statistics.num_analysed} analysed, {statistics.num_dropped} dropped",
         *wrapped(faults_shown(statistics.faults), 44),
     ]
-    said = wrapped(message, 44)
+    warning = "" if status.recording is None else status.recording.warning
+    said = [*wrapped(warning, 44), *wrapped(message, 44)]
     footer = [*said, "space freeze, s save, q quit", *wrapped(sentence_shown("research"), 52)]
     top = height - 14 - 16 * (len(footer) - 1)
     for line in lines[: max(0, (top - 10 - y) // 20)]:  # what is found goes first

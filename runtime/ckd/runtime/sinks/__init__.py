@@ -1,8 +1,11 @@
 """Where findings go: files for people, CSV and JSON lines for programs, and videos.
 
-ResultFolder    a folder with pictures, JSON and CSV
-Recorder        drawn frames as a video file
-print_finding   one line on stdout
+ResultFolder       a folder with pictures, JSON and CSV
+Recorder           drawings as a video file
+Drawn              a drawing, made and encoded once if somebody needs it
+RecordingState     how a recording stands
+check_recordable   whether a recording can be made here
+print_finding      one line on stdout
 """
 
 from typing import TYPE_CHECKING
@@ -10,17 +13,31 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.runtime.sinks.drawn import Drawn
     from ckd.runtime.sinks.files import ResultFolder
+    from ckd.runtime.sinks.free_space import MIN_FREE_BYTES
     from ckd.runtime.sinks.lines import print_finding
-    from ckd.runtime.sinks.recorder import Recorder
+    from ckd.runtime.sinks.recorder import Recorder, check_recordable
+    from ckd.runtime.sinks.recording_state import RecordingState
 else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.runtime.sinks.drawn": "Drawn",
             "ckd.runtime.sinks.files": "ResultFolder",
+            "ckd.runtime.sinks.free_space": "MIN_FREE_BYTES",
             "ckd.runtime.sinks.lines": "print_finding",
-            "ckd.runtime.sinks.recorder": "Recorder",
+            "ckd.runtime.sinks.recorder": "Recorder check_recordable",
+            "ckd.runtime.sinks.recording_state": "RecordingState",
         },
     )
 
-__all__ = ["Recorder", "ResultFolder", "print_finding"]
+__all__ = [
+    "MIN_FREE_BYTES",
+    "Drawn",
+    "Recorder",
+    "RecordingState",
+    "ResultFolder",
+    "check_recordable",
+    "print_finding",
+]

@@ -1,188 +1,233 @@
-"""Drawn frames as a video file that plays at the pace at which they were captured.
+"""Drawings as a video that can be cut off at any moment and still plays.
 
-OpenCV writes constant frame rates only, and a live analysis does not keep one. So the rate is that
-of the source (for a file, each frame once), or it is measured over the first frames; then each
-frame is repeated or left out so that playing time follows the clock.
+The caller encodes a picture and goes on; a thread writes the file, cluster by cluster, and makes
+each last before it takes the next. So a slow disk holds up no analysis, and kill -9 or a loss of
+power costs the last second.
 """
 
-import os
-from collections.abc import Sequence
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.contract.errors import UsageError
+from ckd.picture.encode import encode_jpeg
 from ckd.runtime.closing import Closing
-from ckd.runtime.sources.opencv import open_capture, quiet_opencv
+from ckd.runtime.sinks.drawn import Drawn
+from ckd.runtime.sinks.ffmpeg import FragmentedMp4, ffmpeg_command
+from ckd.runtime.sinks.free_space import FreeSpace
+from ckd.runtime.sinks.matroska import Block
+from ckd.runtime.sinks.recording_files import CLUSTER_MS, MatroskaFile, RecordingFile
+from ckd.runtime.sinks.recording_state import RecordingState
 
-#: By ending of the file name, the codecs to try (FourCC). H.264 (avc1) plays everywhere, but OpenCV
-#: from PyPI cannot write it; MPEG-4 (mp4v) always can be written, and plays in VLC and mpv but not
-#: in browsers.
-CODECS = {
-    ".mp4": ("avc1", "mp4v"),
-    ".mov": ("avc1", "mp4v"),
-    ".mkv": ("avc1", "mp4v"),
-    ".avi": ("MJPG",),
+#: By ending of the file name, how it is written.
+_FILES: Final[dict[str, Callable[[Path], RecordingFile]]] = {
+    ".mkv": MatroskaFile,
+    ".mp4": FragmentedMp4,
 }
-#: Frames kept in memory until the rate is measured.
-_NUM_MEASURED = 8
-_MIN_FPS, _MAX_FPS = 1.0, 60.0
-#: A longer silence of the source is cut to this, or an hour's gap would be an hour of one picture.
-_MAX_GAP_S = 2.0
+#: More than this never waits for the disk, and as much again may be under way to it.
+_MAX_WAITING_BYTES: Final = 32 * 2**20
+#: How often the disk is looked at while nothing comes; otherwise before each write.
+_LOOK_AT_DISK_S: Final = 1.0
+_log = logging.getLogger(__name__)
 
 
 class Recorder(Closing):
-    """Writes RGB frames to ``path``; the playable file appears there when the recorder is closed.
+    """Writes drawings to ``path``, which plays at every moment from its first second on.
 
-    Until then it has the name ``<stem>.part<ending>``, so that an interrupted program leaves no
-    broken recording under the final name. `abandon` keeps the name of the part. Frames of another
-    size than the first are resized.
+    Pictures of another size than the first are fitted into it. When the disk is full, or nearly,
+    the recording ends, playable; what is given to it later goes nowhere, and `state` says so.
 
     Args:
-        path: ends in .mp4, .mov, .mkv or .avi; must not exist.
-        fps: rate at which each frame is written once; None to follow the clock.
-        codecs: FourCC codes to try in this order; by default those of the ending in `CODECS`.
+        path: ends in .mkv (Motion JPEG) or .mp4 (H.264, by ffmpeg); must not exist.
+        min_free_bytes: that stay free on its disk.
+        leaves_out: True for a live source: what the disk is too slow for is left out, and counted.
+            Otherwise `write` waits for the disk.
+        say: told what ends the recording early, that space is getting short, and that the disk is
+            too slow; called in any thread.
 
     Raises:
         UsageError: the ending is unknown, the file exists, or the folder cannot be written to.
+        EnvironmentUnusable: the disk is full already, or MP4 is asked for without ffmpeg.
     """
 
     def __init__(
-        self, path: Path, *, fps: float | None = None, codecs: Sequence[str] | None = None
+        self, path: Path, *, min_free_bytes: int, leaves_out: bool, say: Callable[[str], None]
     ) -> None:
-        _check_ending(path)
         self.path = path
-        self._codecs = codecs or CODECS[path.suffix.lower()]
-        self.num_written = 0
-        self._part = path.with_name(f"{path.stem}.part{path.suffix}")
-        self._fps = fps
-        self._follows_clock = fps is None
-        self._held: list[tuple[NDArray[np.uint8], float]] = []  # BGR, until the rate is known
-        self._writer: cv2.VideoWriter | None = None
-        self._size_wh = (0, 0)
-        self._start_s = 0.0  # captured_s that corresponds to the first frame of the file
-        _check_target(path, self._part)
+        self._disk = check_recordable(path, min_free_bytes)
+        self._leaves_out, self._say = leaves_out, say
+        self._file = _FILES[path.suffix.lower()](path)
+        self._size_hw: tuple[int, int] | None = None  # of the first picture
+        self._start_s: float | None = None  # its time
+        self._last_ms = -1
+        self._changed = threading.Condition()  # guards all below
+        self._waiting: list[Block] = []
+        self._num_waiting_bytes, self._waits_since_s = 0, 0.0
+        self._state = RecordingState(path=path)
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name=f"recording {path.name}")
+        self._thread.start()
 
-    def write(self, image_HWC: NDArray[np.uint8], captured_s: float) -> None:
-        """Append a frame; ``captured_s`` is its time by the monotonic clock."""
-        image_bgr = np.asarray(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR), dtype=np.uint8)
-        if self._writer is not None:
-            self._append(image_bgr, captured_s)
+    @property
+    def state(self) -> RecordingState:
+        """How the recording stands."""
+        with self._changed:
+            return self._state
+
+    def write(self, picture: Drawn, time_s: float) -> None:
+        """Append a picture; ``time_s`` is its time by any clock that only goes forward."""
+        with self._changed:
+            if self._is_full() and not self._leaves_out:
+                self._changed.wait_for(lambda: not self._is_full() or self._state.ended_by)
+            if self._state.ended_by:
+                return
+            is_left_out = self._is_full()
+            is_first = is_left_out and not self._state.num_left_out
+            if is_left_out:
+                num_left_out = self._state.num_left_out + 1
+                self._state = replace(self._state, num_left_out=num_left_out)
+        if is_first:
+            self._say(f"{self.path}: the disk is too slow for it, so pictures are left out")
+        if is_left_out:
             return
-        self._held.append((image_bgr, captured_s))
-        if not self._follows_clock or len(self._held) == _NUM_MEASURED:
-            self._begin()
+        jpeg = self._fitted_jpeg(picture)
+        if self._start_s is None:
+            self._start_s = time_s
+        self._last_ms = max(self._last_ms + 1, round(1e3 * (time_s - self._start_s)))
+        with self._changed:
+            if not self._waiting:
+                self._waits_since_s = time.monotonic()
+            self._waiting.append((self._last_ms, jpeg))
+            self._num_waiting_bytes += len(jpeg)
+            self._changed.notify_all()
 
-    def close(self) -> Path | None:
-        """Finish the file; gives its path, or None when no frame was written. May be called twice.
+    def close(self) -> None:
+        """Finish the file, or remove it if no picture was written. May be called twice."""
+        with self._changed:
+            was_closed, self._is_closing = self._is_closing, True
+            self._changed.notify_all()
+        self._thread.join()
+        if not was_closed and self._state.num_pictures == 0:
+            self.path.unlink(missing_ok=True)
 
-        Raises:
-            EnvironmentUnusable: no codec, or the file did not come out playable (a full disk).
-        """
-        if self._finish_part():
-            self._part.replace(self.path)
-        return self.path if self.num_written else None
+    def _fitted_jpeg(self, picture: Drawn) -> bytes:
+        image_HWC = picture.image_HWC
+        size_hw = (image_HWC.shape[0], image_HWC.shape[1])
+        if self._size_hw is None:
+            self._size_hw = size_hw
+        if size_hw == self._size_hw:
+            return picture.jpeg
+        return encode_jpeg(_fitted(image_HWC, self._size_hw))
 
-    def abandon(self) -> Path | None:
-        """End an unfinished recording, in place of `close`; its part is playable and stays.
+    # The thread that writes.
 
-        Returns:
-            The part; None when no frame was written.
+    def _run(self) -> None:
+        began_s: float | None = None
+        try:
+            while (blocks := self._due()) is not None:
+                if lack := self._disk.lack(sum(len(jpeg) for _, jpeg in blocks)):
+                    self._end_early(lack)
+                    break
+                if blocks:
+                    began_s = began_s or time.monotonic()
+                    self._write(blocks)
+                if began_s is not None:
+                    self._tell_time_left(time.monotonic() - began_s)
+            self._file.end()
+            with self._changed:
+                self._state = replace(self._state, num_bytes=self._file.num_bytes)
+        except OSError as error:
+            self._end_early(error.strerror or str(error))
+        except Exception as error:  # a `write` that waits for this thread would wait for ever
+            _log.error("%s: the recording failed", self.path, exc_info=True)
+            self._end_early(f"{type(error).__name__} {error}".strip())
+        finally:
+            self._file.close()
 
-        Raises:
-            EnvironmentUnusable: as `close`.
-        """
-        self._finish_part()
-        return self._part if self.num_written else None
+    def _due(self) -> list[Block] | None:
+        """Wait for pictures that are to be written; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closing, _LOOK_AT_DISK_S)
+            if not self._waiting:
+                return None if self._is_closing else []
+            due_s = self._waits_since_s + self._file.span_s
+            self._changed.wait_for(self._is_due, due_s - time.monotonic())
+            blocks, self._waiting, self._num_waiting_bytes = self._waiting, [], 0
+            self._changed.notify_all()
+            return blocks
 
-    def _finish_part(self) -> bool:
-        """Make the part playable, or remove an empty one; True if the part is to be renamed."""
-        if self._held:
-            self._begin()
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-            # OpenCV reports no write errors, so try to read the file.
-            written = open_capture(str(self._part))
-            if written is None:
-                self._part.unlink(missing_ok=True)
-                raise EnvironmentUnusable(
-                    f"{self.path}: the recording cannot be played back; is the disk full?"
-                )
-            written.release()
-            return True
-        if self.num_written == 0:
-            self._part.unlink(missing_ok=True)
-        return False
+    def _write(self, blocks: list[Block]) -> None:
+        assert self._size_hw is not None
+        self._file.write(blocks, self._size_hw)
+        with self._changed:
+            self._state = replace(
+                self._state,
+                num_pictures=self._state.num_pictures + len(blocks),
+                num_bytes=self._file.num_bytes,
+            )
 
-    def _begin(self) -> None:
-        if self._fps is None:
-            self._fps = _measured_fps([captured_s for _, captured_s in self._held])
-        first_bgr, self._start_s = self._held[0]
-        self._size_wh = (first_bgr.shape[1], first_bgr.shape[0])
-        self._writer = _open_writer(self._part, self._codecs, self._fps, self._size_wh)
-        held, self._held = self._held, []
-        for image_bgr, captured_s in held:
-            self._append(image_bgr, captured_s)
+    def _tell_time_left(self, elapsed_s: float) -> None:
+        left_s = self._disk.time_left_s(self._file.num_bytes, elapsed_s)
+        with self._changed:
+            self._state = replace(self._state, time_left_s=left_s)
+        if left_s is not None and self._disk.is_news(left_s):
+            self._say(
+                f"{self.path}: its disk is full in about {left_s / 60:.0f} minutes at this rate; "
+                "then the recording ends, and the analysis goes on"
+            )
 
-    def _append(self, image_bgr: NDArray[np.uint8], captured_s: float) -> None:
-        assert self._writer is not None
-        assert self._fps is not None
-        num_copies = 1
-        if self._follows_clock:
-            num_copies = round((captured_s - self._start_s) * self._fps) + 1 - self.num_written
-            excess = num_copies - round(_MAX_GAP_S * self._fps)
-            if excess > 0:
-                num_copies -= excess
-                self._start_s += excess / self._fps
-        if num_copies > 0 and image_bgr.shape[1::-1] != self._size_wh:
-            # OpenCV would silently leave such a frame out.
-            resized = cv2.resize(image_bgr, self._size_wh, interpolation=cv2.INTER_AREA)
-            image_bgr = np.asarray(resized, dtype=np.uint8)
-        for _ in range(num_copies):
-            self._writer.write(image_bgr)
-            self.num_written += 1
+    def _end_early(self, why: str) -> None:
+        with self._changed:
+            if self._state.ended_by:
+                return  # the index was the next that failed
+            self._state = replace(self._state, ended_by=why)
+            self._waiting, self._num_waiting_bytes = [], 0
+            self._changed.notify_all()
+        self._say(f"{self.path}: the recording ends here, the analysis goes on: {why}")
 
+    # With the lock held.
 
-def _measured_fps(captured_s: list[float]) -> float:
-    """From the median interval, which one late frame hardly changes; 10 for a single frame."""
-    intervals_s = np.diff(captured_s)
-    if intervals_s.size == 0 or (typical_s := float(np.median(intervals_s))) <= 0:
-        return 10.0
-    # Two decimals, because MPEG-4 keeps time in units of 1/65535 s at best.
-    return float(np.clip(round(1 / typical_s, 2), _MIN_FPS, _MAX_FPS))
+    def _is_full(self) -> bool:
+        return self._num_waiting_bytes >= _MAX_WAITING_BYTES
 
-
-def _check_ending(path: Path) -> None:
-    if path.suffix.lower() not in CODECS:
-        raise UsageError(f"{path}: expected a name ending in {', '.join(CODECS)}")
-
-
-def _check_target(path: Path, part: Path) -> None:
-    if path.exists():
-        raise UsageError(f"{path}: exists already; delete it or choose another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"")
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot record there ({error.strerror}); choose another folder"
-        ) from error
+    def _is_due(self) -> bool:
+        return (
+            self._is_closing
+            or self._is_full()
+            or self._waiting[-1][0] - self._waiting[0][0] >= CLUSTER_MS
+        )
 
 
-def _open_writer(
-    part: Path, codecs: Sequence[str], fps: float, size_wh: tuple[int, int]
-) -> cv2.VideoWriter:
-    quiet_opencv()
-    for codec in codecs:
-        writer = cv2.VideoWriter(os.fspath(part), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
-        if writer.isOpened():
-            return writer
-        writer.release()
-    part.unlink(missing_ok=True)
-    raise EnvironmentUnusable(
-        f"{part.name}: this OpenCV can write none of the codecs {', '.join(codecs)}; "
-        "record to a name ending in .avi, or install opencv-python-headless from PyPI"
-    )
+def check_recordable(path: Path, min_free_bytes: int) -> FreeSpace:
+    """Whether a recording of this name can be made on this machine; gives the watch of its disk.
+
+    Raises:
+        UsageError: the ending is unknown.
+        EnvironmentUnusable: as `Recorder`.
+    """
+    ending = path.suffix.lower()
+    if ending not in _FILES:
+        raise UsageError(f"{path}: expected a name ending in {' or '.join(_FILES)}")
+    if ending == ".mp4":
+        ffmpeg_command(path.name)
+    return FreeSpace(path, min_free_bytes)
+
+
+def _fitted(image_HWC: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture as large as fits into a size, on black."""
+    height, width = size_hw
+    scale = min(height / image_HWC.shape[0], width / image_HWC.shape[1])
+    inner_hw = [max(1, round(scale * side)) for side in image_HWC.shape[:2]]
+    inner_HWC = cv2.resize(image_HWC, inner_hw[::-1], interpolation=cv2.INTER_AREA)
+    canvas_HWC = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - inner_hw[0]) // 2, (width - inner_hw[1]) // 2
+    canvas_HWC[top : top + inner_hw[0], left : left + inner_hw[1]] = inner_HWC
+    return canvas_HWC

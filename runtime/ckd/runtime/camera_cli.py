@@ -1,0 +1,143 @@
+"""`ckd-run camera`: a live source, analysed, shown, and kept."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ckd import console
+from ckd.console.options import (
+    BackendName,
+    BundlePath,
+    DeviceName,
+    Json,
+    MinFree,
+    OperatingPointName,
+    PrecisionName,
+    Prevalence,
+    Threads,
+    bytes_of,
+    prevalence_of,
+)
+from ckd.contract.errors import UsageError
+from ckd.finding.sentences import NOTICE
+from ckd.runtime import journal_cli
+
+if TYPE_CHECKING:
+    from ckd.finding.finding import Finding
+    from ckd.runtime.cascade import Cascade
+
+
+def camera_command(
+    source: Annotated[
+        str,
+        typer.Argument(help="Index, /dev/videoN, csi://N, rtsp:// or http:// stream, or a file."),
+    ] = "0",
+    view: Annotated[
+        Literal["web", "window", "none"], typer.Option(help="Where to look at the result.")
+    ] = "web",
+    host: Annotated[str, typer.Option(help="Address the web view listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Write the overlays to this video: .mkv, or with ffmpeg .mp4."),
+    ] = None,
+    min_free: MinFree = "500MB",
+    bundle: BundlePath = None,
+    backend: BackendName = "auto",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+    threads: Threads = None,
+    operating_point: OperatingPointName = None,
+    prevalence: Prevalence = None,
+    width: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
+    height: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
+    fps: Annotated[float | None, typer.Option(min=1, help="Ask the camera for it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for saved frames.")] = Path("runs/camera"),
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    duration_s: Annotated[
+        float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
+    ] = None,
+    journal: journal_cli.JournalFolder = None,
+    journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
+    journal_tensors: journal_cli.JournalTensors = False,
+    as_json: Json = False,
+    lists: Annotated[
+        bool, typer.Option("--list", help="Show which cameras are connected, and end.")
+    ] = False,
+) -> None:
+    """Analyse a camera live: the newest frame always, older ones are dropped and counted."""
+    if lists:
+        _print_cameras(as_json=as_json)
+        return
+    from contextlib import nullcontext
+    from functools import partial
+
+    from ckd.finding.overlay import draw_overlay
+    from ckd.runtime.cascade import Cascade
+    from ckd.runtime.live import open_views, run_live, save_snapshot
+    from ckd.runtime.sinks import Recorder, print_finding
+    from ckd.runtime.sources import CameraFormat, Frame, open_source
+
+    shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
+    if (width is None) != (height is None):
+        raise UsageError("--width and --height: give both or neither")
+    is_asked = (width, height, fps) != (None, None, None)
+    camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
+    save = partial(save_snapshot, out)
+    recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
+    black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
+
+    def on_finding(frame: Frame, finding: "Finding") -> None:
+        if as_json:  # the source as typed may hold a password, its name does not
+            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True)
+
+    with (
+        open_source(source, live=True, camera=camera) as frames,
+        nullcontext() if record is None else recording(record) as recorder,
+        open_views(
+            view,
+            host=host,
+            port=port,
+            source_name=frames.name,
+            save=save,
+            say=console.say,
+            pressed=black_box.key,
+        ) as views,
+        Cascade.load(
+            bundle, backend, device, precision, threads, operating_point, shares
+        ) as cascade,
+        black_box.open(cascade, frames, bundle, operating_point, shares) as kept,
+    ):
+        say_choices(cascade)
+        cascade.warmup()
+        report = run_live(
+            frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
+            journal=kept, on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
+        )  # fmt: skip
+    if recorder is not None:
+        console.say(recorder.state.summary)
+    console.say(f"{report.summary}. {NOTICE}")
+    if recorder is not None:
+        recorder.state.check()
+
+
+def say_choices(cascade: "Cascade") -> None:
+    """Say what was chosen other than the bundle's defaults."""
+    for sentence in cascade.decider.chosen_shown:
+        console.say(f"note: {sentence}")
+
+
+def _print_cameras(*, as_json: bool) -> None:
+    from ckd.runtime.sources.cameras import connected_cameras
+
+    cameras = connected_cameras()
+    if as_json:
+        print(json.dumps([asdict(camera) for camera in cameras]))
+    elif cameras:
+        rows = ((shown.source, shown.name, shown.lasting or "", shown.problem) for shown in cameras)
+        console.print_table(("camera", "name", "name that stays", "problem"), rows)
+    else:
+        console.say("no camera is connected that Video for Linux knows; plug one in")
