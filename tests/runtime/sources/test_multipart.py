@@ -40,7 +40,10 @@ LIBERTIES = {
         "cut",
         b"".join(part(frame, "cut", f"content-length: {len(frame)}") for frame in FRAMES),
     ),
-    "no header": ("cut", b"".join(b"--cut\r\n\r\n" + frame + b"\r\n" for frame in FRAMES) + b"--cut"),
+    "no header": (
+        "cut",
+        b"".join(b"--cut\r\n\r\n" + frame + b"\r\n" for frame in FRAMES) + b"--cut",
+    ),
     "no header and no empty line": (
         "cut",
         b"".join(b"--cut\r\n" + frame + b"\r\n" for frame in FRAMES) + b"--cut--",

@@ -162,6 +162,7 @@ class HttpClient:
                 continue
             self._connection = http.client.HTTPConnection(host, port)
             self._connection.sock = opened
+            self._connection.auto_open = 0  # never a socket that `interrupt` does not know
             self._connected_to = parts[:2]
             return self._connection
         raise error

@@ -108,7 +108,7 @@ class JpegCameraReader(CaptureReader):
         received, raw = self._capture.retrieve()
         if not received or raw is None:
             return None
-        if raw.dtype != np.uint8 or raw.size != max(raw.shape):  # no row of bytes: pixels
+        if raw.dtype != np.uint8 or (raw.ndim != 1 and raw.shape[0] != 1):  # no row: pixels
             self._is_raw = False
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
             return super().read()
