@@ -5,6 +5,7 @@ to the byte, and `FAULTS` are the ways in which a JPEG arrives that is not whole
 """
 
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -165,14 +166,26 @@ def part(content: bytes, boundary: str = "cut", *lines: str) -> bytes:
     return head.encode() + content + b"\r\n"
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves, or does not trust us, is what tests are about."""
+
+
 class ScriptedCamera:
     """A server that answers every request by a function of the test.
 
     The function writes to the handler's `wfile`; when it returns, the connection ends, unless it
-    has announced a length. What the client has asked is in `asked`, as (path, headers).
+    has announced a length; with a context it speaks HTTPS. What the client has asked is in
+    `asked`, as (path, headers).
     """
 
-    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[BaseHTTPRequestHandler], None],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.closing = threading.Event()
         camera = self
@@ -191,8 +204,11 @@ class ScriptedCamera:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
+        if context is not None:
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
