@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import random
 import re
 import socket
@@ -22,6 +23,7 @@ from ckd.picture import whole_rgb
 from ckd.runtime.sources import Frame, FrameSource, Reconnect, open_source
 from ckd.runtime.sources import network as network_module
 from ckd.runtime.sources.http_client import HttpClient, without_password
+from ckd.runtime.sources.opencv import discard_corrupt
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 QUICK = Reconnect(max_attempts=2, first_delay_s=0.02, factor=1)
@@ -197,6 +199,18 @@ def test_other_video_is_left_to_ffmpeg_and_not_asked_for_twice(
             source.get(3.0)
         assert opened == [(url, cv2.CAP_FFMPEG)] * 3
         assert len(camera.asked) == 1
+
+
+def test_ffmpeg_is_told_to_drop_what_is_damaged_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+    monkeypatch.setenv(name, "rtsp_transport;udp")
+    discard_corrupt()
+    assert os.environ[name] == "rtsp_transport;udp"
+    monkeypatch.delenv(name)
+    discard_corrupt()
+    assert os.environ[name] == "rtsp_flags;prefer_tcp|fflags;discardcorrupt"
 
 
 def test_a_web_page_is_no_video() -> None:

@@ -19,7 +19,7 @@ from ckd.runtime.sources.faults import FrameFault, Grabbed
 from ckd.runtime.sources.http_client import HttpClient
 from ckd.runtime.sources.multipart import MAX_PART_BYTES, MultipartParser, Part, SinglePicture
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, discard_corrupt, open_capture
-from ckd.runtime.sources.whole import decode_whole
+from ckd.runtime.sources.whole import FrameDecoder
 
 #: Pause between two questions to a camera that gives one picture for each, and after one that
 #: was the same as before.
@@ -123,6 +123,7 @@ class PictureReader(FrameReader):
         self._parser = _parser_for(_kind_of(answer), answer)
         self._parts: deque[Part] = deque()
         self._num_parts = 0  # of this answer
+        self._decoder = FrameDecoder()
         self._last: Grabbed | None = None
         self._is_same = False
 
@@ -181,12 +182,8 @@ class PictureReader(FrameReader):
             raise FrameFault("refused", f"{limit}; choose a smaller size", part.began_s)
         if part.fault == "damaged":
             raise FrameFault("damaged", "its header does not end", part.began_s)
-        self._is_same = self._last is not None and self._last.jpeg == part.content
-        if self._is_same and self._last is not None:
-            self._last = self._last._replace(captured_s=part.began_s)
-        else:
-            image_HWC = decode_whole(part.content, part.began_s)
-            self._last = Grabbed(image_HWC, part.began_s, part.content, is_rgb=True)
+        before, self._last = self._last, self._decoder.decode(part.content, part.began_s)
+        self._is_same = before is not None and before.jpeg == part.content
         return self._last
 
 
