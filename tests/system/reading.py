@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--read", nargs=2, metavar=("READER", "URL"))
     asked = parser.parse_args()
     if asked.read:
-        read(*asked.read, asked.seconds)
+        reader, url = asked.read
+        read(reader, url, asked.seconds)
         return
     parts = [part(jpeg) for jpeg in frames()]
     stop = threading.Event()

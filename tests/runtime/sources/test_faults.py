@@ -63,6 +63,15 @@ def test_a_new_connection_is_not_late() -> None:
     assert dict(counter.counts) == {}
 
 
+def test_how_long_a_frame_may_take_is_known_after_two() -> None:
+    counter = FaultCounter()
+    expected_s = []
+    for frame in at_times(0.0, 2.0, 9.0, 11.0, 13.0, 15.0, 17.5):
+        counter.usable(frame)
+        expected_s.append(counter.expected_s)
+    assert expected_s == [None, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+
 def test_a_frame_is_repeated_if_its_bytes_are_the_same_or_its_pixels() -> None:
     pixels = [grabbed(0.0, 5), grabbed(0.1, 5), grabbed(0.2, 6)]
     assert counted(*pixels) == {"repeated": 1}

@@ -337,6 +337,8 @@ def test_redirects_without_end_are_refused() -> None:
     [
         ("http://anna:secret@cam/video", "http://cam/video"),
         ("http://anna:se@cret@cam/v@1", "http://cam/v@1"),
+        ("http://anna:se/cret@cam/v", "http://cam/v"),
+        ("http://cam:80/v@1", "http://cam:80/v@1"),
         ("http://cam/v?user=a&pwd=secret&x=1", "http://cam/v?user=a&pwd=***&x=1"),
         ("rtsp://cam/v?loginpass=secret", "rtsp://cam/v?loginpass=***"),
         ("http://cam/video?size=2", "http://cam/video?size=2"),
@@ -423,9 +425,11 @@ def test_a_connection_that_ends_within_a_frame_costs_that_frame() -> None:
         assert source.state == "live"
 
 
-def test_a_name_without_a_host_is_refused() -> None:
-    with pytest.raises(UsageError, match="no host"):
-        open_source("http://anna:secret@/video")
+@pytest.mark.parametrize("address", ["anna:secret@/video", "anna:sec/ret@camera/video"])
+def test_an_address_without_a_host_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"no host.*%2F") as caught:
+        open_source(f"http://{address}")
+    assert "sec" not in str(caught.value)
 
 
 def test_an_error_of_the_camera_is_told() -> None:

@@ -23,6 +23,8 @@ from ckd.contract.errors import SourceUnavailable
 MAX_REDIRECTS = 5
 #: Frames that wait in the system are old: this is about one of 1080p, and the system doubles it.
 _RECEIVE_BYTES = 512 * 1024
+#: Of an address whose password holds a slash that should have been %2F.
+_NO_PORT = re.compile(r"//[^/?#:]*:(?!\d+(?:[/?#]|$)).*@")
 _SECRET = re.compile(r"(?i)([?&][\w-]*(?:pass|pwd|token|secret|key|auth)[\w-]*=)[^&#]*")
 _DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
@@ -37,6 +39,9 @@ class HttpClient:
         name: of the address for messages, without the password.
         open_timeout_s: until the header of an answer is there, redirects included.
         read_timeout_s: for which an answer may be silent.
+
+    Attributes:
+        connect_timeout_s: of each connection; at first ``open_timeout_s``.
     """
 
     def __init__(self, url: str, name: str, open_timeout_s: float, read_timeout_s: float) -> None:
@@ -45,7 +50,8 @@ class HttpClient:
         self._credentials = (unquote(user), unquote(password)) if user else None
         self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
         self._name = name
-        self.open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self.connect_timeout_s = open_timeout_s
         self._challenge = ""  # how the server asked for the password
         self._num_asked = 0
         self._connection: http.client.HTTPConnection | None = None
@@ -61,7 +67,7 @@ class HttpClient:
         Raises:
             SourceUnavailable: there is none in time, or it is an error.
         """
-        hurry = threading.Timer(self.open_timeout_s, self._cut)  # also of a header that drips
+        hurry = threading.Timer(self._open_timeout_s, self._cut)  # also of a header that drips
         hurry.daemon = True
         hurry.start()
         try:
@@ -92,7 +98,7 @@ class HttpClient:
         self._cut()
 
     def _ask_on(self, url: str) -> http.client.HTTPResponse:
-        deadline_s = time.monotonic() + self.open_timeout_s
+        deadline_s = time.monotonic() + self._open_timeout_s
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._ask_once(urlsplit(url), deadline_s)
             if answer.status == 401 and self._takes_challenge(answer, url):
@@ -146,8 +152,10 @@ class HttpClient:
             try:
                 opened: socket.socket = socket.socket(family, kind, protocol)
                 self._hold(opened)
-                opened.settimeout(max(0.01, deadline_s - time.monotonic()))
+                left_s = max(0.01, deadline_s - time.monotonic())
+                opened.settimeout(min(left_s, self.connect_timeout_s))
                 opened.connect(address)
+                opened.settimeout(left_s)
                 if is_safe:
                     context = ssl.create_default_context()
                     secured = context.wrap_socket(
@@ -184,7 +192,7 @@ class HttpClient:
 
     def _unavailable(self, why: str) -> SourceUnavailable:
         return SourceUnavailable(
-            f"{self._name}: no video stream within {self.open_timeout_s:g} s ({why}); check that "
+            f"{self._name}: no video stream within {self._open_timeout_s:g} s ({why}); check that "
             "the camera is on and reachable from here, and its address, user name and password"
         )
 
@@ -234,10 +242,8 @@ class HttpClient:
 
 def without_password(url: str) -> str:
     """An address as people may see it: no user, no password, no secret in its query."""
-    bare = re.sub(r"//[^/]*@", "//", url)
-    return re.sub(
-        r"(?i)([?&][\w-]*(?:pass|pwd|token|secret|key|auth)[\w-]*=)[^&#]*", r"\1***", bare
-    )
+    bare = _NO_PORT.sub("//", re.sub(r"//[^/]*@", "//", url))
+    return _SECRET.sub(r"\1***", bare)
 
 
 def _said(error: Exception) -> str:
@@ -257,6 +263,4 @@ def _said(error: Exception) -> str:
         case OSError() if error.strerror:
             return error.strerror.lower()
         case _:
-            return (
-                f"{type(error).__name__}: its answer is not HTTP" if not str(error) else str(error)
-            )
+            return " ".join(str(error).split())[:100] or "its answer is not HTTP"

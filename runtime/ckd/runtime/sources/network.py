@@ -24,12 +24,12 @@ from ckd.runtime.sources.whole import FrameDecoder
 #: Pause between two questions to a camera that gives one picture for each, and after one that
 #: was the same as before.
 POLL_S, POLL_SAME_S = 1 / 30, 0.2
-#: Once there was a connection, the next attempts are short: a camera may be back at any time.
+#: For a connection, once there was one: a camera may be back at any time.
 _RETRY_TIMEOUT_S = 2.0
 _CHUNK_BYTES = 256 * 1024
 _PICTURES = ("multipart/", "image/")
 #: Types of parts that are no picture, such as the descriptions that some cameras send in between.
-_OTHER_KINDS = ("text/", "application/json", "application/xml")
+_OTHER_KINDS = ("text/", "audio/", "application/json", "application/xml")
 
 
 class NetworkOpener:
@@ -47,12 +47,13 @@ class NetworkOpener:
 
     def __init__(self, url: str, name: str, open_timeout_s: float, read_timeout_s: float) -> None:
         try:
-            host = urlsplit(url).hostname
-        except ValueError:  # an unclosed bracket
+            host, _ = urlsplit(url).hostname, urlsplit(url).port
+        except ValueError:  # an unclosed bracket, or a port that is no number
             host = None
         if not host:
             raise UsageError(
-                f"{name}: no host in the address; expected e.g. http://192.168.1.20/video"
+                f"{name}: no host in the address; expected e.g. http://192.168.1.20/video, "
+                "with / ? # @ of a password written as %2F %3F %23 %40"
             )
         self._url, self._name = url, name
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
@@ -69,7 +70,7 @@ class NetworkOpener:
         if self._client is None:
             return self._by_ffmpeg()
         answer = self._client.ask()
-        self._client.open_timeout_s = min(self._open_timeout_s, _RETRY_TIMEOUT_S)
+        self._client.connect_timeout_s = min(self._open_timeout_s, _RETRY_TIMEOUT_S)
         kind = _kind_of(answer)
         if kind.startswith(_PICTURES):
             return PictureReader(self._client, self._name, answer, self._read_timeout_s)
