@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from itertools import count
+from urllib.parse import urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
 import cv2
@@ -22,7 +23,7 @@ from ckd.contract.errors import SourceUnavailable, UsageError
 from ckd.picture import whole_rgb
 from ckd.runtime.sources import Frame, FrameSource, Reconnect, open_source
 from ckd.runtime.sources import network as network_module
-from ckd.runtime.sources.http_client import HttpClient, without_password
+from ckd.runtime.sources.http_password import Password, without_password
 from ckd.runtime.sources.opencv import discard_corrupt
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -286,12 +287,14 @@ def test_the_password_is_sent_as_the_camera_asks_for_it(
 
 def test_md5_digests_are_those_of_the_standard() -> None:
     # RFC 2617, 3.5, without its cnonce, which we draw: so the answer of RFC 2069, without qop.
-    client = HttpClient("http://Mufasa:Circle%20Of%20Life@h/", "h", 1, 1)
-    client._challenge = (
-        'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", '
-        'opaque="5ccc069c403ebaf9f0171e9517f40e41"'
+    password = Password(urlsplit("http://Mufasa:Circle%20Of%20Life@h/"))
+    password.asked(
+        [
+            'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", '
+            'opaque="5ccc069c403ebaf9f0171e9517f40e41"'
+        ]
     )
-    sent = client._authorization("/dir/index.html")
+    sent = password.header("/dir/index.html")
     assert 'response="670fd8c2df070c60b045671b8b24ff02"' in sent
 
 
