@@ -165,6 +165,34 @@ def test_a_camera_of_single_pictures_is_asked_again_on_the_same_connection() -> 
     assert len(ports) == 1
 
 
+def test_a_camera_may_end_the_connection_after_each_picture() -> None:
+    numbers = count()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        head(handler, "image/jpeg")
+        handler.wfile.write(jpeg_of(next(numbers)))
+
+    with ScriptedCamera(answer) as camera, open_source(camera.url) as source:
+        frames = frames_of(source, 3)
+        assert [frame.jpeg for frame in frames] == [jpeg_of(frame.index) for frame in frames]
+        assert (source.state, dict(source.faults)) == ("live", {})
+
+
+def test_a_stream_may_come_in_chunks_of_http() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", STREAM)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for one in (part(jpeg_of(1))[:999], part(jpeg_of(1))[999:]):
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(one), one))
+        handler.wfile.flush()
+        handler.connection.recv(1)
+
+    with ScriptedCamera(answer) as camera, open_source(camera.url) as source:
+        assert frames_of(source, 1)[0].jpeg == jpeg_of(1)
+
+
 def test_a_picture_that_stays_the_same_is_asked_for_less_often_and_counted() -> None:
     with (
         ScriptedCamera(single(lambda: jpeg_of(5))) as camera,
