@@ -137,6 +137,7 @@ def test_the_page_shows_the_result_as_words_and_numbers(lesion_video: Path, tmp_
     ]:
         assert re.search(rf">{name}</span><span>{share}</span>", dom)
     assert re.fullmatch(r"\d+ ms", text_of(dom, "p50"))
+    assert text_of(dom, "faults") == "none"
     assert text_of(dom, "size") == f"{WIDTH} \N{MULTIPLICATION SIGN} {HEIGHT}"
     assert float(text_of(dom, "lesion").removesuffix(" %")) == pytest.approx(17, abs=1)
     assert "Research use only" in dom

@@ -1,4 +1,4 @@
-"""Fuzz: damaged photographs, bundles, tables and journals, read by the public functions.
+"""Fuzz: damaged photographs, streams, bundles, tables and journals, read by what reads them.
 
 Whatever the bytes are, a reader gives its result or raises CkdError, and memory stays bounded. Each
 case is made from the seed and its number alone; a case that fails is kept, and named so that
@@ -16,12 +16,14 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 from damage import damaged, odd_json, odd_text
 from long_run import BUNDLE, Counts, command_line, resident_mib
+from mjpeg_camera import jpeg_of, part
 from mutator import seeds
 
 from ckd.contract.bundle import CASCADE, Bundle
@@ -39,6 +41,9 @@ from ckd.runtime import Cascade
 from ckd.runtime.journal import Journal, Missing, Outcome, open_run, pack_run, replay_run
 from ckd.runtime.journal.layout import HEADER, LINES, segment_name
 from ckd.runtime.sources import VideoFile
+from ckd.runtime.sources.faults import FrameFault
+from ckd.runtime.sources.multipart import MultipartParser
+from ckd.runtime.sources.whole import FrameDecoder
 
 SEED = 0
 MAX_MIB = 3000.0  # 64 megapixels are decoded several times over
@@ -80,6 +85,7 @@ class Cases:
             "zip": self.zip,
             "table": self.table,
             "journal": self.journal,
+            "stream": self.stream,
         }
 
     def photograph(self, rng: random.Random, folder: Path) -> Callable[[], object]:
@@ -170,6 +176,23 @@ class Cases:
             said = "".join(missing.damaged)
             assert said.isprintable(), said
             assert all(len(line) < 400 for line in missing.damaged), said
+
+        return read
+
+    def stream(self, rng: random.Random, folder: Path) -> Callable[[], object]:
+        """A stream of a network camera, damaged anywhere, in pieces of any size."""
+        content = damaged(rng, b"".join(part(jpeg_of(number)) for number in range(3)))
+        (folder / "stream").write_bytes(content)
+        boundary, size = rng.choice(("cut", '"--cut"', "", "c")), rng.choice((100, 5000, 10**6))
+
+        def read() -> None:
+            parser, decoder = MultipartParser(boundary, max_part_bytes=20_000), FrameDecoder()
+            parts = []
+            for at in range(0, len(content), size):
+                parts += parser.feed(content[at : at + size], 0.0)
+            for one in parts + parser.end():
+                with suppress(FrameFault):
+                    decoder.decode(one.content, 0.0)
 
         return read
 

@@ -38,7 +38,8 @@ else:
             "ckd.console.commands": "app make_folder run",
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
-                "OperatingPointName PrecisionName Prevalence Threads bytes_of fold_of prevalence_of"
+                "OperatingPointName PrecisionName Prevalence Threads bytes_of fold_of "
+                "prevalence_of"
             ),
             "ckd.console.progress": (
                 "Bars Progress is_first_process no_bars printable progress_bar say"

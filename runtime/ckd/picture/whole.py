@@ -106,10 +106,7 @@ def _rgb_of_png(content: bytes) -> NDArray[np.uint8]:
 
     try:
         image = PngImageFile(BytesIO(content))
-    except SyntaxError:
-        raise InputError(f"{_NAME}: its header is damaged") from None
-    check_size(str(_NAME), image.height, image.width)
-    try:
+        check_size(str(_NAME), image.height, image.width)
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise damaged(_NAME, error) from None

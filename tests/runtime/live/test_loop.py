@@ -1,17 +1,19 @@
 """The loop: every way it ends, and what it tells of itself."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.runtime.live.rig import analyse, draw, frame
+from tests.runtime.live.rig import HEIGHT, analyse, draw, frame
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.runtime.live import (
+    LiveStatistics,
     Shown,
     Status,
     WebView,
@@ -19,7 +21,7 @@ from ckd.runtime.live import (
 )
 from ckd.runtime.live.web_board import Board
 from ckd.runtime.sinks import Recorder
-from ckd.runtime.sources import Frame, FrameSource, SourceState, open_source
+from ckd.runtime.sources import FaultKind, Frame, FrameSource, SourceState, open_source
 
 
 class StillSource(FrameSource):
@@ -66,6 +68,7 @@ class SpyView:
         self.close_after = close_after
         self.results: list[Shown] = []
         self.states: list[str] = []
+        self.statistics: list[LiveStatistics] = []
 
     @property
     def closed(self) -> bool:
@@ -73,6 +76,7 @@ class SpyView:
 
     def update(self, status: Status, shown: Shown | None) -> None:
         self.states.append(status.state)
+        self.statistics.append(status.statistics)
         if shown is not None:
             self.results.append(shown)
 
@@ -124,6 +128,37 @@ def test_a_frame_without_usable_numbers_is_counted_and_not_shown() -> None:
     assert view.states == ["live", "no answer", "no answer", "live", "live"]
     assert (report.statistics.num_analysed, report.statistics.num_unusable) == (5, 2)
     assert "5 frames analysed, 3 dropped, 2 without usable numbers" in report.summary
+
+
+class FaultySource(StillSource):
+    """A camera some of whose frames were not whole."""
+
+    faults: Mapping[FaultKind, int] = {"damaged": 4, "late": 1}
+
+
+def test_faults_of_frames_are_told_to_views_and_in_the_report() -> None:
+    view = SpyView()
+    report = run_live(FaultySource(2), analyse, draw, views=[view], max_frames=2)
+    assert view.statistics[-1].faults == report.statistics.faults == {"damaged": 4, "late": 1}
+    assert "2 frames analysed, 3 dropped, 4 damaged, 1 late, latency" in report.summary
+    assert "3 dropped, latency" in run_live(StillSource(2), analyse, draw, max_frames=2).summary
+
+
+class GrowingSource(StillSource):
+    """Frames of another size each."""
+
+    def get(self, timeout_s: float | None = None) -> Frame | None:
+        self.num_left -= 1
+        return frame(2 - self.num_left, HEIGHT, 100 * (3 - self.num_left))
+
+
+def test_frames_of_a_new_size_are_shown_and_recorded(tmp_path: Path) -> None:
+    view = SpyView()
+    with Recorder(tmp_path / "live.mkv", min_free_bytes=0, leaves_out=True, say=print) as recorder:
+        run_live(GrowingSource(3), analyse, draw, views=[view], recorder=recorder, max_frames=3)
+    sizes = [shown.overlay_HWC.shape for shown in view.results]
+    assert sizes == [(HEIGHT, width, 3) for width in (100, 200, 300)]
+    assert recorder.state.num_pictures == 3
 
 
 def test_the_loop_stops_at_a_number_of_frames() -> None:

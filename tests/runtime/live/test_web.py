@@ -18,11 +18,12 @@ from tests.runtime.live.rig import HEIGHT, LIVE, WIDTH, none_of_them, shown
 from ckd.contract.errors import UsageError
 from ckd.finding.sentences import NOTICE
 from ckd.runtime.live import (
+    LiveStatistics,
     WebView,
     save_snapshot,
 )
 from ckd.runtime.sinks import RecordingState
-from ckd.runtime.sources import open_source
+from ckd.runtime.sources import FaultKind, open_source
 
 
 def ask(
@@ -87,6 +88,14 @@ def test_the_state_is_told_before_and_after_the_first_result() -> None:
     assert result["names"]["MEL"] == "melanoma"
     assert result["headline"] == "nevus"
     assert result["lesion_share"] == pytest.approx(24 * 32 / (HEIGHT * WIDTH))
+
+
+def test_faults_of_frames_are_in_the_state() -> None:
+    with WebView(port=0) as view:
+        assert json.loads(ask(view, "/state.json")[1])["faults"] == {}
+        faults: dict[FaultKind, int] = {"damaged": 3, "repeated": 1}
+        view.update(replace(LIVE, statistics=LiveStatistics(faults=faults)), None)
+        assert json.loads(ask(view, "/state.json")[1])["faults"] == faults
 
 
 def test_the_state_says_that_no_label_is_likely() -> None:

@@ -18,6 +18,7 @@ from ckd.runtime.live import (
 )
 from ckd.runtime.live import window as window_module
 from ckd.runtime.sinks import RecordingState
+from ckd.runtime.sources import FaultKind
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -139,3 +140,14 @@ def test_a_lost_signal_darkens_the_picture() -> None:
     )
     assert live_HWC.shape == lost_HWC.shape
     assert lost_HWC[300, 300].max() <= live_HWC[300, 300].max() / 2
+
+
+def test_faults_of_frames_are_a_line_of_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(cv2, "putText", lambda canvas, text, *_: said.append(text))
+    faults: dict[FaultKind, int] = {"damaged": 3, "late": 1}
+    faulty = replace(LIVE, statistics=replace(LIVE.statistics, faults=faults))
+    for status in (LIVE, faulty):
+        window_module.window_picture(status, None, frozen=False, message="")
+    assert said.count("3 damaged, 1 late") == 1
+    assert len([line for line in said if "damaged" in line]) == 1

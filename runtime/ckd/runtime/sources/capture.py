@@ -16,7 +16,7 @@ import cv2
 
 from ckd.contract.errors import EnvironmentUnusable, SourceUnavailable, UsageError
 from ckd.runtime.sources.frames import FrameSource
-from ckd.runtime.sources.http_client import without_password
+from ckd.runtime.sources.http_password import without_password
 from ckd.runtime.sources.latest import LatestFrame, Reconnect
 from ckd.runtime.sources.network import NetworkOpener
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, build_feature, open_capture

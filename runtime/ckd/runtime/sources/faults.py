@@ -86,6 +86,11 @@ class FaultCounter:
         enough = len(self._intervals_s) >= MIN_INTERVALS
         return median(self._intervals_s) if enough else None
 
+    @property
+    def expected_s(self) -> float | None:
+        """`typical_s`, or until there is one the least interval; None if there was none yet."""
+        return self.typical_s or min(self._intervals_s, default=None)
+
     def reconnected(self) -> None:
         """Forget when the last frame came: the next one was not expected at any time."""
         self._last_s = None

@@ -1,30 +1,23 @@
 """Asks a network camera over HTTP or HTTPS, and can be interrupted at any time.
 
-Redirects are followed, and a user name and a password in the address are sent as the camera asks
-for them (RFC 7617 "Basic", RFC 7616 "Digest"), to the host they were given for and no other. The
-certificate of HTTPS is checked; ``SSL_CERT_FILE`` names one more, such as a camera's own.
+Redirects are followed. The certificate of HTTPS is checked; ``SSL_CERT_FILE`` names a file of those
+that are trusted, such as a camera's own.
 """
 
-import base64
-import hashlib
 import http.client
-import os
-import re
 import socket
 import ssl
 import threading
 import time
 from contextlib import suppress
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
-from urllib.request import parse_http_list, parse_keqv_list
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ckd.contract.errors import SourceUnavailable
+from ckd.runtime.sources.http_password import Password
 
 MAX_REDIRECTS = 5
 #: Frames that wait in the system are old: this is about one of 1080p, and the system doubles it.
 _RECEIVE_BYTES = 512 * 1024
-_SECRET = re.compile(r"(?i)([?&][\w-]*(?:pass|pwd|token|secret|key|auth)[\w-]*=)[^&#]*")
-_DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 
 class HttpClient:
@@ -37,17 +30,18 @@ class HttpClient:
         name: of the address for messages, without the password.
         open_timeout_s: until the header of an answer is there, redirects included.
         read_timeout_s: for which an answer may be silent.
+
+    Attributes:
+        connect_timeout_s: of each connection; at first ``open_timeout_s``.
     """
 
     def __init__(self, url: str, name: str, open_timeout_s: float, read_timeout_s: float) -> None:
         parts = urlsplit(url)
-        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-        self._credentials = (unquote(user), unquote(password)) if user else None
+        self._password = Password(parts)
         self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
         self._name = name
-        self.open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
-        self._challenge = ""  # how the server asked for the password
-        self._num_asked = 0
+        self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self.connect_timeout_s = open_timeout_s
         self._connection: http.client.HTTPConnection | None = None
         self._answer: http.client.HTTPResponse | None = None  # the last one
         self._connected_to = ("", "")
@@ -61,7 +55,7 @@ class HttpClient:
         Raises:
             SourceUnavailable: there is none in time, or it is an error.
         """
-        hurry = threading.Timer(self.open_timeout_s, self._cut)  # also of a header that drips
+        hurry = threading.Timer(self._open_timeout_s, self._cut)  # also of a header that drips
         hurry.daemon = True
         hurry.start()
         try:
@@ -92,10 +86,11 @@ class HttpClient:
         self._cut()
 
     def _ask_on(self, url: str) -> http.client.HTTPResponse:
-        deadline_s = time.monotonic() + self.open_timeout_s
+        deadline_s = time.monotonic() + self._open_timeout_s
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._ask_once(urlsplit(url), deadline_s)
-            if answer.status == 401 and self._takes_challenge(answer, url):
+            if answer.status == 401 and self._password.is_for(urlsplit(url)):
+                self._password.asked(answer.headers.get_all("WWW-Authenticate") or [])
                 self.close()  # what is left unread is in the way of the next question
                 answer = self._ask_once(urlsplit(url), deadline_s)
             location = answer.getheader("Location")
@@ -115,7 +110,7 @@ class HttpClient:
             raise self._unavailable("it redirects to what is no http address")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"Accept": "*/*", "User-Agent": "ckd"}
-        if self._may_have_password(parts) and (sent := self._authorization(path)):
+        if self._password.is_for(parts) and (sent := self._password.header(path)):
             headers["Authorization"] = sent
         is_kept = self._connection is not None and self._connected_to == parts[:2]
         try:
@@ -146,8 +141,10 @@ class HttpClient:
             try:
                 opened: socket.socket = socket.socket(family, kind, protocol)
                 self._hold(opened)
-                opened.settimeout(max(0.01, deadline_s - time.monotonic()))
+                left_s = max(0.01, deadline_s - time.monotonic())
+                opened.settimeout(min(left_s, self.connect_timeout_s))
                 opened.connect(address)
+                opened.settimeout(left_s)
                 if is_safe:
                     context = ssl.create_default_context()
                     secured = context.wrap_socket(
@@ -162,6 +159,7 @@ class HttpClient:
                 continue
             self._connection = http.client.HTTPConnection(host, port)
             self._connection.sock = opened
+            self._connection.auto_open = 0  # never a socket that `interrupt` does not know
             self._connected_to = parts[:2]
             return self._connection
         raise error
@@ -183,60 +181,9 @@ class HttpClient:
 
     def _unavailable(self, why: str) -> SourceUnavailable:
         return SourceUnavailable(
-            f"{self._name}: no video stream within {self.open_timeout_s:g} s ({why}); check that "
+            f"{self._name}: no video stream within {self._open_timeout_s:g} s ({why}); check that "
             "the camera is on and reachable from here, and its address, user name and password"
         )
-
-    # The password.
-
-    def _may_have_password(self, parts: SplitResult) -> bool:
-        own = urlsplit(self._url)
-        is_safer = parts.scheme == "https" or own.scheme == "http"
-        return self._credentials is not None and parts.hostname == own.hostname and is_safer
-
-    def _takes_challenge(self, answer: http.client.HTTPResponse, url: str) -> bool:
-        """Note how the server wants the password; True if it may have it."""
-        offers = answer.headers.get_all("WWW-Authenticate") or []
-        digests = [offer for offer in offers if offer.lower().startswith("digest ")]
-        self._challenge, self._num_asked = (digests or ["Basic"])[0], 0
-        return self._may_have_password(urlsplit(url))
-
-    def _authorization(self, path: str) -> str:
-        """The header for the challenge of the server; an empty text before there was one."""
-        user, password = self._credentials or ("", "")
-        if not self._challenge:
-            return ""
-        if self._challenge == "Basic":
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-        asked = parse_keqv_list(parse_http_list(self._challenge[len("digest ") :]))
-        algorithm = asked.get("algorithm", "MD5").upper()
-        if algorithm not in _DIGESTS:
-            raise self._unavailable(f"it asks for the password by {algorithm}, which is not known")
-
-        def hashed(text: str) -> str:
-            return _DIGESTS[algorithm](text.encode()).hexdigest()
-
-        self._num_asked += 1
-        realm, nonce, count = asked.get("realm", ""), asked.get("nonce", ""), self._num_asked
-        own, what = hashed(f"{user}:{realm}:{password}"), hashed(f"GET:{path}")
-        told = f'username="{user}", realm="{realm}", nonce="{nonce}", uri="{path}"'
-        if "auth" in asked.get("qop", "").replace(" ", "").split(","):
-            drawn = os.urandom(8).hex()
-            answer = hashed(f"{own}:{nonce}:{count:08x}:{drawn}:auth:{what}")
-            told += f', qop=auth, nc={count:08x}, cnonce="{drawn}"'
-        else:
-            answer = hashed(f"{own}:{nonce}:{what}")
-        if opaque := asked.get("opaque"):
-            told += f', opaque="{opaque}"'
-        return f'Digest {told}, response="{answer}", algorithm={algorithm}'
-
-
-def without_password(url: str) -> str:
-    """An address as people may see it: no user, no password, no secret in its query."""
-    bare = re.sub(r"//[^/]*@", "//", url)
-    return re.sub(
-        r"(?i)([?&][\w-]*(?:pass|pwd|token|secret|key|auth)[\w-]*=)[^&#]*", r"\1***", bare
-    )
 
 
 def _said(error: Exception) -> str:
@@ -256,6 +203,4 @@ def _said(error: Exception) -> str:
         case OSError() if error.strerror:
             return error.strerror.lower()
         case _:
-            return (
-                f"{type(error).__name__}: its answer is not HTTP" if not str(error) else str(error)
-            )
+            return " ".join(str(error).split())[:100] or "its answer is not HTTP"

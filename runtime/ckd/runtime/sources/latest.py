@@ -249,6 +249,6 @@ class LatestFrame(FrameSource):
         self._changed.notify_all()
 
     def _is_silent(self) -> bool:
-        interval_s = self._faults.typical_s or (1 / self._fps if self._fps else 0.0)
+        interval_s = self._faults.expected_s or (1 / self._fps if self._fps else 0.0)
         patience_s = max(SILENT_AFTER_S, 3 * interval_s)
         return self._state == "live" and time.monotonic() - self._last_grab_s > patience_s

@@ -19,17 +19,17 @@ from ckd.runtime.sources.faults import FrameFault, Grabbed
 from ckd.runtime.sources.http_client import HttpClient
 from ckd.runtime.sources.multipart import MAX_PART_BYTES, MultipartParser, Part, SinglePicture
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, discard_corrupt, open_capture
-from ckd.runtime.sources.whole import decode_whole
+from ckd.runtime.sources.whole import FrameDecoder
 
 #: Pause between two questions to a camera that gives one picture for each, and after one that
 #: was the same as before.
 POLL_S, POLL_SAME_S = 1 / 30, 0.2
-#: Once there was a connection, the next attempts are short: a camera may be back at any time.
+#: For a connection, once there was one: a camera may be back at any time.
 _RETRY_TIMEOUT_S = 2.0
 _CHUNK_BYTES = 256 * 1024
 _PICTURES = ("multipart/", "image/")
 #: Types of parts that are no picture, such as the descriptions that some cameras send in between.
-_OTHER_KINDS = ("text/", "application/json", "application/xml")
+_OTHER_KINDS = ("text/", "audio/", "application/json", "application/xml")
 
 
 class NetworkOpener:
@@ -47,12 +47,13 @@ class NetworkOpener:
 
     def __init__(self, url: str, name: str, open_timeout_s: float, read_timeout_s: float) -> None:
         try:
-            host = urlsplit(url).hostname
-        except ValueError:  # an unclosed bracket
+            host, _ = urlsplit(url).hostname, urlsplit(url).port
+        except ValueError:  # an unclosed bracket, or a port that is no number
             host = None
         if not host:
             raise UsageError(
-                f"{name}: no host in the address; expected e.g. http://192.168.1.20/video"
+                f"{name}: no host in the address; expected e.g. http://192.168.1.20/video, "
+                "with / ? # @ of a password written as %2F %3F %23 %40"
             )
         self._url, self._name = url, name
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
@@ -69,7 +70,7 @@ class NetworkOpener:
         if self._client is None:
             return self._by_ffmpeg()
         answer = self._client.ask()
-        self._client.open_timeout_s = min(self._open_timeout_s, _RETRY_TIMEOUT_S)
+        self._client.connect_timeout_s = min(self._open_timeout_s, _RETRY_TIMEOUT_S)
         kind = _kind_of(answer)
         if kind.startswith(_PICTURES):
             return PictureReader(self._client, self._name, answer, self._read_timeout_s)
@@ -123,6 +124,7 @@ class PictureReader(FrameReader):
         self._parser = _parser_for(_kind_of(answer), answer)
         self._parts: deque[Part] = deque()
         self._num_parts = 0  # of this answer
+        self._decoder = FrameDecoder()
         self._last: Grabbed | None = None
         self._is_same = False
 
@@ -181,12 +183,8 @@ class PictureReader(FrameReader):
             raise FrameFault("refused", f"{limit}; choose a smaller size", part.began_s)
         if part.fault == "damaged":
             raise FrameFault("damaged", "its header does not end", part.began_s)
-        self._is_same = self._last is not None and self._last.jpeg == part.content
-        if self._is_same and self._last is not None:
-            self._last = self._last._replace(captured_s=part.began_s)
-        else:
-            image_HWC = decode_whole(part.content, part.began_s)
-            self._last = Grabbed(image_HWC, part.began_s, part.content, is_rgb=True)
+        before, self._last = self._last, self._decoder.decode(part.content, part.began_s)
+        self._is_same = before is not None and before.jpeg == part.content
         return self._last
 
 

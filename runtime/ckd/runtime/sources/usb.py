@@ -19,7 +19,7 @@ from typing_extensions import override
 from ckd.contract.errors import SourceUnavailable
 from ckd.runtime.sources.faults import Grabbed
 from ckd.runtime.sources.opencv import CaptureReader, FrameReader, open_capture
-from ckd.runtime.sources.whole import decode_whole
+from ckd.runtime.sources.whole import FrameDecoder
 
 _JPEG = cv2.VideoWriter.fourcc(*"MJPG")
 
@@ -92,6 +92,7 @@ class JpegCameraReader(CaptureReader):
     def __init__(self, capture: cv2.VideoCapture) -> None:
         super().__init__(capture, device=True)
         self._is_raw = True
+        self._decoder = FrameDecoder()
 
     @override
     def read(self) -> Grabbed | None:
@@ -108,12 +109,11 @@ class JpegCameraReader(CaptureReader):
         received, raw = self._capture.retrieve()
         if not received or raw is None:
             return None
-        if raw.dtype != np.uint8 or raw.size != max(raw.shape):  # no row of bytes: pixels
+        if raw.dtype != np.uint8 or (raw.ndim != 1 and raw.shape[0] != 1):  # no row: pixels
             self._is_raw = False
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
             return super().read()
-        jpeg = raw.tobytes()
-        return Grabbed(decode_whole(jpeg, grabbed_s), grabbed_s, jpeg, is_rgb=True)
+        return self._decoder.decode(raw.tobytes(), grabbed_s)
 
 
 def _check_device(device: Path) -> None:
