@@ -63,6 +63,8 @@ def test_a_video_gives_an_overlay_of_as_many_frames(tiny_bundle: Path, tmp_path:
     assert [record["image"] for record in run.records] == [f"clip.avi#{n}" for n in range(7)]
     assert all(set(record) >= KEYS - {"mask"} for record in run.records)
     assert "7 frames" in run.err
+    times_s = [row["time_s"] for row in rows(tmp_path / "out" / "findings.csv")]
+    assert times_s == ["0.000", "0.100", "0.200", "0.300", "0.400", "0.500", "0.600"]
     # Again over the old results, and not to the end.
     run = ckd_run(
         tmp_path, "video", "clip.avi", "--bundle", tiny_bundle, "--out", "out", "--max-frames", "3"

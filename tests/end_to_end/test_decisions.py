@@ -74,6 +74,7 @@ def test_the_decision_comes_first_in_all_that_is_printed_and_written(
         "label_set": "MEL;NEV",
         "top": "NEV",
         "lesion_area_px": str(record["lesion_area_px"]),
+        "time_s": "",
     }
     (row,) = rows(tmp_path / "out" / "predictions.csv")
     assert list(row) == ["image", "MEL", "SBK", "NEV"]
