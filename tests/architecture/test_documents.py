@@ -89,3 +89,10 @@ def test_the_sdist_holds_the_documents(tmp_path: Path) -> None:
     sources = [path for folder, names in folders.items() for path in folder.glob(names)]
     assert len(sources) > 20
     assert {str(path.relative_to(ROOT)) for path in sources} <= packed
+
+
+def test_every_test_that_the_page_of_faults_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/faults.md").read_text()))
+    assert len(named) > 40
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named <= set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
