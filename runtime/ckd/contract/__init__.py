@@ -6,7 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.contract.binomial import exact_interval
-    from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+    from ckd.contract.bundle import CASCADE, Bundle, check_new
     from ckd.contract.card import MODEL_CARD, with_part, without_part
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
     from ckd.contract.confusion import (
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         require,
         threshold_jaccard,
     )
+    from ckd.contract.disk import is_of_the_disk, refusal, sync_folder
     from ckd.contract.errors import (
         BundleError,
         CkdError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         weight_key,
         write_learnt,
     )
+    from ckd.contract.leftovers import BUILDING, WRITING, sweep
     from ckd.contract.listed import Content, ListedFiles
     from ckd.contract.placement import (
         SIGNED,
@@ -64,20 +66,22 @@ if TYPE_CHECKING:
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
     from ckd.contract.version import built_from, ckd_version
-    from ckd.contract.whole_file import WRITING, replace_file, replacing
+    from ckd.contract.whole_file import FileGroup, NewFolder, new_folder, replace_file, replacing
     from ckd.contract.wiring import IMAGE, check_wiring
+    from ckd.contract.writer_lock import LOCK, one_writer
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.contract.binomial": "exact_interval",
-            "ckd.contract.bundle": "Bundle CASCADE check_new move_new",
+            "ckd.contract.bundle": "Bundle CASCADE check_new",
             "ckd.contract.card": "MODEL_CARD with_part without_part",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
             "ckd.contract.confusion": (
                 "Bools Confusion Reals check_scores confusion_from_masks "
                 "confusion_from_scores require threshold_jaccard"
             ),
+            "ckd.contract.disk": "is_of_the_disk refusal sync_folder",
             "ckd.contract.errors": (
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
@@ -90,7 +94,9 @@ else:
             "ckd.contract.learnt": (
                 "LEARNT_RECORD LEARNT_WEIGHTS Learnt bias_of read_learnt weight_key write_learnt"
             ),
+            "ckd.contract.leftovers": "BUILDING WRITING sweep",
             "ckd.contract.listed": "Content ListedFiles",
+            "ckd.contract.writer_lock": "LOCK one_writer",
             "ckd.contract.placement": (
                 "Grid NetworkPlacement PlacedLayer Placement SIGNED UNSIGNED "
                 "placement_to_json read_placement"
@@ -98,12 +104,13 @@ else:
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
             "ckd.contract.version": "built_from ckd_version",
-            "ckd.contract.whole_file": "WRITING replace_file replacing",
+            "ckd.contract.whole_file": "FileGroup NewFolder new_folder replace_file replacing",
             "ckd.contract.wiring": "IMAGE check_wiring",
         },
     )
 
 __all__ = [
+    "BUILDING",
     "CASCADE",
     "HASHES",
     "IMAGE",
@@ -115,6 +122,7 @@ __all__ = [
     "ISIC2019",
     "LEARNT_RECORD",
     "LEARNT_WEIGHTS",
+    "LOCK",
     "MODEL_CARD",
     "SCHEMA",
     "SCHEMA_1_HASHES",
@@ -131,6 +139,7 @@ __all__ = [
     "DType",
     "EngineError",
     "EnvironmentUnusable",
+    "FileGroup",
     "FileKind",
     "GateFailed",
     "Grid",
@@ -139,6 +148,7 @@ __all__ = [
     "Learnt",
     "ListedFiles",
     "NetworkPlacement",
+    "NewFolder",
     "NodeSpec",
     "OutputSpec",
     "PlacedLayer",
@@ -158,19 +168,24 @@ __all__ = [
     "confusion_from_scores",
     "exact_interval",
     "headline_tasks",
+    "is_of_the_disk",
     "label_of",
     "lazy_names",
     "lesion_name",
-    "move_new",
+    "new_folder",
+    "one_writer",
     "placement_to_json",
     "read_hashes",
     "read_learnt",
     "read_placement",
+    "refusal",
     "replace_file",
     "replacing",
     "require",
     "spec_from_json",
     "spec_to_json",
+    "sweep",
+    "sync_folder",
     "threshold_jaccard",
     "weight_key",
     "with_part",

@@ -13,7 +13,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from typing_extensions import override
 
 from ckd.contract.errors import InputError
-from ckd.contract.whole_file import WRITING, replacing
+from ckd.contract.leftovers import WRITING
+from ckd.contract.whole_file import replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
