@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.console.commands import app, make_folder, run
+    from ckd.console.commands import app, ends_when_stopped, make_folder, run
     from ckd.console.options import (
         MOST_THREADS,
         BackendName,
@@ -33,7 +33,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.console.commands": "app make_folder run",
+            "ckd.console.commands": "app ends_when_stopped make_folder run",
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS OperatingPointName "
                 "PrecisionName Prevalence Threads fold_of prevalence_of"
@@ -58,6 +58,7 @@ __all__ = [
     "Progress",
     "Threads",
     "app",
+    "ends_when_stopped",
     "fold_of",
     "is_first_process",
     "make_folder",

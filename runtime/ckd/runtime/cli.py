@@ -139,6 +139,7 @@ def video_command(
 
 
 @cli.command("camera")
+@console.ends_when_stopped
 def camera_command(
     source: Annotated[
         str,
