@@ -41,7 +41,7 @@ EXCEPTIONS = {
     ("train/ckd/train/fitting/stage_folder.py", "take_from"): IN_NEW_FOLDER,
     ("benchmarks/ckd/benchmarks/gpu/subject.py", "one_graph_bundle"): IN_NEW_FOLDER,
     ("benchmarks/ckd/benchmarks/gpu/subject.py", "_export"): IN_NEW_FOLDER,
-    ("train/ckd/train/fitting/checkpoints.py", "save_checkpoint"): OPEN_FILE,
+    ("train/ckd/train/fitting/checkpoints.py", "_write"): OPEN_FILE,
     ("train/ckd/train/evaluation/plots.py", "save"): OPEN_FILE,
     ("train/ckd/train/evaluation/held_out.py", "save"): OPEN_FILE,
     ("train/ckd/train/study/table.py", "report"): OPEN_FILE,

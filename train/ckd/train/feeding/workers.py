@@ -1,8 +1,8 @@
 """Processes that load images, and what it means when one of them dies.
 
 They hand over batches in shared memory, of which containers have little (Docker: 64 MiB). PyTorch
-then ends them with a bus error, or fails in them; a system without memory kills them. Each comes as
-a `RuntimeError` of several lines.
+then ends them with a bus error, or fails in them; a system without memory kills them. It comes as a
+`RuntimeError` of several lines, or as whatever a connection ends with that is cut off.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,9 @@ from ckd.contract.errors import CkdError, EnvironmentUnusable
 #: What PyTorch's messages on shared memory have in common.
 _SHARED_MEMORY: Final = ("bus error", "shared memory", "shm", "/torch_")
 _DEAD: Final = ("exited unexpectedly", "is killed by signal")
+_KILLED: Final = "was killed, as happens when memory is full"
+#: What the connection to a process ends with that dies while it is used.
+_CUT_OFF: Final = (ConnectionError, EOFError)
 _CAUGHT: Final = "in DataLoader worker process"
 
 
@@ -34,23 +37,26 @@ def workers_named(what: str) -> Iterator[None]:
         if _CAUGHT in str(error):  # with the whole traceback of the other process
             raise type(error)(_last_line(error)) from error
         raise
-    except RuntimeError as error:
-        text = str(error)
-        if "DataLoader worker" not in text:
+    except (RuntimeError, OSError, EOFError) as error:
+        if (said := _said(error)) is None:
             raise
-        lines = text.lower()
-        if any(word in lines for word in _SHARED_MEMORY):
-            said = "a process that loads images found no shared memory (/dev/shm)"
-        elif any(word in text for word in _DEAD):
-            said = (
-                "a process that loads images was killed, as happens when memory or /dev/shm is full"
-            )
-        else:
-            said = f"a process that loads images failed ({_last_line(error)})"
         raise EnvironmentUnusable(
-            f"{what}: {said}; give a container more with --shm-size 8g, or load images in this "
-            "process with --workers 0; the same command goes on"
+            f"{what}: a process that loads images {said}; give a container more with --shm-size "
+            "8g, or load images in this process with --workers 0; the same command goes on"
         ) from error
+
+
+def _said(error: RuntimeError | OSError | EOFError) -> str | None:
+    """What became of a process that loads images; None if the error is about something else."""
+    text = str(error)
+    is_socket = isinstance(error, FileNotFoundError) and error.filename is None
+    if is_socket or isinstance(error, _CUT_OFF):
+        return _KILLED  # in the middle of handing over a batch
+    if "DataLoader worker" not in text:
+        return None
+    if any(word in text.lower() for word in _SHARED_MEMORY):
+        return "found no shared memory (/dev/shm)"
+    return _KILLED if any(word in text for word in _DEAD) else f"failed ({_last_line(error)})"
 
 
 def _last_line(error: Exception) -> str:

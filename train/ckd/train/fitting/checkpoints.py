@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from typing_extensions import override
 
+from ckd.contract.disk import is_of_the_disk
 from ckd.contract.errors import InputError
 from ckd.contract.leftovers import sweep
 from ckd.contract.whole_file import replacing
@@ -39,13 +40,24 @@ class WholeCheckpoints(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent, is_alone=True)
-        with replacing(target, before=before(target) if target.stem in self.kept else None) as file:
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:  # what PyTorch makes of a full disk
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from None
+        spare = before(target) if target.stem in self.kept else None
+        try:
+            _write(checkpoint, target, spare)
+        except OSError as error:
+            if spare is None or not spare.exists() or not is_of_the_disk(error):
                 raise
+            spare.unlink()  # a disk that is nearly full has room for two, not for three
+            _write(checkpoint, target, spare)
+
+
+def _write(checkpoint: dict[str, Any], target: Path, spare: Path | None) -> None:
+    with replacing(target, before=spare) as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # what PyTorch makes of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def before(path: Path) -> Path:
