@@ -14,7 +14,7 @@ Original Traceback (most recent call last):
     data = fetcher.fetch(index)
 {last}
 """
-KILLED = "was killed, as happens when memory is full"
+KILLED = "ended at once, as happens when memory or /dev/shm is full"
 NO_MEMORY = "found no shared memory (/dev/shm)"
 BUS_ERROR = (
     "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "

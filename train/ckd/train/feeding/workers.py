@@ -5,19 +5,34 @@ then ends them with a bus error, or fails in them; a system without memory kills
 `RuntimeError` of several lines, or as whatever a connection ends with that is cut off.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from multiprocessing.queues import Queue
+from typing import Any, Final
 
 from ckd.contract.errors import CkdError, EnvironmentUnusable
 
 #: What PyTorch's messages on shared memory have in common.
 _SHARED_MEMORY: Final = ("bus error", "shared memory", "shm", "/torch_")
 _DEAD: Final = ("exited unexpectedly", "is killed by signal")
-_KILLED: Final = "was killed, as happens when memory is full"
+_KILLED: Final = "ended at once, as happens when memory or /dev/shm is full"
 #: What the connection to a process ends with that dies while it is used.
 _CUT_OFF: Final = (ConnectionError, EOFError)
 _CAUGHT: Final = "in DataLoader worker process"
+
+
+def end_if_nothing_can_be_handed_over(worker: int) -> None:
+    """In a process that loads images: end it when a batch finds no shared memory.
+
+    Python prints the traceback of such an error and goes on without the batch, for which the
+    training then waits for ever. A process that has ended is noticed.
+    """
+
+    def end(error: Exception, batch: Any) -> None:
+        os._exit(1)
+
+    Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
 
 
 @contextmanager
