@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 #: Where a step is found, and its name.
-_STEPS: Final = [
+_STEPS: Final[list[tuple[Any, str]]] = [
     *((Path, name) for name in ("open", "write_bytes", "replace", "rename", "unlink", "mkdir")),
     *((os, name) for name in ("fsync", "open", "write", "ftruncate", "rmdir", "unlink")),
     (shutil, "rmtree"),

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from short_training import START, TRAIN
 from small_disks import grow, small_disk, with_shared_memory
 from tests.end_to_end.ckd_run import ckd_run, photo, rows
-from tests.system.short_training import START, TRAIN
 
 from ckd.contract.leftovers import WRITING
 

@@ -135,7 +135,7 @@ def test_a_bundle_is_whole_or_not_there_whenever_its_export_is_killed(tmp_path: 
 @pytest.mark.timeout(1200)
 def test_a_training_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
-    from tests.system.short_training import START, TRAIN
+    from short_training import START, TRAIN
 
     subprocess.run([*START], cwd=tmp_path, check=True, capture_output=True)
     subprocess.run([*TRAIN, "--out", "whole"], cwd=tmp_path, check=True, capture_output=True)

@@ -162,8 +162,9 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
     is_scored = (evaluation / "scores.json").exists() and (folder / ANSWERS).exists()
     if not is_scored or not RunFolder(folder).has_all(recipe):
         return False  # `fit` compares the settings of an unfinished fold
-    with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
-        ids = [row["id"] for row in csv.DictReader(file)]
+    table = evaluation / "per_image.csv"
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        ids = [row.get("id") for row in csv.DictReader(file)]
     differs = {
         "settings": load_recipe(folder / "recipe.json") != recipe,
         "starting weights": load_data(folder)["weights"] != identity(weights),

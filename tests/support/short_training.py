@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 COMMAND = Path(sys.executable).with_name("ckd-train")
-START = (
+START: tuple[str | Path, ...] = (
     COMMAND,
     *["data", "generate", "D", "--num-train", "8", "--num-val", "4", "--side-px", "64"],
 )
@@ -19,7 +19,7 @@ SETTINGS = (
     "stages.cls.epochs=3",
     "stages.seg.epochs=1",
 )
-TRAIN = (
+TRAIN: tuple[str | Path, ...] = (
     COMMAND,
     *["fit", "--recipe", "ckdnet-tiny", "--data", "D", "--weights", "none", "--accelerator", "cpu"],
     *(part for setting in SETTINGS for part in ("--set", setting)),
