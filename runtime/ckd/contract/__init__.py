@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         require,
         threshold_jaccard,
     )
-    from ckd.contract.disk import is_of_the_disk, refusal, sync_folder
+    from ckd.contract.disk import is_of_the_disk, naming, refusal, sync_folder, sync_together
     from ckd.contract.errors import (
         BundleError,
         CkdError,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         weight_key,
         write_learnt,
     )
-    from ckd.contract.leftovers import BUILDING, WRITING, sweep
+    from ckd.contract.leftovers import BUILDING, WRITING, discard, sweep
     from ckd.contract.listed import Content, ListedFiles
     from ckd.contract.placement import (
         SIGNED,
@@ -81,7 +81,7 @@ else:
                 "Bools Confusion Reals check_scores confusion_from_masks "
                 "confusion_from_scores require threshold_jaccard"
             ),
-            "ckd.contract.disk": "is_of_the_disk refusal sync_folder",
+            "ckd.contract.disk": "is_of_the_disk naming refusal sync_folder sync_together",
             "ckd.contract.errors": (
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
@@ -94,7 +94,7 @@ else:
             "ckd.contract.learnt": (
                 "LEARNT_RECORD LEARNT_WEIGHTS Learnt bias_of read_learnt weight_key write_learnt"
             ),
-            "ckd.contract.leftovers": "BUILDING WRITING sweep",
+            "ckd.contract.leftovers": "BUILDING WRITING discard sweep",
             "ckd.contract.listed": "Content ListedFiles",
             "ckd.contract.writer_lock": "LOCK one_writer",
             "ckd.contract.placement": (
@@ -166,12 +166,14 @@ __all__ = [
     "ckd_version",
     "confusion_from_masks",
     "confusion_from_scores",
+    "discard",
     "exact_interval",
     "headline_tasks",
     "is_of_the_disk",
     "label_of",
     "lazy_names",
     "lesion_name",
+    "naming",
     "new_folder",
     "one_writer",
     "placement_to_json",
@@ -186,6 +188,7 @@ __all__ = [
     "spec_to_json",
     "sweep",
     "sync_folder",
+    "sync_together",
     "threshold_jaccard",
     "weight_key",
     "with_part",
