@@ -98,6 +98,19 @@ def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.json"]
 
 
+def fill(out: Path, size: int) -> None:
+    with new_folder(out) as new:
+        new.path.mkdir()
+        (new.path / "a.onnx").write_bytes(bytes(size))
+        new.keep()
+
+
+def test_a_disk_that_is_full_in_a_folder_names_the_folder(tmp_path: Path) -> None:
+    with files_of_at_most(100), pytest.raises(OSError, match=r"File too large: '.*/bundle'$"):
+        fill(tmp_path / "bundle", 200)
+    assert names(tmp_path) == []
+
+
 def test_a_folder_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
     with new_folder(tmp_path / "below" / "bundle") as new:
         new.path.mkdir()

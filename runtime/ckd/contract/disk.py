@@ -82,11 +82,19 @@ def sync_together(files: Sequence[Path], folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Within the block an `OSError` that names no file, or one of ``others``, names ``path``."""
+    """Within the block an `OSError` that names no file, as that of a full disk, names ``path``.
+
+    So does one that names ``others``, or what lies below them: they are temporary.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename not in (None, *map(str, others)):
+        is_hidden = error.filename is None or any(
+            Path(os.fsdecode(error.filename)).is_relative_to(other)
+            for other in others
+            if isinstance(error.filename, str | bytes)
+        )
+        if error.errno is None or not is_hidden:
             raise
         raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
 

@@ -156,6 +156,9 @@ def new_folder(out: Path) -> Iterator[NewFolder]:
             new.keep()
 
     What is not kept is removed when the block ends, and after a kill by whoever comes next.
+
+    Raises:
+        OSError: something cannot be written in it; ``out`` is named, not the temporary place.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     sweep(out.parent)
@@ -166,8 +169,9 @@ def new_folder(out: Path) -> Iterator[NewFolder]:
     try:
         if held is not None:
             claim(held)
-        # One folder deeper: what fills it may want to make it itself.
-        yield NewFolder(room / "new", out)
+        with naming(out, room):
+            # One folder deeper: what fills it may want to make it itself.
+            yield NewFolder(room / "new", out)
     finally:
         discard(room)
         if held is not None:
