@@ -9,13 +9,9 @@ import pytest
 import torch
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.train.fitting.checkpoints import (
-    WholeCheckpoints,
-    before,
-    check_checkpoint,
-    whole_checkpoint,
-)
+from ckd.train.fitting.checkpoints import WholeCheckpoints
 from ckd.train.fitting.stage_folder import StageFolder
+from ckd.train.fitting.whole_checkpoint import before, check_checkpoint, whole_checkpoint
 from ckd.train.recipes.taught import plain_mobile
 from ckd.train.recipes.text import load_recipe
 

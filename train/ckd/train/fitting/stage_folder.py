@@ -28,7 +28,7 @@ from torch import Tensor
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import new_folder, replace_file
-from ckd.train.fitting.checkpoints import before, is_whole
+from ckd.train.fitting.whole_checkpoint import before, is_whole
 from ckd.train.systems.graph import System
 
 #: Names of the two checkpoints, without the suffix that Lightning appends.

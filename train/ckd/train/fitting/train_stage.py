@@ -21,7 +21,7 @@ from ckd.console import say
 from ckd.contract.errors import EnvironmentUnusable, Interrupted
 from ckd.train.feeding.workers import workers_named
 from ckd.train.fitting.callbacks import BestEpoch, EpochLines, ExponentialAverage
-from ckd.train.fitting.checkpoints import WholeCheckpoints, whole_checkpoint
+from ckd.train.fitting.checkpoints import WholeCheckpoints
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.module import StageModule
 from ckd.train.fitting.options import FitOptions
@@ -29,6 +29,7 @@ from ckd.train.fitting.prepare import Training
 from ckd.train.fitting.schedules import Plateau
 from ckd.train.fitting.stage_data import for_stage
 from ckd.train.fitting.stage_folder import BEST, LAST, LOGS
+from ckd.train.fitting.whole_checkpoint import whole_checkpoint
 from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
 from ckd.train.systems.graph import System
 from ckd.train.systems.members import with_members
