@@ -25,6 +25,7 @@ import typer
 from ckd import console
 from ckd.benchmarks.markdown import table
 from ckd.contract.errors import UsageError
+from ckd.contract.whole_file import replace_file
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
 from ckd.scores.metrics import mean_and_deviation
@@ -98,9 +99,9 @@ def study(
     recipe, teacher = load_run(out / "taught0", teacher=True)
     folder = out / "taught0" / "evaluate-teacher"
     scores["teacher"].append(_scores(recipe, teacher, samples, folder))
-    (out / "summary.json").write_text(json.dumps(scores, indent=2) + "\n")
+    replace_file(out / "summary.json", (json.dumps(scores, indent=2) + "\n").encode())
     text = _summary(scores, samples)
-    (out / "summary.md").write_text(text)
+    replace_file(out / "summary.md", text.encode())
     print(text, end="")
 
 

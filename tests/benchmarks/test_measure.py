@@ -1,4 +1,7 @@
+import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,6 +133,32 @@ def test_a_process_that_fails_is_quoted() -> None:
                 "import sys; print('no such lesion', file=sys.stderr); sys.exit(3)",
             ]
         )
+
+
+def test_an_interrupted_measurement_takes_its_process_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "pid"
+
+    def interrupted(process: object) -> None:
+        while not told.exists() or not told.read_text():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    code = "import os, pathlib, sys, time; "
+    code += "pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        fresh_process([sys.executable, "-c", code, str(told)])
+    stat = Path(f"/proc/{told.read_text()}/stat")
+    for _ in range(500):  # the kernel ends it, and nobody has to wait for it
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.01)
+    pytest.fail("the measured process goes on")
 
 
 def test_what_others_used_is_what_this_process_did_not() -> None:

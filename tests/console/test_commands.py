@@ -2,21 +2,28 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ckd import console
-from ckd.contract.errors import InputError
+from ckd.contract.errors import InputError, Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
-def sigterm_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+def signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:  # which are ignored where tests run in the background, or under nohup
+        signal.signal(number, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_bars_are_taken_down_before_an_error_is_printed(
@@ -55,6 +62,11 @@ def test_bars_are_taken_down_before_an_error_is_printed(
     ("raised", "code", "line"),
     [
         (OSError(28, "No space left on device", "out/a.png"), 1, "error: out/a.png: No space left"),
+        (
+            OSError(28, "No space left on device", "out/a.png"),
+            1,
+            "error: out/a.png: No space left on device; free some space, or write to another disk",
+        ),
         (
             ModuleNotFoundError("torch", name="torch"),
             3,
@@ -95,9 +107,11 @@ def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_sigterm_ends_a_command_as_ctrl_c_does(
-    sent: signal.Signals, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_a_command_as_ctrl_c_does(
+    sent: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended: list[str] = []
 
@@ -110,9 +124,94 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
 
     with pytest.raises(SystemExit) as stopped:
         console.run(command)
-    assert stopped.value.code == 130
+    assert stopped.value.code == code
     assert ended == ["temporary files are removed"]
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_long_work_that_can_be_taken_up_has_the_code_of_its_signal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait([], 10)
+        except KeyboardInterrupt:
+            raise Interrupted("the same command goes on") from None
+
+    with pytest.raises(SystemExit) as stopped:
+        console.run(command)
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err == "error: the same command goes on\n"
+
+
+def test_a_second_signal_does_not_break_into_the_clean_up(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ended: list[str] = []
+
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait([], 10)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.sigtimedwait([], 0)
+            ended.append("temporary files are removed")
+
+    with pytest.raises(SystemExit) as stopped:
+        console.run(command)
+    assert stopped.value.code == 143
+    assert ended == ["temporary files are removed"]
+    assert capfd.readouterr().err == "cleaning up; once more ends this at once\ninterrupted\n"
+
+
+def test_the_third_signal_ends_a_clean_up_that_does_not() -> None:
+    program = """
+import os, signal, time
+from ckd import console
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(9)
+    finally:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+console.run(command)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50)
+    assert ended.returncode == 143
+    assert b"Traceback" not in ended.stderr
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As SIGHUP is under nohup, and SIGINT in the background of a script."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+    def command() -> None:
+        for number in (signal.SIGHUP, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    console.run(command)  # and is not interrupted
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_command_that_only_a_signal_ends_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+    app = console.app("A command that is watched.")
+
+    @app.command()
+    @console.ends_when_stopped
+    def watch(number: int) -> None:
+        os.kill(os.getpid(), number)
+        signal.sigtimedwait([], 10)
+
+    for number in SIGNALS:
+        with pytest.raises(SystemExit) as ended:
+            console.run(partial(app, ["watch", str(int(number))]))
+        assert ended.value.code == 0
+        assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_command_may_end_by_itself_when_it_is_told_to_stop() -> None:

@@ -310,7 +310,7 @@ def test_a_stopped_build_takes_its_files_along(tiny_bundle: Path, tmp_path: Path
         time.sleep(0.01)
     process.terminate()
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+    assert (process.returncode, out, err) == (143, "", "interrupted\n")
     assert list(room.iterdir()) == []
 
 

@@ -1,12 +1,17 @@
 """Checkpoints are whole or not there, and a torn one is named."""
 
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 
 from ckd.contract.errors import InputError, UsageError
-from ckd.train.fitting.checkpoints import WholeCheckpoints, check_checkpoint
+from ckd.train.fitting.checkpoints import WholeCheckpoints
+from ckd.train.fitting.stage_folder import StageFolder
+from ckd.train.fitting.whole_checkpoint import before, check_checkpoint, whole_checkpoint
 from ckd.train.recipes.taught import plain_mobile
 from ckd.train.recipes.text import load_recipe
 
@@ -28,6 +33,75 @@ def test_a_failure_while_writing_keeps_the_last_good_one(
     assert path.read_bytes() == good
     assert list(path.parent.iterdir()) == [path]
     assert torch.load(path) == {"epoch": 1}
+
+
+def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    """PyTorch says "unexpected pos 3648 vs 3542" of it."""
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*/last\.ckpt'"):
+            WholeCheckpoints().save_checkpoint({"weights": torch.zeros(9999)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert torch.load(path) == {"epoch": 1}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:700])
+
+
+def blank(path: Path) -> None:
+    """As after a loss of power: the length is right, a part of the bytes never arrived."""
+    content = bytearray(path.read_bytes())
+    content[600:1600] = bytes(1000)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, blank, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_the_epoch_before_is_gone_on_from_if_the_last_one_is_damaged(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    folder = StageFolder(tmp_path)
+    path = tmp_path / "last.ckpt"
+    saver = WholeCheckpoints(kept=("last",))
+    for epoch in (1.0, 2.0):
+        saver.save_checkpoint({"weights": torch.full((999,), epoch)}, path)
+        saver.save_checkpoint({}, tmp_path / "best.ckpt")
+    assert folder.checkpoint == path
+    assert whole_checkpoint(path, "cls") == (path, None)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "best.ckpt", before(path), path]
+    damage(path)
+    assert folder.checkpoint == path
+    found, sentence = whole_checkpoint(path, "cls")
+    assert found == tmp_path / "last.before.ckpt"
+    assert torch.load(found)["weights"][0] == 1.0
+    assert sentence is not None
+    assert "going on from the epoch before, last.before.ckpt" in sentence
+    damage(found)
+    with pytest.raises(InputError, match=r"damaged or cut off; remove it .*stage cls"):
+        whole_checkpoint(path, "cls")
+
+
+def test_a_disk_without_room_for_three_keeps_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, save = tmp_path / "last.ckpt", torch.save
+    saver = WholeCheckpoints(kept=("last",))
+    for epoch in (1, 2):
+        saver.save_checkpoint({"epoch": epoch}, path)
+
+    def full(checkpoint: object, file: BinaryIO) -> None:
+        if before(path).exists():
+            raise OSError(28, "No space left on device")
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    saver.save_checkpoint({"epoch": 3}, path)
+    assert torch.load(path) == {"epoch": 3}
+    assert torch.load(before(path)) == {"epoch": 2}
 
 
 @pytest.mark.parametrize("size", [0, 100])

@@ -305,7 +305,7 @@ def fake_fit(system: System, monkeypatch: pytest.MonkeyPatch) -> list[FitOptions
             folder.stage(stage).keep({})
         return system
 
-    monkeypatch.setattr(cv, "fit", fit)
+    monkeypatch.setattr(cv, "fit_alone", fit)
     return calls
 
 

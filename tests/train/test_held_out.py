@@ -82,6 +82,23 @@ def test_a_file_that_was_cut_off_is_refused(
         HeldOutAnswers.load(path)
 
 
+def test_bytes_that_a_disk_lost_are_refused_wherever_they_were(
+    answers: HeldOutAnswers, tmp_path: Path
+) -> None:
+    path = tmp_path / ANSWERS
+    answers.save(path)
+    whole = path.read_bytes()
+    refusals = []
+    for start in range(0, len(whole), 37):
+        path.write_bytes(whole[:start] + bytes(16) + whole[start + 16 :])
+        try:
+            HeldOutAnswers.load(path)
+        except InputError as error:
+            refusals.append("answers.npz: damaged" in str(error))
+    assert all(refusals)
+    assert len(refusals) > 20
+
+
 def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
     np.savez(tmp_path / ANSWERS, about=np.array([{"labels": ()}], dtype=object))
     with pytest.raises(InputError, match="damaged"):

@@ -30,6 +30,7 @@ from ckd.console import Progress
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError
 from ckd.contract.labels import ISIC2017
+from ckd.contract.whole_file import replace_file
 from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
 from ckd.export.verify import verify_bundle
@@ -155,8 +156,8 @@ def to_markdown(report: BackboneReport) -> str:
 def write_backbones(report: BackboneReport, folder: Path) -> list[str]:
     """Write ``backbones.json`` and ``backbones.md``; their names are returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "backbones.json").write_text(to_json(report), encoding="utf-8")
-    (folder / "backbones.md").write_text(to_markdown(report), encoding="utf-8")
+    replace_file(folder / "backbones.json", to_json(report).encode())
+    replace_file(folder / "backbones.md", to_markdown(report).encode())
     return ["backbones.json", "backbones.md"]
 
 

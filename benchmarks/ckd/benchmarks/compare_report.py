@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ckd.benchmarks.compare import NNCF, REFERENCE, Comparison, Entrant
 from ckd.benchmarks.markdown import table
 from ckd.calibration.cost import Cost
+from ckd.contract.whole_file import replace_file, replacing
 
 _COLOURS = {"ckd": "#0b6e7f", "peer": "#c8792f"}
 
@@ -62,9 +63,10 @@ def to_markdown(comparison: Comparison) -> str:
 def write_comparison(comparison: Comparison, folder: Path) -> list[str]:
     """Write ``compare.json``, ``compare.md`` and ``compare.png``; their names are returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "compare.json").write_text(to_json(comparison), encoding="utf-8")
-    (folder / "compare.md").write_text(to_markdown(comparison), encoding="utf-8")
-    _picture(comparison).savefig(folder / "compare.png", dpi=150, metadata={"Software": None})
+    replace_file(folder / "compare.json", to_json(comparison).encode())
+    replace_file(folder / "compare.md", to_markdown(comparison).encode())
+    with replacing(folder / "compare.png") as file:
+        _picture(comparison).savefig(file, format="png", dpi=150, metadata={"Software": None})
     return ["compare.json", "compare.md", "compare.png"]
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ckd.benchmarks.report import LatencyReport
+from ckd.contract.whole_file import replace_file
 
 
 def write_report(report: LatencyReport, folder: Path) -> list[str]:
@@ -12,8 +13,8 @@ def write_report(report: LatencyReport, folder: Path) -> list[str]:
         Names of the files written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "latency.json").write_text(report.to_json(), encoding="utf-8")
-    (folder / "latency.md").write_text(report.to_markdown(), encoding="utf-8")
+    replace_file(folder / "latency.json", report.to_json().encode())
+    replace_file(folder / "latency.md", report.to_markdown().encode())
     written = ["latency.json", "latency.md"]
     try:
         from ckd.benchmarks.picture import write_picture

@@ -6,6 +6,8 @@ of neighbouring calls, not by two averages.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -165,16 +167,23 @@ def fresh_process(command: Sequence[str]) -> ProcessUse:
     Raises:
         EngineError: the command failed; its last line on stderr is quoted.
     """
-    watched = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _WATCHER, *command],
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
+        start_new_session=True,  # so that both processes can be ended as one
+    ) as watcher:
+        try:
+            said, complaints = watcher.communicate()
+        except BaseException:
+            os.killpg(watcher.pid, signal.SIGKILL)
+            raise
     exit_code, wall_ms, peak_mb, output = (
-        json.loads(watched.stdout) if watched.returncode == 0 else (1, 0.0, 0.0, "")
+        json.loads(said) if watcher.returncode == 0 else (1, 0.0, 0.0, "")
     )
     if exit_code != 0:
-        last = (watched.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        last = (complaints.strip().splitlines() or ["it printed nothing"])[-1]
         raise EngineError(f"a measured process ended with exit code {exit_code}: {last}")
     return ProcessUse(wall_ms, peak_mb, output)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ckd.benchmarks.report import CONTENDERS, Kind, LatencyReport
+from ckd.contract.whole_file import replacing
 
 _COLOURS: Final[Mapping[Kind, str]] = {
     "chain": "#0b6e7f", "jpeg": "#5ba3ae", "fused": "#7b6ba8", "pytorch": "#c8792f",
@@ -39,7 +40,8 @@ def write_picture(report: LatencyReport, path: Path) -> None:
         f"{report.conditions.date}.",
         fontsize=7.5, color="#555555", x=0.02, ha="left",
     )  # fmt: skip
-    figure.savefig(path, metadata={"Software": None})
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], metadata={"Software": None})
 
 
 def _draw_contenders(axes: Axes, report: LatencyReport) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ckd.benchmarks.accuracy import scored
 from ckd.benchmarks.markdown import table
 from ckd.benchmarks.side_by_side import Side, SideBySide
+from ckd.contract.whole_file import replace_file
 
 
 def to_json(report: SideBySide) -> str:
@@ -63,6 +64,6 @@ def _scores(side: Side, num_columns: int) -> tuple[str, ...]:
 def write_side_by_side(report: SideBySide, folder: Path) -> list[str]:
     """Write ``systems.json`` and ``systems.md``; their names are returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "systems.json").write_text(to_json(report), encoding="utf-8")
-    (folder / "systems.md").write_text(to_markdown(report), encoding="utf-8")
+    replace_file(folder / "systems.json", to_json(report).encode())
+    replace_file(folder / "systems.md", to_markdown(report).encode())
     return ["systems.json", "systems.md"]

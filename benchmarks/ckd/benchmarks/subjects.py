@@ -17,6 +17,7 @@ from ckd.console import say
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
+from ckd.contract.whole_file import replace_file
 from ckd.data.synthetic.write import dermoscopy
 from ckd.export.bundle import write_bundle
 from ckd.export.onnx import export_onnx
@@ -178,4 +179,5 @@ def _write_run(recipe: Recipe, system: System, out: Path) -> None:
         RunFolder(out).stage(stage).keep(weights)
     recipe.save(out / "recipe.json")
     none = {"name": "none", "num_train": 0, "class_counts": [0] * len(system.labels), "digest": ""}
-    (out / "data.json").write_text(json.dumps({"labels": list(system.labels), **none}) + "\n")
+    text = json.dumps({"labels": list(system.labels), **none}) + "\n"
+    replace_file(out / "data.json", text.encode())

@@ -194,6 +194,7 @@ def sensitivity_command(
     from ckd.calibration.int8_bundle import QuantSetting
     from ckd.calibration.plots import plot_sensitivity
     from ckd.calibration.sensitivity import measure_sensitivity
+    from ckd.contract.whole_file import replace_file
 
     console.make_folder(out)  # before anything is measured
     source, usable = _prepare(images, bundle, limit)
@@ -201,7 +202,7 @@ def sensitivity_command(
         source, usable, QuantSetting(method=method), compared, console.progress_bar
     )
     record = [effect.as_dict() for effect in effects]
-    (out / "sensitivity.json").write_text(json.dumps(record, indent=1) + "\n")
+    replace_file(out / "sensitivity.json", (json.dumps(record, indent=1) + "\n").encode())
     plot_sensitivity(effects, out / "sensitivity.png", source.spec.name)
     if as_json:
         print(json.dumps(record))

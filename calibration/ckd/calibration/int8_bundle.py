@@ -1,7 +1,6 @@
 """A bundle with INT8 files from one without: quantise network after network, record, write."""
 
 import json
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -17,12 +16,13 @@ from ckd.calibration.half_weights import network_of
 from ckd.calibration.placement import layer_groups, quantised_layers
 from ckd.calibration.upstream import Upstream
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.card import MODEL_CARD, without_part
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import CascadeSpec, NodeSpec
+from ckd.contract.whole_file import new_folder
 from ckd.runtime.acceptance import (
     CASES_INT8,
     TOLERANCES,
@@ -147,9 +147,8 @@ def write_int8(
         UsageError: ``out`` exists.
     """
     spec, golden_NSS3 = source.spec, golden_images(source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
-        folder = Path(room) / "bundle"
+    with new_folder(out) as new:
+        folder = new.path
         source.copy_to(folder, without=_written_anew(spec))
         for (network, kind), content in contents.items():
             (folder / f"{network}.{kind}.onnx").write_bytes(content)
@@ -167,7 +166,7 @@ def write_int8(
         with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "int8") as chain:
             (folder / CASES_INT8).write_bytes(_answers(chain, golden_NSS3))
         write_hashes(folder)
-        move_new(folder, out)
+        new.keep()
         return QuantReport(_sizes(bundle, "fp32"), _sizes(bundle, "int8.cpu"))
 
 

@@ -1,7 +1,6 @@
 """A bundle with INT8 files by what quantisation-aware training learnt; no range is measured."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,10 +17,11 @@ from ckd.calibration.int8_bundle import QuantReport, QuantSetting, write_int8
 from ckd.calibration.learnt_network import quantise_learnt
 from ckd.calibration.placed import structure_of
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import Bundle, check_new, move_new
+from ckd.contract.bundle import Bundle, check_new
 from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.contract.learnt import LEARNT_WEIGHTS, Learnt, read_learnt, weight_key
 from ckd.contract.placement import Placement
+from ckd.contract.whole_file import new_folder
 from ckd.data.samples import SampleSet, numbered_as
 
 
@@ -55,9 +55,8 @@ def judged_learnt_bundle(
     """
     check_new(out)
     samples = numbered_as(source.spec.labels, samples, exclusive=source.spec.outputs.exclusive)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
-        path = Path(room) / "bundle"
+    with new_folder(out) as new:
+        path = new.path
         report = quantise_learnt_bundle(source, folder, path, tensorrt=tensorrt)
         made = Bundle(path)
         costs = costs_of(made, exact_answers(source, samples, bars), samples, bars)
@@ -80,7 +79,7 @@ def judged_learnt_bundle(
             "costs": {backend: cost.as_dict() for backend, cost in costs.items()},
         }
         record_cost(path, cost_text(int8, (), costs, how), record)
-        move_new(path, out)
+        new.keep()
     return report
 
 

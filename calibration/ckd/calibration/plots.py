@@ -8,6 +8,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ckd.calibration.sensitivity import Effect
+from ckd.contract.whole_file import replacing
 
 _COLOURS = {"network": "#1b6ca8", "part": "#7fb3d5", "edge": "#e0a030"}
 
@@ -32,4 +33,5 @@ def plot_sensitivity(effects: Sequence[Effect], path: Path, title: str) -> None:
     axes[0].invert_yaxis()
     axes[-1].legend(handles=[Patch(color=c, label=kind) for kind, c in _COLOURS.items()])
     figure.suptitle(f"{title}: INT8 in one place, float32 in all others")
-    figure.savefig(path, dpi=130)
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=130)

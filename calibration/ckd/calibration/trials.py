@@ -2,8 +2,8 @@
 
 import statistics
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,8 @@ from ckd.calibration.cost import Budget, Cost, answer, cost_of, groups_of
 from ckd.calibration.cost_card import cost_text, exact_answers, record_cost
 from ckd.calibration.int8_bundle import QuantSetting, quantise_bundle
 from ckd.console import Bars
-from ckd.contract.bundle import Bundle, move_new
+from ckd.contract.bundle import Bundle
+from ckd.contract.whole_file import new_folder
 from ckd.data.samples import SampleSet
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
@@ -96,8 +97,8 @@ class Bench:
             keep_float=(*self.setting.keep_float, *kept, *parts),
             tensorrt=self.setting.tensorrt and out is not None,
         )
-        with _scratch_folder(out) as folder:
-            path = folder / "bundle"
+        with new_folder(out or Path(tempfile.gettempdir()) / "trial") as new:
+            path = new.path
             quantise_bundle(self.source, self.images, path, setting=setting, bars=self.bars)
             with ExitStack() as stack:
                 racing = [
@@ -131,7 +132,7 @@ class Bench:
             self.tried.append(trial)
             if out is not None and not misses:
                 self._record(path, trial)
-                move_new(path, out)
+                new.keep()
         return trial
 
     def _cost(self, cascade: Cascade) -> Cost:
@@ -188,13 +189,3 @@ def _fastest_ms(
         for cascade, times in zip(cascades, times_ms, strict=True)
         if cascade.precision == precision
     )
-
-
-@contextmanager
-def _scratch_folder(out: Path | None) -> Iterator[Path]:
-    """A folder for a trial, on the disk of its destination if it has one; removed at the end."""
-    parent = None if out is None else out.parent
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".trial-") as folder:
-        yield Path(folder)

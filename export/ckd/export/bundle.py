@@ -3,14 +3,13 @@
 import itertools
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.card import MODEL_CARD
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import UsageError
@@ -18,6 +17,7 @@ from ckd.contract.hashes import write_hashes
 from ckd.contract.labels import headline_tasks
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType
+from ckd.contract.whole_file import new_folder
 from ckd.contract.wiring import IMAGE
 from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import export_onnx
@@ -99,10 +99,8 @@ def write_bundle(
     check_new(out)
     system.eval()
     deployed = folded(system)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Built beside its destination and renamed at the end: an interrupted export leaves no bundle.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as scratch:
-        folder = Path(scratch) / "bundle"
+    with new_folder(out) as new:
+        folder = new.path
         (folder / "acceptance").mkdir(parents=True)
         exports = list(itertools.product(precisions, deployed.nodes))
         progress = bars("export")
@@ -141,7 +139,7 @@ def write_bundle(
                 )
                 check_acceptance(cascade, bundle)
         progress(len(precisions), len(precisions))
-        move_new(folder, out)
+        new.keep()
     return ExportReport(parity, count_macs(system), count_macs(deployed), len(deployed.nodes))
 
 

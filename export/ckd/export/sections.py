@@ -1,19 +1,19 @@
 """Writes fitted sections into a bundle; no file of a network changes."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.card import MODEL_CARD, with_part, without_part
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import InputError
 from ckd.contract.fitted_sections import read_fitted
 from ckd.contract.hashes import write_hashes
 from ckd.contract.spec import Section
+from ckd.contract.whole_file import new_folder
 from ckd.data.samples import Sample, SampleSet
 from ckd.export.sections_check import (
     SectionsReport,
@@ -80,9 +80,8 @@ def write_sections(
     sections = read_fitted(fitted)
     texts = _texts(fitted, sections)
     spec = replace(source.spec, sections={**source.spec.sections, **sections})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
-        folder = Path(room) / "bundle"
+    with new_folder(out) as new:
+        folder = new.path
         source.copy_to(folder)
         (folder / CASCADE).write_text(spec_to_json(spec))
         for name in sections:
@@ -113,7 +112,7 @@ def write_sections(
             card = with_part(card, title, words) if words else without_part(card, title)
         path.write_text(card)
         write_hashes(folder)
-        move_new(folder, out)
+        new.keep()
     return report
 
 

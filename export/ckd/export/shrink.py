@@ -1,6 +1,5 @@
 """A smaller bundle: weights of the float32 files in half precision, if that changes no decision."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ import onnx
 from ckd.calibration.cost import answer, cost_of
 from ckd.calibration.half_weights import with_half_weights
 from ckd.console import Bars, no_bars
-from ckd.contract.bundle import Bundle, check_new, move_new
+from ckd.contract.bundle import Bundle, check_new
 from ckd.contract.card import MODEL_CARD, with_part
 from ckd.contract.errors import GateFailed
 from ckd.contract.hashes import write_hashes
+from ckd.contract.whole_file import new_folder
 from ckd.data.samples import SampleSet
 from ckd.export.verify import check_acceptance
 from ckd.runtime.backends.selection import open_backend
@@ -67,9 +67,8 @@ def shrink_bundle(
             more than `MAX_JACCARD`; the message names the image.
     """
     check_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
-        folder = Path(room) / "bundle"
+    with new_folder(out) as new:
+        folder = new.path
         source.copy_to(folder)
         for name in {node.files["fp32"] for node in source.spec.nodes}:
             half = with_half_weights(onnx.load_from_string(source.read(name)))
@@ -82,7 +81,7 @@ def shrink_bundle(
         if (card := folder / MODEL_CARD).is_file():
             card.write_text(with_part(card.read_text(), TITLE, _sentence(report)))
             write_hashes(folder)
-        move_new(folder, out)
+        new.keep()
     return report
 
 

@@ -1,14 +1,14 @@
 """Converts bundles of schema 1: the same networks, described and listed as in schema 2."""
 
 import json
-import tempfile
 from pathlib import Path
 
-from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, write_hashes
 from ckd.contract.listed import ListedFiles
+from ckd.contract.whole_file import new_folder
 
 
 def upgrade_bundle(source: Path, out: Path) -> None:
@@ -27,14 +27,13 @@ def upgrade_bundle(source: Path, out: Path) -> None:
     old = _opened(source)
     old.verify()
     cascade = _converted(source, old.read(CASCADE))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as room:
-        folder = Path(room) / "bundle"
+    with new_folder(out) as new:
+        folder = new.path
         old.copy_to(folder)
         (folder / CASCADE).write_text(cascade)
         write_hashes(folder)
         Bundle(folder).verify()
-        move_new(folder, out)
+        new.keep()
 
 
 def _opened(source: Path) -> ListedFiles:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.console.commands import app, make_folder, run
+    from ckd.console.commands import app, ends_when_stopped, make_folder, run
     from ckd.console.options import (
         MOST_THREADS,
         BackendName,
@@ -35,7 +35,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.console.commands": "app make_folder run",
+            "ckd.console.commands": "app ends_when_stopped make_folder run",
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
                 "OperatingPointName PrecisionName Prevalence Threads bytes_of fold_of "
@@ -63,6 +63,7 @@ __all__ = [
     "Threads",
     "app",
     "bytes_of",
+    "ends_when_stopped",
     "fold_of",
     "is_first_process",
     "make_folder",

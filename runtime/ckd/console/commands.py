@@ -1,19 +1,24 @@
 """What all five command lines share: how a command ends, and what --help looks like."""
 
+import functools
 import io
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 import typer
 
 from ckd.console.progress import printable, take_down_bars
-from ckd.contract.errors import CkdError, UsageError
+from ckd.console.signals import Signals
+from ckd.contract.disk import refusal
+from ckd.contract.errors import CkdError, Interrupted, UsageError
 from ckd.contract.version import ckd_version
+
+_P = ParamSpec("_P")
 
 
 def app(help_text: str) -> typer.Typer:
@@ -48,15 +53,30 @@ def make_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: cannot write results there ({error.strerror})") from error
 
 
+def ends_when_stopped(command: Callable[_P, None]) -> Callable[_P, None]:
+    """A command that has no other end than to be told so: Ctrl-C, SIGTERM and SIGHUP end it well.
+
+    Its exit code is 0 then, also if it had not begun yet.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+
+    return wrapped
+
+
 def run(command: Callable[[], object]) -> None:
     """Run a command line; an error becomes one line on stderr and an exit code.
 
-    Ctrl-C and SIGTERM both raise `KeyboardInterrupt` in the command. If the command does not end
-    by itself then, the exit code is 130.
+    Ctrl-C, SIGTERM and SIGHUP raise `KeyboardInterrupt` in the command, see `Signals`. If the
+    command does not end by itself then, the exit code is 130, 143 or 129.
     """
-    # Service managers and `timeout` send SIGTERM: recordings are to be finished, and temporary
-    # folders and child processes must not be left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signals = Signals()
+    signals.listen()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # Pillow's, for one, of a photograph with odd metadata
@@ -68,6 +88,9 @@ def run(command: Callable[[], object]) -> None:
             command()
         finally:
             take_down_bars()  # before an error is printed over them
+    except Interrupted as error:
+        print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
+        raise SystemExit(signals.exit_code) from None
     except CkdError as error:
         print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -82,13 +105,13 @@ def run(command: Callable[[], object]) -> None:
         )
         raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
-        where = f"{error.filename}: " if error.filename else ""
-        print(printable(f"error: {where}{error.strerror or error}"), file=sys.stderr)
+        print(printable(f"error: {refusal(error)}"), file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(signals.exit_code) from None
     except SystemExit as ended:
-        if ended.code == 130:  # typer has turned the interruption into this exit code
-            print("interrupted", file=sys.stderr)
-        raise
+        if ended.code != Interrupted.exit_code:
+            raise
+        print("interrupted", file=sys.stderr)  # typer has turned it into this exit code
+        raise SystemExit(signals.exit_code) from None

@@ -6,7 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.contract.binomial import exact_interval
-    from ckd.contract.bundle import CASCADE, Bundle, check_new, move_new
+    from ckd.contract.bundle import CASCADE, Bundle, check_new
     from ckd.contract.card import MODEL_CARD, with_part, without_part
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
     from ckd.contract.confusion import (
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         require,
         threshold_jaccard,
     )
+    from ckd.contract.disk import is_of_the_disk, naming, refusal, sync_folder, sync_together
     from ckd.contract.errors import (
         BundleError,
         CkdError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         weight_key,
         write_learnt,
     )
+    from ckd.contract.leftovers import WRITING, discard, sweep
     from ckd.contract.listed import Content, ListedFiles
     from ckd.contract.placement import (
         SIGNED,
@@ -65,20 +67,22 @@ if TYPE_CHECKING:
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
     from ckd.contract.version import built_from, ckd_version
-    from ckd.contract.whole_file import WRITING, replace_file, replacing
+    from ckd.contract.whole_file import FileGroup, new_folder, replace_file, replacing
     from ckd.contract.wiring import IMAGE, check_wiring
+    from ckd.contract.writer_lock import LOCK, one_writer
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.contract.binomial": "exact_interval",
-            "ckd.contract.bundle": "Bundle CASCADE check_new move_new",
+            "ckd.contract.bundle": "Bundle CASCADE check_new",
             "ckd.contract.card": "MODEL_CARD with_part without_part",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
             "ckd.contract.confusion": (
                 "Bools Confusion Reals check_scores confusion_from_masks "
                 "confusion_from_scores require threshold_jaccard"
             ),
+            "ckd.contract.disk": "is_of_the_disk naming refusal sync_folder sync_together",
             "ckd.contract.errors": (
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
@@ -92,6 +96,7 @@ else:
             "ckd.contract.learnt": (
                 "LEARNT_RECORD LEARNT_WEIGHTS Learnt bias_of read_learnt weight_key write_learnt"
             ),
+            "ckd.contract.leftovers": "WRITING discard sweep",
             "ckd.contract.listed": "Content ListedFiles",
             "ckd.contract.placement": (
                 "Grid NetworkPlacement PlacedLayer Placement SIGNED UNSIGNED "
@@ -100,8 +105,9 @@ else:
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
             "ckd.contract.version": "built_from ckd_version",
-            "ckd.contract.whole_file": "WRITING replace_file replacing",
+            "ckd.contract.whole_file": "FileGroup new_folder replace_file replacing",
             "ckd.contract.wiring": "IMAGE check_wiring",
+            "ckd.contract.writer_lock": "LOCK one_writer",
         },
     )
 
@@ -118,6 +124,7 @@ __all__ = [
     "ISIC2019",
     "LEARNT_RECORD",
     "LEARNT_WEIGHTS",
+    "LOCK",
     "MODEL_CARD",
     "SCHEMA",
     "SCHEMA_1_HASHES",
@@ -134,6 +141,7 @@ __all__ = [
     "DType",
     "EngineError",
     "EnvironmentUnusable",
+    "FileGroup",
     "FileKind",
     "GateFailed",
     "Grid",
@@ -159,22 +167,30 @@ __all__ = [
     "ckd_version",
     "confusion_from_masks",
     "confusion_from_scores",
+    "discard",
     "exact_interval",
     "headline_tasks",
+    "is_of_the_disk",
     "label_of",
     "lazy_names",
     "lesion_name",
-    "move_new",
+    "naming",
+    "new_folder",
+    "one_writer",
     "placement_to_json",
     "read_fitted",
     "read_hashes",
     "read_learnt",
     "read_placement",
+    "refusal",
     "replace_file",
     "replacing",
     "require",
     "spec_from_json",
     "spec_to_json",
+    "sweep",
+    "sync_folder",
+    "sync_together",
     "threshold_jaccard",
     "weight_key",
     "with_part",

@@ -59,13 +59,3 @@ def check_new(out: Path) -> None:
     """Raise `UsageError` if the path of a new bundle is taken."""
     if out.exists():
         raise UsageError(f"{out} exists; name another folder or remove it")
-
-
-def move_new(folder: Path, out: Path) -> None:
-    """Rename a finished folder, on the same disk; `UsageError` if the name is taken by now."""
-    try:
-        folder.rename(out)
-    except OSError as error:
-        if out.exists():
-            raise UsageError(f"{out} was made by another process meanwhile; remove it") from error
-        raise

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError
+from ckd.contract.whole_file import FileGroup, replace_file
 from ckd.finding.explanation import draw_explanation
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import draw_overlay
@@ -34,7 +35,9 @@ def save_finding(
 ) -> dict[str, str]:
     """Write ``<stem>_mask.png`` (0/255), ``<stem>_overlay.png`` and ``<stem>.json``.
 
-    With class maps also ``<stem>_explanation.png``, see `draw_explanation`.
+    With class maps also ``<stem>_explanation.png``, see `draw_explanation`. The JSON comes last:
+    where it is, all files of this finding are. Each is whole or absent whatever happens; lasting
+    are they once the folder was synced (`ckd.contract.disk.sync_folder`).
 
     Args:
         finding: to write.
@@ -49,23 +52,24 @@ def save_finding(
         File names by kind: "mask", "overlay", "json", "explanation".
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: a file cannot be written, and none of them is then.
     """
-    if overlay_HWC is None:
-        overlay_HWC = draw_overlay(image_HWC, finding)
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("mask", "explanation"):  # of an earlier finding of that name
-        (folder / f"{stem}_{kind}.png").unlink(missing_ok=True)
-    written = {"json": f"{stem}.json", "overlay": f"{stem}_overlay.png"}
-    write_png(folder / written["overlay"], overlay_HWC)
+    drawings = {"overlay": draw_overlay(image_HWC, finding) if overlay_HWC is None else overlay_HWC}
     if finding.mask_HW is not None:
-        written["mask"] = f"{stem}_mask.png"
-        write_png(folder / written["mask"], finding.mask_HW.astype(np.uint8) * 255)
+        drawings["mask"] = finding.mask_HW.astype(np.uint8) * np.uint8(255)
     if finding.class_maps:
-        written["explanation"] = f"{stem}_explanation.png"
-        write_png(folder / written["explanation"], draw_explanation(image_HWC, finding))
+        drawings["explanation"] = draw_explanation(image_HWC, finding)
     origin = {} if source is None else {"image": source}
-    write_json(folder / written["json"], {**origin, **(about or {}), **finding.as_dict()})
+    record = {**origin, **(about or {}), **finding.as_dict()}
+    written = {"json": f"{stem}.json", **{kind: f"{stem}_{kind}.png" for kind in drawings}}
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileGroup(folder) as group:
+        for kind in ("mask", "explanation"):  # of an earlier finding of that name
+            if kind not in drawings:
+                group.remove(f"{stem}_{kind}.png")
+        for kind, drawing in drawings.items():
+            group.write(written[kind], _png(drawing, folder / written[kind]))
+        group.write(written["json"], _json(record))
     return written
 
 
@@ -74,12 +78,27 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
     Raises:
         InputError: the image has no pixels.
+        OSError: it cannot be written; an earlier file stays.
     """
-    try:
-        content = png_of(image)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    path.write_bytes(content)
+    replace_file(path, _png(image, path))
+
+
+def write_json(path: Path, record: Mapping[str, Any], *, is_lasting: bool = True) -> None:
+    """Write a record as JSON for people and programs to read; pairs of numbers take one line.
+
+    Args:
+        path: of the file.
+        record: of what JSON can express.
+        is_lasting: False where the folder is synced later, which saves time now.
+
+    Raises:
+        OSError: it cannot be written; an earlier file stays.
+    """
+    if is_lasting:
+        replace_file(path, _json(record))
+        return
+    with FileGroup(path.parent) as group:
+        group.write(path.name, _json(record))
 
 
 def png_of(image: NDArray[np.uint8]) -> bytes:
@@ -92,6 +111,12 @@ def png_of(image: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON for people and programs to read; pairs of numbers take one line."""
-    path.write_text(_PAIR.sub(r"[\1, \2]", json.dumps(record, indent=2)) + "\n")
+def _png(image: NDArray[np.uint8], path: Path) -> bytes:
+    try:
+        return png_of(image)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (_PAIR.sub(r"[\1, \2]", json.dumps(record, indent=2)) + "\n").encode()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ckd.runtime.cascade import Cascade
 
 
+@console.ends_when_stopped
 def camera_command(
     source: Annotated[
         str,

@@ -35,6 +35,7 @@ from ckd.runtime.camera_cli import camera_command, say_choices
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
     from ckd.runtime.cascade import Cascade
+    from ckd.runtime.sinks import Failure
 
 cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
 
@@ -79,6 +80,7 @@ def image_command(
                 written = folder.add(path, finding, image_HWC)
             except (InputError, NotFinite) as error:
                 named = NotFinite(f"{path}: {error}") if isinstance(error, NotFinite) else error
+                folder.add_failure(path, _failure(error))
                 if len(files) == 1:
                     raise named from error.__cause__
                 failed += 1
@@ -210,6 +212,16 @@ def _settings(cascade: "Cascade") -> dict[str, object]:
         "operating_point": None if decider.point is None else decider.point.name,
         "prevalence": prevalence and {name: round(at, 6) for name, at in prevalence.items()},
     }
+
+
+def _failure(error: Exception) -> "Failure":
+    """What `findings.csv` says of a photograph that could not be analysed, or not be written."""
+    from ckd.finding.finder import NotFinite
+    from ckd.runtime.sinks import NotWritten
+
+    if isinstance(error, NotWritten):
+        return "not_written"
+    return "not_finite" if isinstance(error, NotFinite) else "unreadable"
 
 
 def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ckd.contract.whole_file import WRITING, replace_file
+from ckd.contract.leftovers import WRITING
+from ckd.contract.whole_file import replace_file
 from ckd.runtime.cache import Record, Store, cache_folder
 
 if TYPE_CHECKING:

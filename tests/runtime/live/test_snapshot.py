@@ -1,12 +1,14 @@
 """What the save button stores."""
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from disk_order import watched
 from tests.runtime.live.rig import shown
 
 from ckd.contract.errors import CkdError
@@ -52,3 +54,22 @@ def test_a_snapshot_that_cannot_be_written_says_where(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CkdError, match="taken: cannot save there"):
         save_snapshot(tmp_path / "taken", shown())
+
+
+def test_a_snapshot_is_on_the_disk_when_it_is_told_of(tmp_path: Path) -> None:
+    with watched() as order:
+        save_snapshot(tmp_path, shown())
+    assert order.events[-1] == "sync folder"
+
+
+def test_a_snapshot_without_room_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    overlay = save_snapshot(tmp_path / "before", shown())
+    frame = overlay.with_name(overlay.name.replace("_overlay", ""))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (frame.stat().st_size, hard))  # the JSON is larger
+    try:
+        with pytest.raises(CkdError, match="cannot save there"):
+            save_snapshot(tmp_path / "taken", shown())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "taken").iterdir())

@@ -66,6 +66,7 @@ def evaluate_command(
     from ckd.train.evaluation.judge import Judge
     from ckd.train.evaluation.robustness import checked_kinds, spread
     from ckd.train.feeding.dataset import drop_unreadable
+    from ckd.train.fitting.alone import alone_in
     from ckd.train.fitting.machine import device_for
     from ckd.train.fitting.run_folder import load_run
 
@@ -84,15 +85,17 @@ def evaluate_command(
         + ("-corruptions" if corruptions else "")
     )
     if corruptions:
-        _corruptions(recipe.name, Judge(system, sections), samples, chosen, folder, as_json)
+        with alone_in(folder):
+            _corruptions(recipe.name, Judge(system, sections), samples, chosen, folder, as_json)
         return
-    result = evaluate(
-        recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
-    )
-    tree, text = result.as_dict(), result.to_text()
-    if groups:
-        by_group, table = _groups(recipe.name, Judge(system, sections), samples, folder)
-        tree, text = {**tree, "groups": by_group}, f"{text}\n\n{table}"
+    with alone_in(folder):
+        result = evaluate(
+            recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
+        )
+        tree, text = result.as_dict(), result.to_text()
+        if groups:
+            by_group, table = _groups(recipe.name, Judge(system, sections), samples, folder)
+            tree, text = {**tree, "groups": by_group}, f"{text}\n\n{table}"
     print(json.dumps(tree) if as_json else text)
     if not (folder / "tsne.png").exists():
         needed = f"a classifier and {MIN_IMAGES} images with labels"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ckd.benchmarks.gpu.report import GpuReport
+from ckd.contract.whole_file import replace_file
 
 
 def write_gpu_report(report: GpuReport, results: Path) -> list[str]:
@@ -17,8 +18,8 @@ def write_gpu_report(report: GpuReport, results: Path) -> list[str]:
     """
     folder = results / report.folder_name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gpu.json").write_text(report.to_json(), encoding="utf-8")
-    (folder / "gpu.md").write_text(report.to_markdown(), encoding="utf-8")
+    replace_file(folder / "gpu.json", report.to_json().encode())
+    replace_file(folder / "gpu.md", report.to_markdown().encode())
     written = ["gpu.json", "gpu.md"]
     try:
         from ckd.benchmarks.gpu.picture import write_gpu_picture

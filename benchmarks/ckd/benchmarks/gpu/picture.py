@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ckd.benchmarks.gpu.report import GpuReport, Race
+from ckd.contract.whole_file import replacing
 
 _OURS: Final = "#0b6e7f"
 _PEER: Final = "#c8792f"
@@ -35,7 +36,8 @@ def write_gpu_picture(report: GpuReport, path: Path) -> None:
         f"Medians, contenders in turn, untrained weights. {report.conditions.date}.",
         fontsize=7.5, color="#555555", x=0.02, ha="left",
     )  # fmt: skip
-    figure.savefig(path, metadata={"Software": None})
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], metadata={"Software": None})
 
 
 def _draw(axes: Axes, race: Race) -> None:

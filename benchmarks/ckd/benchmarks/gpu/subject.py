@@ -6,7 +6,6 @@ them beforehand. Long work is not begun if the time left is too short for it.
 
 import functools
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.hashes import HASHES, write_hashes
 from ckd.contract.spec import NodeSpec
+from ckd.contract.whole_file import new_folder
 from ckd.contract.wiring import IMAGE
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.bundle import EDGE_DTYPES, write_bundle
@@ -107,7 +107,6 @@ class Subject:
         folder = self._folder / f"one-graph-bundle.{precision}"
         if (folder / HASHES).exists():
             return folder
-        folder.mkdir(exist_ok=True)
         kept = {IMAGE, *like.outputs.names()}
         outputs = self._whole().nodes[0].outputs
         node = NodeSpec("whole", (IMAGE,), outputs, {precision: "whole.onnx"})
@@ -119,9 +118,12 @@ class Subject:
                 name: {precision: of[precision]} for name, of in like.dtypes.items() if name in kept
             },
         )
-        (folder / "whole.onnx").write_bytes(graph.read_bytes())
-        (folder / CASCADE).write_text(spec_to_json(spec))
-        write_hashes(folder)
+        with new_folder(folder) as new:
+            new.path.mkdir()
+            (new.path / "whole.onnx").write_bytes(graph.read_bytes())
+            (new.path / CASCADE).write_text(spec_to_json(spec))
+            write_hashes(new.path)
+            new.keep()
         return folder
 
     def _once(self, kind: str, precision: str, make: Callable[[Path], None]) -> Path:
@@ -146,8 +148,8 @@ class Subject:
 
         Untrained networks fail that check, as they amplify rounding.
         """
-        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
-            folder = Path(scratch) / "bundle"
+        with new_folder(path) as new:
+            folder = new.path
             write_bundle(self.system, folder, name=self.name, provenance={"purpose": "benchmark"})
             spec, deployed = Bundle(folder).spec, folded(self.system)
             for node in deployed.nodes:
@@ -165,7 +167,7 @@ class Subject:
             )
             (folder / CASCADE).write_text(spec_to_json(both))
             write_hashes(folder)
-            folder.replace(path)
+            new.keep()
 
     def _quantise(self, path: Path) -> None:
         data = self._folder / "images"

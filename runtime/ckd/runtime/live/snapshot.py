@@ -3,7 +3,9 @@
 from datetime import datetime
 from pathlib import Path
 
+from ckd.contract.disk import sync_folder
 from ckd.contract.errors import CkdError
+from ckd.contract.leftovers import discard
 from ckd.finding.files import save_finding, write_png
 from ckd.runtime.live.view import Shown
 
@@ -11,7 +13,8 @@ from ckd.runtime.live.view import Shown
 def save_snapshot(folder: Path, shown: Shown) -> Path:
     """Write the frame as ``<stem>.png``, and its finding as `save_finding` does.
 
-    The stem holds the local time and the frame number, so nothing is ever overwritten.
+    The stem holds the local time and the frame number, so nothing is ever overwritten. All files
+    are on the disk when this returns; if one cannot be written, there is none of them.
 
     Returns:
         Path of the overlay.
@@ -22,14 +25,17 @@ def save_snapshot(folder: Path, shown: Shown) -> Path:
     now = datetime.now().astimezone()
     stem = f"live_{now:%Y%m%d-%H%M%S-%f}_{shown.frame.index:06d}"
     about = {"saved_at": now.isoformat(), "frame": shown.frame.index}
+    frame = folder / f"{stem}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_png(folder / f"{stem}.png", shown.frame.image_HWC)
+        write_png(frame, shown.frame.image_HWC)
         written = save_finding(
             shown.finding, folder, stem, shown.frame.image_HWC, f"{stem}.png",
             overlay_HWC=shown.overlay_HWC, about=about,
         )  # fmt: skip
+        sync_folder(folder)
     except OSError as error:
+        discard(frame)
         raise CkdError(
             f"{folder}: cannot save there ({error.strerror}); free space or name another folder"
         ) from error

@@ -14,7 +14,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.runtime.sinks.drawn import Drawn
-    from ckd.runtime.sinks.files import ResultFolder
+    from ckd.runtime.sinks.files import Failure, NotWritten, ResultFolder
     from ckd.runtime.sinks.free_space import MIN_FREE_BYTES
     from ckd.runtime.sinks.lines import print_finding
     from ckd.runtime.sinks.recorder import Recorder, check_recordable
@@ -24,7 +24,7 @@ else:
         __name__,
         {
             "ckd.runtime.sinks.drawn": "Drawn",
-            "ckd.runtime.sinks.files": "ResultFolder",
+            "ckd.runtime.sinks.files": "Failure NotWritten ResultFolder",
             "ckd.runtime.sinks.free_space": "MIN_FREE_BYTES",
             "ckd.runtime.sinks.lines": "print_finding",
             "ckd.runtime.sinks.recorder": "Recorder check_recordable",
@@ -35,6 +35,8 @@ else:
 __all__ = [
     "MIN_FREE_BYTES",
     "Drawn",
+    "Failure",
+    "NotWritten",
     "Recorder",
     "RecordingState",
     "ResultFolder",

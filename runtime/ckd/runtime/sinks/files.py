@@ -1,25 +1,35 @@
 """A folder of results: mask, overlay and JSON of each image, and two tables of all."""
 
-import csv
 import errno
 import itertools
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.disk import is_of_the_disk, refusal
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.version import ckd_version
+from ckd.contract.writer_lock import one_writer
 from ckd.finding.decision import Decision
 from ckd.finding.files import save_finding, write_json
 from ckd.finding.finding import Finding
 from ckd.runtime.closing import Closing
+from ckd.runtime.sinks.tables import Tables
 
 #: Of `findings.csv`, after the image's name.
 _DECISION: Final = ("refer", "flagged", "operating_point", "reasons", "label_set")
 _COLUMNS: Final = ("outcome", "reason", *_DECISION, "top", "lesion_area_px", "time_s")
+
+#: Why a photograph has no finding: what stands as ``reason`` in `findings.csv`.
+Failure = Literal["unreadable", "not_finite", "not_written"]
+
+
+class NotWritten(InputError):
+    """The results of this one photograph cannot be written."""
 
 
 class ResultFolder(Closing):
@@ -31,30 +41,37 @@ class ResultFolder(Closing):
     decision's cells are empty where there is none, and several codes or labels in one are
     separated by semicolons. What the probabilities rest on stands in `run.json`.
 
+    The files of a photograph are each whole or absent, whatever happens, and none of them appears
+    if one cannot be written; everything is lasting once the folder was closed. No other process
+    writes in the folder meanwhile.
+
     Args:
         folder: created if missing; results of the same names are replaced.
         labels: in the bundle's order.
         run: settings that the findings are made with, saved as `run.json`.
 
     Raises:
-        UsageError: the folder cannot be written to.
+        UsageError: the folder cannot be written to, or another process writes in it.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str], run: dict[str, Any]) -> None:
         self.folder = folder
         self.labels = tuple(labels)
         self._stems = {"run"}  # a photograph of that name must not replace `run.json`
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            settings = {**run, "ckd": ckd_version()}
-            write_json(folder / "run.json", settings)
-            self._tables = [
-                (folder / name).open("w", newline="", encoding="utf-8", errors="surrogateescape")
-                for name in ("predictions.csv", "findings.csv")
-            ]
-        except OSError as error:
-            raise UsageError(f"{folder}: cannot write results there ({error.strerror})") from error
-        self._write_rows(["image", *self.labels], ["image", *_COLUMNS])
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(
+                    one_writer(folder, "wait for it, or name another folder with --out")
+                )
+                write_json(folder / "run.json", {**run, "ckd": ckd_version()}, is_lasting=False)
+                self._tables = Tables(folder, ("predictions.csv", "findings.csv"))
+                stack.callback(self._tables.close)
+                self._tables.add(["image", *self.labels], ["image", *_COLUMNS])
+            except OSError as error:
+                raise UsageError(
+                    f"{folder}: cannot write results there ({error.strerror})"
+                ) from error
+            self._stack = stack.pop_all()
 
     def add(
         self, image: Path | str, finding: Finding, image_HWC: NDArray[np.uint8]
@@ -69,8 +86,8 @@ class ResultFolder(Closing):
             image_HWC: RGB, for the overlay.
 
         Raises:
-            InputError: the name is so long that no file can be called after it.
-            OSError: a file cannot be written for another reason.
+            NotWritten: this photograph's files cannot be written, such as for an over-long name.
+            OSError: the disk is full or fails, so nothing can be written any more.
         """
         name, stem = Path(image).name, Path(image).stem
         if stem in self._stems:
@@ -83,11 +100,14 @@ class ResultFolder(Closing):
         try:
             written = save_finding(finding, self.folder, stem, image_HWC, str(image))
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
+            if is_of_the_disk(error):
                 raise
-            raise InputError(
-                f"{image}: its name is too long to call results after it; shorten it"
-            ) from None
+            self._stems.discard(stem)
+            if error.errno == errno.ENAMETOOLONG:
+                raise NotWritten(
+                    f"{image}: its name is too long to call results after it; shorten it"
+                ) from None
+            raise NotWritten(f"{image}: its results cannot be written: {refusal(error)}") from error
         self.add_row(stem, finding)
         return {kind: str(self.folder / file) for kind, file in written.items()}
 
@@ -99,17 +119,16 @@ class ResultFolder(Closing):
         decided = _decided(finding.decision)
         said = (finding.outcome, reason, *decided, finding.top or "", finding.lesion_area_px)
         said += ("" if time_s is None else f"{time_s:.3f}",)
-        self._write_rows([name, *cells], [name, *said])
+        self._tables.add([name, *cells], [name, *said])
+
+    def add_failure(self, image: Path | str, why: Failure) -> None:
+        """Append a row to `findings.csv` for a photograph without a finding, by its whole name."""
+        said = [Path(image).name, "failed", why]
+        self._tables.add(None, [*said, *[""] * (len(_COLUMNS) + 1 - len(said))])
 
     def close(self) -> None:
-        """Finish the tables."""
-        for table in self._tables:
-            table.close()
-
-    def _write_rows(self, *rows: Sequence[object]) -> None:
-        for table, row in zip(self._tables, rows, strict=True):
-            csv.writer(table).writerow(row)
-            table.flush()
+        """Finish the tables, bring everything to the disk, and let others write in the folder."""
+        self._stack.close()
 
 
 def _decided(decision: Decision | None) -> tuple[str, ...]:

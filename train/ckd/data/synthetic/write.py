@@ -17,6 +17,7 @@ from PIL import Image
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import ISIC2017
 from ckd.contract.version import ckd_version
+from ckd.contract.whole_file import replace_file
 from ckd.data.layouts import GENERATED
 from ckd.data.samples import Split
 from ckd.data.synthetic import scene
@@ -123,4 +124,4 @@ def write_isic2017(
             lines.append(f"{name},{float(label == 'MEL')},{float(label == 'SBK')}")
             number += 1
         table = root / f"{stem}_Part3_GroundTruth.csv"
-        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        replace_file(table, ("\n".join(lines) + "\n").encode())

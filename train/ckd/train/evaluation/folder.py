@@ -13,6 +13,7 @@ Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ckd.contract.labels import label_of
+from ckd.contract.whole_file import replace_file
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
 from ckd.finding.explanation import draw_heat
@@ -140,8 +142,8 @@ def with_outlines(
 
 def _write_per_image(evaluation: Evaluation, path: Path) -> None:
     labels = evaluation.labels
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
+    with io.StringIO(newline="") as text:
+        table = csv.writer(text, lineterminator="\n")
         table.writerow(["id", "label", *labels, "top", *_MASK_COLUMNS, "coarse_jaccard", "views"])
         for score in evaluation.images:
             probabilities = score.probabilities or ()
@@ -154,6 +156,7 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
             )
             row += ["" if value is None else f"{value:.6f}" for value in masks]
             table.writerow([*row, evaluation.views])
+        replace_file(path, text.getvalue().encode())
 
 
 def _draw_curves(evaluation: Evaluation, out: Path) -> None:

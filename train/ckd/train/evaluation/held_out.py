@@ -10,6 +10,7 @@ Suffixes: N images, K classes, D features, H rows and W columns of the network's
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,11 @@ ANSWERS: Final = "answers.npz"
 #: The label of an image without a diagnosis.
 NO_LABEL: Final = -1
 
+#: What reading a file leads to whose bytes are not those that were written.
+_DAMAGE: Final = (
+    OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, NotImplementedError,
+    OverflowError, MemoryError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _REMEDY: Final = "remove it and repeat `ckd-train crossvalidate`, which makes it anew"
 
 
@@ -108,7 +114,7 @@ class HeldOutAnswers:
                 f"{path} is not there; `ckd-train crossvalidate` makes it, also for folds that are "
                 "trained already"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise InputError(f"{path}: damaged ({error}); {_REMEDY}") from error
         return read
 

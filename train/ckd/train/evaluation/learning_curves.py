@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,11 +66,12 @@ def _epochs(logs: Path) -> dict[int, dict[str, float]]:
     table: dict[int, dict[str, float]] = {}
     files = logs.glob("version_*/metrics.csv")
     for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):
-        with file.open(newline="") as lines:
+        text = file.read_bytes().decode(errors="replace").replace("\0", "")
+        with io.StringIO(text, newline="") as lines:
             for row in csv.DictReader(lines):
                 # A cell is empty if its value was not logged at that step. The last line of a run
-                # that was killed may be incomplete.
-                with contextlib.suppress(ValueError):
+                # that was killed may be incomplete, and blank after a loss of power.
+                with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
                     values = {name: float(text) for name, text in row.items() if text}
                     table.setdefault(int(values["epoch"]), {}).update(values)
     return table

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ckd.contract.whole_file import replacing
 from ckd.scores.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
 
 Bools = NDArray[np.bool_]
@@ -51,8 +52,9 @@ class Tile:
 
 
 def save(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write a figure in the format that the file's suffix names."""
-    figure.savefig(path, dpi=dpi)
+    """Write a figure in the format that the file's suffix names; `OSError` if it cannot be."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=dpi)
 
 
 def roc_figure(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         training_loader,
     )
     from ckd.train.feeding.mixing import mixed
+    from ckd.train.feeding.workers import workers_named
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -24,6 +25,7 @@ else:
                 "EpochBatches TrainingViews drop_unreadable training_loader"
             ),
             "ckd.train.feeding.mixing": "mixed",
+            "ckd.train.feeding.workers": "workers_named",
         },
     )
 
@@ -35,4 +37,5 @@ __all__ = [
     "mixed",
     "multi_scale_crop",
     "training_loader",
+    "workers_named",
 ]

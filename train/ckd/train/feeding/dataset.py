@@ -22,6 +22,7 @@ from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.train.feeding.augment import Image, augment, multi_scale_crop
 from ckd.train.feeding.augmentation import Augmentation
+from ckd.train.feeding.workers import end_if_nothing_can_be_handed_over
 
 
 class TrainingViews(Dataset[dict[str, Tensor]]):
@@ -126,6 +127,7 @@ def training_loader(
         # Forking after threads have started can deadlock; a fork server has no threads.
         multiprocessing_context="forkserver" if num_workers else None,
         persistent_workers=False,
+        worker_init_fn=end_if_nothing_can_be_handed_over,
         generator=torch.Generator(),  # its draws must not shift those of the networks' dropout
     )
 

@@ -4,34 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ckd.console import is_first_process
-from ckd.contract.errors import UsageError
+from ckd.contract.writer_lock import one_writer
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock beside the folder, `.<name>.lock`; a process that is killed lets go of it.
+    """Hold the lock of a folder, see `one_writer`.
 
     The other processes of one training, which the first one starts, are let in.
 
     Raises:
         UsageError: another process works in the folder.
+        OSError: the folder cannot be written to.
     """
     if not is_first_process():
         yield
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"{folder}: another process works in it; wait for that one, or name another folder "
-            "with --out"
-        ) from None
-    try:
+    with one_writer(folder, "wait for it, or name another folder with --out"):
         yield
-    finally:
-        lock.release()

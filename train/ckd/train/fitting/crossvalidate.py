@@ -29,7 +29,8 @@ from ckd.train.evaluation.evaluate import evaluate
 from ckd.train.evaluation.held_out import ANSWERS, Collected
 from ckd.train.evaluation.summary import Views
 from ckd.train.feeding.dataset import drop_unreadable
-from ckd.train.fitting.fit import fit
+from ckd.train.fitting.alone import alone_in
+from ckd.train.fitting.fit import fit_alone
 from ckd.train.fitting.identity import identity
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.options import FitOptions
@@ -71,7 +72,8 @@ def crossvalidate(
 
     Raises:
         InputError: the data set lacks what a stage needs.
-        UsageError: numbers that do not fit, or ``out`` holds folds of other settings or data.
+        UsageError: numbers that do not fit, ``out`` holds folds of other settings or data, or
+            another process works on one of these folds.
     """
     numbers = _numbers(options, folds, only)
     train_set, _ = drop_unreadable(read_split(data, "train", recipe.split_by))
@@ -87,14 +89,15 @@ def crossvalidate(
         if k not in finished:
             folder = out / f"fold{k}"
             fold_options = replace(options, fold=(k, folds))
-            system = fit(recipe, data, folder, fold_options, callbacks=callbacks)
-            system.to(device_for(options.accelerator))
-            answers = Collected(system)
-            evaluate(
-                recipe, system, held_out[k], folder / "evaluation",
-                views=_VIEWS, answered=answers.add,
-            )  # fmt: skip
-            answers.all().save(folder / ANSWERS)
+            with alone_in(folder):
+                system = fit_alone(recipe, data, folder, fold_options, callbacks=callbacks)
+                system.to(device_for(options.accelerator))
+                answers = Collected(system)
+                evaluate(
+                    recipe, system, held_out[k], folder / "evaluation",
+                    views=_VIEWS, answered=answers.add,
+                )  # fmt: skip
+                answers.all().save(folder / ANSWERS)
         if progress is not None:
             progress(done, len(numbers))
     # Checked again: other machines may have finished theirs meanwhile.
@@ -159,8 +162,9 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
     is_scored = (evaluation / "scores.json").exists() and (folder / ANSWERS).exists()
     if not is_scored or not RunFolder(folder).has_all(recipe):
         return False  # `fit` compares the settings of an unfinished fold
-    with (evaluation / "per_image.csv").open(newline="", encoding="utf-8") as file:
-        ids = [row["id"] for row in csv.DictReader(file)]
+    table = evaluation / "per_image.csv"
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        ids = [row.get("id") for row in csv.DictReader(file)]
     differs = {
         "settings": load_recipe(folder / "recipe.json") != recipe,
         "starting weights": load_data(folder)["weights"] != identity(weights),

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from ckd.console import Bars, is_first_process, no_bars, say
+from ckd.train.feeding.workers import workers_named
 from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.options import FitOptions
@@ -48,14 +49,26 @@ def fit(
             nothing of the run to reuse is of use.
         EnvironmentUnusable: starting weights or the accelerator cannot be had.
     """
-    bars = bars if is_first_process() else no_bars
     with alone_in(out):
-        training, steps = prepare(recipe, data, out, options, bars)
-        training.run.open(recipe, training.description, training.fresh)
-        for step in steps:
-            _carry_out(step, training, options, callbacks)
-        settle_thresholds(training, device_for(options.accelerator, options.devices), bars)
-        return deployed(training.system).cpu().eval()
+        return fit_alone(recipe, data, out, options, bars, callbacks)
+
+
+def fit_alone(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    options: FitOptions,
+    bars: Bars = no_bars,
+    callbacks: Sequence[pl.Callback] = (),
+) -> System:
+    """As `fit`, for a caller that is `alone_in` the run folder and does more in it afterwards."""
+    bars = bars if is_first_process() else no_bars
+    training, steps = prepare(recipe, data, out, options, bars)
+    training.run.open(recipe, training.description, training.fresh)
+    for step in steps:
+        _carry_out(step, training, options, callbacks)
+    settle_thresholds(training, device_for(options.accelerator, options.devices), bars)
+    return deployed(training.system).cpu().eval()
 
 
 def planned(
@@ -80,7 +93,8 @@ def _carry_out(
         forget_thresholds(training, stage)
         if isinstance(stage, Soup):
             device = device_for(options.accelerator, options.devices)
-            average_stage(training, stage, device, num_workers(options))
+            with workers_named(f"stage {stage.name}"):
+                average_stage(training, stage, device, num_workers(options))
         else:
             training.set_start(stage)
             train_stage(training, stage, options, callbacks)

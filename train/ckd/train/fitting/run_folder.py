@@ -7,7 +7,6 @@ mask_threshold.json     the mask threshold, if one was chosen; a teacher's has a
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.leftovers import discard
 from ckd.contract.whole_file import replace_file
+from ckd.contract.writer_lock import LOCK
 from ckd.train.evaluation.mask_threshold import (
     MASK_THRESHOLD,
     TEACHER_MASK_THRESHOLD,
@@ -56,7 +57,7 @@ class RunFolder:
             UsageError: the folder holds a run of other settings, data or starting weights, or
                 something that is no run.
         """
-        names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        names = {path.name for path in self._entries()}
         if names - {"data.json"} and "recipe.json" not in names:
             raise UsageError(
                 f"{self.path} is no run folder, and not empty; name another one with --out"
@@ -82,7 +83,9 @@ class RunFolder:
             return
         self.check(recipe, description, fresh)
         if self._is_run() and len(fresh) == len(recipe.stages):
-            shutil.rmtree(self.path)
+            (self.path / "recipe.json").unlink()  # first, as without it the rest is no run
+            for path in self._entries():
+                discard(path)
         if self._is_run():
             for stage in fresh:
                 self.stage(stage).remove()
@@ -91,6 +94,12 @@ class RunFolder:
         text = json.dumps(description, indent=2) + "\n"
         replace_file(self.path / "data.json", text.encode())
         recipe.save(self.path / "recipe.json")
+
+    def _entries(self) -> list[Path]:
+        """What lies in the folder, but for the lock of the process that works in it."""
+        if not self.path.exists():
+            return []
+        return [path for path in self.path.iterdir() if path.name != LOCK]
 
     def _is_run(self) -> bool:
         return (self.path / "recipe.json").exists()

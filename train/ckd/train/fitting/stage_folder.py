@@ -3,6 +3,7 @@
 rests_on.txt         digest of the networks trained before, and of the images that choose the best
                      epoch
 last.ckpt            network, class names, optimiser and schedule after the last finished epoch
+last.before.ckpt     the same of the epoch before, if the last one should be damaged
 best.ckpt            the epoch that scored best, for stages that select it
 logs/                CSV and TensorBoard curves, one folder for each time the stage was started
 soup.json            how an average was made, if the stage averages weights
@@ -26,7 +27,8 @@ from torch import Tensor
 
 from ckd.console import is_first_process
 from ckd.contract.errors import InputError, UsageError
-from ckd.contract.whole_file import replace_file
+from ckd.contract.whole_file import new_folder, replace_file
+from ckd.train.fitting.whole_checkpoint import before, is_whole
 from ckd.train.systems.graph import System
 
 #: Names of the two checkpoints, without the suffix that Lightning appends.
@@ -87,9 +89,12 @@ class StageFolder:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, None if no epoch was finished."""
+        """The checkpoint of the last epoch, None if no epoch was finished.
+
+        It may be damaged, or missing while the one before is there: `whole_checkpoint` looks.
+        """
         path = self.path / f"{LAST}.ckpt"
-        return path if path.exists() else None
+        return path if path.exists() or before(path).exists() else None
 
     def state(self) -> StageState:
         """The state that the stage is in now."""
@@ -113,18 +118,17 @@ class StageFolder:
         """Copy a finished stage of another run here; a crash leaves the whole copy or none."""
         if not is_first_process():
             return
-        partial = self.path.with_name(f"{self.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name in _COPIED:
-            if (other.path / name).is_dir():
-                shutil.copytree(other.path / name, partial / name)
-            elif (other.path / name).exists():
-                shutil.copy2(other.path / name, partial / name)
-        # Relative, so that both may be moved together.
-        source = os.path.relpath(other.path, self.path.parent)
-        (partial / "reused_from.txt").write_text(f"{source}\n")
-        partial.replace(self.path)
+        with new_folder(self.path) as new:
+            new.path.mkdir()
+            for name in _COPIED:
+                if (other.path / name).is_dir():
+                    shutil.copytree(other.path / name, new.path / name)
+                elif (other.path / name).exists():
+                    shutil.copy2(other.path / name, new.path / name)
+            # Relative, so that both may be moved together.
+            source = os.path.relpath(other.path, self.path.parent)
+            (new.path / "reused_from.txt").write_text(f"{source}\n")
+            new.keep()
 
     def finish(self, nodes: Sequence[str], best: Path | None) -> None:
         """Keep the weights of the best epoch or, without one, of the last: the stage is done then.
@@ -132,8 +136,16 @@ class StageFolder:
         Args:
             nodes: names of the networks that the stage trained.
             best: checkpoint of the best epoch, None to keep the last epoch.
+
+        Raises:
+            InputError: the checkpoint is damaged.
         """
         checkpoint = best or self.path / f"{LAST}.ckpt"
+        if not is_whole(checkpoint):
+            raise InputError(
+                f"{checkpoint}: missing, damaged or cut off; start the stage over with "
+                f"--stage {self.name} --fresh"
+            )
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
         networks = {
             name: {
@@ -144,6 +156,7 @@ class StageFolder:
             for name in nodes
         }
         self.keep(networks)
+        before(self.path / f"{LAST}.ckpt").unlink(missing_ok=True)
 
     def keep(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Keep the weights of the stage's networks, by name: the stage is done then."""

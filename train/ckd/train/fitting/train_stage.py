@@ -19,8 +19,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ckd.console import say
 from ckd.contract.errors import EnvironmentUnusable, Interrupted
+from ckd.train.feeding.workers import workers_named
 from ckd.train.fitting.callbacks import BestEpoch, EpochLines, ExponentialAverage
-from ckd.train.fitting.checkpoints import WholeCheckpoints, check_checkpoint
+from ckd.train.fitting.checkpoints import WholeCheckpoints
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.module import StageModule
 from ckd.train.fitting.options import FitOptions
@@ -28,6 +29,7 @@ from ckd.train.fitting.prepare import Training
 from ckd.train.fitting.schedules import Plateau
 from ckd.train.fitting.stage_data import for_stage
 from ckd.train.fitting.stage_folder import BEST, LAST, LOGS
+from ckd.train.fitting.whole_checkpoint import whole_checkpoint
 from ckd.train.recipes.stage import LOWER_IS_BETTER, Stage
 from ckd.train.systems.graph import System
 from ckd.train.systems.members import with_members
@@ -48,7 +50,8 @@ def train_stage(
         callbacks: of Lightning, called before the stage's own.
 
     Raises:
-        EnvironmentUnusable: the accelerator cannot do what is asked, or its memory is full.
+        EnvironmentUnusable: the accelerator cannot do what is asked, its memory is full, or a
+            process that loads images died.
         GateFailed: a loss is no number, or a frozen network was changed.
         Interrupted: by Ctrl-C or SIGTERM.
     """
@@ -76,7 +79,7 @@ def train_stage(
         accumulate_grad_batches=stage.accumulate,
         gradient_clip_val=stage.clip_norm,
         callbacks=[*callbacks, *_callbacks(stage, folder.path, best, on_terminal)],
-        plugins=[WholeCheckpoints()],
+        plugins=[WholeCheckpoints(kept=(LAST,))],
         logger=[CSVLogger(folder.path, LOGS), TensorBoardLogger(folder.path, LOGS)],
         reload_dataloaders_every_n_epochs=1,  # each epoch is another list of batches
         use_distributed_sampler=False,  # ours deals every sample out exactly once
@@ -86,12 +89,15 @@ def train_stage(
         log_every_n_steps=20,
     )
     if (checkpoint := folder.checkpoint) is not None:
-        check_checkpoint(checkpoint, stage.name)
+        checkpoint, loss = whole_checkpoint(checkpoint, stage.name)
+        if loss is not None:
+            say(f"note: {stage.name}: {loss}")
         say(f"{stage.name}: going on from {checkpoint}")
     # Depthwise convolutions are twice as fast so on a CPU, and tensor cores want this layout.
     module.to(memory_format=torch.channels_last)
     try:
-        trainer.fit(module, ckpt_path=checkpoint)
+        with workers_named(f"stage {stage.name}"):
+            trainer.fit(module, ckpt_path=checkpoint)
     except SystemExit as error:  # Lightning turns Ctrl-C and SIGTERM into this
         raise Interrupted(f"{stage.name} was interrupted; the same command goes on") from error
     except torch.OutOfMemoryError as error:

@@ -17,6 +17,7 @@ from ckd.contract.learnt import LEARNT_RECORD, Learnt, read_learnt, weight_key, 
 from ckd.contract.placement import Placement, read_placement
 from ckd.contract.version import ckd_version
 from ckd.data.samples import numbered_as
+from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.identity import describe
 from ckd.train.fitting.options import FitOptions
 from ckd.train.fitting.prepare import Training, seed_quietly
@@ -60,10 +61,25 @@ def train_quantised(
         callbacks: of Lightning, to watch with.
 
     Raises:
-        UsageError: the placement is of other networks, or ``out`` holds something else.
+        UsageError: the placement is of other networks, ``out`` holds something else, or another
+            process works in it.
         InputError: the run is not finished, or a file is damaged.
         Interrupted: by Ctrl-C or SIGTERM; the same command goes on.
     """
+    with alone_in(out):
+        return _train_alone(run, placement, data, out, options, settings, bars, callbacks)
+
+
+def _train_alone(
+    run: Path,
+    placement: Path,
+    data: Path,
+    out: Path,
+    options: FitOptions,
+    settings: Sequence[str],
+    bars: Bars,
+    callbacks: Sequence[pl.Callback],
+) -> Learnt:
     placed = read_placement(placement)
     for setting in settings:
         name = setting.partition("=")[0]

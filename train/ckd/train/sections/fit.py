@@ -23,6 +23,7 @@ from ckd.data.layouts import read_split
 from ckd.data.samples import Sample
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.doubts import FEATURE_FILE
+from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.run_folder import load_run
 from ckd.train.sections.answered import Fold, folds_below
@@ -65,7 +66,7 @@ def fit_sections(
     Raises:
         InputError: no finished fold, another data set, too few photographs, or networks that do not
             give what a section is fitted on.
-        UsageError: ``out`` cannot be written to.
+        UsageError: ``out`` cannot be written to, or another process works in it.
     """
     train_set, device = read_split(data, "train"), device_for(accelerator)
     folds = list(folds_below(crossvalidation, train_set, device))
@@ -74,31 +75,32 @@ def fit_sections(
     shipped = None if run is None else (_shipped(run, device), train_set.samples)
     others = {} if elsewhere is None else _by_label(elsewhere)
     make_folder(out)
-    for name in SECTIONS:
-        for suffix in (".md", ".png"):
-            (out / f"{name}{suffix}").unlink(missing_ok=True)
-    for name in (FITTED_SECTIONS, FEATURE_FILE):
-        (out / name).unlink(missing_ok=True)
-    count = sum(len(fold.held_out) for fold in folds)
-    made = (
-        f"Fitted with ckd {ckd_version()} on the {count} training photographs of "
-        f"{train_set.name} that {', '.join(fold.name for fold in folds)} held out."
-    )
-    contents: dict[str, Any] = {}
-    clean_up = MaskRule()
-    if of_masks := [name for name in names if name in OF_MASKS]:
-        outlined = fit_masks(folds, of_masks, made, out, bars)
-        contents |= {name: rule.as_content() for name, rule in outlined.items()}
-        clean_up = outlined.get("mask", clean_up)
-    if deciding := [name for name in names if name in DECIDING]:
-        decided = fit_decision(folds, clean_up, shipped, deciding, others, bars)
-        for name, content in decided.contents(deciding).items():
-            contents[name] = content
-            write_figure(name, decided, out / f"{name}.png")
-            replace_file(out / f"{name}.md", f"{made}\n\n{TEXTS[name](decided)}\n".encode())
-        if "refer" in contents and decided.doubts.space is not None:
-            replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
-    return write_fitted(out, contents)
+    with alone_in(out):
+        for name in (FITTED_SECTIONS, FEATURE_FILE):
+            (out / name).unlink(missing_ok=True)
+        for name in SECTIONS:
+            for suffix in (".md", ".png"):
+                (out / f"{name}{suffix}").unlink(missing_ok=True)
+        count = sum(len(fold.held_out) for fold in folds)
+        made = (
+            f"Fitted with ckd {ckd_version()} on the {count} training photographs of "
+            f"{train_set.name} that {', '.join(fold.name for fold in folds)} held out."
+        )
+        contents: dict[str, Any] = {}
+        clean_up = MaskRule()
+        if of_masks := [name for name in names if name in OF_MASKS]:
+            outlined = fit_masks(folds, of_masks, made, out, bars)
+            contents |= {name: rule.as_content() for name, rule in outlined.items()}
+            clean_up = outlined.get("mask", clean_up)
+        if deciding := [name for name in names if name in DECIDING]:
+            decided = fit_decision(folds, clean_up, shipped, deciding, others, bars)
+            for name, content in decided.contents(deciding).items():
+                contents[name] = content
+                write_figure(name, decided, out / f"{name}.png")
+                replace_file(out / f"{name}.md", f"{made}\n\n{TEXTS[name](decided)}\n".encode())
+            if "refer" in contents and decided.doubts.space is not None:
+                replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
+        return write_fitted(out, contents)
 
 
 def _possible(fold: Fold) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
+from ckd.contract.writer_lock import LOCK
 from ckd.data.samples import SampleSet
 from ckd.train.fitting.identity import digest, identity
 from ckd.train.fitting.machine import Accelerator
@@ -87,7 +88,7 @@ def open_folder(study: Study, settings: Conditions, train_set: SampleSet) -> Non
                     f"{settings.out}: candidate {name!r} was begun and is not in the study any "
                     "more; whoever reads the table must see all that was looked at, so put it back"
                 )
-    elif settings.out.exists() and any(settings.out.iterdir()):
+    elif settings.out.exists() and any(p.name != LOCK for p in settings.out.iterdir()):
         raise UsageError(f"{settings.out} is no study, and not empty; name another one with --out")
     settings.out.mkdir(parents=True, exist_ok=True)
     names = [candidate.name for candidate in study.candidates]

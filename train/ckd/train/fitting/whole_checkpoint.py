@@ -1,0 +1,58 @@
+"""Which checkpoint a stage goes on from: the last one or, if that is damaged, the one before.
+
+Whoever only reads runs needs this, and no Lightning.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from ckd.contract.errors import InputError
+
+#: Added to the name of the checkpoint before the last one.
+_BEFORE: Final = ".before"
+
+
+def before(path: Path) -> Path:
+    """Where the checkpoint before that at ``path`` is kept."""
+    return path.with_name(f"{path.stem}{_BEFORE}{path.suffix}")
+
+
+def whole_checkpoint(path: Path, stage: str) -> tuple[Path, str | None]:
+    """The checkpoint at ``path`` or, if that one is damaged or missing, the one before it.
+
+    Returns:
+        Its path, and a sentence if it is not the one that was asked for.
+
+    Raises:
+        InputError: neither is whole.
+    """
+    if is_whole(path):
+        return path, None
+    earlier = before(path)
+    if is_whole(earlier):
+        what = "damaged or cut off" if path.exists() else "missing"
+        return earlier, f"{path} is {what}; going on from the epoch before, {earlier.name}"
+    check_checkpoint(path if path.exists() else earlier, stage)
+    raise AssertionError("a checkpoint was made whole by another process")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is there and all bytes are as they were written.
+
+    It is a zip file with the CRC-32 of every part (PyTorch, `torch.serialization`).
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError):
+        return False
+
+
+def check_checkpoint(path: Path, stage: str) -> None:
+    """Raise `InputError` if the file is cut off or damaged."""
+    if not is_whole(path):
+        raise InputError(
+            f"{path}: damaged or cut off; remove it and repeat the command, which trains stage "
+            f"{stage} from its start"
+        )
