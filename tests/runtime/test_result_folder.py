@@ -65,7 +65,7 @@ def test_results_that_cannot_be_written_leave_nothing_of_that_photograph(tmp_pat
         assert not (tmp_path / "mole.json").exists()
         (tmp_path / "mole_mask.png").rmdir()
         folder.add("mole.png", FINDING, IMAGE_HWC)  # under the same name, which is free again
-    assert rows(tmp_path) == ["mole.png,failed,not_written,,,,,,,", "mole,answer,,,,,,,NEV,256"]
+    assert rows(tmp_path) == ["mole.png,failed,not_written,,,,,,,,", "mole,answer,,,,,,,NEV,256,"]
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 2
     assert names(tmp_path) == [*FILES, "run.json"]
 

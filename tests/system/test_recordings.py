@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from services import needs_program
-from small_disk import small_disk
+from small_disks import small_disk
 from tests.end_to_end.ckd_run import COMMAND, ckd_run, environment, refused
 from tests.end_to_end.test_web_view import BROWSERS
 
@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_recording_and_the_analysis_goes_on(
 ) -> None:
     if name.endswith("mp4"):
         needs_program("ffmpeg")
-    with small_disk(tmp_path / "disk", 9) as disk:
+    with small_disk(tmp_path / "disk", "9000k") as disk:
         options = ("--record", disk / name, "--min-free", f"{min_free}MB")
         with Camera(clip, tiny_bundle, tmp_path, *options) as camera:
             camera.runs_until(lambda: "the recording ends here" in "".join(camera.said))
@@ -239,7 +239,7 @@ def test_a_disk_that_others_fill_ends_the_recording_playable(
         needs_program("ffmpeg")
     monkeypatch.setattr(FreeSpace, "lack", lambda self, num_bytes=0: "")
     rng, said = np.random.default_rng(0), list[str]()
-    with small_disk(tmp_path / "disk", 5) as disk:
+    with small_disk(tmp_path / "disk", "5000k") as disk:
         path = disk / name
         with Recorder(path, min_free_bytes=0, leaves_out=False, say=said.append) as recorder:
             for index in range(10 * FPS):

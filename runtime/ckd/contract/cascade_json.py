@@ -6,12 +6,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ckd.contract.errors import BundleError
-from ckd.contract.spec import CascadeSpec, NodeSpec, OutputSpec, Section
+from ckd.contract.spec import SECTION_NAMES, CascadeSpec, NodeSpec, OutputSpec, Section
 
 #: Increased when a reader of the old number would misread the new content.
 SCHEMA: Final = 2
-#: Names of optional sections that this version of `ckd` understands.
-KNOWN_SECTIONS: Final = frozenset({"mask", "outcome", "points", "probabilities", "refer", "sets"})
 _MASK: Final = "mask"
 _KEYS: Final = frozenset(
     {
@@ -139,7 +137,7 @@ def _sections(tree: Mapping[str, Any]) -> dict[str, Section]:
             raise TypeError(
                 f"section {name!r}: informative is {informative!r}, expected true or false"
             )
-        if name not in KNOWN_SECTIONS and not informative:
+        if name not in SECTION_NAMES and not informative:
             raise BundleError(
                 f"cascade.json: its section {name!r} is not known to this version of ckd, and "
                 "answers may depend on it; install the ckd that made the bundle"

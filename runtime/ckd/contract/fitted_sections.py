@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import InputError
-from ckd.contract.spec import Section
+from ckd.contract.spec import SECTION_NAMES, Section
 from ckd.contract.whole_file import replace_file
 
 FITTED_SECTIONS: Final = "sections.json"
-#: Everything that is fitted, in the order in which one rests on the other.
-SECTION_NAMES: Final = ("outcome", "mask", "probabilities", "points", "sets", "refer")
 
 
 def write_fitted(folder: Path, contents: Mapping[str, Any]) -> dict[str, Any]:

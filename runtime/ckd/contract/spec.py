@@ -79,6 +79,10 @@ class OutputSpec:
         )
 
 
+#: Of all sections that are known, in the order in which one rests on the other.
+SECTION_NAMES: Final = ("outcome", "mask", "probabilities", "points", "sets", "refer")
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """A part of the description that not every bundle has.

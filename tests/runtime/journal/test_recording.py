@@ -210,6 +210,16 @@ def test_runs_are_never_mixed(cascade: Cascade, tmp_path: Path) -> None:
         recorded(tmp_path / names[0], cascade)
 
 
+def test_two_do_not_keep_a_journal_in_one_folder(cascade: Cascade, tmp_path: Path) -> None:
+    with (
+        Journal(tmp_path, cascade, Still(), limit=10**6),
+        pytest.raises(UsageError, match="give each camera a journal of its own"),
+    ):
+        Journal(tmp_path, cascade, Still(), limit=10**6)
+    recorded(tmp_path, cascade, [photo(0)])  # which is free again
+    assert len(runs_in(tmp_path)) == 1
+
+
 def test_a_run_without_a_frame_leaves_nothing(cascade: Cascade, tmp_path: Path) -> None:
     recorded(tmp_path, cascade, [])
     assert runs_in(tmp_path) == []

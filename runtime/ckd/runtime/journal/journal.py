@@ -6,17 +6,19 @@ cannot keep up, or whose disk is full, leaves frames out, counts them and says s
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ckd.contract.errors import UsageError
 from ckd.contract.whole_file import replace_file
+from ckd.contract.writer_lock import one_writer
 from ckd.finding.finding import Finding
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.closing import Closing
 from ckd.runtime.inputs import Analysed, Listener
 from ckd.runtime.journal.header import header_of
-from ckd.runtime.journal.layout import HEADER, new_run, remove_run, segments_in
+from ckd.runtime.journal.layout import HEADER, check_folder, new_run, remove_run, segments_in
 from ckd.runtime.journal.record import FrameRecord, Heard
 from ckd.runtime.journal.ring import Ring
 from ckd.runtime.journal.segments import KeyRecord
@@ -46,7 +48,7 @@ class Journal(Closing):
         run: folder of this run.
 
     Raises:
-        UsageError: the folder cannot be written to.
+        UsageError: the folder cannot be written to, or another process keeps a journal there.
     """
 
     def __init__(
@@ -72,11 +74,17 @@ class Journal(Closing):
             prevalence=prevalence or {},
             every_tensor=every_tensor,
         )
-        self.run = new_run(folder)
-        try:
-            replace_file(self.run / HEADER, header)
-        except OSError as error:
-            raise UsageError(f"{folder}: cannot keep a journal there ({error.strerror})") from error
+        with ExitStack() as stack:
+            try:
+                check_folder(folder)
+                stack.enter_context(one_writer(folder, "give each camera a journal of its own"))
+                self.run = new_run(folder)
+                replace_file(self.run / HEADER, header)
+            except OSError as error:
+                raise UsageError(
+                    f"{folder}: cannot keep a journal there ({error.strerror})"
+                ) from error
+            self._lock = stack.pop_all()
         ring = Ring(folder, self.run, limit)
         self._writer = Writer(self.run, header, ring, waits=waits, say=say)
         self._heard: Heard | None = None
@@ -138,6 +146,7 @@ class Journal(Closing):
             self._cascade.listener = None
         if self._writer.close() and not segments_in(self.run):
             remove_run(self.run)
+        self._lock.close()
 
     def _hear(self, analysed: Analysed) -> None:
         self._heard = Heard.of(analysed)

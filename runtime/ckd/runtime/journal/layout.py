@@ -10,15 +10,15 @@ Runs are never mixed: each has a folder of its own, also if two begin in one sec
 numbered, so that their order is right where a device has no clock and begins in 1970 each time.
 """
 
-import os
 import re
 import secrets
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
+from ckd.contract.disk import sync_folder
 from ckd.contract.errors import UsageError
+from ckd.contract.leftovers import WRITING
 
 #: Of header and segments. A change that older readers would misread raises it; further keys do not.
 SCHEMA: Final = 1
@@ -33,8 +33,6 @@ FULL_BYTES: Final = 64 << 20
 MAX_SEGMENT_BYTES: Final = 256 << 20
 MAX_HEADER_BYTES: Final = 1 << 20
 
-#: How `ckd.contract.whole_file` names what is not finished, and a kill leaves behind.
-_UNFINISHED: Final = ".writing-"
 _RUN: Final = re.compile(r"(\d{6})_\d{8}-\d{6}_[0-9a-f]{8}")
 _SEGMENT: Final = re.compile(r"segment-(\d{8})\.zip")
 
@@ -65,43 +63,30 @@ def segments_in(run: Path) -> list[Path]:
         return []
 
 
-def new_run(folder: Path) -> Path:
-    """Make the folder of a new run.
-
-    Raises:
-        UsageError: the folder cannot be written to, or is the folder of a run itself.
-    """
+def check_folder(folder: Path) -> None:
+    """Raise `UsageError` if the folder of a new journal is that of a run."""
     if (folder / HEADER).exists():
         raise UsageError(
             f"{folder}: is one run of a journal; name the folder above it, or another one"
         )
-    try:
-        numbers = [int(run.name[:6]) for run in runs_in(folder)]
-        started = datetime.now(timezone.utc)
-        number = (max(numbers, default=0) + 1) % 1_000_000
-        run = folder / f"{number:06d}_{started:%Y%m%d-%H%M%S}_{secrets.token_hex(4)}"
-        run.mkdir(parents=True)
-        _sync(folder)  # or a loss of power takes the whole run
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot keep a journal there ({error.strerror})") from error
+
+
+def new_run(folder: Path) -> Path:
+    """Make the folder of a new run; `OSError` if it cannot be made."""
+    numbers = [int(run.name[:6]) for run in runs_in(folder)]
+    started = datetime.now(timezone.utc)
+    number = (max(numbers, default=0) + 1) % 1_000_000
+    run = folder / f"{number:06d}_{started:%Y%m%d-%H%M%S}_{secrets.token_hex(4)}"
+    run.mkdir(parents=True)
+    sync_folder(folder)  # or a loss of power takes the whole run
     return run
-
-
-def _sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    with suppress(OSError):  # some file systems cannot, and Windows opens no folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def remove_run(run: Path) -> None:
     """Remove the folder of a run without segments; what is not of a journal keeps it in place."""
     try:
         for path in run.iterdir():
-            if path.name == HEADER or path.name.startswith(_UNFINISHED):
+            if path.name == HEADER or path.name.startswith(WRITING):
                 path.unlink(missing_ok=True)
         run.rmdir()
     except OSError:  # another process removes it too, or somebody put a file there
