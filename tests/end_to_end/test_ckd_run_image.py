@@ -208,7 +208,7 @@ def test_an_image_without_a_lesion_is_not_diagnosed_in_silence(
     (row,) = rows(tmp_path / "runs" / "image" / "predictions.csv")
     assert [*row.values()] == ["colour", "", "", ""]
     (row,) = rows(tmp_path / "runs" / "image" / "findings.csv")
-    assert [*row.values()] == ["colour", "no_finding", "no_lesion", *[""] * 6, "0"]
+    assert [*row.values()] == ["colour", "no_finding", "no_lesion", *[""] * 6, "0", ""]
     assert "mask_agreement" not in stored["quality"]  # two empty masks agree about nothing
 
 
