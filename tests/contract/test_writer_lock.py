@@ -110,3 +110,17 @@ def test_without_locks_the_file_says_whose_it_is(tmp_path: Path) -> None:
         lock.write_text(json.dumps({**own, **dead}))
         write_in(tmp_path)
         assert not lock.exists()
+
+
+@pytest.mark.usefixtures("no_locks")
+@pytest.mark.parametrize(
+    "change", [{"since_s": 1e999}, {"since_s": -1}, {"pid": -1}, {"pid": 1e999}]
+)
+def test_a_lock_that_cannot_be_true_is_no_obstacle(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    with one_writer(tmp_path):
+        own = json.loads((tmp_path / LOCK).read_text())
+    (tmp_path / LOCK).write_text(json.dumps(own | change))
+    write_in(tmp_path)
+    assert not (tmp_path / LOCK).exists()

@@ -28,6 +28,10 @@ _TRIES: Final = 20
 _SETTLED_S: Final = 0.1
 
 
+#: No time later than this is believed, nor can it be shown.
+_YEAR_5000_S: Final = 1e11
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """The process that writes in a folder.
@@ -161,8 +165,11 @@ def _owner(descriptor: int) -> Owner | None:
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
         fields = json.loads(os.read(descriptor, 4096))
-        return Owner(**{**fields, "pid": int(fields["pid"]), "since_s": float(fields["since_s"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        pid, since_s = int(fields["pid"]), float(fields["since_s"])
+        if pid < 1 or not 0 <= since_s < _YEAR_5000_S:
+            return None
+        return Owner(**{**fields, "pid": pid, "since_s": since_s})
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
