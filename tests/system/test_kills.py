@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.system, pytest.mark.skipif(not hasattr(os, "fork"), re
 HERE = Path(__file__).parent
 
 #: How often `ckd-run image` is killed at random.
-KILLS = 40
+KILLS = 15
 
 
 def test_a_kill_at_every_step_leaves_whole_files_and_folders(tmp_path: Path) -> None:
