@@ -14,7 +14,7 @@ QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_servic
 # Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test system lint soak load fuzz study-env bundle clean
+.PHONY: demo check test system lint soak load fuzz kept study-env bundle clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
@@ -27,11 +27,11 @@ check: lint ## Lint, types, import rules and the quickest tests
 test: lint ## Lint, types, import rules, documentation and every test that needs no service
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
-system: .venv/installed ## Tests with browsers and other Pythons; soak, load and fuzz
+system: .venv/installed ## Tests with browsers and other Pythons; soak, load, fuzz and kept
 	$(PYTEST) -m system --durations 10
 
 # The same as in `make system`, for MINUTES, with the counts in the file RECORD if it is named.
-soak load fuzz: .venv/installed
+soak load fuzz kept: .venv/installed
 	PYTHONPATH=tests/support .venv/bin/python tests/system/$@.py --minutes $(MINUTES) \
 		$(if $(RECORD),--record $(RECORD))
 

@@ -1,4 +1,4 @@
-"""Soak, load and fuzz for two minutes each; `make soak MINUTES=30` runs one of them longer.
+"""Soak, load, fuzz and kept for two minutes each; `make soak MINUTES=30` runs one of them longer.
 
 Each has a process of its own, as with `make`: its memory is what it needs, and not what the tests
 before it left behind.
@@ -18,7 +18,7 @@ MINUTES = 2.0
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["soak", "load", "fuzz"])
+@pytest.mark.parametrize("name", ["soak", "load", "fuzz", "kept"])
 def test_nothing_is_lost_wrong_or_growing(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, HERE / f"{name}.py", "--minutes", str(MINUTES)],
