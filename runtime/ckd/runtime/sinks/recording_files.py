@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from ckd.contract.disk import sync_folder
 from ckd.contract.errors import UsageError
 from ckd.runtime.closing import Closing
 from ckd.runtime.sinks.matroska import Block, Ended, cluster, cues, head
@@ -135,9 +136,5 @@ def create(path: Path) -> int:
             f"{path}: cannot record there ({error.strerror}); choose another folder"
         ) from error
     with suppress(OSError):  # some file systems cannot sync folders
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     return made

@@ -15,7 +15,7 @@ from typing_extensions import override
 from ckd.contract.errors import SourceUnavailable
 from ckd.runtime.sources.faults import FaultCounter, FaultKind, FrameFault, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
-from ckd.runtime.sources.opencv import FrameReader, rgb_from_bgr
+from ckd.runtime.sources.opencv import FrameReader, rgb_of
 from ckd.runtime.sources.whole import check_frame_size
 
 #: After this time without a whole frame the state is "no signal", even while a read still blocks.
@@ -133,7 +133,7 @@ class LatestFrame(FrameSource):
             grabbed, self._newest = self._newest, None
             index = self._num_grabbed - 1
         # Here, so that dropped frames are not converted.
-        image_HWC = grabbed.image if grabbed.is_rgb else rgb_from_bgr(grabbed.image)
+        image_HWC = rgb_of(grabbed)
         return Frame(image_HWC, index, grabbed.captured_s, grabbed.jpeg)
 
     @override

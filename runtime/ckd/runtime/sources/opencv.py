@@ -122,6 +122,11 @@ def open_capture(
     return None
 
 
+def rgb_of(grabbed: Grabbed) -> NDArray[np.uint8]:
+    """The picture in RGB order, converted if it must be."""
+    return grabbed.image if grabbed.is_rgb else rgb_from_bgr(grabbed.image)
+
+
 def rgb_from_bgr(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A new array in RGB order."""
     return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -13,7 +13,7 @@ from ckd.picture.upright import upright
 from ckd.runtime.sources.containers import holds_its_end, orientation_shown
 from ckd.runtime.sources.faults import FaultKind, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
-from ckd.runtime.sources.opencv import CaptureReader, Recording, open_capture, rgb_from_bgr
+from ckd.runtime.sources.opencv import CaptureReader, Recording, open_capture, rgb_of
 from ckd.runtime.sources.sequence import SequenceReader
 
 #: Where a file's structure has no length: with less than this share of the frames that its header
@@ -91,7 +91,7 @@ class VideoFile(FrameSource):
             self._state = "ended"
             return None
         self._num_taken += 1
-        image_HWC = taken.image if taken.is_rgb else rgb_from_bgr(taken.image)
+        image_HWC = rgb_of(taken)
         index = self._num_taken + self._reader.num_damaged - 1
         return Frame(image_HWC, index, taken.captured_s, position_s=self._reader.position_s)
 
