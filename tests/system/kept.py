@@ -6,7 +6,6 @@ The record says how many answers there were a second, and how old a frame was wh
 """
 
 import itertools
-import json
 import random
 import re
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from long_run import CKD_RUN, Counts, Footprint, command_line
+from long_run import CKD_RUN, Counts, command_line, watched
 from mjpeg_camera import FAULTS, ScriptedCamera, head, part
 
 from ckd.contract.errors import InputError
@@ -57,7 +56,7 @@ def kept(minutes: float, folder: Path) -> Counts:
         command = [*CKD_RUN, "camera", camera.url, "--view", "none", "--json"]
         command += ["--record", "seen.mkv", "--journal", "journal"]
         command += ["--duration", str(60 * minutes)]
-        footprint, num_analysed, said = watched(command, folder)
+        footprint, num_analysed, _, said = watched(command, folder)
         stop.set()
     with VideoFile(folder / "seen.mkv") as recording:
         num_recorded = sum(1 for _ in recording)
@@ -98,35 +97,6 @@ def pictures() -> list[bytes]:
         shown = cv2.resize(image_HWC, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         found.append(cv2.imencode(".jpg", shown[..., ::-1], options)[1].tobytes())
     return found
-
-
-def watched(command: list[str], folder: Path) -> tuple[Footprint, int, str]:
-    """Run the camera to its end; gives its footprint, its answers, and its last words."""
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    messages: list[str] = []
-    listener = threading.Thread(target=messages.extend, args=(process.stderr,))
-    listener.start()
-    footprint, num_analysed, last = Footprint(process.pid), 0, -1
-    try:
-        for line in process.stdout:
-            index = int(json.loads(line)["image"].rpartition("#")[2])
-            assert index > last, f"frame {index} came after frame {last}"
-            num_analysed, last = num_analysed + 1, index
-            footprint.sample()
-        process.wait(timeout=120)
-    finally:
-        process.kill()
-        process.wait()
-        listener.join()
-        process.stdout.close()
-        process.stderr.close()
-    assert process.returncode == 0, "".join(messages)[-2000:]
-    said = next(line.strip() for line in messages if line.startswith("duration: "))
-    return footprint, num_analysed, said
 
 
 def ages(journal: Path) -> tuple[list[float], int]:

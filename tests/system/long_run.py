@@ -5,8 +5,10 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,6 +111,39 @@ class Footprint:
             "threads": max(one[2] for one in self.samples),
             "open_files": max(one[3] for one in self.samples),
         }
+
+
+def watched(command: list[str], folder: Path) -> tuple[Footprint, int, int, str]:
+    """Run `ckd-run camera --json` to its end, which is that of its time.
+
+    Returns:
+        Its footprint, the number of its answers, the index of the last frame, and its last words.
+    """
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    messages: list[str] = []
+    listener = threading.Thread(target=messages.extend, args=(process.stderr,))
+    listener.start()
+    footprint, num_analysed, last = Footprint(process.pid), 0, -1
+    try:
+        for line in process.stdout:
+            index = int(json.loads(line)["image"].rpartition("#")[2])
+            assert index > last, f"frame {index} came after frame {last}"
+            num_analysed, last = num_analysed + 1, index
+            footprint.sample()
+        process.wait(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+        listener.join()
+        process.stdout.close()
+        process.stderr.close()
+    assert process.returncode == 0, "".join(messages)[-2000:]
+    said = next(line.strip() for line in messages if line.startswith("duration: "))
+    return footprint, num_analysed, last, said
 
 
 def resident_mib(pid: int, key: str = "VmRSS") -> float:

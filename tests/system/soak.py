@@ -4,13 +4,10 @@ Every frame that arrives is analysed or counted as dropped, in order, and neithe
 nor open files grow.
 """
 
-import json
 import re
-import subprocess
-import threading
 from pathlib import Path
 
-from long_run import BUNDLE, CKD_RUN, Counts, Footprint, command_line
+from long_run import BUNDLE, CKD_RUN, Counts, command_line, watched
 from mjpeg_camera import MjpegCamera
 
 FPS = 60.0
@@ -22,33 +19,12 @@ def soak(minutes: float, folder: Path) -> Counts:
     camera = MjpegCamera(fps=FPS)
     command = [*CKD_RUN, "camera", camera.url, "--view", "none", "--json", "--threads", "1"]
     command += ["--bundle", str(BUNDLE), "--duration", str(60 * minutes)]
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    messages: list[str] = []
-    listener = threading.Thread(target=messages.extend, args=(process.stderr,))
-    listener.start()
-    footprint = Footprint(process.pid)
-    num_analysed, last = 0, -1
     try:
-        for line in process.stdout:
-            index = int(json.loads(line)["image"].rpartition("#")[2])
-            assert index > last, f"frame {index} came after frame {last}"
-            num_analysed, last = num_analysed + 1, index
-            footprint.sample()
-        process.wait(timeout=60)
+        footprint, num_analysed, last, said = watched(command, folder)
     finally:
-        process.kill()
-        process.wait()
-        listener.join()
-        process.stdout.close()
-        process.stderr.close()
         camera.switch_off()
-    assert process.returncode == 0, "".join(messages)
-    report = re.search(r"^duration: (\d+) frames analysed, (\d+) dropped", messages[-1])
-    assert report is not None, messages
+    report = re.search(r"^duration: (\d+) frames analysed, (\d+) dropped", said)
+    assert report is not None, said
     assert int(report[1]) == num_analysed
     num_dropped = int(report[2])
     num_skipped = last + 1 - num_analysed
