@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ckd.contract.writer_lock import LOCK
 pytestmark = [pytest.mark.system, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 HERE = Path(__file__).parent
 
-#: How often `ckd-run image` is killed at random.
+#: How often `ckd-run image` is killed.
 KILLS = 15
 
 
@@ -89,22 +90,47 @@ def check_results(out: Path) -> int:
     return len(findings)
 
 
+def killed_at(count: int, out: Path, wait: float, *command: str | Path, cwd: Path) -> None:
+    """Kill a command `wait` seconds after it wrote the findings of `count` images to `out`."""
+    old = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**environment(), "CKD_BACKEND": "onnxruntime"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None:
+        try:
+            now = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
+        except FileNotFoundError:  # a file in the making was renamed
+            continue
+        if sum(old.get(path) != changed for path, changed in now.items()) >= count:
+            break
+        time.sleep(0.001)
+    time.sleep(wait)
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.timeout(900)
 def test_results_are_whole_whenever_the_program_is_killed(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     make(tmp_path / "in", {f"{n}.png": GOOD_IMAGES["colour.png"] for n in range(30)})
     command = (COMMAND, "image", "in", "--bundle", tiny_bundle, "--out", "out")
-    rng, kills, counts = random.Random(0), 0, set()
-    while kills < KILLS:
-        kills += killed_after(rng.uniform(0.4, 2.5), *command, cwd=tmp_path)
-        if (tmp_path / "out").exists():
-            counts.add(check_results(tmp_path / "out"))
-    assert len(counts) > 1, "every kill came before or after all of the work"
+    out, rng, counts = tmp_path / "out", random.Random(0), set()
+    for kill in range(KILLS):
+        if kill % 2:  # every other one writes over the results of the one before
+            shutil.rmtree(out, ignore_errors=True)
+        killed_at(rng.randrange(28), out, rng.uniform(0, 0.01), *command, cwd=tmp_path)
+        if out.exists():
+            counts.add(check_results(out))
+    assert len(counts) > 5, "the kills came before or after all of the work"
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert check_results(tmp_path / "out") == 31
-    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith((WRITING, LOCK))]
+    assert check_results(out) == 31
+    assert not [p for p in out.iterdir() if p.name.startswith((WRITING, LOCK))]
 
 
 @pytest.mark.timeout(900)
