@@ -16,6 +16,11 @@ _MIN_WRITTEN_S: Final = 2.0
 _MB: Final = 1_000_000
 
 
+def time_shown(left_s: float) -> str:
+    """How long space lasts, in words that change once a minute, as some people hear them."""
+    return f"about {left_s / 60:.0f} minutes" if left_s >= 90 else "about a minute or less"
+
+
 class FreeSpace:
     """Watches the disk on which a file grows.
 
