@@ -27,18 +27,19 @@ class FreeSpace:
     Args:
         path: of the file; its folder may be missing.
         min_free_bytes: that are to stay free.
-
-    Raises:
-        EnvironmentUnusable: less is free already.
     """
 
     def __init__(self, path: Path, min_free_bytes: int) -> None:
+        self._path = path
         self._folder = next(parent for parent in path.absolute().parents if parent.is_dir())
         self._min_free_bytes = min_free_bytes
         self._soon = list(_SAID_S)
         self._free_at_first: int | None = None
+
+    def check(self) -> None:
+        """Raise `EnvironmentUnusable` if less is free already."""
         if lack := self.lack():
-            raise EnvironmentUnusable(f"{path}: cannot record there: {lack}")
+            raise EnvironmentUnusable(f"{self._path}: cannot record there: {lack}")
 
     def lack(self, num_bytes: int = 0) -> str:
         """What is missing, in words, for so many bytes more; an empty text if they fit."""

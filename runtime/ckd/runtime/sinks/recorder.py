@@ -57,7 +57,8 @@ class Recorder(Closing):
         self, path: Path, *, min_free_bytes: int, leaves_out: bool, say: Callable[[str], None]
     ) -> None:
         self.path = path
-        self._disk = check_recordable(path, min_free_bytes)
+        check_recordable(path, min_free_bytes)
+        self._disk = FreeSpace(path, min_free_bytes)
         self._leaves_out, self._say = leaves_out, say
         self._file = _FILES[path.suffix.lower()](path)
         self._size_hw: tuple[int, int] | None = None  # of the first picture
@@ -193,8 +194,8 @@ class Recorder(Closing):
         )
 
 
-def check_recordable(path: Path, min_free_bytes: int) -> FreeSpace:
-    """Whether a recording of this name can be made on this machine; gives the watch of its disk.
+def check_recordable(path: Path, min_free_bytes: int) -> None:
+    """Make sure that a recording of this name can be made on this machine.
 
     Raises:
         UsageError: the ending is unknown.
@@ -205,4 +206,4 @@ def check_recordable(path: Path, min_free_bytes: int) -> FreeSpace:
         raise UsageError(f"{path}: expected a name ending in {' or '.join(_FILES)}")
     if ending == ".mp4":
         ffmpeg_command(path.name)
-    return FreeSpace(path, min_free_bytes)
+    FreeSpace(path, min_free_bytes).check()

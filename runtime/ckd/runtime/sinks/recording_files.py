@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from typing_extensions import override
 
@@ -15,7 +15,7 @@ from ckd.runtime.closing import Closing
 from ckd.runtime.sinks.matroska import Block, Ended, cluster, cues, head
 
 #: A cluster holds at most the pictures of so many milliseconds.
-CLUSTER_MS = 1000
+CLUSTER_MS: Final = 1000
 
 
 class RecordingFile(Closing):
