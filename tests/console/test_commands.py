@@ -225,6 +225,28 @@ def test_a_log_on_a_full_disk_ends_nothing() -> None:
     assert (ended.returncode, ended.stdout) == (0, "done\n")
 
 
+@pytest.mark.parametrize(
+    ("program", "code", "line"),
+    [
+        ("console.run(lambda: print('result'))", 1, "error: No space left on device; free some"),
+        ("console.run(lambda: [print('result'), sys.exit(0)])", 1, "error: No space left on dev"),
+        ("console.run(lambda: print('result', flush=True))", 1, "error: No space left on device;"),
+        ("console.run(lambda: [print('result'), sys.exit(5)])", 5, ""),
+    ],
+)
+def test_results_that_cannot_be_printed_are_an_error_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, program: str, code: int, line: str
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is printed waits in the process
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = subprocess.run(
+            [sys.executable, "-c", f"import sys; from ckd import console; {program}"],
+            stdout=full, stderr=-1, text=True, timeout=50,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr[: len(line)]) == (code, line)
+    assert ended.stderr.count("\n") == bool(line)
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """As SIGHUP is under nohup, and SIGINT in the background of a script."""
     for number in (signal.SIGHUP, signal.SIGINT):

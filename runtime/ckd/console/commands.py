@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 import typer
 
-from ckd.console.progress import give_up_stderr, on_stderr, printable, take_down_bars
+from ckd.console.progress import give_up_streams, on_stderr, printable, take_down_bars
 from ckd.console.signals import Signals
 from ckd.contract.disk import lasting_folder, refusal
 from ckd.contract.errors import CkdError, Interrupted, UsageError
@@ -86,14 +86,14 @@ def run(command: Callable[[], object]) -> None:
     try:
         _carry_out(command, signals)
     finally:
-        give_up_stderr()
+        give_up_streams()
 
 
 def _carry_out(command: Callable[[], object], signals: Signals) -> None:
     """Run it; what it raises becomes a line on stderr and `SystemExit`."""
     try:
         try:
-            command()
+            _printed(command)
         finally:
             take_down_bars()  # before an error is printed over them
     except Interrupted as error:
@@ -120,3 +120,14 @@ def _carry_out(command: Callable[[], object], signals: Signals) -> None:
             raise
         on_stderr("interrupted")  # typer has turned it into this exit code
         raise SystemExit(signals.exit_code) from None
+
+
+def _printed(command: Callable[[], object]) -> None:
+    """Run it until what it printed has left this process; `OSError` if a full disk refuses that."""
+    try:
+        command()
+    except SystemExit as ended:  # so typer's commands end, whether well or not
+        if not ended.code:
+            sys.stdout.flush()
+        raise
+    sys.stdout.flush()

@@ -72,18 +72,19 @@ def on_stderr(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def give_up_stderr() -> None:
-    """Before a command ends: drop what stderr does not take, or Python changes the exit code.
+def give_up_streams() -> None:
+    """Before a command ends: drop what stdout and stderr do not take.
 
-    It flushes both streams when it ends, and if that fails the code is 120 (CPython,
-    `Py_FinalizeEx`).
+    Python flushes both when it ends, and if that fails its exit code is 120, whatever the command
+    said (CPython, `Py_FinalizeEx`).
     """
-    try:
-        sys.stderr.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.close(nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def printable(text: str, keep: str = "") -> str:
