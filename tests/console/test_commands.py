@@ -185,6 +185,68 @@ console.run(command)
     assert b"Traceback" not in ended.stderr
 
 
+def test_a_terminal_that_was_closed_ends_neither_the_clean_up_nor_its_exit_code() -> None:
+    """It sends SIGHUP, mostly twice, and takes no line any more."""
+    program = """
+import os, signal, sys, time
+from ckd import console
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def command():
+    print("begun", flush=True)
+    sys.stdin.read()
+    console.say("a line for nobody")
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(9)
+    finally:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0)
+        print("cleaned up")
+console.run(command)
+"""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=-1, stdout=-1, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.close(ours)
+        said, _ = process.communicate(timeout=50)
+    assert (process.returncode, said) == (129, "cleaned up\n")
+
+
+def test_a_log_on_a_full_disk_ends_nothing() -> None:
+    program = "from ckd import console; console.run(lambda: console.say('a line') or print('done'))"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = subprocess.run(
+            [sys.executable, "-c", program], stdout=-1, stderr=full, text=True, timeout=50
+        )
+    assert (ended.returncode, ended.stdout) == (0, "done\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "line"),
+    [
+        ("console.run(lambda: print('result'))", 1, "error: No space left on device; free some"),
+        ("console.run(lambda: [print('result'), sys.exit(0)])", 1, "error: No space left on dev"),
+        ("console.run(lambda: print('result', flush=True))", 1, "error: No space left on device;"),
+        ("console.run(lambda: [print('result'), sys.exit(5)])", 5, ""),
+    ],
+)
+def test_results_that_cannot_be_printed_are_an_error_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, program: str, code: int, line: str
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is printed waits in the process
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = subprocess.run(
+            [sys.executable, "-c", f"import sys; from ckd import console; {program}"],
+            stdout=full, stderr=-1, text=True, timeout=50,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr[: len(line)]) == (code, line)
+    assert ended.stderr.count("\n") == bool(line)
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """As SIGHUP is under nohup, and SIGINT in the background of a script."""
     for number in (signal.SIGHUP, signal.SIGINT):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from disk_order import watched
 
-from ckd.contract.disk import is_of_the_disk, refusal
+from ckd.contract.disk import is_of_the_disk, lasting_folder, refusal
 from ckd.contract.errors import UsageError
 from ckd.contract.leftovers import BUILDING, WRITING, sweep
 from ckd.contract.whole_file import FileGroup, new_folder, replace_file, replacing
@@ -111,6 +111,24 @@ def test_a_disk_that_is_full_in_a_folder_names_the_folder(tmp_path: Path) -> Non
     assert names(tmp_path) == []
 
 
+def test_a_folder_that_is_made_outlasts_a_loss_of_power_with_those_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = set[Path](), os.fsync
+
+    def noted(descriptor: int) -> None:
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.update(path for path in folder.iterdir())  # names that are on the disk now
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    lasting_folder(tmp_path / "runs" / "a")
+    assert synced == {tmp_path / "runs", tmp_path / "runs" / "a"}
+    synced.clear()
+    lasting_folder(tmp_path / "runs" / "a")  # costs nothing where it is there
+    assert synced == set()
+
+
 def test_a_folder_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
     with new_folder(tmp_path / "below" / "bundle") as new:
         new.path.mkdir()
@@ -155,9 +173,13 @@ def test_an_error_is_one_line_with_the_file_and_the_remedy() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ckd.contract.whole_file import new_folder, replacing
-with new_folder(Path("bundle")) as new, replacing(Path("a.json")) as file:
+from ckd.contract.whole_file import FileGroup, new_folder, replacing
+with (
+    new_folder(Path("bundle")) as new, replacing(Path("a.json")) as file,
+    FileGroup(Path()) as group,
+):
     new.path.mkdir()
+    group.write("b.png", b"b")
     print("writing", flush=True)
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -172,6 +194,7 @@ def test_the_next_writer_removes_what_a_dead_one_left_and_nothing_else(tmp_path:
         assert writer.stdout is not None
         writer.stdout.readline()
         unfinished = {path for path in tmp_path.iterdir() if path.name != "kept"}
+        assert len(unfinished) == 3
         assert {path.name[:9] for path in unfinished} == {WRITING, BUILDING + "b"}
         for path in unfinished:
             os.utime(path, (1, 1))

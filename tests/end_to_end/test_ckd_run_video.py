@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from films import num_frames
 from tests.end_to_end.ckd_run import (
     COMMAND,
     GOOD_IMAGES,
@@ -41,15 +42,6 @@ def write_video(path: Path, num_frames: int) -> Path:
         writer.write(np.ascontiguousarray(shifted[..., ::-1]))
     writer.release()
     return path
-
-
-def num_frames(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 def test_a_video_gives_an_overlay_of_as_many_frames(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import num_frames
 from numpy.typing import NDArray
 
 from ckd.data.synthetic.write import dermoscopy
@@ -42,15 +43,6 @@ def picture(path: Path) -> NDArray[np.uint8]:
     stored = cv2.imread(str(path))
     assert stored is not None
     return np.asarray(stored[..., ::-1], np.uint8)
-
-
-def num_frames(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import num_frames
 from tests.runtime.cuda.fake import RecordingCuda
 from tests.runtime.cuda.fake_engine import FakeCudaBackend
 from tests.runtime.photographs import assert_equal, photo, session_function
@@ -52,11 +53,6 @@ def cascade(request: pytest.FixtureRequest, tiny_bundle: Path) -> Iterator[Casca
 def folder(tmp_path: Path, cascade: Cascade) -> Iterator[ResultFolder]:
     with ResultFolder(tmp_path / "out", cascade.spec.labels, {}) as folder:
         yield folder
-
-
-def num_frames(path: Path) -> int:
-    with VideoFile(path) as video:
-        return len(list(video))
 
 
 def names(folder: ResultFolder) -> list[str]:

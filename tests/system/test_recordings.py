@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from films import num_frames
 from services import needs_program
 from small_disks import small_disk
 from tests.end_to_end.ckd_run import COMMAND, ckd_run, environment, refused
@@ -94,16 +95,6 @@ class Camera(Closing):
         while not is_so():
             assert self.process.poll() is None, self.said
             time.sleep(0.01)
-
-
-def num_frames(path: Path) -> int:
-    """Frames that OpenCV decodes."""
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 def probed(path: Path) -> tuple[int, int, list[str]]:

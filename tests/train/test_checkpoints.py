@@ -80,7 +80,11 @@ def test_the_epoch_before_is_gone_on_from_if_the_last_one_is_damaged(
     assert torch.load(found)["weights"][0] == 1.0
     assert sentence is not None
     assert "going on from the epoch before, last.before.ckpt" in sentence
+    with pytest.raises(InputError, match="repeat the command, which goes on from the epoch before"):
+        folder.finish([], None)
     damage(found)
+    with pytest.raises(InputError, match="start the stage over with"):
+        folder.finish([], None)
     with pytest.raises(InputError, match=r"damaged or cut off; remove it .*stage cls"):
         whole_checkpoint(path, "cls")
 

@@ -1,7 +1,6 @@
 """`ckd-calibrate`: ranges of a bundle's tensors on real images, and INT8 files made by them."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -209,7 +208,7 @@ def sensitivity_command(
         return
     numbers = ("probability", "mask", "worst mask")
     print_table(("", "INT8 in", *numbers), [_effect_row(effect) for effect in effects], numbers)
-    print(f"plot in {out / 'sensitivity.png'}", file=sys.stderr)
+    console.say(f"plot in {out / 'sensitivity.png'}")
 
 
 @cli.command("budget")
@@ -253,7 +252,7 @@ def budget_command(
         out,
         budget=Budget(jaccard=jaccard, auc=auc, flips=flips, melanoma_flips=melanoma_flips),
         setting=QuantSetting(method=method, tensorrt=tensorrt),
-        tell=lambda trial: print(trial.summary(), file=sys.stderr),
+        tell=lambda trial: console.say(trial.summary()),
         bars=console.progress_bar,
     )
     if as_json:
@@ -291,7 +290,7 @@ def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", M
             images, cascade, limit, console.progress_bar("images"), console.say
         )
     for path, why in chosen.unusable.items():
-        print(f"left out: {path}: {why}", file=sys.stderr)
+        console.say(f"left out: {path}: {why}")
     return source, chosen.paths
 
 

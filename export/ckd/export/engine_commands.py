@@ -1,11 +1,11 @@
 """The four forms of `ckd-export engine`, each of which prints what it did."""
 
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ckd.console.progress import say
 from ckd.console.tables import print_table
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import InputError
@@ -37,10 +37,9 @@ def build(path: Path, precisions: Sequence[str] | None, device: str, as_json: bo
     for certificate in report.certificates.values():
         _print_certificate(certificate)
     if report.not_run is not None:
-        print(
+        say(
             f"built ahead of time, not run and so not certified here ({report.not_run}); "
-            "that happens where they are loaded first",
-            file=sys.stderr,
+            "that happens where they are loaded first"
         )
 
 

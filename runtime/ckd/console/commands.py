@@ -12,9 +12,9 @@ from typing import ParamSpec
 
 import typer
 
-from ckd.console.progress import printable, take_down_bars
+from ckd.console.progress import give_up_streams, on_stderr, printable, take_down_bars
 from ckd.console.signals import Signals
-from ckd.contract.disk import refusal
+from ckd.contract.disk import lasting_folder, refusal
 from ckd.contract.errors import CkdError, Interrupted, UsageError
 from ckd.contract.version import ckd_version
 
@@ -46,7 +46,7 @@ def app(help_text: str) -> typer.Typer:
 def make_folder(folder: Path) -> None:
     """Make a folder for results, before any work; `UsageError` if it cannot be written to."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        lasting_folder(folder)
         if not os.access(folder, os.W_OK):
             raise PermissionError(None, "Permission denied")
     except OSError as error:
@@ -64,7 +64,7 @@ def ends_when_stopped(command: Callable[_P, None]) -> Callable[_P, None]:
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            on_stderr("interrupted")
 
     return wrapped
 
@@ -84,34 +84,50 @@ def run(command: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     try:
+        _carry_out(command, signals)
+    finally:
+        give_up_streams()
+
+
+def _carry_out(command: Callable[[], object], signals: Signals) -> None:
+    """Run it; what it raises becomes a line on stderr and `SystemExit`."""
+    try:
         try:
-            command()
+            _printed(command)
         finally:
             take_down_bars()  # before an error is printed over them
     except Interrupted as error:
-        print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
+        on_stderr(printable(f"error: {error}", keep="\n"))
         raise SystemExit(signals.exit_code) from None
     except CkdError as error:
-        print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
+        on_stderr(printable(f"error: {error}", keep="\n"))
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
         if (error.name or "ckd").startswith("ckd"):
             raise  # a module of ours that is missing is a defect
         # Without PyTorch, onnx is what calibration lacks: its extra is the smaller one.
         extra = "calibrate" if error.name in ("onnx", "onnx_ir", "onnxruntime") else "export"
-        print(
-            f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder",
-            file=sys.stderr,
-        )
+        on_stderr(f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder")
         raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
-        print(printable(f"error: {refusal(error)}"), file=sys.stderr)
+        on_stderr(printable(f"error: {refusal(error)}"))
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        on_stderr("interrupted")
         raise SystemExit(signals.exit_code) from None
     except SystemExit as ended:
         if ended.code != Interrupted.exit_code:
             raise
-        print("interrupted", file=sys.stderr)  # typer has turned it into this exit code
+        on_stderr("interrupted")  # typer has turned it into this exit code
         raise SystemExit(signals.exit_code) from None
+
+
+def _printed(command: Callable[[], object]) -> None:
+    """Run it until what it printed has left this process; `OSError` if a full disk refuses that."""
+    try:
+        command()
+    except SystemExit as ended:  # so typer's commands end, whether well or not
+        if not ended.code:
+            sys.stdout.flush()
+        raise
+    sys.stdout.flush()

@@ -1,5 +1,6 @@
 """How long work shows its progress: bars on a terminal, lines on stderr."""
 
+import contextlib
 import os
 import sys
 import unicodedata
@@ -33,7 +34,8 @@ def progress_bar(unit: str) -> Progress:
     def tell(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
         if done >= total:
-            bar.stop()
+            with contextlib.suppress(OSError):
+                bar.stop()
 
     return tell
 
@@ -46,7 +48,8 @@ def no_bars(name: str) -> Progress:
 def take_down_bars() -> None:
     """Remove every bar from the terminal, before something else is printed."""
     while _bars:
-        _bars.pop().stop()
+        with contextlib.suppress(OSError):  # of a terminal that has gone
+            _bars.pop().stop()
 
 
 def is_first_process() -> bool:
@@ -57,7 +60,31 @@ def is_first_process() -> bool:
 def say(line: str) -> None:
     """Print a line on stderr, from the first process only."""
     if is_first_process():
-        print(printable(line), file=sys.stderr)
+        on_stderr(printable(line))
+
+
+def on_stderr(text: str) -> None:
+    """Print text on stderr, if it can be.
+
+    A terminal that was closed, or a log on a full disk, ends neither the work nor its clean-up.
+    """
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def give_up_streams() -> None:
+    """Before a command ends: drop what stdout and stderr do not take.
+
+    Python flushes both when it ends, and if that fails its exit code is 120, whatever the command
+    said (CPython, `Py_FinalizeEx`).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def printable(text: str, keep: str = "") -> str:

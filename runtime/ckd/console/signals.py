@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP end a command alike: it cleans up, and its exit code says by which."""
 
+import contextlib
 import os
 import signal
 from types import FrameType
@@ -44,4 +45,5 @@ class Signals:
             raise KeyboardInterrupt
         if self._count >= _ENOUGH:
             os._exit(_CODE + number)
-        os.write(2, b"cleaning up; once more ends this at once\n")  # print may be under way
+        with contextlib.suppress(OSError):  # the terminal that was closed sends SIGHUP twice
+            os.write(2, b"cleaning up; once more ends this at once\n")  # print may be under way

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
         require,
         threshold_jaccard,
     )
-    from ckd.contract.disk import is_of_the_disk, naming, refusal, sync_folder, sync_together
+    from ckd.contract.disk import (
+        is_of_the_disk,
+        lasting_folder,
+        naming,
+        refusal,
+        sync_folder,
+        sync_together,
+    )
     from ckd.contract.errors import (
         BundleError,
         CkdError,
@@ -82,7 +89,9 @@ else:
                 "Bools Confusion Reals check_scores confusion_from_masks "
                 "confusion_from_scores require threshold_jaccard"
             ),
-            "ckd.contract.disk": "is_of_the_disk naming refusal sync_folder sync_together",
+            "ckd.contract.disk": (
+                "is_of_the_disk lasting_folder naming refusal sync_folder sync_together"
+            ),
             "ckd.contract.errors": (
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
@@ -172,6 +181,7 @@ __all__ = [
     "headline_tasks",
     "is_of_the_disk",
     "label_of",
+    "lasting_folder",
     "lazy_names",
     "lesion_name",
     "naming",

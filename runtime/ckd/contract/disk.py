@@ -57,6 +57,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def lasting_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing; their names are on the disk then.
+
+    Raises:
+        OSError: one of them cannot be made, or the disk refuses.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
 def sync_tree(folder: Path) -> None:
     """Bring a folder to the disk, with all files and folders in it; their names come last."""
     for path, _, files in os.walk(folder, topdown=False):

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ckd.contract.disk import naming, sync_file, sync_folder, sync_together, sync_tree
+from ckd.contract.disk import (
+    lasting_folder,
+    naming,
+    sync_file,
+    sync_folder,
+    sync_together,
+    sync_tree,
+)
 from ckd.contract.errors import UsageError
 from ckd.contract.leftovers import BUILDING, claim, discard, sweep, temporary
 
@@ -77,6 +84,7 @@ class FileGroup:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parts: list[tuple[Path, Path]] = []  # temporary and final paths
+        self._held = contextlib.ExitStack()  # the temporary files, open and so locked
         self._gone: list[Path] = []
 
     def write(self, name: str, content: bytes | memoryview) -> None:
@@ -86,7 +94,11 @@ class FileGroup:
         self._parts.append((written, path))
         with naming(path, written):
             _check_name(path)
-            written.write_bytes(content)
+            file = self._held.enter_context(written.open("xb", buffering=0))
+            claim(file.fileno())
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
 
     def remove(self, name: str) -> None:
         """Remove a file of an earlier group when this one appears."""
@@ -100,11 +112,13 @@ class FileGroup:
             if kind is None and self._parts:
                 self._appear()
         finally:
+            self._held.close()
             for written, _ in self._parts:
                 discard(written)
 
     def _appear(self) -> None:
         sync_together([written for written, _ in self._parts], self.folder)
+        self._held.close()  # Windows renames no open file
         *others, (_, head) = self._parts
         if others or self._gone:  # an earlier head would speak of files that change now
             head.unlink(missing_ok=True)
@@ -160,7 +174,7 @@ def new_folder(out: Path) -> Iterator[NewFolder]:
     Raises:
         OSError: something cannot be written in it; ``out`` is named, not the temporary place.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    lasting_folder(out.parent)
     sweep(out.parent)
     room = temporary(out, BUILDING)
     with naming(out, room):

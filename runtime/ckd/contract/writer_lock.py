@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import UsageError
 from ckd.contract.leftovers import claim, sweep
 
@@ -121,7 +122,7 @@ def _taken(folder: Path, remedy: str) -> int:
     path = folder / LOCK
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):  # whoever made the folder has removed it again
-            folder.mkdir(parents=True, exist_ok=True)
+            lasting_folder(folder)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 if _is_ours(descriptor, path, folder, remedy):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError
 from ckd.contract.whole_file import FileGroup, replace_file
 from ckd.finding.explanation import draw_explanation
@@ -62,7 +63,7 @@ def save_finding(
     origin = {} if source is None else {"image": source}
     record = {**origin, **(about or {}), **finding.as_dict()}
     written = {"json": f"{stem}.json", **{kind: f"{stem}_{kind}.png" for kind in drawings}}
-    folder.mkdir(parents=True, exist_ok=True)
+    lasting_folder(folder)
     with FileGroup(folder) as group:
         for kind in ("mask", "explanation"):  # of an earlier finding of that name
             if kind not in drawings:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import EnvironmentUnusable
 from ckd.contract.whole_file import replace_file
 
@@ -60,7 +61,7 @@ class Store:
         path = self.path(key)
         content = {"key": dict(key), "value": value, "sha256": _digest([dict(key), value])}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            lasting_folder(self.folder)
             replace_file(path, json.dumps(content, indent=1).encode())
             self._make_room(path)
         except OSError as error:  # a full or read-only disk

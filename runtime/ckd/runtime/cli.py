@@ -190,7 +190,7 @@ def doctor_command(
         rows = ((check.status, check.what, check.detail) for check in checks)
         console.print_table(("", "", ""), rows)
     if problems := [check for check in checks if check.status == "problem"]:
-        print("error: this machine cannot run the cascade yet, see above", file=sys.stderr)
+        console.say("error: this machine cannot run the cascade yet, see above")
         raise SystemExit(problems[-1].exit_code)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.leftovers import WRITING
 from ckd.contract.whole_file import replace_file
 from ckd.runtime.cache import Record, Store, cache_folder
@@ -74,7 +75,7 @@ class EngineCache:
         path = self.path(key)
         lock = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            lasting_folder(self.folder)
             lock = _locked(path)
         except OSError as error:  # without locks nobody can be writing, so reading is safe
             _log.info("engines cannot be kept in %s: %s", self.folder, error)

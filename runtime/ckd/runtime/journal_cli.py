@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -60,8 +60,8 @@ class JournalChoice:
     folder: Path | None
     size: str
     every_tensor: bool
-    _limit: int = 0
-    _journal: "Journal | None" = None
+    _limit: int = field(default=0, init=False)
+    _journal: "Journal | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._limit = bytes_of("--journal-size", self.size)
@@ -178,7 +178,7 @@ def _replay(run: "StoredRun", bundle: Path | None, machine: "Machine", *, as_jso
             f"{cascade.backend.name} on {cascade.backend.device} in {cascade.precision}, "
             f"ckd {ckd_version()}"
         )
-        for version in header.changed_versions():
+        for version in header.changed_versions(cascade):
             console.say(f"note: {version}")
         told = console.progress_bar("segments")
         for one in replay_run(run, cascade, missing, told):

@@ -9,6 +9,15 @@ from deciding import let_decide
 from tests.runtime.journal.rig import recorded
 
 from ckd.runtime import Cascade
+from ckd.runtime.journal import writing
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_segment() -> Iterator[None]:
+    """What a test records stays in one segment, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "SEGMENT_S", 600.0)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,7 @@ def test_views_are_told_that_nothing_is_recorded(
             return frame
 
     monkeypatch.setattr(writing, "replace_file", full)
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)
     view, deadline_s = Told(), time.monotonic() + 10
     source = Slow()
     with Journal(tmp_path, cascade, source, limit=10**9) as journal:

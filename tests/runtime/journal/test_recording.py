@@ -30,6 +30,8 @@ from ckd.runtime.journal.backlog import Backlog
 from ckd.runtime.journal.layout import runs_in, segments_in
 from ckd.runtime.journal.record import FrameRecord
 from ckd.runtime.journal.ring import Ring
+from ckd.runtime.journal.segments import Record
+from ckd.runtime.journal.writing import Writer
 from ckd.runtime.journal_cli import JournalChoice
 from ckd.runtime.sources import Frame
 
@@ -69,8 +71,28 @@ def test_a_header_says_with_what_it_was_recorded(cascade: Cascade, tmp_path: Pat
     assert (header.backend, header.device, header.precision) == ("onnxruntime", "cpu", "fp32")
     assert (header.threads, header.every_tensor) == (1, True)
     assert {"ckd", "numpy", "opencv", "onnxruntime", "processor"} <= set(header.versions)
-    assert header.changed_versions() == []
+    assert header.changed_versions(cascade) == []
     assert header.content["source"] == "still"
+
+
+def test_a_header_tells_of_engines_that_are_built_on_the_machine(
+    tiny_bundle: Path, cascade: Cascade, tmp_path: Path
+) -> None:
+    backend: Any = FakeCudaBackend(RecordingCuda(), session_function)
+    with Cascade(Bundle(tiny_bundle), backend, "fp32") as on_gpu:
+        backend.machine = {"tensorrt": "TensorRT 10", "gpu": "A", "driver": 13010}
+        engines: dict[str, Any] = on_gpu.chain.engines
+        for engine in engines.values():
+            engine.sha256 = 32 * "ab"
+        recorded(tmp_path, on_gpu, [photo(0)])
+        header = open_run(tmp_path).header
+        assert header.versions["driver"] == "13010"
+        assert header.changed_versions(on_gpu) == []
+        backend.machine["gpu"], engines["cls"].sha256 = "B", 32 * "cd"
+        assert header.changed_versions(on_gpu) == [
+            "gpu A, here B", "engine cls abababababababab, here cdcdcdcdcdcdcdcd"
+        ]  # fmt: skip
+    assert "gpu A, here none" in header.changed_versions(cascade)
 
 
 def test_state_over_frames_stands_at_the_start_of_each_segment(
@@ -120,17 +142,50 @@ def test_a_frame_without_finite_numbers_is_recorded_too(
     assert "not all of them are finite" in one.difference.detail
 
 
-def test_the_jpeg_of_a_camera_is_kept_as_it_was_sent(cascade: Cascade, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "ending"), [(b"\xff\xd8 as sent \xff\xd9", ".jpg"), (b"\x89PNG as sent", ".png")]
+)
+def test_the_picture_of_a_camera_is_kept_as_it_was_sent(
+    cascade: Cascade, tmp_path: Path, sent: bytes, ending: str
+) -> None:
     class Sent:
-        image_HWC, index, captured_s, jpeg = photo(0), 4, 1.5, b"\xff\xd8 as sent \xff\xd9"
+        image_HWC, index, captured_s, jpeg = photo(0), 4, 1.5, sent
 
     with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
         finding = cascade.predict(Sent.image_HWC)
         journal.add(Sent, finding)  # type: ignore[arg-type]
     ((frame,),) = (segment.frames for segment in segments(tmp_path))
     assert frame.photograph is not None
-    assert frame.read(frame.photograph) == Sent.jpeg
+    assert frame.photograph.endswith(ending)
+    assert frame.read(frame.photograph) == sent
     assert (frame.source_index, frame.line["photograph_from"]) == (4, "camera")
+
+
+def test_a_key_stands_behind_the_frames_that_were_counted_before_it(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the state at the start of a segment is that of its first record."""
+    put, is_recorded = Writer.put, threading.Event()
+
+    def pressed_meanwhile(writer: Writer, record: Record) -> None:
+        if isinstance(record, FrameRecord):
+            press.start()
+            assert not is_recorded.wait(0.05)
+        put(writer, record)
+        if not isinstance(record, FrameRecord):
+            is_recorded.set()
+
+    monkeypatch.setattr(writing, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(Writer, "put", pressed_meanwhile)
+    with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
+        press = threading.Thread(target=journal.key, args=("web", "freeze"))
+        finding = cascade.predict(photo(0))
+        journal.add(Frame(photo(0), 0, time.monotonic()), finding, {"pooled": 0})
+        press.join()
+    states = [segment.lines[0] for segment in segments(tmp_path)]
+    assert [(state["next_frame"], state["over_frames"]) for state in states] == [
+        (0, {}), (1, {"pooled": 0})
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("every_tensor", [False, True])
@@ -186,6 +241,33 @@ def test_the_oldest_segments_of_all_runs_make_room(tmp_path: Path) -> None:
     assert (tmp_path / "photo.jpg").exists()
 
 
+def test_what_was_begun_by_runs_that_were_killed_goes(tmp_path: Path) -> None:
+    late, at_once, own = (tmp_path / f"00000{n}_20260101-000000_0000000{n}" for n in (1, 2, 3))
+    for run in (late, at_once, own):
+        run.mkdir()
+        (run / "journal.json").write_text("{}")
+    (late / "segment-00000000.zip").touch()
+    (late / ".writing-segment-00000001.zip-1-ab").touch()
+    Ring(tmp_path, own, 10**9).make_room(1)
+    assert runs_in(tmp_path) == [late, own]
+    assert {path.name for path in late.iterdir()} == {"journal.json", "segment-00000000.zip"}
+
+
+def test_a_segment_that_cannot_be_removed_is_named_as_long_as_it_is_in_the_way(
+    tmp_path: Path,
+) -> None:
+    old, own = (tmp_path / f"00000{n}_20260101-000000_0000000{n}" for n in (1, 2))
+    (old / "segment-00000000.zip").mkdir(parents=True)
+    own.mkdir()
+    ring = Ring(tmp_path, own, 100)
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"segment-00000000\.zip: an old segment cannot be rem"):
+            ring.make_room(200)
+    (old / "segment-00000000.zip").rmdir()
+    ring.make_room(200)
+    assert runs_in(tmp_path) == [own]
+
+
 def test_a_journal_stays_within_its_size(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +292,15 @@ def test_runs_are_never_mixed(cascade: Cascade, tmp_path: Path) -> None:
         recorded(tmp_path / names[0], cascade)
 
 
+def test_runs_are_in_order_also_beyond_a_million(cascade: Cascade, tmp_path: Path) -> None:
+    run = recorded(tmp_path, cascade, [photo(0)]).run
+    run.rename(tmp_path / f"999999{run.name[6:]}")
+    for number in (1_000_000, 1_000_001):
+        latest = recorded(tmp_path, cascade, [photo(0)]).run.name
+        assert latest.startswith(f"{number}_")
+        assert open_run(tmp_path).name == latest
+
+
 def test_two_do_not_keep_a_journal_in_one_folder(cascade: Cascade, tmp_path: Path) -> None:
     with (
         Journal(tmp_path, cascade, Still(), limit=10**6),
@@ -221,8 +312,32 @@ def test_two_do_not_keep_a_journal_in_one_folder(cascade: Cascade, tmp_path: Pat
 
 
 def test_a_run_without_a_frame_leaves_nothing(cascade: Cascade, tmp_path: Path) -> None:
-    recorded(tmp_path, cascade, [])
+    journal = recorded(tmp_path, cascade, [])
     assert runs_in(tmp_path) == []
+    assert journal.summary == "journal: 0 frames in 0 segments"
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("ckd.runtime.journal.journal.replace_file", full)
+    with pytest.raises(UsageError, match=r"journal there \(No space left on device\)"):
+        recorded(tmp_path / "journal", cascade)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_that_is_closed_again_does_not_stop_the_next(
+    cascade: Cascade, tmp_path: Path
+) -> None:
+    first = recorded(tmp_path, cascade, [photo(0)])
+    with Journal(tmp_path, cascade, Still(), limit=10**9) as second:
+        first.close()
+        add(second, cascade, photo(0), 0)
+    assert cascade.listener is None
+    assert second.summary.startswith("journal: 1 frames in 1 segments; ")
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(cascade: Cascade, tmp_path: Path) -> None:
@@ -306,6 +421,29 @@ def test_a_disk_that_stalls_holds_up_a_file_only(
     assert all(one.difference is None for one in frames)
 
 
+def test_a_disk_that_hangs_at_the_end_costs_frames_that_are_counted(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write = threading.Event()
+
+    def hang(path: Path, content: memoryview) -> None:
+        may_write.wait(60)
+
+    journal = Journal(tmp_path, cascade, Still(), limit=10**9)
+    monkeypatch.setattr(writing, "replace_file", hang)
+    monkeypatch.setattr(writing, "_CLOSE_TIMEOUT_S", 0.01)
+    for index in range(2):
+        add(journal, cascade, photo(index), index)
+    for _ in range(2):
+        journal.close()
+    assert journal.summary.startswith(
+        "journal: 0 frames in 0 segments, 2 not recorded (the disk does not answer); "
+    )
+    may_write.set()
+    for thread in journal._writer._threads:
+        thread.join()
+
+
 def test_a_frame_that_cannot_be_encoded_costs_its_segment(
     cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,14 +472,14 @@ def test_what_waits_is_limited_in_bytes() -> None:
     assert backlog.put("a", 5)
     assert backlog.put("b", 5)
     assert not backlog.put("c", 1)
+    assert backlog.put("a key", 0)
     backlog.close()
-    assert [backlog.get(), backlog.get(), backlog.get()] == ["a", "b", None]
+    assert [backlog.get() for _ in range(4)] == ["a", "b", "a key", None]
     assert not backlog.put("d", 1)
     assert Backlog[str](1).get(time.monotonic()) is None
 
 
 def test_a_folder_that_was_taken_away_is_made_again(cascade: Cascade, tmp_path: Path) -> None:
-    """By the ring of another run, which took this one's for an old one."""
     with Journal(tmp_path, cascade, Still(), limit=10**9) as journal:
         (journal.run / "journal.json").unlink()
         journal.run.rmdir()

@@ -14,7 +14,16 @@ from ckd.contract.errors import InputError, UsageError
 from ckd.finding.verdict import Verdict
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
-from ckd.runtime.journal import Machine, bundle_for, line_of, load_for, open_run, pack_run
+from ckd.runtime.journal import (
+    Machine,
+    Missing,
+    bundle_for,
+    line_of,
+    load_for,
+    open_run,
+    pack_run,
+    replay_run,
+)
 from ckd.runtime.journal.changes import Change
 from ckd.runtime.journal.layout import LINES
 
@@ -143,6 +152,21 @@ def test_what_a_later_version_adds_is_kept_and_passed_over(
     assert segment.lines[-1] == {"kind": "hint", "text": "closer"}
     with pytest.raises(ValueError, match="is missing"):  # it may be a picture
         segment.read("00000001.crop.png")
+
+
+@pytest.mark.parametrize("photographs", [False, True])
+def test_a_segment_that_the_ring_takes_meanwhile_is_not_damaged(
+    cascade: Cascade, run: Path, tmp_path: Path, photographs: bool
+) -> None:
+    """A run can be replayed and packed while it is being recorded."""
+    first = run / "segment-00000000.zip"
+    (run / "segment-00000001.zip").write_bytes(first.read_bytes())
+    opened, missing = open_run(run), Missing()
+    first.unlink()
+    assert len([*replay_run(opened, cascade, missing)]) == 3
+    assert missing.damaged == []
+    assert pack_run(opened, tmp_path / "bug.zip", photographs=photographs) == []
+    assert len(replayed(tmp_path / "bug.zip", cascade)[0]) == 3
 
 
 def test_decisions_that_another_bundle_changes_are_listed(

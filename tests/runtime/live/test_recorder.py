@@ -19,7 +19,7 @@ from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.finding.finding import Finding
 from ckd.runtime.live import run_live
 from ckd.runtime.sinks import Drawn, Recorder, recorder, recording_files
-from ckd.runtime.sinks.free_space import FreeSpace
+from ckd.runtime.sinks.free_space import FreeSpace, time_shown
 from ckd.runtime.sources import VideoFile
 
 MB = 1_000_000
@@ -115,6 +115,7 @@ def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
         pass
     recording.close()
     assert list(tmp_path.iterdir()) == []
+    assert recording.state.summary == f"recorded no picture, so there is no {tmp_path}/out.mkv"
     (tmp_path / "out.mkv").write_text("of somebody else, meanwhile")
     recording.close()
     assert (tmp_path / "out.mkv").exists()
@@ -220,6 +221,18 @@ def test_mp4_without_ffmpeg_is_refused_with_a_remedy(
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_an_ffmpeg_that_cannot_be_started_leaves_no_file_that_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckd.runtime.sinks.ffmpeg.ffmpeg_command", lambda name: (str(tmp_path),))
+    monkeypatch.setattr("ckd.runtime.sinks.recorder.ffmpeg_command", lambda name: ())
+    num_open = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(EnvironmentUnusable, match=r"cannot be started \(Permission denied\)"):
+        record(tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []
+    assert len([*Path("/proc/self/fd").iterdir()]) == num_open
+
+
 def test_a_full_disk_is_refused_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,8 +260,8 @@ def test_a_disk_that_fills_up_is_told_before_and_ends_the_recording_well(
         assert (recording.state.warning, said) == ("", [])
         free_mb[0] = 500.01  # for a few pictures
         wait_until(lambda: said)
-        assert "its disk is full in about 0 minutes" in said[0]
-        assert recording.state.warning.startswith("Disk full in 0 min")
+        assert "its disk is full in about a minute or less at this rate" in said[0]
+        assert recording.state.warning.startswith("Disk full in about a minute or less, ")
         recording.write(drawn(), 0.5)
         wait_until(lambda: recording.state.num_pictures == 2)
         free_mb[0] = 499
@@ -300,6 +313,7 @@ def test_what_others_write_shortens_the_time_that_is_left(
     assert disk.time_left_s(10 * MB, 10.0) == pytest.approx(600)
     free_mb[0] = 1000.0
     assert disk.time_left_s(20 * MB, 20.0) == pytest.approx(100)  # 500 MB at 5 MB/s
+    assert time_shown(disk.time_left_s(20 * MB, 20.0) or 0) == "about 2 minutes"
     assert [disk.is_news(left_s) for left_s in (600, 599, 598, 59, 58)] == [
         False, True, False, True, False,
     ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -182,7 +181,7 @@ def backbones_command(
     print_table(*survey_table(costs, rows))
     for cost in costs:
         if cost.refusal:
-            print(cost.refusal, file=sys.stderr)
+            console.say(cost.refusal)
     if not rows:
         console.say("time, export and INT8: `ckd-bench backbones --out FOLDER` measures them")
 

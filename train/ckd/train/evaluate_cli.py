@@ -1,7 +1,6 @@
 """`ckd-train evaluate`: what a trained run is worth, for whom, and under which damage."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -76,7 +75,7 @@ def evaluate_command(
     listed = spread(read_split(data, split, recipe.split_by, console.say), images)
     samples, problems = drop_unreadable(listed, console.progress_bar("files"))
     for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        console.say(f"left out: {problem}")
     system.to(device_for(accelerator))
     folder = out or run / (
         "evaluate"
@@ -99,8 +98,8 @@ def evaluate_command(
     print(json.dumps(tree) if as_json else text)
     if not (folder / "tsne.png").exists():
         needed = f"a classifier and {MIN_IMAGES} images with labels"
-        print(f"no tsne.png: it takes {needed}", file=sys.stderr)
-    print(f"details: {folder}", file=sys.stderr)
+        console.say(f"no tsne.png: it takes {needed}")
+    console.say(f"details: {folder}")
 
 
 def _check_options(
@@ -154,4 +153,4 @@ def _corruptions(
     write_robustness(measured, summary, samples.samples[0], folder, about, sentence)
     tree = {**about, **robustness_dict(measured, summary)}
     print(json.dumps(tree) if as_json else robustness_terminal(measured, summary, sentence))
-    print(f"details: {folder}", file=sys.stderr)
+    console.say(f"details: {folder}")

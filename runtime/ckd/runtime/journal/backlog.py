@@ -12,7 +12,8 @@ class Backlog(Generic[_Item]):
     """Hands items from the thread that analyses to the one that writes.
 
     Args:
-        limit: bytes that may wait. An item that is larger alone is taken if nothing else waits.
+        limit: bytes that may wait. An item that is larger alone is taken if nothing else waits, and
+            one of no bytes always.
     """
 
     def __init__(self, limit: int) -> None:
@@ -64,4 +65,4 @@ class Backlog(Generic[_Item]):
             self._changed.notify_all()
 
     def _fits(self, num_bytes: int) -> bool:
-        return not self._items or self._num_bytes + num_bytes <= self._limit
+        return num_bytes == 0 or not self._items or self._num_bytes + num_bytes <= self._limit

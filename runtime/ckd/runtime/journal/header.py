@@ -14,7 +14,9 @@ import numpy as np
 from ckd.contract.errors import InputError
 from ckd.contract.version import built_from, ckd_version
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.chain import Chain
 from ckd.runtime.cpu import cpu_name
+from ckd.runtime.engine import BuiltEngine, EngineBuilder
 from ckd.runtime.journal import foreign
 from ckd.runtime.journal.layout import SCHEMA
 
@@ -37,7 +39,8 @@ class Header:
         device: "cpu", or "cuda:0" and so on.
         precision: that they computed in.
         threads: of an engine on the CPU; None on a GPU.
-        versions: of all software that has a part in the answers, and "processor".
+        versions: of all that has a part in the answers: software, the "processor", and where
+            engines are built on the machine, its GPU and what they are.
         operating_point: that was asked for; None for the bundle's default.
         prevalence: that was asked for; empty for the bundle's.
         every_tensor: the hash of every tensor of the graph was recorded.
@@ -59,9 +62,9 @@ class Header:
     started: str
     content: Mapping[str, Any] = field(default_factory=dict)
 
-    def changed_versions(self) -> list[str]:
-        """What is of another version here than it was then, as "numpy 2.1.0, here 2.2.0"."""
-        here = versions()
+    def changed_versions(self, cascade: Cascade) -> list[str]:
+        """What is of another version now than it was then, as "numpy 2.1.0, here 2.2.0"."""
+        here = versions(cascade)
         return [
             f"{name} {then}, here {here.get(name, 'none')}"
             for name, then in self.versions.items()
@@ -93,7 +96,7 @@ def header_of(
         "device": cascade.backend.device,
         "precision": cascade.precision,
         "threads": getattr(cascade.backend, "num_threads", None),
-        "versions": versions(),
+        "versions": versions(cascade),
         "operating_point": operating_point,
         "prevalence": dict(prevalence),
         "tensors": every_tensor,
@@ -138,8 +141,8 @@ def read_header(where: str, content: bytes) -> Header:
         raise InputError(f"{where}: the header of a journal is damaged ({error})") from None
 
 
-def versions() -> dict[str, str]:
-    """Of all software here that has a part in an answer, and the processor's name."""
+def versions(cascade: Cascade) -> dict[str, str]:
+    """Of all that has a part in the answers of a cascade on this machine, see `Header`."""
     known = {
         "ckd": ckd_version(), "python": platform.python_version(), "numpy": np.__version__,
         "opencv": cv2.__version__, "processor": cpu_name(),
@@ -151,4 +154,16 @@ def versions() -> dict[str, str]:
             known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return known
+    return known | _built_here(cascade.chain)
+
+
+def _built_here(chain: Chain) -> dict[str, str]:
+    """GPU and engines, where the backend builds them: each build may give other last bits."""
+    if not isinstance(chain.backend, EngineBuilder):
+        return {}
+    facts = {name: str(value) for name, value in chain.backend.machine.items()}
+    facts.pop("tensorrt", None)  # which has its version already
+    for node, engine in chain.engines.items():
+        if isinstance(engine, BuiltEngine):
+            facts[f"engine {node}"] = engine.sha256[:16]
+    return facts

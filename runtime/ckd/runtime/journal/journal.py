@@ -4,6 +4,7 @@ The thread that analyses hands over what it has, and others encode and write it.
 cannot keep up, or whose disk is full, leaves frames out, counts them and says so.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -78,8 +79,7 @@ class Journal(Closing):
             try:
                 check_folder(folder)
                 stack.enter_context(one_writer(folder, "give each camera a journal of its own"))
-                self.run = new_run(folder)
-                replace_file(self.run / HEADER, header)
+                self.run = _begun(folder, header)
             except OSError as error:
                 raise UsageError(
                     f"{folder}: cannot keep a journal there ({error.strerror})"
@@ -88,9 +88,10 @@ class Journal(Closing):
         ring = Ring(folder, self.run, limit)
         self._writer = Writer(self.run, header, ring, waits=waits, say=say)
         self._heard: Heard | None = None
+        self._in_turn = threading.Lock()  # records stand as they count; guards all below
         self._num_analysed = self._num_unusable = 0
         self._over_frames: Mapping[str, Any] = {}
-        cascade.listener = Listener(self._hear, every_tensor=every_tensor)
+        self._listener = cascade.listener = Listener(self._hear, every_tensor=every_tensor)
 
     @property
     def problem(self) -> str:
@@ -100,7 +101,8 @@ class Journal(Closing):
     @property
     def summary(self) -> str:
         """One line for the person who recorded it."""
-        return f"journal: {self._writer.summary}; {self.run}"
+        where = f"; {self.run}" * self.run.exists()  # a run that recorded nothing is removed
+        return f"journal: {self._writer.summary}{where}"
 
     def add(
         self, frame: Frame, finding: Finding | None, over_frames: Mapping[str, Any] | None = None
@@ -112,15 +114,41 @@ class Journal(Closing):
             finding: None if a network gave no finite numbers.
             over_frames: state that runs over frames, as it is after this one, ready for JSON.
         """
+        with self._in_turn:
+            if (record := self._record(frame, finding, over_frames or {})) is not None:
+                self._writer.put(record)
+
+    def key(self, view: str, key: str) -> None:
+        """Record that somebody pressed a key or a button, from any thread."""
+        with self._in_turn:
+            number, counters = self._num_analysed, self._counters()
+            pressed = KeyRecord(key, view, time.monotonic(), number, counters, self._over_frames)
+            self._writer.put(pressed)
+
+    def close(self) -> None:
+        """Write what waits, and end. May be called twice."""
+        if self._cascade.listener is self._listener:
+            self._cascade.listener = None
+        if self._writer.close() and not segments_in(self.run):
+            remove_run(self.run)
+        self._lock.close()
+
+    def _hear(self, analysed: Analysed) -> None:
+        self._heard = Heard.of(analysed)
+
+    def _record(
+        self, frame: Frame, finding: Finding | None, over_frames: Mapping[str, Any]
+    ) -> FrameRecord | None:
+        """Count a frame; None if it was not analysed by this cascade."""
         heard, self._heard = self._heard, None
         counters, before = self._counters(), self._over_frames
         number = self._num_analysed
         self._num_analysed += 1
         self._num_unusable += finding is None
-        self._over_frames = over_frames or {}
-        if heard is None:  # the frame was not analysed by this cascade
-            return
-        record = FrameRecord(
+        self._over_frames = over_frames
+        if heard is None:
+            return None
+        return FrameRecord(
             number=number,
             source_index=frame.index,
             captured_s=frame.captured_s,
@@ -131,25 +159,6 @@ class Journal(Closing):
             counters=counters,
             over_frames=before,
         )
-        self._writer.put(record)
-
-    def key(self, view: str, key: str) -> None:
-        """Record that somebody pressed a key or a button, from any thread."""
-        record = KeyRecord(
-            key, view, time.monotonic(), self._num_analysed, self._counters(), self._over_frames
-        )
-        self._writer.put(record)
-
-    def close(self) -> None:
-        """Write what waits, and end. May be called twice."""
-        if self._cascade.listener is not None:
-            self._cascade.listener = None
-        if self._writer.close() and not segments_in(self.run):
-            remove_run(self.run)
-        self._lock.close()
-
-    def _hear(self, analysed: Analysed) -> None:
-        self._heard = Heard.of(analysed)
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -159,3 +168,14 @@ class Journal(Closing):
             "faults_of_source": dict(self._source.faults),
             "not_recorded": self._writer.num_left_out,
         }
+
+
+def _begun(folder: Path, header: bytes) -> Path:
+    """The folder of a new run, with its header; `OSError` if there can be none."""
+    run = new_run(folder)
+    try:
+        replace_file(run / HEADER, header)
+    except OSError:
+        remove_run(run)
+        raise
+    return run

@@ -33,7 +33,7 @@ FULL_BYTES: Final = 64 << 20
 MAX_SEGMENT_BYTES: Final = 256 << 20
 MAX_HEADER_BYTES: Final = 1 << 20
 
-_RUN: Final = re.compile(r"(\d{6})_\d{8}-\d{6}_[0-9a-f]{8}")
+_RUN: Final = re.compile(r"(\d{6,9})_\d{8}-\d{6}_[0-9a-f]{8}")
 _SEGMENT: Final = re.compile(r"segment-(\d{8})\.zip")
 
 
@@ -52,14 +52,15 @@ def runs_in(folder: Path) -> list[Path]:
     """The folders of runs below a journal's folder, the oldest first; none if it does not exist."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _RUN.fullmatch(path.name) and path.is_dir())
+    runs = (path for path in folder.iterdir() if _RUN.fullmatch(path.name) and path.is_dir())
+    return sorted(runs, key=lambda run: (_number(run), run.name))
 
 
 def segments_in(run: Path) -> list[Path]:
     """The segments of a run, the oldest first; none if the folder has gone."""
     try:
         return sorted(path for path in run.iterdir() if segment_number(path.name) is not None)
-    except FileNotFoundError:  # the ring of another run has just removed it
+    except FileNotFoundError:  # the ring of the run that is being recorded has just removed it
         return []
 
 
@@ -73,9 +74,8 @@ def check_folder(folder: Path) -> None:
 
 def new_run(folder: Path) -> Path:
     """Make the folder of a new run; `OSError` if it cannot be made."""
-    numbers = [int(run.name[:6]) for run in runs_in(folder)]
+    number = max(map(_number, runs_in(folder)), default=0) + 1
     started = datetime.now(timezone.utc)
-    number = (max(numbers, default=0) + 1) % 1_000_000
     run = folder / f"{number:06d}_{started:%Y%m%d-%H%M%S}_{secrets.token_hex(4)}"
     run.mkdir(parents=True)
     sync_folder(folder)  # or a loss of power takes the whole run
@@ -91,3 +91,7 @@ def remove_run(run: Path) -> None:
         run.rmdir()
     except OSError:  # another process removes it too, or somebody put a file there
         pass
+
+
+def _number(run: Path) -> int:
+    return int(run.name.partition("_")[0])

@@ -57,7 +57,7 @@ def pack_run(
                 damaged.append(str(segment))
             else:
                 try:
-                    content = run.content(segment.name) if photographs else _bare(segment)
+                    content = segment.content if photographs else _bare(segment)
                     archive.writestr(zipfile.ZipInfo(segment.name), content)
                 except ValueError as error:
                     damaged.append(f"{run.name}: {segment.name} is damaged ({foreign.said(error)})")

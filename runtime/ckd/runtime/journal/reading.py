@@ -37,12 +37,14 @@ class Segment:
 
     Attributes:
         name: of its file.
+        content: of its file.
         lines: all of them, those of unknown kinds included.
         frames: those among them that are frames.
         read: gives the content of a file by name; `ValueError` if there is none, or it is damaged.
     """
 
     name: str
+    content: bytes = field(repr=False)
     lines: Sequence[Mapping[str, Any]]
     frames: Sequence[StoredFrame]
     read: Callable[[str], bytes]
@@ -60,7 +62,7 @@ class Segment:
             raise ValueError(f"{LINES}: over {_MAX_LINES} lines")
         lines = [foreign.object_of(text) for text in texts]
         frames = [StoredFrame.of(line, read) for line in lines if line.get("kind") == "frame"]
-        return cls(name, lines, frames, read)
+        return cls(name, content, lines, frames, read)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,16 +83,14 @@ class StoredRun:
     _read: Callable[[str, int], bytes] = field(repr=False, kw_only=True)
 
     def segments(self) -> Iterator[Segment | InputError]:
-        """Each segment, or the error of one that is damaged; the oldest first."""
+        """Each segment that is there, or the error of a damaged one; the oldest first."""
         for name in self.names:
             try:
-                yield Segment.of(name, self.content(name))
+                yield Segment.of(name, self._read(name, MAX_SEGMENT_BYTES))
+            except FileNotFoundError:  # the ring took it, as the run is still being recorded
+                continue
             except (ValueError, InputError) as error:
                 yield InputError(f"{self.name}: {name} is damaged ({foreign.said(error)})")
-
-    def content(self, name: str) -> bytes:
-        """The bytes of a segment; `ValueError` if they are too many or cannot be read."""
-        return self._read(name, MAX_SEGMENT_BYTES)
 
 
 def open_run(path: Path) -> StoredRun:
@@ -114,11 +114,14 @@ def open_run(path: Path) -> StoredRun:
             note = f"{path} holds {len(runs)} runs; this is the latest, {run.name}"
 
     def read(name: str, most: int) -> bytes:
-        if not (run / name).is_file():  # opening a pipe would wait for ever
+        path = run / name
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise ValueError("no file")
         try:
-            with (run / name).open("rb") as file:
+            with path.open("rb") as file:
                 return read_limited(name, file, most)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise ValueError(f"{error.strerror}") from None
 

@@ -21,6 +21,8 @@ from ckd.runtime.inputs import Analysed
 
 #: Of photographs that do not come from the camera as a JPEG; with colour at half resolution.
 JPEG_QUALITY: Final = 85
+#: How a PNG begins.
+_PNG: Final = b"\x89PNG"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -58,7 +60,7 @@ class FrameRecord:
         number: counts the analysed frames of a run from 0, recorded or not.
         source_index: counts the frames of the source, see `Frame`.
         captured_s: when it was grabbed, by the monotonic clock.
-        photograph: the JPEG as the camera sent it, or uint8 RGB [H, W, 3].
+        photograph: the JPEG or PNG as the camera sent it, or uint8 RGB [H, W, 3].
         heard: what the networks saw and gave.
         finding: None if a network gave no finite numbers.
         analysed_s: when it was analysed, by the monotonic clock.
@@ -93,9 +95,10 @@ class FrameRecord:
             outputs[name] = f"{stem}.{index}-{_UNSAFE.sub('_', name)}.npy"
             files[outputs[name]] = _npy(values)
         given = self.photograph
-        photograph = given if isinstance(given, bytes) else _jpeg(given)
+        photograph, shown = given if isinstance(given, bytes) else _jpeg(given), None
         if photograph is not None:
-            files[f"{stem}.photograph.jpg"] = photograph
+            shown = f"{stem}.photograph.{'png' if photograph.startswith(_PNG) else 'jpg'}"
+            files[shown] = photograph
         line = {
             "kind": "frame",
             "number": self.number,
@@ -104,7 +107,7 @@ class FrameRecord:
             "analysed_s": self.analysed_s,
             "size_hw": list(heard.size_hw),
             "input": f"{stem}.input.png",
-            "photograph": None if photograph is None else f"{stem}.photograph.jpg",
+            "photograph": shown,
             "photograph_from": "camera" if isinstance(given, bytes) else "ckd",
             "outputs": outputs,
             "tensors": {name: sha256_of(values) for name, values in heard.tensors.items()},

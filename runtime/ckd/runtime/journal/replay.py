@@ -43,7 +43,7 @@ class Replayed:
 
 @dataclass(slots=True)
 class Missing:
-    """What a run lacks, as it is read; ``damaged`` holds a line for each segment."""
+    """What a run lacks, as it is read; ``damaged`` holds a line for each segment or frame."""
 
     damaged: list[str] = field(default_factory=list)
     num_frames: int = 0

@@ -4,9 +4,10 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
+from ckd.contract.leftovers import sweep
 from ckd.runtime.journal.layout import remove_run, runs_in, segments_in
 
-#: Segments after which the folder is listed anew: other runs may add to it.
+#: Segments after which the folder is listed anew: somebody may have removed runs from it.
 _LISTED_EVERY: Final = 1000
 
 
@@ -14,7 +15,8 @@ class Ring:
     """Keeps what is below a journal's folder within a limit.
 
     It counts segments only: a header takes a kilobyte. The oldest run loses its oldest segment
-    first; a run that has lost all of them is removed, but for the one that is being written.
+    first; a run without segments is removed, but for the one that is being written. What killed
+    processes had begun to write is removed too.
 
     Args:
         folder: of the journal, with all its runs.
@@ -31,15 +33,16 @@ class Ring:
         """Remove the oldest segments until one more of that size fits, or none is left.
 
         Raises:
-            OSError: a segment cannot be removed.
+            OSError: a segment cannot be removed, and is named; it stays counted, and the first.
         """
         if self._until_listed == 0:
             self._list()
             self._until_listed = _LISTED_EVERY
         self._until_listed -= 1
         while self._segments and self._num_bytes + num_bytes > self._limit:
-            oldest, size = self._segments.popleft()
-            oldest.unlink(missing_ok=True)
+            oldest, size = self._segments[0]
+            _remove(oldest)
+            self._segments.popleft()
             self._num_bytes -= size
             is_last = not self._segments or self._segments[0][0].parent != oldest.parent
             if is_last and oldest.parent != self._own:
@@ -53,9 +56,21 @@ class Ring:
     def _list(self) -> None:
         self._segments.clear()
         for run in runs_in(self._folder):
-            for path in segments_in(run):
+            sweep(run, is_alone=True)  # of processes that were killed; ours has the folder's lock
+            segments = segments_in(run)
+            if not segments and run != self._own:  # its process was killed before it had one
+                remove_run(run)
+            for path in segments:
                 try:
                     self._segments.append((path, path.stat().st_size))
-                except FileNotFoundError:  # another run's ring has removed it
+                except FileNotFoundError:  # somebody has just removed it
                     continue
         self._num_bytes = sum(size for _, size in self._segments)
+
+
+def _remove(segment: Path) -> None:
+    try:
+        segment.unlink(missing_ok=True)
+    except OSError as error:
+        why = f"{segment}: an old segment cannot be removed ({error.strerror})"
+        raise OSError(error.errno, why) from error

@@ -57,7 +57,7 @@ class Writer(Closing):
         self._records: Backlog[Record] = Backlog(RECORDS_BYTES)
         self._segments: Backlog[_Finished] = Backlog(SEGMENTS_BYTES)
         self._changed = threading.Lock()  # guards the next block
-        self._num_recorded = self._num_left_out = self._num_segments = 0
+        self._num_given = self._num_recorded = self._num_left_out = self._num_segments = 0
         self._problem = self._reason = ""  # of now, and the last one
         self._said_s = -SAID_EVERY_S
         self._threads = [
@@ -90,8 +90,11 @@ class Writer(Closing):
     def put(self, record: Record) -> None:
         """Have a record written, from any thread."""
         if isinstance(record, KeyRecord):
-            self._records.put(record, 100)
-        elif not self._records.put(record, record.num_bytes, waits=self._waits):
+            self._records.put(record, 0)  # small and few: there is always room
+            return
+        with self._changed:
+            self._num_given += 1
+        if not self._records.put(record, record.num_bytes, waits=self._waits):
             self._leave_out(1, "the processor is too slow for it")
 
     def close(self) -> bool:
@@ -99,7 +102,12 @@ class Writer(Closing):
         self._records.close()
         for thread in self._threads:
             thread.join(_CLOSE_TIMEOUT_S)
-        return not any(thread.is_alive() for thread in self._threads)
+        if not any(thread.is_alive() for thread in self._threads):
+            return True
+        with self._changed:
+            num_lost = self._num_given - self._num_recorded - self._num_left_out
+        self._leave_out(max(0, num_lost), "the disk does not answer")
+        return False
 
     def _encode(self) -> None:
         number = 0
@@ -146,7 +154,7 @@ class Writer(Closing):
                     self._problem = ""
 
     def _save_one(self, finished: _Finished) -> None:
-        if not (self._run / HEADER).exists():  # another run's ring took the folder for an old one
+        if not (self._run / HEADER).exists():  # somebody removed the folder
             self._run.mkdir(exist_ok=True)
             replace_file(self._run / HEADER, self._header)
         path, num_bytes = self._run / segment_name(finished.number), len(finished.content)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from ckd.contract.disk import sync_folder
+from ckd.contract.disk import lasting_folder, sync_folder
 from ckd.contract.errors import CkdError
 from ckd.contract.leftovers import discard
 from ckd.finding.files import save_finding, write_png
@@ -27,7 +27,7 @@ def save_snapshot(folder: Path, shown: Shown) -> Path:
     about = {"saved_at": now.isoformat(), "frame": shown.frame.index}
     frame = folder / f"{stem}.png"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        lasting_folder(folder)
         write_png(frame, shown.frame.image_HWC)
         written = save_finding(
             shown.finding, folder, stem, shown.frame.image_HWC, f"{stem}.png",

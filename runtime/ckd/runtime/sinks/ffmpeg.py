@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, ClassVar, Final
 
@@ -47,7 +48,7 @@ class FragmentedMp4(RecordingFile):
 
     Raises:
         UsageError: the file exists, or cannot be made.
-        EnvironmentUnusable: there is no ffmpeg that can do it.
+        EnvironmentUnusable: there is no ffmpeg that can do it, or it cannot be started.
     """
 
     span_s: ClassVar[float] = 0.2  # ffmpeg holds back the half second of a fragment
@@ -55,13 +56,21 @@ class FragmentedMp4(RecordingFile):
     def __init__(self, path: Path) -> None:
         command = ffmpeg_command(path.name)
         self._file = create(path)
-        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        # In a session of its own: Ctrl-C is for us, and ffmpeg ends when its input does.
-        self._process = subprocess.Popen(
-            command, bufsize=0, stdin=subprocess.PIPE, stdout=self._file,
-            stderr=self._complaints, start_new_session=True,
-        )  # fmt: skip
         self._is_begun = False
+        with ExitStack() as undo:  # or a recording that never began is in the way of the next
+            undo.callback(path.unlink, missing_ok=True)
+            undo.callback(os.close, self._file)
+            try:
+                self._complaints: IO[bytes] = undo.enter_context(tempfile.TemporaryFile())
+                # In a session of its own: Ctrl-C is for us, and ffmpeg ends when its input does.
+                self._process = subprocess.Popen(
+                    command, bufsize=0, stdin=subprocess.PIPE, stdout=self._file,
+                    stderr=self._complaints, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                why = error.strerror or error
+                raise EnvironmentUnusable(f"{path}: ffmpeg cannot be started ({why})") from error
+            undo.pop_all()
 
     @override
     def write(self, blocks: Sequence[Block], size_hw: tuple[int, int]) -> None:

@@ -16,24 +16,30 @@ _MIN_WRITTEN_S: Final = 2.0
 _MB: Final = 1_000_000
 
 
+def time_shown(left_s: float) -> str:
+    """How long space lasts, in words that change once a minute, as some people hear them."""
+    return f"about {left_s / 60:.0f} minutes" if left_s >= 90 else "about a minute or less"
+
+
 class FreeSpace:
     """Watches the disk on which a file grows.
 
     Args:
         path: of the file; its folder may be missing.
         min_free_bytes: that are to stay free.
-
-    Raises:
-        EnvironmentUnusable: less is free already.
     """
 
     def __init__(self, path: Path, min_free_bytes: int) -> None:
+        self._path = path
         self._folder = next(parent for parent in path.absolute().parents if parent.is_dir())
         self._min_free_bytes = min_free_bytes
         self._soon = list(_SAID_S)
         self._free_at_first: int | None = None
+
+    def check(self) -> None:
+        """Raise `EnvironmentUnusable` if less is free already."""
         if lack := self.lack():
-            raise EnvironmentUnusable(f"{path}: cannot record there: {lack}")
+            raise EnvironmentUnusable(f"{self._path}: cannot record there: {lack}")
 
     def lack(self, num_bytes: int = 0) -> str:
         """What is missing, in words, for so many bytes more; an empty text if they fit."""

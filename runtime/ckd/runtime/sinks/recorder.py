@@ -13,16 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from ckd.contract.errors import UsageError
-from ckd.picture.encode import encode_jpeg
 from ckd.runtime.closing import Closing
 from ckd.runtime.sinks.drawn import Drawn
 from ckd.runtime.sinks.ffmpeg import FragmentedMp4, ffmpeg_command
-from ckd.runtime.sinks.free_space import FreeSpace
+from ckd.runtime.sinks.free_space import FreeSpace, time_shown
 from ckd.runtime.sinks.matroska import Block
 from ckd.runtime.sinks.recording_files import CLUSTER_MS, MatroskaFile, RecordingFile
 from ckd.runtime.sinks.recording_state import RecordingState
@@ -62,7 +57,8 @@ class Recorder(Closing):
         self, path: Path, *, min_free_bytes: int, leaves_out: bool, say: Callable[[str], None]
     ) -> None:
         self.path = path
-        self._disk = check_recordable(path, min_free_bytes)
+        check_recordable(path, min_free_bytes)
+        self._disk = FreeSpace(path, min_free_bytes)
         self._leaves_out, self._say = leaves_out, say
         self._file = _FILES[path.suffix.lower()](path)
         self._size_hw: tuple[int, int] | None = None  # of the first picture
@@ -98,9 +94,10 @@ class Recorder(Closing):
             self._say(f"{self.path}: the disk is too slow for it, so pictures are left out")
         if is_left_out:
             return
-        jpeg = self._fitted_jpeg(picture)
-        if self._start_s is None:
-            self._start_s = time_s
+        if self._start_s is None or self._size_hw is None:
+            height, width = picture.image_HWC.shape[:2]
+            self._start_s, self._size_hw = time_s, (height, width)
+        jpeg = picture.fitted_jpeg(self._size_hw)
         self._last_ms = max(self._last_ms + 1, round(1e3 * (time_s - self._start_s)))
         with self._changed:
             if not self._waiting:
@@ -117,15 +114,6 @@ class Recorder(Closing):
         self._thread.join()
         if not was_closed and self._state.num_pictures == 0:
             self.path.unlink(missing_ok=True)
-
-    def _fitted_jpeg(self, picture: Drawn) -> bytes:
-        image_HWC = picture.image_HWC
-        size_hw = (image_HWC.shape[0], image_HWC.shape[1])
-        if self._size_hw is None:
-            self._size_hw = size_hw
-        if size_hw == self._size_hw:
-            return picture.jpeg
-        return encode_jpeg(_fitted(image_HWC, self._size_hw))
 
     # The thread that writes.
 
@@ -180,7 +168,7 @@ class Recorder(Closing):
             self._state = replace(self._state, time_left_s=left_s)
         if left_s is not None and self._disk.is_news(left_s):
             self._say(
-                f"{self.path}: its disk is full in about {left_s / 60:.0f} minutes at this rate; "
+                f"{self.path}: its disk is full in {time_shown(left_s)} at this rate; "
                 "then the recording ends, and the analysis goes on"
             )
 
@@ -206,8 +194,8 @@ class Recorder(Closing):
         )
 
 
-def check_recordable(path: Path, min_free_bytes: int) -> FreeSpace:
-    """Whether a recording of this name can be made on this machine; gives the watch of its disk.
+def check_recordable(path: Path, min_free_bytes: int) -> None:
+    """Make sure that a recording of this name can be made on this machine.
 
     Raises:
         UsageError: the ending is unknown.
@@ -218,16 +206,4 @@ def check_recordable(path: Path, min_free_bytes: int) -> FreeSpace:
         raise UsageError(f"{path}: expected a name ending in {' or '.join(_FILES)}")
     if ending == ".mp4":
         ffmpeg_command(path.name)
-    return FreeSpace(path, min_free_bytes)
-
-
-def _fitted(image_HWC: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture as large as fits into a size, on black."""
-    height, width = size_hw
-    scale = min(height / image_HWC.shape[0], width / image_HWC.shape[1])
-    inner_hw = [max(1, round(scale * side)) for side in image_HWC.shape[:2]]
-    inner_HWC = cv2.resize(image_HWC, inner_hw[::-1], interpolation=cv2.INTER_AREA)
-    canvas_HWC = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - inner_hw[0]) // 2, (width - inner_hw[1]) // 2
-    canvas_HWC[top : top + inner_hw[0], left : left + inner_hw[1]] = inner_HWC
-    return canvas_HWC
+    FreeSpace(path, min_free_bytes).check()

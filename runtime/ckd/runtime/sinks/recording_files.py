@@ -5,17 +5,17 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from ckd.contract.disk import sync_folder
+from ckd.contract.disk import lasting_folder, sync_folder
 from ckd.contract.errors import UsageError
 from ckd.runtime.closing import Closing
 from ckd.runtime.sinks.matroska import Block, Ended, cluster, cues, head
 
 #: A cluster holds at most the pictures of so many milliseconds.
-CLUSTER_MS = 1000
+CLUSTER_MS: Final = 1000
 
 
 class RecordingFile(Closing):
@@ -31,7 +31,7 @@ class RecordingFile(Closing):
 
     @abstractmethod
     def write(self, blocks: Sequence[Block], size_hw: tuple[int, int]) -> None:
-        """Append pictures of one size; when this returns they have survived a loss of power.
+        """Append pictures of one size, and make last what the file holds of them by then.
 
         Raises:
             OSError: they cannot be written; what was written before stays playable.
@@ -128,13 +128,16 @@ def create(path: Path) -> int:
         raise UsageError(
             f"{path}: exists already, and a recording replaces nothing; choose another name"
         )
+    made = -1
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        lasting_folder(path.parent)
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        sync_folder(path.parent)
     except OSError as error:
+        if made >= 0:
+            os.close(made)
+            path.unlink()
         raise UsageError(
             f"{path}: cannot record there ({error.strerror}); choose another folder"
         ) from error
-    with suppress(OSError):  # some file systems cannot sync folders
-        sync_folder(path.parent)
     return made

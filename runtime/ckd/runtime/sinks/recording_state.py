@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import EnvironmentUnusable
-from ckd.runtime.sinks.free_space import SOON_S
+from ckd.runtime.sinks.free_space import SOON_S, time_shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +12,7 @@ class RecordingState:
     """A recording at one moment."""
 
     path: Path
-    num_pictures: int = 0  # that are on the disk
+    num_pictures: int = 0  # that are on the disk; of MP4, that ffmpeg has
     num_left_out: int = 0  # because the disk, or ffmpeg, was too slow
     num_bytes: int = 0
     time_left_s: float | None = None  # until the disk is full at this rate, as far as it is known
@@ -24,7 +24,7 @@ class RecordingState:
         if self.ended_by:
             return f"Recording ended early: {self.ended_by}"
         if self.time_left_s is not None and self.time_left_s < SOON_S:
-            return f"Disk full in {self.time_left_s / 60:.0f} min, then the recording ends"
+            return f"Disk full in {time_shown(self.time_left_s)}, then the recording ends"
         if self.num_left_out:
             return f"{self.num_left_out} pictures are not recorded: the disk is too slow"
         return ""
@@ -32,6 +32,8 @@ class RecordingState:
     @property
     def summary(self) -> str:
         """One line for the person who started it."""
+        if not self.num_pictures:
+            return f"recorded no picture, so there is no {self.path}"
         left_out = f", {self.num_left_out} left out (the disk is too slow)" * bool(
             self.num_left_out
         )

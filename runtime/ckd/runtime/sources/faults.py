@@ -41,7 +41,7 @@ class Grabbed(NamedTuple):
     Attributes:
         image: uint8 HWC, in OpenCV's channel order (BGR) unless ``is_rgb``.
         captured_s: when it was grabbed, or began to arrive.
-        jpeg: what it was decoded from, if the source sent a JPEG.
+        jpeg: what it was decoded from, if the source sent a JPEG or PNG.
         is_rgb: True if ``image`` is RGB.
     """
 

@@ -26,7 +26,7 @@ class Frame:
     image_HWC: NDArray[np.uint8]
     index: int  # counts the frames of the source from 0; a gap is a dropped frame
     captured_s: float  # when it was grabbed
-    jpeg: bytes | None = None  # as the camera sent it, where it sent a JPEG that we decoded
+    jpeg: bytes | None = None  # or a PNG: as the camera sent it, where we decoded it ourselves
     position_s: float | None = None  # in a recording, from its first frame
 
     @property

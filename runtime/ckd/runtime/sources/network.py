@@ -85,8 +85,8 @@ class NetworkOpener:
 
     def interrupt(self) -> None:
         """End what is under way, so that closing need not wait for a camera that is silent."""
-        if self._client is not None:
-            self._client.interrupt()
+        if (client := self._client) is not None:  # the thread that opens may give it up
+            client.interrupt()
 
     def _by_ffmpeg(self) -> FrameReader:
         parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1000 * self._open_timeout_s)]

@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.labels import label_of
 from ckd.contract.whole_file import replace_file
 from ckd.data.masks import read_mask
@@ -63,7 +64,7 @@ def write_folder(
         figures: further figures, by file name.
         out: the folder; it is created if missing.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    lasting_folder(out)
     for name in _FILES:
         (out / name).unlink(missing_ok=True)  # the new evaluation may not have every figure
     _write_per_image(evaluation, out / "per_image.csv")

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.whole_file import replace_file
 from ckd.data.corruptions import CORRUPTIONS, GRADES, corrupted
 from ckd.data.samples import Sample
@@ -54,7 +55,7 @@ def write_robustness(
         about: written into the JSON file too.
         sentence: says which images were damaged, and by which point was decided.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    lasting_folder(out)
     (out / "corruptions.json").unlink(missing_ok=True)
     tree = robustness_dict(robustness, summary)
     table = io.StringIO()

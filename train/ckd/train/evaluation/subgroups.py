@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.console.progress import Progress
+from ckd.contract.disk import lasting_folder
 from ckd.contract.labels import label_of
 from ckd.contract.whole_file import replace_file
 from ckd.data.groups import Traits, groups_of, traits_of
@@ -93,7 +94,7 @@ def write_groups(
         about: written into the JSON file too.
         sentence: says which images were counted, and by which point was decided.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    lasting_folder(out)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("id", "label", "lesion_share", "ita_degrees", "hair_share"))

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.data.agreement import UNDOING
 from ckd.data.masks import read_mask
@@ -57,7 +58,7 @@ def write_suspects(report: DataReport, folder: Path) -> Path:
     """
     path = folder / "suspects.png"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        lasting_folder(folder)
         write_json(folder / "check.json", report.as_dict())
         plots.save(suspects_sheet(f"{report.name}, {report.root}", report.suspects), path, dpi=100)
     except OSError as error:

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from typing_extensions import override
 
-from ckd.contract.disk import is_of_the_disk
+from ckd.contract.disk import is_of_the_disk, lasting_folder
 from ckd.contract.leftovers import sweep
 from ckd.contract.whole_file import replacing
 from ckd.train.fitting.whole_checkpoint import before
@@ -34,7 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        lasting_folder(target.parent)
         sweep(target.parent, is_alone=True)
         spare = before(target) if target.stem in self.kept else None
         try:

@@ -19,6 +19,7 @@ import lightning.pytorch as pl
 
 from ckd.console import Progress
 from ckd.console.tables import text_table
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
 from ckd.data.folds import split_fold
@@ -112,7 +113,7 @@ def crossvalidate(
         "per_fold": [{"fold": k, **figures} for k, figures in scores.items()],
         **_mean_and_std(list(scores.values())),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    lasting_folder(out)
     replace_file(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ckd.console import is_first_process
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.leftovers import discard
 from ckd.contract.whole_file import replace_file
@@ -90,7 +91,7 @@ class RunFolder:
             for stage in fresh:
                 self.stage(stage).remove()
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        lasting_folder(self.path)
         text = json.dumps(description, indent=2) + "\n"
         replace_file(self.path / "data.json", text.encode())
         recipe.save(self.path / "recipe.json")

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ckd.console import is_first_process
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import new_folder, replace_file
 from ckd.train.fitting.whole_checkpoint import before, is_whole
@@ -106,12 +107,12 @@ class StageFolder:
         Raises:
             UsageError: the stage was trained, or begun, on something else.
         """
-        before = self.rests_on
-        if before is not None:
-            if before != ground:
+        begun_on = self.rests_on
+        if begun_on is not None:
+            if begun_on != ground:
                 raise other_ground(self)
         elif is_first_process():
-            self.path.mkdir(parents=True, exist_ok=True)
+            lasting_folder(self.path)
             replace_file(self.path / _RESTS_ON, ground.encode())
 
     def take_from(self, other: "StageFolder") -> None:
@@ -142,10 +143,10 @@ class StageFolder:
         """
         checkpoint = best or self.path / f"{LAST}.ckpt"
         if not is_whole(checkpoint):
-            raise InputError(
-                f"{checkpoint}: missing, damaged or cut off; start the stage over with "
-                f"--stage {self.name} --fresh"
-            )
+            remedy = f"start the stage over with --stage {self.name} --fresh"
+            if best is None and is_whole(before(checkpoint)):
+                remedy = "repeat the command, which goes on from the epoch before"
+            raise InputError(f"{checkpoint}: missing, damaged or cut off; {remedy}")
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
         networks = {
             name: {
@@ -160,7 +161,7 @@ class StageFolder:
 
     def keep(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Keep the weights of the stage's networks, by name: the stage is done then."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        lasting_folder(self.path)
         tensors = {
             f"{name}.{key}": value.detach().cpu().contiguous()
             for name, state in networks.items()

@@ -76,11 +76,7 @@ def fit_sections(
     others = {} if elsewhere is None else _by_label(elsewhere)
     make_folder(out)
     with alone_in(out):
-        for name in (FITTED_SECTIONS, FEATURE_FILE):
-            (out / name).unlink(missing_ok=True)
-        for name in SECTIONS:
-            for suffix in (".md", ".png"):
-                (out / f"{name}{suffix}").unlink(missing_ok=True)
+        _clear(out)
         count = sum(len(fold.held_out) for fold in folds)
         made = (
             f"Fitted with ckd {ckd_version()} on the {count} training photographs of "
@@ -101,6 +97,13 @@ def fit_sections(
             if "refer" in contents and decided.doubts.space is not None:
                 replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
         return write_fitted(out, contents)
+
+
+def _clear(out: Path) -> None:
+    """Remove what was fitted before; first the file that says that all others are there."""
+    texts = [f"{name}{suffix}" for name in SECTIONS for suffix in (".md", ".png")]
+    for name in (FITTED_SECTIONS, FEATURE_FILE, *texts):
+        (out / name).unlink(missing_ok=True)
 
 
 def _possible(fold: Fold) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
 from ckd.contract.writer_lock import LOCK
@@ -90,7 +91,7 @@ def open_folder(study: Study, settings: Conditions, train_set: SampleSet) -> Non
                 )
     elif settings.out.exists() and any(p.name != LOCK for p in settings.out.iterdir()):
         raise UsageError(f"{settings.out} is no study, and not empty; name another one with --out")
-    settings.out.mkdir(parents=True, exist_ok=True)
+    lasting_folder(settings.out)
     names = [candidate.name for candidate in study.candidates]
     content = {"ground": ground, "candidates": names, "study": asdict(study)}
     replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
