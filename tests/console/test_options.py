@@ -21,7 +21,9 @@ def test_a_size_is_read_with_its_unit(text: str, num_bytes: float) -> None:
 
 @pytest.mark.parametrize("text", ["500", "MB", "-1MB", "1e3MB", "5MiB", ""])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError, match=f"--min-free {text}: expected a size, as in 500MB"):
+    with pytest.raises(
+        UsageError, match=f"--min-free {text}: expected a size in MB, GB or TB, as in 500MB"
+    ):
         bytes_of("--min-free", text)
 
 

@@ -182,6 +182,9 @@ def test_an_archive_goes_to_another_machine_and_replays_there(
     assert "MB, without photographs; it holds what the networks saw of the skin" in run.err
     assert same(ckd_run(tmp_path, "replay", "bug.zip", "--bundle", tiny_bundle)) == 40
     refused(ckd_run(tmp_path, "replay", journal, "--pack", "bug.zip"), 2, "bug.zip exists")
+    for option in (("--json",), ("--threads", "1"), ("--bundle", tiny_bundle)):
+        run = ckd_run(tmp_path, "replay", journal, "--pack", "other.zip", *option)
+        refused(run, 2, "--pack computes nothing")
     run = ckd_run(tmp_path, "replay", "bug.zip")
     refused(run, 2, "which is not here; name it by --bundle")
 

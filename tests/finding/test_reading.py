@@ -59,6 +59,20 @@ def picture(height: int = 480, width: int = 640) -> NDArray[np.uint8]:
     return np.full((height, width, 3), (200, 150, 120), np.uint8)
 
 
+@pytest.mark.parametrize("size_hw", [(480, 640), (720, 1280), (1080, 1920), (3000, 4000)])
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_all_letters_stand_on_the_dark_panel(
+    size_hw: tuple[int, int], language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CKD_LANGUAGE", language)
+    image_HWC = picture(*size_hw)
+    changed_HW = (draw_overlay(image_HWC, decided()) != image_HWC).any(-1)
+    panel_px = int(changed_HW[0].sum())
+    assert changed_HW[0, :panel_px].all()
+    assert 0.2 * size_hw[1] < panel_px < size_hw[1]
+    assert not changed_HW[:, panel_px:].any()
+
+
 def shown(finding: Finding) -> Shown:
     return Shown(Frame(picture(), 7, 0.0), finding, Drawn(picture))
 

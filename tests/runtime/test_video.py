@@ -91,14 +91,16 @@ def test_no_frame_is_taken_beyond_the_limit(
 def test_a_damaged_file_leaves_a_part_with_all_frames_before(
     clip: Path, cascade: Cascade, folder: ResultFolder
 ) -> None:
-    (folder.folder / "clip_overlay.mkv").write_text("of an earlier run")
+    earlier = [folder.folder / f"clip_overlay.{end}" for end in ("mkv", "mp4", "part.mp4")]
+    for video in earlier:
+        video.write_text("of an earlier run")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     said: list[str] = []
     with VideoFile(clip) as source, pytest.raises(SourceUnavailable, match="cut off or damaged"):
         analyse_video(source, cascade, folder, say=said.append)
     part = folder.folder / "clip_overlay.part.mkv"
     assert said == [f"not finished: the overlay up to here is in {part}"]
-    assert not (folder.folder / "clip_overlay.mkv").exists()
+    assert not any(video.exists() for video in earlier)
     assert 0 < num_frames(part) == len(names(folder)) < NUM_FRAMES
 
 

@@ -209,7 +209,7 @@ def test_a_full_disk_ends_the_recording_and_the_analysis_goes_on(
         lines = [line for line in camera.said if line.startswith("error: ")]
         (error,) = lines
         assert f"{disk / name}: the recording ended early, after " in error
-        assert f"--min-free keeps {min_free}; delete files" in error
+        assert f"--min-free keeps {min_free} MB; delete files" in error
         code, num_whole, complaints = probed(disk / name)
         assert code == 0
         if name.endswith("mkv"):

@@ -82,7 +82,8 @@ MinFree = Annotated[
     typer.Option(
         "--min-free",
         metavar="SIZE",
-        help="A recording ends when less is free on its disk, as in 500MB or 2GB.",
+        help="A recording ends when less is free on its disk, and a journal drops its oldest "
+        "seconds; as in 500MB or 2GB.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
@@ -96,7 +97,7 @@ def bytes_of(option: str, text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{option} {text}: expected a size, as in 500MB or 2GB")
+        raise UsageError(f"{option} {text}: expected a size in MB, GB or TB, as in 500MB or 2GB")
     return round(float(match[1]) * _UNITS[match[2].upper()])
 
 

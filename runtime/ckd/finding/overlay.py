@@ -20,6 +20,7 @@ COARSE_RGB = (255, 196, 64)
 _TEXT_RGB = (255, 255, 255)
 _SHADE = 0.45
 _SMALL = 0.84  # size of the letters of sentences
+_BOLD = 1.6  # weight of the letters of the first line
 _SPELT_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"}
 )
@@ -107,14 +108,17 @@ def draw_lines(
         return
     tiny = _SMALL * unit
     pad, step, small_step = round(8 * unit), round(20 * unit), round(17 * unit)
-    first_px, *widths_px = (text_width(line, unit) for line in lines)
+    weights = [_BOLD, *[1.0] * (len(lines) - 1)]
+    widths_px = [
+        text_width(line, unit, weight) for line, weight in zip(lines, weights, strict=True)
+    ]
     widths_px += [text_width(line, tiny) for line in small]
-    width = max(round(1.06 * first_px), *widths_px, 0)  # bold letters are that much wider
+    width = max(widths_px)
     large_px = pad + step * len(lines)
     shade(canvas_HWC[: large_px + small_step * len(small) + pad // 2, : width + 2 * pad])
-    for row, line in enumerate(lines):
+    for row, (line, weight) in enumerate(zip(lines, weights, strict=True)):
         y = pad + round(step * (row + 0.7))
-        write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, 1.6 if row == 0 else 1.0)
+        write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, weight)
     for row, line in enumerate(small):
         y = large_px + round(small_step * (row + 0.7))
         write(canvas_HWC, line, pad, y, _TEXT_RGB, tiny, 1.0)
@@ -140,9 +144,11 @@ def wrapped(text: str, letters: int) -> list[str]:
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
-def text_width(text: str, unit: float) -> int:
-    """Width in pixels of a text that `write` writes."""
-    return int(cv2.getTextSize(drawable(text), cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, 1)[0][0])
+def text_width(text: str, unit: float, weight: float = 1.0) -> int:
+    """Width in pixels of a text that `write` writes: thick letters are wider."""
+    thickness = _thickness(unit, weight)
+    size, _ = cv2.getTextSize(drawable(text), cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, thickness)
+    return int(size[0])
 
 
 def drawable(text: str) -> str:
@@ -166,5 +172,9 @@ def write(
 ) -> None:
     """Write a line of text onto a picture, in place; (x, y) is the left end of its baseline."""
     text = drawable(text)
-    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(weight * unit))
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, _thickness(unit, weight)
     cv2.putText(canvas_HWC, text, (x, y), font, 0.45 * unit, colour, thickness, cv2.LINE_AA)
+
+
+def _thickness(unit: float, weight: float) -> int:
+    return max(1, round(weight * unit))

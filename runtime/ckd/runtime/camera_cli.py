@@ -89,7 +89,7 @@ def camera_command(
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     save = partial(save_snapshot, out)
     recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
-    black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
+    black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
 
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not

@@ -127,7 +127,7 @@ def video_command(
     from ckd.runtime.video import analyse_video
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
-    black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors)
+    black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
     with (
         VideoFile(path) as source,
         Cascade.load(

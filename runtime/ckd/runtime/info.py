@@ -38,7 +38,11 @@ def print_info(bundle: Path | None, prevalence: Mapping[str, float], *, as_json:
     console.print_table(("", ""), [*_held(opened), *_promised(promises)])
     if promises is not None:
         percent, target = f"{100 * promises.prevalence:.3g} %", lesion_name(promises.target)
-        print(f"\nCounted on photographs held out; PPV and NPV where {percent} are {target}:\n")
+        print(
+            "\nCounted on the photographs that the points were fitted on, unseen by the networks;"
+            "\nwhat others gave stands in the bundle's card, model_card.md. PPV and NPV where "
+            f"{percent} are {target}:\n"
+        )
         console.print_table(*promises.table())
 
 

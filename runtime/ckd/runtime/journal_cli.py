@@ -60,6 +60,7 @@ class JournalChoice:
     folder: Path | None
     size: str
     every_tensor: bool
+    min_free_bytes: int
     _limit: int = field(default=0, init=False)
     _journal: "Journal | None" = field(default=None, init=False)
 
@@ -91,7 +92,8 @@ class JournalChoice:
             yield None
             return
         with Journal(
-            self.folder, cascade, source, limit=self._limit, bundle_path=bundle,
+            self.folder, cascade, source, limit=self._limit,
+            min_free_bytes=self.min_free_bytes, bundle_path=bundle,
             operating_point=operating_point, prevalence=prevalence,
             every_tensor=self.every_tensor, waits=waits, say=console.say,
         ) as journal:  # fmt: skip
@@ -144,10 +146,12 @@ def replay_command(
     run = open_run(journal)
     if run.note:
         console.say(f"note: {run.note}")
+    machine = Machine(backend=backend, device=device, precision=precision, threads=threads)
     if pack is not None:
+        if as_json or bundle is not None or machine != Machine():
+            raise UsageError("--pack computes nothing: leave out the options of a replay")
         _pack(run, pack, photographs=photographs)
         return
-    machine = Machine(backend=backend, device=device, precision=precision, threads=threads)
     _replay(run, bundle, machine, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,9 @@ def analyse_video(
     Writes ``<stem>_overlay.<format>``, with class maps also ``<stem>_explanation.<format>``, and a
     row of ``predictions.csv`` for every frame. Until all frames are analysed a video is called
     ``<stem>_<kind>.part.<format>``; it plays at every moment, and is left under that name by an
-    interruption or failure. Videos of the same names go when the first frame is analysed, as their
-    rows have gone. A disk that is full ends the videos, not the analysis: the report tells.
+    interruption or failure. Videos of the same names, of either format, go when the first frame is
+    analysed, as their rows have gone. A disk that is full ends the videos, not the analysis: the
+    report tells.
 
     Args:
         source: the file, from its start.
@@ -153,8 +154,9 @@ class _Video:
 
     def write(self, picture: Drawn, time_s: float) -> None:
         if self.recorder is None:
-            for earlier in (self._path, self._part):
-                earlier.unlink(missing_ok=True)
+            for ending in get_args(VideoFormat):  # the rows that an earlier one showed have gone
+                for earlier in (self._path, self._part):
+                    earlier.with_suffix(f".{ending}").unlink(missing_ok=True)
             self.recorder = Recorder(
                 self._part, min_free_bytes=self._min_free_bytes, leaves_out=False, say=self._say
             )

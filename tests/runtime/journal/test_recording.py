@@ -3,9 +3,11 @@
 import errno
 import io
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -241,6 +243,33 @@ def test_the_oldest_segments_of_all_runs_make_room(tmp_path: Path) -> None:
     assert (tmp_path / "photo.jpg").exists()
 
 
+def test_a_disk_that_others_fill_costs_the_oldest_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "000001_20260101-000000_0000000a"
+    run.mkdir()
+    (run / "journal.json").write_text("{}")
+    for number in range(4):
+        (run / f"segment-{number:08d}.zip").write_bytes(bytes(1_000_000))
+    others = 0
+
+    def usage(_: Path) -> SimpleNamespace:
+        own = sum(path.stat().st_size for path in segments_in(run))
+        return SimpleNamespace(free=20_000_000 - own - others)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    ring = Ring(tmp_path, run, 10**9, min_free_bytes=14_000_000)
+    ring.make_room(1_000_000)
+    assert len(segments_in(run)) == 4
+    others = 2_900_000
+    ring.make_room(1_000_000)
+    assert [path.name[-5] for path in segments_in(run)] == ["2", "3"]
+    others = 10_000_000
+    with pytest.raises(OSError, match=r"has 10 MB free, of which --min-free keeps 14 MB"):
+        ring.make_room(1_000_000)
+    assert segments_in(run) == []
+
+
 def test_what_was_begun_by_runs_that_were_killed_goes(tmp_path: Path) -> None:
     late, at_once, own = (tmp_path / f"00000{n}_20260101-000000_0000000{n}" for n in (1, 2, 3))
     for run in (late, at_once, own):
@@ -349,11 +378,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused(cascade: Cascade, tmp_pat
 
 def test_sizes_of_a_ring_are_checked_before_anything_is_opened(tmp_path: Path) -> None:
     for size in ("500MB", "2 GB", "1MB"):
-        JournalChoice(tmp_path, size, every_tensor=False)
-    with pytest.raises(UsageError, match="--journal-size 2: expected a size, as in 500MB"):
-        JournalChoice(tmp_path, "2", every_tensor=False)
+        JournalChoice(tmp_path, size, every_tensor=False, min_free_bytes=0)
+    with pytest.raises(UsageError, match="--journal-size 2: expected a size in MB, GB or TB"):
+        JournalChoice(tmp_path, "2", every_tensor=False, min_free_bytes=0)
     with pytest.raises(UsageError, match=r"--journal-size 0.1MB: expected at least 1MB"):
-        JournalChoice(tmp_path, "0.1MB", every_tensor=False)
+        JournalChoice(tmp_path, "0.1MB", every_tensor=False, min_free_bytes=0)
 
 
 # Disks that are full or slow

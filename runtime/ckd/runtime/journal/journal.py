@@ -37,6 +37,7 @@ class Journal(Closing):
         cascade: that analyses; the journal listens to it.
         source: of the frames.
         limit: bytes that all runs below ``folder`` may take; the oldest segments make room.
+        min_free_bytes: that stay free on the disk; for them, too, the oldest segments make room.
         bundle_path: where the bundle lies; None for the one that comes with `ckd`.
         operating_point: as the cascade was loaded with.
         prevalence: likewise.
@@ -59,6 +60,7 @@ class Journal(Closing):
         source: FrameSource,
         *,
         limit: int,
+        min_free_bytes: int = 0,
         bundle_path: Path | None = None,
         operating_point: str | None = None,
         prevalence: Mapping[str, float] | None = None,
@@ -85,7 +87,7 @@ class Journal(Closing):
                     f"{folder}: cannot keep a journal there ({error.strerror})"
                 ) from error
             self._lock = stack.pop_all()
-        ring = Ring(folder, self.run, limit)
+        ring = Ring(folder, self.run, limit, min_free_bytes)
         self._writer = Writer(self.run, header, ring, waits=waits, say=say)
         self._heard: Heard | None = None
         self._in_turn = threading.Lock()  # records stand as they count; guards all below

@@ -1,18 +1,22 @@
-"""A limit for all runs of a journal together: the oldest segments make room for new ones."""
+"""Limits for all runs of a journal together: the oldest segments make room for new ones."""
 
+import errno
 from collections import deque
 from pathlib import Path
 from typing import Final
 
 from ckd.contract.leftovers import sweep
 from ckd.runtime.journal.layout import remove_run, runs_in, segments_in
+from ckd.runtime.sinks import FreeSpace
 
 #: Segments after which the folder is listed anew: somebody may have removed runs from it.
 _LISTED_EVERY: Final = 1000
+#: What a file takes beyond its size, in blocks and for its name.
+_SPARE_BYTES: Final = 1 << 16
 
 
 class Ring:
-    """Keeps what is below a journal's folder within a limit.
+    """Keeps what is below a journal's folder within a limit, and room on its disk.
 
     It counts segments only: a header takes a kilobyte. The oldest run loses its oldest segment
     first; a run without segments is removed, but for the one that is being written. What killed
@@ -22,24 +26,31 @@ class Ring:
         folder: of the journal, with all its runs.
         own: folder of the run that is being written.
         limit: in bytes.
+        min_free_bytes: that stay free on the disk.
     """
 
-    def __init__(self, folder: Path, own: Path, limit: int) -> None:
+    def __init__(self, folder: Path, own: Path, limit: int, min_free_bytes: int = 0) -> None:
         self._folder, self._own, self._limit = folder, own, limit
+        self._disk = FreeSpace(own, min_free_bytes)
         self._segments: deque[tuple[Path, int]] = deque()  # with sizes, the oldest first
         self._num_bytes = self._until_listed = 0
 
     def make_room(self, num_bytes: int) -> None:
         """Remove the oldest segments until one more of that size fits, or none is left.
 
+        What others write to the disk costs the oldest seconds too: a black box holds the newest.
+
         Raises:
-            OSError: a segment cannot be removed, and is named; it stays counted, and the first.
+            OSError: a segment cannot be removed, and is named; it stays counted, and the first. Or
+                the disk is full of what others wrote.
         """
         if self._until_listed == 0:
             self._list()
             self._until_listed = _LISTED_EVERY
         self._until_listed -= 1
-        while self._segments and self._num_bytes + num_bytes > self._limit:
+        while self._segments and (
+            self._num_bytes + num_bytes > self._limit or self._disk.lack(num_bytes + _SPARE_BYTES)
+        ):
             oldest, size = self._segments[0]
             _remove(oldest)
             self._segments.popleft()
@@ -47,6 +58,8 @@ class Ring:
             is_last = not self._segments or self._segments[0][0].parent != oldest.parent
             if is_last and oldest.parent != self._own:
                 remove_run(oldest.parent)
+        if lack := self._disk.lack(num_bytes + _SPARE_BYTES):
+            raise OSError(errno.ENOSPC, lack)
 
     def count(self, path: Path, num_bytes: int) -> None:
         """Take note of a new segment."""

@@ -15,7 +15,7 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.runtime.sinks.drawn import Drawn
     from ckd.runtime.sinks.files import Failure, NotWritten, ResultFolder
-    from ckd.runtime.sinks.free_space import MIN_FREE_BYTES
+    from ckd.runtime.sinks.free_space import MIN_FREE_BYTES, FreeSpace
     from ckd.runtime.sinks.lines import print_finding
     from ckd.runtime.sinks.recorder import Recorder, check_recordable
     from ckd.runtime.sinks.recording_state import RecordingState
@@ -25,7 +25,7 @@ else:
         {
             "ckd.runtime.sinks.drawn": "Drawn",
             "ckd.runtime.sinks.files": "Failure NotWritten ResultFolder",
-            "ckd.runtime.sinks.free_space": "MIN_FREE_BYTES",
+            "ckd.runtime.sinks.free_space": "MIN_FREE_BYTES FreeSpace",
             "ckd.runtime.sinks.lines": "print_finding",
             "ckd.runtime.sinks.recorder": "Recorder check_recordable",
             "ckd.runtime.sinks.recording_state": "RecordingState",
@@ -36,6 +36,7 @@ __all__ = [
     "MIN_FREE_BYTES",
     "Drawn",
     "Failure",
+    "FreeSpace",
     "NotWritten",
     "Recorder",
     "RecordingState",

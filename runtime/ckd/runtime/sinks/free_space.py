@@ -13,7 +13,6 @@ SOON_S: Final = 600.0
 _SAID_S: Final = (SOON_S, 60.0)
 #: Before that a recording's rate is not known well.
 _MIN_WRITTEN_S: Final = 2.0
-_MB: Final = 1_000_000
 
 
 def time_shown(left_s: float) -> str:
@@ -47,8 +46,8 @@ class FreeSpace:
         if free_bytes - num_bytes >= self._min_free_bytes:
             return ""
         return (
-            f"its disk has {free_bytes / _MB:.0f} MB free, of which --min-free keeps "
-            f"{self._min_free_bytes / _MB:.0f}; delete files, or record to another disk"
+            f"its disk has {_shown(free_bytes)} free, of which --min-free keeps "
+            f"{_shown(self._min_free_bytes)}; delete files, or choose another disk"
         )
 
     def time_left_s(self, num_bytes: int, elapsed_s: float) -> float | None:
@@ -74,3 +73,11 @@ class FreeSpace:
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._folder).free
+
+
+def _shown(num_bytes: int) -> str:
+    """Three digits: 21.6 MB, 500 MB, 1 GB."""
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
+        if num_bytes >= unit or name == "MB":
+            break
+    return f"{num_bytes / unit:.3g} {name}"
