@@ -112,11 +112,11 @@ def camera_command(
             say=console.say,
             pressed=black_box.key,
         ) as views,
-        chosen.button_views(save, black_box.key) as button_views,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
         black_box.open(cascade, frames, bundle, operating_point, shares) as kept,
+        chosen.button_views(save, black_box.key) as button_views,
     ):
         say_choices(cascade)
         cascade.warmup()

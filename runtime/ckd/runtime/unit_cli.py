@@ -95,9 +95,10 @@ class CameraChoice:
         unit, chosen = choose_unit(path, source)
         if asked is not None:
             raise UsageError("--width, --height and --fps: the unit file says them")
-        if unit.camera.locks and source is None and not looks_like_camera(chosen):
-            raise UsageError(f"{unit.path}: locks are for USB cameras, and its source is {chosen}")
         camera = unit.camera if takes_format(chosen) else None
+        is_recording = source is not None and camera is None
+        if unit.camera.locks and not is_recording and not looks_like_camera(chosen):
+            raise UsageError(f"{unit.path}: locks are for USB cameras, and its source is none")
         return cls(unit, chosen, camera, Handle(unit))
 
     def open(self) -> "FrameSource":

@@ -163,6 +163,11 @@ def test_a_file_is_not_used_for_another_camera(tmp_path: Path) -> None:
         choose_unit(path, "0", lambda typed: OTHER)
     assert choose_unit(path, "0", lambda typed: ONE)[1] == "0"
     assert choose_unit(path, "clip.mp4")[1] == "clip.mp4"  # a recording of it
+    by_id = written(tmp_path, 'source = "/dev/v4l/by-id/handle"', "by_id.toml")
+    known = {"/dev/v4l/by-id/handle": ONE, "0": ONE, "2": OTHER}
+    assert choose_unit(by_id, "0", lambda typed: known[typed])[1] == "0"
+    with pytest.raises(InputError, match="is the file of /dev/v4l/by-id/handle, and 2 is"):
+        choose_unit(by_id, "2", lambda typed: known[typed])
     with pytest.raises(UsageError, match="has no source; add one"):
         choose_unit(written(tmp_path, "", "none.toml"), None)
 

@@ -123,7 +123,8 @@ def test_mask_overlay_recording_snapshot_and_journal_agree(
     for one in shown:
         read, recorded_bgr = capture.read()
         assert read
-        assert nearest_turn(recorded_bgr[..., ::-1], one.overlay_HWC) == 0
+        recorded_HWC = np.asarray(recorded_bgr[..., ::-1], np.uint8)
+        assert nearest_turn(recorded_HWC, one.overlay_HWC) == 0
     capture.release()
 
     (record_file,) = (tmp_path / "saved").glob("*.json")

@@ -18,6 +18,8 @@ from tests.runtime.unit.test_buttons import event
 from ckd import console
 from ckd.contract.errors import UsageError
 from ckd.runtime.cli import cli
+from ckd.runtime.journal import open_run
+from ckd.runtime.journal.reading import Segment
 from ckd.runtime.sources import CameraFormat
 from ckd.runtime.unit import read_unit
 from ckd.runtime.unit.geometry import Geometry
@@ -126,6 +128,13 @@ def test_a_press_saves_one_frame_and_is_in_its_json(
     assert record["image"].endswith(".png")
     assert f"clip.avi#{record['frame']}" == pressed[0]["image"]
     assert "saved saved/live_" in err
+    lines = [
+        line
+        for segment in open_run(Path("box")).segments()
+        if isinstance(segment, Segment)
+        for line in segment.lines
+    ]
+    assert [line["key"] for line in lines if line["kind"] == "key"] == ["capture"]
 
 
 def test_the_matrix_of_a_chart_is_printed_or_put_into_the_file(run: Any, tmp_path: Path) -> None:
@@ -168,6 +177,9 @@ def test_a_format_is_not_asked_for_twice(tmp_path: Path) -> None:
     file.write_text('source = "clip.mp4"\n[camera]\ngain = 3\n')
     with pytest.raises(UsageError, match="the unit file says them"):
         CameraChoice.of(file, "clip.mp4", CameraFormat(fps=5))
-    with pytest.raises(UsageError, match=r"locks are for USB cameras, and its source is clip\.mp4"):
+    with pytest.raises(UsageError, match=r"locks are for USB cameras, and its source is none"):
         CameraChoice.of(file, None, None)
+    with pytest.raises(UsageError, match="locks are for USB cameras"):
+        CameraChoice.of(file, "csi://0", None)
+    assert CameraChoice.of(file, "clip.mp4", None).camera is None  # a recording of it
     assert CameraChoice.of(None, None, None).source == "0"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ckd.contract.errors import InputError, UsageError
+from ckd.contract.errors import InputError, SourceUnavailable, UsageError
 from ckd.runtime.sources import CameraSeeker, UsbDevice, connected_cameras, looks_like_camera
 from ckd.runtime.unit.reading import read_unit
 from ckd.runtime.unit.unit import Unit
@@ -46,13 +46,12 @@ def choose_unit(
         unit = _from_folder(path, source, usb, cameras)
     else:
         unit = read_unit(path)
-        if source is not None and unit.source is not None:
-            device = usb(source)
-            if device is not None and not _names(unit.source, device):
-                raise InputError(
-                    f"{path}: is the file of {unit.source}, and {source} is {device.source}; "
-                    "name the file of that camera"
-                )
+        device = None if source is None or unit.source is None else usb(source)
+        if device is not None and not _is_of(unit, device, usb):
+            raise InputError(
+                f"{path}: is the file of {unit.source}, and {source} is {device.source}; "
+                "name the file of that camera"
+            )
     chosen = unit.source if source is None else source
     if chosen is None:
         raise UsageError(f'{unit.path}: has no source; add one, as source = "usb:VID:PID:SERIAL"')
@@ -68,9 +67,13 @@ def _from_folder(
     units = [read_unit(file) for file in sorted(folder.glob("*.toml"))]
     device = None if source is None else usb(source)
     if source is not None and device is None:
-        raise InputError(f"{folder}: {source} has no serial number to choose by; name one file")
+        raise InputError(f"{folder}: the source has no serial number to choose by; name one file")
     devices = cameras() if device is None else [device]
-    found = [unit for unit in units if any(_names(unit.source, one) for one in devices)]
+    found = [
+        unit
+        for unit in units
+        if looks_like_camera(unit.source or "") and any(_is_of(unit, one, usb) for one in devices)
+    ]
     if len(found) == 1:
         return found[0]
     shown = ", ".join(one.source for one in devices) or "none"
@@ -81,9 +84,13 @@ def _from_folder(
     )
 
 
-def _names(source: str | None, device: UsbDevice) -> bool:
-    """Whether the source of a file is this camera, as far as it says which."""
-    if source is None or not source.lower().startswith("usb:"):
-        return source is not None and not looks_like_camera(source)
-    kind = f"usb:{device.vendor}:{device.product}"
-    return source.lower() in (kind, device.source.lower())
+def _is_of(unit: Unit, device: UsbDevice, usb: Callable[[str], UsbDevice | None]) -> bool:
+    """Whether a file is of a camera, as far as it says which; a stream or video may be of any."""
+    source = unit.source or ""
+    if source.lower().startswith("usb:"):
+        kind = f"usb:{device.vendor}:{device.product}"
+        return source.lower() in (kind, device.source.lower())
+    try:
+        return not looks_like_camera(source) or usb(source) == device
+    except SourceUnavailable:
+        return False
