@@ -1,4 +1,4 @@
-"""`ckd-run unit`: measures a camera; and the option by which commands take its unit file."""
+"""`ckd-run unit colour` and `unit scale` measure a camera; other commands take its unit file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -29,9 +29,6 @@ class Handle:
 
     Args:
         unit: whose light it is.
-
-    Attributes:
-        state: for JSON: ``polarised``, and whether a capture is asked for, ``pressed``.
     """
 
     def __init__(self, unit: Unit) -> None:
@@ -45,7 +42,7 @@ class Handle:
 
     @property
     def state(self) -> dict[str, Any]:
-        """As of the next frame."""
+        """For JSON: whether light is ``polarised``, and ``pressed``, a capture asked for."""
         with self._lock:
             return {"polarised": self._is_polarised, "pressed": self._num_waiting > 0}
 
