@@ -90,7 +90,7 @@ def test_one_colour_holds_no_ruler() -> None:
 
 def test_a_ruler_that_lies_askew_to_the_camera_is_refused() -> None:
     straight = ruler(8.0)
-    tilt = np.array([[1, 0, 0], [0, 1, 0], [12e-4, 0, 1]])
-    photo = np.asarray(cv2.warpPerspective(straight, tilt, (280, 210)), np.uint8)
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [4e-4, 0, 1]])
+    photo = np.asarray(cv2.warpPerspective(straight, tilt, (290, 220)), np.uint8)
     with pytest.raises(InputError, match=r"changes by \d+ % from end to end; lay the ruler flat"):
         measure_scale(photo, 1.0, "photo")

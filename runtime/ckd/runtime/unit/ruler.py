@@ -37,6 +37,7 @@ class Scale:
         tick_px: from one tick to the next.
         width_mm: of the photograph.
         longer: of ticks that stand out, every how many there is one, as (5, 10).
+        change: of the scale along the ruler, as a share: the rest of perspective and lens.
     """
 
     mm_per_px: float
@@ -45,6 +46,7 @@ class Scale:
     tick_px: float
     width_mm: float
     longer: tuple[int, ...]
+    change: float
 
     @property
     def summary(self) -> str:
@@ -54,8 +56,8 @@ class Scale:
         stands_out = f"; every {longer} tick is longer" if longer else ""
         return (
             f"{self.num_ticks} ticks, {self.tick_px:.3f} px apart{stands_out}; "
-            f"{self.mm_per_px:.6f} mm per pixel, +/- {share:.2f} % (95 %); the picture is "
-            f"{self.width_mm:.1f} mm wide"
+            f"{self.mm_per_px:.6f} mm per pixel, +/- {share:.2f} % (95 %), changing by "
+            f"{100 * self.change:.1f} % from end to end; the picture is {self.width_mm:.1f} mm wide"
         )
 
     @property
@@ -103,7 +105,9 @@ def measure_scale(image_HWC: NDArray[np.uint8], tick_mm: float, where: str) -> S
         )
     of_places = np.hypot(finest.error_px / finest.period_px, rows.spread) * _COVERAGE
     error = mm_per_px * float(np.hypot(of_places, _EVEN_ERROR_PX / finest.span_px))
-    return Scale(mm_per_px, error, finest.num_ticks, finest.period_px, width_mm, longer)
+    return Scale(
+        mm_per_px, error, finest.num_ticks, finest.period_px, width_mm, longer, finest.change
+    )
 
 
 def _multiples(rows: TickRows, where: str) -> tuple[int, ...]:

@@ -43,7 +43,9 @@ def find_squares(image_HWC: NDArray[np.uint8]) -> list[Square]:
     smooth_HWC = cv2.GaussianBlur(cv2.medianBlur(image_HWC, 5), (0, 0), 1.0).astype(np.float32)
     across_HWC = cv2.Sobel(smooth_HWC, cv2.CV_32F, 1, 0, scale=1 / 8)
     down_HWC = cv2.Sobel(smooth_HWC, cv2.CV_32F, 0, 1, scale=1 / 8)
-    change_HW = np.sqrt(np.max(across_HWC**2 + down_HWC**2, axis=2))
+    squared_HWC = across_HWC**2 + down_HWC**2
+    red_HW, green_HW, blue_HW = (squared_HWC[..., channel] for channel in range(3))
+    change_HW = np.sqrt(np.maximum(np.maximum(red_HW, green_HW), blue_HW))
     found: list[Square] = []
     for edge in _EDGES:
         for square in _even_squares((change_HW < edge).astype(np.uint8)):

@@ -75,8 +75,9 @@ def best_rows(grey_HW: NDArray[np.float32]) -> TickRows | None:
         rows = _rows_along(small_HW, angle, period_px)
         if rows is not None and (best is None or rows.weight > best.weight):
             best = rows
-    if best is None or scale == 1:
-        return best
+    if best is None:
+        return None
+    # Once more from there: the wave that led to it may have been some degrees off.
     return _rows_along(grey_HW, best.angle, best.finest.period_px / scale)
 
 
@@ -86,7 +87,8 @@ def _waves(small_HW: NDArray[np.float32]) -> Iterator[tuple[float, float]]:
     small_HW = small_HW - cv2.GaussianBlur(small_HW, (0, 0), side / 40)
     limit = 3 * float(np.median(np.abs(small_HW))) + 1e-3
     small_HW = np.clip(small_HW, -limit, limit)
-    window_HW = np.outer(np.hanning(small_HW.shape[0]), np.hanning(small_HW.shape[1]))
+    # A flat window: a ruler often lies at the border of the picture.
+    window_HW = np.outer(np.hanning(small_HW.shape[0]), np.hanning(small_HW.shape[1])) ** 0.25
     length = cv2.getOptimalDFTSize(side)
     power_HW = np.abs(np.fft.rfft2(small_HW * window_HW, (length, length)))
     down_H1 = np.fft.fftfreq(length)[:, None]

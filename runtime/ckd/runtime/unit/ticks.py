@@ -28,8 +28,8 @@ class Comb:
     """Ticks at even distances.
 
     Attributes:
-        period_px: from one to the next.
-        error_px: of the period, a standard error of the line through all places.
+        period_px: from one to the next, in the middle.
+        error_px: of the period, a standard error of the curve through all places.
         first_px: place of the first.
         num_ticks: that were found.
         num_places: from first to last, with those that are missing.
@@ -81,12 +81,15 @@ def _comb_of(places_K: NDArray[np.float64]) -> Comb | None:
     period_px = float(np.median(np.diff(places_K)))
     numbers_K = _numbered(places_K, period_px)
     run = _longest_run(places_K, numbers_K, period_px)
-    places_K, numbers_K = places_K[run], numbers_K[run] - numbers_K[run][0]
+    if run.stop - run.start >= LEAST_TICKS + 2:  # the border may have cut the outermost
+        run = slice(run.start + 1, run.stop - 1)
+    places_K, numbers_K = places_K[run], numbers_K[run]
     for _ in range(3):
         if len(places_K) < LEAST_TICKS:
             return None
-        slope, first = np.polyfit(numbers_K, places_K, 1)
-        off_K = np.abs(places_K - np.polyval((slope, first), numbers_K))
+        centred_K = numbers_K - numbers_K.mean()
+        bend, slope, middle = np.polyfit(centred_K, places_K, 2)  # a ruler that lies askew bends it
+        off_K = np.abs(places_K - np.polyval((bend, slope, middle), centred_K))
         kept = off_K < _MOST_OFF * slope
         if kept.all():
             break
@@ -96,10 +99,8 @@ def _comb_of(places_K: NDArray[np.float64]) -> Comb | None:
     is_even = kept.all() and spread_px < _MOST_SPREAD * slope
     if not is_even or len(places_K) < _LEAST_FILLED * num_places:
         return None
-    centred_K = numbers_K - numbers_K.mean()
-    freedom = max(len(places_K) - 2, 1)
+    freedom = len(places_K) - 3
     error_px = spread_px * np.sqrt(len(places_K) / freedom / np.sum(centred_K**2))
-    bend = np.polyfit(centred_K, places_K, 2)[0]
     change = abs(2 * bend * (num_places - 1)) / slope
     return Comb(
         float(slope), float(error_px), float(places_K[0]), len(places_K), num_places, float(change)
