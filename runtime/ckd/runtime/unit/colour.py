@@ -18,7 +18,7 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[flo
 #: Light of full white in the tables.
 _FULL: Final = 65535
 #: Rows that fit into the processor's cache while they pass through all steps.
-_STRIP_ROWS: Final = 32
+_STRIP_ROWS: Final = 16
 
 
 def light_of(code: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -53,7 +53,8 @@ class ColourMatrix:
         corrected_HWC = np.empty_like(image_HWC)
         for top in range(0, image_HWC.shape[0], _STRIP_ROWS):
             rows = slice(top, top + _STRIP_ROWS)
-            light_HWC = np.take(self._light, image_HWC[rows])
-            light_HWC = np.asarray(cv2.transform(light_HWC, self._matrix_CC), dtype=np.uint16)
-            np.take(self._code, light_HWC, out=corrected_HWC[rows], mode="clip")
+            light_HWC = cv2.LUT(image_HWC[rows], self._light)
+            light_HWC = cv2.transform(light_HWC, self._matrix_CC)
+            lights_HWC = np.asarray(light_HWC, dtype=np.uint16)
+            np.take(self._code, lights_HWC, out=corrected_HWC[rows], mode="clip")
         return corrected_HWC
