@@ -9,7 +9,14 @@ from mjpeg_camera import jpeg_of
 from tests.runtime.sources.test_usb import ScriptedCapture
 
 from ckd.contract.errors import SourceUnavailable, UsageError
-from ckd.runtime.sources import CameraFormat, LatestFrame, Reconnect, UsbDevice, open_source
+from ckd.runtime.sources import (
+    CameraFormat,
+    LatestFrame,
+    Locks,
+    Reconnect,
+    UsbDevice,
+    open_source,
+)
 from ckd.runtime.sources import usb as usb_module
 from ckd.runtime.sources.cameras import connected_cameras
 from ckd.runtime.sources.seeking import CameraSeeker, looks_like_camera
@@ -132,33 +139,40 @@ def test_a_second_camera_of_the_same_serial_number_is_not_guessed_at(usb: Usb) -
         camera.device()
 
 
-def test_the_reader_takes_the_same_camera_up_again(
+def test_the_reader_takes_the_same_camera_up_again_with_its_locks(
     usb: Usb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usb.plug(0, port="1-1", serial="0041")
     usb.plug(2, port="1-2", serial="0042")
-    opened: list[int] = []
+    opened: list[tuple[int, ScriptedCapture]] = []
+    locked: list[tuple[str, Locks]] = []
 
     def open_capture(index: int, backend: int) -> Any:
-        if opened == [0]:  # it was unplugged; Linux gave it another number, and another its own
+        if len(opened) == 1:  # unplugged; while it is opened, its number goes to another one
             usb.unplug("1-2")
             usb.unplug("1-1")
             usb.plug(0, port="1-2", serial="0042")
             usb.plug(4, port="1-1", serial="0041")
-            opened.append(-1)
-            return None
-        opened.append(index)
-        return ScriptedCapture(jpeg_of(len(opened)))
+        opened.append((index, ScriptedCapture(jpeg_of(len(opened)))))
+        return opened[-1][1]
 
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(usb_module, "open_capture", open_capture)
-    opener = usb_opener(seeker(usb, "usb:2ce3:9563:0041"), CameraFormat(), check_now=True)
+    monkeypatch.setattr(
+        usb_module, "lock_controls", lambda device, locks: locked.append((device.name, locks))
+    )
+    locks = Locks(gain=3)
+    opener = usb_opener(
+        seeker(usb, "usb:2ce3:9563:0041"), CameraFormat(locks=locks), check_now=True
+    )
     quick = Reconnect(first_delay_s=0.01, factor=1)
     with LatestFrame(opener, name="handle", reconnect=quick) as source:
-        assert source.get(5.0) is not None
         while len(opened) < 3:
             assert source.get(5.0) is not None
-    assert opened[:3] == [0, -1, 4]
+    assert [index for index, _ in opened[:3]] == [0, 0, 4]
+    assert opened[1][1].contents  # of the other camera no picture was taken
+    assert opened[1][1].released
+    assert (locked[0], locked[2]) == (("video0", locks), ("video4", locks))
 
 
 def test_files_and_streams_are_no_cameras() -> None:

@@ -26,6 +26,9 @@ from ckd.runtime.unit.geometry import Geometry
 from ckd.runtime.unit.patches import LIGHT_N3
 from ckd.runtime.unit_cli import CameraChoice
 
+jsonschema = pytest.importorskip("jsonschema")
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "finding.schema.json").read_text())
 FIELD = Geometry(field_px=(80, 60, SIDE), rotate_deg=90, mirror=True)
 FILE = f"""
 name = "Handle"
@@ -68,6 +71,8 @@ def write_image(path: Path, image_HWC: NDArray[np.uint8]) -> Path:
 
 def answers(out: str) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in out.splitlines()]
+    for record in records:
+        jsonschema.Draft202012Validator(SCHEMA).validate(record)
     return [{key: record[key] for key in SAME} for record in records]
 
 
@@ -125,6 +130,7 @@ def test_a_press_saves_one_frame_and_is_in_its_json(
     assert len(pressed) == 1
     (saved,) = Path("saved").glob("*.json")
     record = json.loads(saved.read_text())
+    jsonschema.Draft202012Validator(SCHEMA).validate(record)
     assert record["image"].endswith(".png")
     assert f"clip.avi#{record['frame']}" == pressed[0]["image"]
     assert "saved saved/live_" in err

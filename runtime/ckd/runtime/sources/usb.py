@@ -72,6 +72,8 @@ def usb_opener(
         try:
             _set(capture, parameters)
             lock_controls(device, camera.locks)
+            if seeker.device() != device:
+                raise SourceUnavailable(f"{device}: another camera got its number meanwhile")
             seeker.opened(device)
         except BaseException:
             capture.release()
