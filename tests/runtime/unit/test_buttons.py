@@ -4,11 +4,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up_usb import Usb
+from tests.runtime.live.rig import LIVE, shown
 
+from ckd.contract.errors import CkdError
+from ckd.runtime.live import ButtonView, Shown
 from ckd.runtime.sources import CameraSeeker
 from ckd.runtime.unit import ButtonChoice, ButtonReader, Contact, Handle, Unit, input_devices
 from ckd.runtime.unit.buttons import EVENT, contacts_in
@@ -16,6 +20,7 @@ from ckd.runtime.unit.handle import Debounce
 
 KEY, SYN = 1, 0
 CAMERA_KEY = 212
+UNIT = Unit(path=Path("x.toml"), name="x", polarised=True)
 
 
 def event(time_s: float, value: int, code: int = CAMERA_KEY, kind: int = KEY) -> bytes:
@@ -57,7 +62,7 @@ def test_a_contact_that_bounces_is_one_press() -> None:
 
 
 def test_presses_wait_for_a_frame_each_and_the_light_is_switched() -> None:
-    handle = Handle(Unit(path=Path("x.toml"), name="x", polarised=True))
+    handle = Handle(UNIT)
     assert handle.state == {"polarised": True, "pressed": False}
     assert handle.change("capture", 1.0, is_down=True)
     assert not handle.change("capture", 1.2, is_down=False)
@@ -123,3 +128,25 @@ def test_the_cameras_own_button_is_that_of_its_usb_device(tmp_path: Path) -> Non
     foot = ButtonChoice(device="/dev/input/event3")
     assert input_devices(foot, None, usb.root) == [usb.root / "dev/input/event3"]
     assert input_devices(ButtonChoice(device="/dev/input/none"), None, usb.root) == []
+
+
+def test_a_press_waits_for_a_finding_and_what_cannot_be_saved_is_said() -> None:
+    handle = Handle(UNIT)
+    assert handle.change("capture", 1.0, is_down=True)
+    saved: list[Shown] = []
+    said: list[str] = []
+
+    def save(result: Shown) -> Path:
+        saved.append(result)
+        raise CkdError("saved: cannot save there (No space left on device)")
+
+    plain = shown(3)
+    stamped = replace(plain, frame=replace(plain.frame, unit={**UNIT.about, **handle.state}))
+    with ButtonView(handle, save, said.append) as view:
+        view.update(LIVE, None)
+        view.update(LIVE, plain)  # taken before the press
+        assert handle.state["pressed"]
+        view.update(LIVE, stamped)
+        assert not handle.state["pressed"]
+    assert saved == [stamped]
+    assert said == ["error: saved: cannot save there (No space left on device)"]
