@@ -27,7 +27,7 @@ from ckd.runtime.sources import (
     VideoFile,
     open_source,
 )
-from ckd.runtime.sources import capture as capture_module
+from ckd.runtime.sources import gstreamer as gstreamer_module
 from ckd.runtime.sources.faults import Grabbed
 from ckd.runtime.sources.opencv import build_feature
 
@@ -373,7 +373,7 @@ def test_a_csi_camera_without_gstreamer_names_the_remedy() -> None:
 
 @pytest.mark.skipif(build_feature("GStreamer") is not None, reason="this OpenCV has GStreamer")
 def test_a_csi_camera_that_does_not_open_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_module, "build_feature", lambda name: "YES")
+    monkeypatch.setattr(gstreamer_module, "build_feature", lambda name: "YES")
     with (
         open_source("csi://1") as source,
         pytest.raises(SourceUnavailable, match=r"csi://1: .*nvargus-daemon"),
@@ -382,7 +382,7 @@ def test_a_csi_camera_that_does_not_open_is_unavailable(monkeypatch: pytest.Monk
 
 
 def test_the_csi_pipeline_keeps_one_frame() -> None:
-    pipeline = capture_module.gstreamer_pipeline(1, CameraFormat(fps=60))
+    pipeline = gstreamer_module.gstreamer_pipeline(1, CameraFormat(fps=60))
     assert "nvarguscamerasrc sensor-id=1 " in pipeline
     assert "width=1920,height=1080,framerate=60/1" in pipeline
     assert pipeline.endswith("appsink drop=true max-buffers=1 sync=false")

@@ -23,7 +23,7 @@ from ckd.console.options import (
 )
 from ckd.contract.errors import UsageError
 from ckd.finding.sentences import NOTICE
-from ckd.runtime import journal_cli
+from ckd.runtime import journal_cli, unit_cli
 
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 @console.ends_when_stopped
 def camera_command(
     source: Annotated[
-        str,
-        typer.Argument(help="Index, /dev/videoN, csi://N, rtsp:// or http:// stream, or a file."),
-    ] = "0",
+        str | None,
+        typer.Argument(
+            help="Index, /dev/videoN, usb:VID:PID:SERIAL, csi://N, gst://PIPELINE, rtsp:// or "
+            "http:// stream, or a file; default: that of the unit file, or 0."
+        ),
+    ] = None,
+    unit: unit_cli.UnitFile = None,
     view: Annotated[
         Literal["web", "window", "none"], typer.Option(help="Where to look at the result.")
     ] = "web",
@@ -80,23 +84,24 @@ def camera_command(
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import open_views, run_live, save_snapshot
     from ckd.runtime.sinks import Recorder, print_finding
-    from ckd.runtime.sources import CameraFormat, Frame, open_source
+    from ckd.runtime.sources import CameraFormat, Frame
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     if (width is None) != (height is None):
         raise UsageError("--width and --height: give both or neither")
     is_asked = (width, height, fps) != (None, None, None)
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
+    chosen = unit_cli.CameraChoice.of(unit, source, camera)
     save = partial(save_snapshot, out)
     recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
     black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
 
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
-            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True)
+            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True, about=frame.about)
 
     with (
-        open_source(source, live=True, camera=camera) as frames,
+        chosen.open() as frames,
         nullcontext() if record is None else recording(record) as recorder,
         open_views(
             view,
@@ -111,11 +116,12 @@ def camera_command(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
         black_box.open(cascade, frames, bundle, operating_point, shares) as kept,
+        chosen.button_views(save, black_box.key) as button_views,
     ):
         say_choices(cascade)
         cascade.warmup()
         report = run_live(
-            frames, cascade.predict, draw_overlay, views=views, recorder=recorder,
+            frames, cascade.predict, draw_overlay, views=[*views, *button_views], recorder=recorder,
             journal=kept, on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
     if recorder is not None:
@@ -138,7 +144,14 @@ def _print_cameras(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(camera) for camera in cameras]))
     elif cameras:
-        rows = ((shown.source, shown.name, shown.lasting or "", shown.problem) for shown in cameras)
-        console.print_table(("camera", "name", "name that stays", "problem"), rows)
+        rows = (
+            (
+                shown.source, shown.name, shown.usb.source if shown.usb else "",
+                shown.lasting or "", shown.problem,
+            )
+            for shown in cameras
+        )  # fmt: skip
+        head = ("camera", "name", "USB name that stays", "link that stays", "problem")
+        console.print_table(head, rows)
     else:
         console.say("no camera is connected that Video for Linux knows; plug one in")

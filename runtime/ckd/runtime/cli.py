@@ -29,7 +29,7 @@ from ckd.console.options import (
 )
 from ckd.contract.errors import InputError
 from ckd.finding.sentences import NOTICE
-from ckd.runtime import journal_cli
+from ckd.runtime import journal_cli, unit_cli
 from ckd.runtime.camera_cli import camera_command, say_choices
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def image_command(
     threads: Threads = None,
     operating_point: OperatingPointName = None,
     prevalence: Prevalence = None,
+    unit: unit_cli.UnitFile = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/image"),
     as_json: Json = False,
 ) -> None:
@@ -63,7 +64,8 @@ def image_command(
     from ckd.runtime.sinks import ResultFolder, print_finding
     from ckd.runtime.sources.images import image_files
 
-    shares = prevalence_of(prevalence)
+    shares, camera_unit = prevalence_of(prevalence), unit_cli.unit_of(unit)
+    about = None if camera_unit is None else {"unit": camera_unit.about}
     files = list(image_files(paths, out, console.say))
     failed = 0
     with (
@@ -76,8 +78,10 @@ def image_command(
         for path in _with_bar(files, "images"):
             try:
                 image_HWC, notes = read_picture(path)
+                if camera_unit is not None:
+                    image_HWC = camera_unit.picture(image_HWC, str(path))
                 finding = cascade.predict(image_HWC)
-                written = folder.add(path, finding, image_HWC)
+                written = folder.add(path, finding, image_HWC, about)
             except (InputError, NotFinite) as error:
                 named = NotFinite(f"{path}: {error}") if isinstance(error, NotFinite) else error
                 folder.add_failure(path, _failure(error))
@@ -88,7 +92,7 @@ def image_command(
                 continue
             for note in notes:
                 console.say(f"note: {path}: {note}")
-            print_finding(str(path), finding, as_json=as_json, files=written)
+            print_finding(str(path), finding, as_json=as_json, files=written, about=about)
     console.say(f"results in {out}. {NOTICE}")
     if failed:
         raise InputError(f"{failed} of {len(files)} images could not be analysed, see above")
@@ -104,6 +108,7 @@ def video_command(
     threads: Threads = None,
     operating_point: OperatingPointName = None,
     prevalence: Prevalence = None,
+    unit: unit_cli.UnitFile = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/video"),
     video_format: Annotated[
         Literal["mkv", "mp4"], typer.Option(help="Of the overlay video; mp4 needs ffmpeg.")
@@ -123,13 +128,13 @@ def video_command(
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
-    from ckd.runtime.sources import Frame, VideoFile, faults_shown
+    from ckd.runtime.sources import Frame, faults_shown
     from ckd.runtime.video import analyse_video
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
     with (
-        VideoFile(path) as source,
+        unit_cli.video_of(path, unit) as source,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
@@ -142,7 +147,7 @@ def video_command(
 
         def on_finding(frame: Frame, finding: "Finding") -> None:
             if as_json:
-                print_finding(f"{path}#{frame.index}", finding, as_json=True)
+                print_finding(f"{path}#{frame.index}", finding, as_json=True, about=frame.about)
             progress(frame.index + 1, total)
 
         report = analyse_video(
@@ -158,6 +163,7 @@ def video_command(
 
 cli.command("camera")(camera_command)
 cli.command("replay")(journal_cli.replay_command)
+cli.add_typer(unit_cli.cli, name="unit")
 
 
 @cli.command("info")

@@ -4,6 +4,7 @@ run_live        the loop
 open_views      the views that a command asks for
 WebView         a page on this machine's loopback address, for any browser
 WindowView      a desktop window
+ButtonView      the handle's button
 save_snapshot   writes what the save button is pressed for
 """
 
@@ -14,6 +15,7 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.runtime.live.loop import LiveReport, run_live
     from ckd.runtime.live.opening import ViewKind, open_views
+    from ckd.runtime.live.pressing import ButtonView
     from ckd.runtime.live.snapshot import save_snapshot
     from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
     from ckd.runtime.live.web import WebView
@@ -24,6 +26,7 @@ else:
         {
             "ckd.runtime.live.loop": "LiveReport run_live",
             "ckd.runtime.live.opening": "ViewKind open_views",
+            "ckd.runtime.live.pressing": "ButtonView",
             "ckd.runtime.live.snapshot": "save_snapshot",
             "ckd.runtime.live.view": "LiveStatistics Saver Shown Status View",
             "ckd.runtime.live.web": "WebView",
@@ -32,6 +35,7 @@ else:
     )
 
 __all__ = [
+    "ButtonView",
     "LiveReport",
     "LiveStatistics",
     "Saver",

@@ -24,7 +24,7 @@ def save_snapshot(folder: Path, shown: Shown) -> Path:
     """
     now = datetime.now().astimezone()
     stem = f"live_{now:%Y%m%d-%H%M%S-%f}_{shown.frame.index:06d}"
-    about = {"saved_at": now.isoformat(), "frame": shown.frame.index}
+    about = {"saved_at": now.isoformat(), "frame": shown.frame.index, **shown.frame.about}
     frame = folder / f"{stem}.png"
     try:
         lasting_folder(folder)

@@ -85,5 +85,5 @@ class View(Protocol):
 
 
 def finding_json(shown: Shown) -> dict[str, Any]:
-    """A finding as all commands print it as JSON, with the number of its frame."""
-    return {"frame": shown.frame.index, **shown.finding.as_dict()}
+    """A finding as all commands print it as JSON, with facts about its frame."""
+    return {"frame": shown.frame.index, **shown.frame.about, **shown.finding.as_dict()}

@@ -2,7 +2,7 @@
 
 import errno
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -74,7 +74,11 @@ class ResultFolder(Closing):
             self._stack = stack.pop_all()
 
     def add(
-        self, image: Path | str, finding: Finding, image_HWC: NDArray[np.uint8]
+        self,
+        image: Path | str,
+        finding: Finding,
+        image_HWC: NDArray[np.uint8],
+        about: Mapping[str, Any] | None = None,
     ) -> dict[str, str]:
         """Write one finding; gives the paths of its files by kind.
 
@@ -84,6 +88,7 @@ class ResultFolder(Closing):
                 JSON holds the path.
             finding: to write.
             image_HWC: RGB, for the overlay.
+            about: further facts about the photograph, for the JSON.
 
         Raises:
             NotWritten: this photograph's files cannot be written, such as for an over-long name.
@@ -98,7 +103,7 @@ class ResultFolder(Closing):
             stem = f"{name}-{number}"
         self._stems.add(stem)
         try:
-            written = save_finding(finding, self.folder, stem, image_HWC, str(image))
+            written = save_finding(finding, self.folder, stem, image_HWC, str(image), about=about)
         except OSError as error:
             if is_of_the_disk(error):
                 raise

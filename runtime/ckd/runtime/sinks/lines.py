@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from ckd.console.progress import printable
 from ckd.finding.finding import Finding
 
 
 def print_finding(
-    name: str, finding: Finding, *, as_json: bool, files: Mapping[str, str] | None = None
+    name: str,
+    finding: Finding,
+    *,
+    as_json: bool,
+    files: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Print a finding: as JSON in one line, as text with the decision's reasons beneath.
 
@@ -18,12 +24,12 @@ def print_finding(
         as_json: one JSON object, with the keys of `Finding.as_dict`; otherwise a text, whose
             further lines are indented.
         files: paths of what was written of the finding, by kind.
+        about: further facts about the image, for JSON only.
     """
     paths = files or {}
     if as_json:
-        print(
-            json.dumps({"image": name, **finding.as_dict(), **paths}, allow_nan=False), flush=True
-        )
+        record = {"image": name, **(about or {}), **finding.as_dict(), **paths}
+        print(json.dumps(record, allow_nan=False), flush=True)
         return
     said = [finding.second or finding.headline]
     if finding.decision is not None:

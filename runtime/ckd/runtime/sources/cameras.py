@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ckd.runtime.sources.usb_bus import UsbDevice, text_of, usb_device_of
+
 _VIDIOC_QUERYCAP: Final = 0x80685600
 _CAPABILITY: Final = struct.Struct("16s32s32sIII3I")  # v4l2_capability
 _GIVES_PICTURES: Final = 0x1 | 0x1000  # V4L2_CAP_VIDEO_CAPTURE, and of several planes
@@ -26,12 +28,14 @@ class Camera:
         name: as its driver says it.
         lasting: a path that stays when cameras are plugged in another order; None if there is none.
         problem: why it cannot be used now, with the remedy; empty if it can.
+        usb: what its bus knows of it; None if it is on another bus.
     """
 
     source: str
     name: str
     lasting: str | None
     problem: str = ""
+    usb: UsbDevice | None = None
 
 
 def gives_pictures(device: Path) -> bool:
@@ -60,12 +64,9 @@ def connected_cameras(
         root: below which `dev` and `sys` are.
         asked: whether a device file gives pictures; `OSError` if that cannot be found out.
     """
-    lasting = {
-        link.resolve().name: f"/{link.relative_to(root)}"
-        for link in sorted((root / "dev/v4l/by-id").glob("*"))
-    }
+    lasting = links_in(root, "by-id")
     found = []
-    for entry in (root / "sys/class/video4linux").glob("video*"):
+    for entry in entries_below(root):
         device = root / "dev" / entry.name
         try:
             problem = ""
@@ -75,20 +76,28 @@ def connected_cameras(
             problem = "no permission; add this user to the group `video` and log in again"
         except OSError as error:
             problem = f"cannot be opened ({error.strerror})"
-        if problem and _number(entry / "index") > 0:
+        if problem and number_of(entry) > 0:
             continue  # mostly the second file of the same camera, with data about its pictures
-        name = _text(entry / "name") or "camera"
-        found.append(Camera(f"/dev/{entry.name}", name, lasting.get(entry.name), problem))
-    return sorted(found, key=lambda camera: (len(camera.source), camera.source))
+        name, usb = text_of(entry / "name") or "camera", usb_device_of(entry)
+        found.append(Camera(f"/dev/{entry.name}", name, lasting.get(entry.name), problem, usb))
+    return found
 
 
-def _number(file: Path) -> int:
-    text = _text(file)
+def entries_below(root: Path) -> list[Path]:
+    """The entries of all device files in ``sys``, by their numbers."""
+    entries = (root / "sys/class/video4linux").glob("video*")
+    return sorted(entries, key=lambda entry: (len(entry.name), entry.name))
+
+
+def links_in(root: Path, kind: str) -> dict[str, str]:
+    """The links of ``/dev/v4l/<kind>`` by the name of the device file, as "video0"."""
+    return {
+        link.resolve().name: f"/{link.relative_to(root)}"
+        for link in sorted((root / "dev/v4l" / kind).glob("*"))
+    }
+
+
+def number_of(entry: Path) -> int:
+    """The number of a device file among those of its camera; 0 is the first."""
+    text = text_of(entry / "index")
     return int(text) if text.isdecimal() else 0
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace").strip()
-    except OSError:
-        return ""

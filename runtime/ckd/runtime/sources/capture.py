@@ -1,29 +1,32 @@
 """Opens the source of frames that a user has typed.
 
-0                          camera by index
-/dev/video0                camera by device file, or a link to one as in /dev/v4l/by-id (Linux)
+0  /dev/video0             camera by index or device file (Linux; elsewhere by index only)
+/dev/v4l/by-id/...         camera by a link that stays; `v4l2:///dev/...` is the same
+usb:VID:PID[:SERIAL]       USB camera by maker, product and serial number
 csi://0                    camera on a Jetson's CSI connector (needs OpenCV with GStreamer)
+gst://PIPELINE             a pipeline of one's own (likewise)
 rtsp://  http://  https:// network camera (MJPEG, single pictures, or anything FFmpeg reads)
 path/to/clip.mp4           video file, or a folder of images
 """
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-
-from ckd.contract.errors import EnvironmentUnusable, SourceUnavailable, UsageError
+from ckd.contract.errors import SourceUnavailable, UsageError
 from ckd.runtime.sources.frames import FrameSource
+from ckd.runtime.sources.gstreamer import gstreamer_opener, pipeline_of, pipeline_shown
 from ckd.runtime.sources.http_password import without_password
 from ckd.runtime.sources.latest import LatestFrame, Reconnect
 from ckd.runtime.sources.network import NetworkOpener
-from ckd.runtime.sources.opencv import CaptureReader, FrameReader, build_feature, open_capture
+from ckd.runtime.sources.opencv import FrameReader
+from ckd.runtime.sources.seeking import CameraSeeker, looks_like_camera
 from ckd.runtime.sources.usb import CameraFormat, usb_opener
 from ckd.runtime.sources.video import VideoFile, open_recording
 
-_GRAMMAR = "a camera index (0), /dev/videoN, csi://N, rtsp://, http://, https:// or a video file"
+_GRAMMAR = (
+    "a camera index (0), /dev/videoN, usb:VID:PID, csi://N, gst://PIPELINE, rtsp://, http://, "
+    "https:// or a video file"
+)
 
 
 #: Attempts for about a minute, so close to each other that a camera is seen within 3 s of its
@@ -57,7 +60,8 @@ def open_source(
     Raises:
         UsageError: the text names no source.
         EnvironmentUnusable: this OpenCV cannot open such a source.
-        SourceUnavailable: the device or file does not exist; for a network camera, `get` raises it.
+        SourceUnavailable: the device or file does not exist, or two cameras may be meant; for a
+            network camera, `get` raises it.
     """
     text = source.strip()
     reconnect = reconnect or PATIENT
@@ -66,16 +70,17 @@ def open_source(
     interrupt: Callable[[], None] | None = None
     if not text:
         raise UsageError(f"the source is empty; expected {_GRAMMAR}")
-    device = os.path.realpath(text) if text.startswith("/dev/") else text  # /dev/v4l/by-id/...
-    if match := re.fullmatch(r"(?:/dev/video)?(\d+)", device):
+    if looks_like_camera(text):
         name = text
         opener = usb_opener(
-            int(match[1]), camera or CameraFormat(), check_now=not reconnect.at_start
+            CameraSeeker(text), camera or CameraFormat(), check_now=not reconnect.at_start
         )
     elif scheme == "csi":
-        name, opener = text, _csi_opener(text, camera or CameraFormat())
+        name, opener = text, gstreamer_opener(text, camera or CameraFormat())
     elif camera is not None:
         raise UsageError(f"{without_password(text)}: width, height and fps are for cameras only")
+    elif scheme == "gst":
+        name, opener = pipeline_shown(text), gstreamer_opener(text, CameraFormat())
     elif scheme in ("rtsp", "rtsps", "http", "https"):
         name = without_password(text)
         opener = NetworkOpener(text, name, open_timeout_s, read_timeout_s)
@@ -97,36 +102,19 @@ def open_source(
     )
 
 
-def gstreamer_pipeline(sensor: int, camera: CameraFormat) -> str:
-    """NVIDIA's camera stack as a pipeline for OpenCV, with one buffer, so that no frames queue."""
-    width_px, height_px = camera.width_px or 1920, camera.height_px or 1080
-    return (
-        f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM),format=NV12,"
-        f"width={width_px},height={height_px},framerate={round(camera.fps or 30)}/1 ! "
-        "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! "
-        "appsink drop=true max-buffers=1 sync=false"
-    )
+def takes_format(source: str) -> bool:
+    """Whether what was typed is asked for a format: a camera of this machine."""
+    text = source.strip()
+    return looks_like_camera(text) or text.lower().startswith("csi://")
 
 
-def _csi_opener(source: str, camera: CameraFormat) -> Callable[[], FrameReader]:
-    match = re.fullmatch(r"csi://(\d+)", source, re.IGNORECASE)
-    if match is None:
-        raise UsageError(f"{source}: expected csi://N with the sensor's number, e.g. csi://0")
-    if build_feature("GStreamer") is None:
-        raise EnvironmentUnusable(
-            f"{source}: this OpenCV ({cv2.__version__}) is built without GStreamer, as all wheels "
-            "from PyPI are; on a Jetson use JetPack's: "
-            "`pip uninstall opencv-python opencv-python-headless; sudo apt install python3-opencv`"
-        )
-    pipeline = gstreamer_pipeline(int(match[1]), camera)
+def becomes(source: str, camera: CameraFormat | None = None) -> str:
+    """What `csi://N` is opened as, in words for people; empty for other sources.
 
-    def open_csi() -> FrameReader:
-        capture = open_capture(pipeline, cv2.CAP_GSTREAMER)
-        if capture is None:
-            raise SourceUnavailable(
-                f"{source}: the CSI camera cannot be opened; check the ribbon cable, "
-                "and restart the camera service with `sudo systemctl restart nvargus-daemon`"
-            )
-        return CaptureReader(capture, device=True)
-
-    return open_csi
+    Raises:
+        UsageError: the sensor's number is missing.
+    """
+    text = source.strip()
+    if not text.lower().startswith("csi://"):
+        return ""
+    return f"{text} is opened as gst://{pipeline_of(text, camera or CameraFormat())}"

@@ -7,7 +7,7 @@ Suffixes: H rows, W columns, C channels in RGB order. Times ending in ``_s`` are
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,12 @@ class Frame:
     captured_s: float  # when it was grabbed
     jpeg: bytes | None = None  # or a PNG: as the camera sent it, where we decoded it ourselves
     position_s: float | None = None  # in a recording, from its first frame
+    unit: Mapping[str, Any] | None = None  # what a camera unit says of it, as in JSON
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Facts about it for JSON, beside its finding."""
+        return {} if self.unit is None else {"unit": dict(self.unit)}
 
     @property
     def size_hw(self) -> tuple[int, int]:

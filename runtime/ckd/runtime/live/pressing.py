@@ -1,0 +1,41 @@
+"""The handle's button as a view: each press saves one frame, as the save button does."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ckd.contract.errors import CkdError
+from ckd.runtime.closing import Closing
+from ckd.runtime.live.view import Saver, Shown, Status
+from ckd.runtime.unit import Handle
+
+
+class ButtonView(Closing):
+    """Saves the first frame that was taken after a press; a thread of its own writes the files.
+
+    Args:
+        handle: counts the presses.
+        save: writes a frame.
+        say: told what was saved, or why it was not.
+    """
+
+    closed = False  # a button ends nothing
+
+    def __init__(self, handle: Handle, save: Saver, say: Callable[[str], None]) -> None:
+        self._handle, self._save, self._say = handle, save, say
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="button")
+
+    def update(self, status: Status, shown: Shown | None) -> None:
+        """Save the frame if it answers a press; a press waits for a frame with a finding."""
+        if shown is not None and shown.frame.unit is not None and shown.frame.unit["pressed"]:
+            self._handle.captured()
+            self._writer.submit(self._write, shown)
+
+    def close(self) -> None:
+        """Wait until all is written. May be called twice."""
+        self._writer.shutdown()
+
+    def _write(self, shown: Shown) -> None:
+        try:
+            self._say(f"saved {self._save(shown)}")
+        except CkdError as error:
+            self._say(f"error: {error}")

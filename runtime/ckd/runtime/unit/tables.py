@@ -1,0 +1,198 @@
+"""Reads TOML strictly: every key must be known, of its type and within its bounds.
+
+An error is one line with the key, what was expected, and what stands there.
+"""
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ckd.contract.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: No unit file is larger.
+_MOST_BYTES: Final = 1 << 20
+_SHOWN: Final = 60
+_MOST: Final = 1e6
+
+
+class Table:
+    """A table of a file; each key is asked for once, and `end` refuses those that are left.
+
+    Args:
+        where: of the file, for messages.
+        content: of the table.
+        name: dotted path of the table in the file, empty for the file itself.
+    """
+
+    def __init__(self, where: Path, content: Mapping[str, Any], name: str = "") -> None:
+        self._where, self._content, self._name = where, content, name
+        self._asked: list[str] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._content
+
+    def text(self, key: str) -> str | None:
+        """A text that is not empty and has no control characters."""
+        value = self._get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            raise self.wrong(key, "a text in quotes")
+        return value.strip()
+
+    def flag(self, key: str) -> bool | None:
+        """True or false."""
+        value = self._get(key)
+        if value is None or isinstance(value, bool):
+            return value
+        raise self.wrong(key, "true or false")
+
+    def whole(self, key: str, least: int, most: int) -> int | None:
+        """A whole number within bounds."""
+        value = self._get(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.wrong(key, f"a whole number from {least} to {most}")
+        return value
+
+    def number(self, key: str, least: float, most: float) -> float | None:
+        """A number within bounds."""
+        value = self._get(key)
+        if value is None:
+            return None
+        if not _is_number(value) or not least <= value <= most:
+            raise self.wrong(key, f"a number from {least:g} to {most:g}")
+        return float(value)
+
+    def numbers(self, key: str, count: int, least: float, most: float) -> list[float] | None:
+        """So many numbers within bounds."""
+        value = self._get(key)
+        if value is None:
+            return None
+        good = isinstance(value, list) and len(value) == count
+        if not good or not all(_is_number(one) and least <= one <= most for one in value):
+            raise self.wrong(key, f"{count} numbers from {least:g} to {most:g}")
+        return [float(one) for one in value]
+
+    def choice(self, key: str, among: tuple[Any, ...]) -> Any:
+        """One of some values."""
+        value = self._get(key)
+        if value is None or any(value == one and type(value) is type(one) for one in among):
+            return value
+        *first, last = map(_shown, among)
+        raise self.wrong(key, f"{', '.join(first)} or {last}")
+
+    def rows(self, key: str) -> list[Any] | None:
+        """A list of lists, not checked further."""
+        value = self._get(key)
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(row, list) for row in value)
+        ):
+            raise self.wrong(key, "a list of rows")
+        return value
+
+    def table(self, key: str) -> "Table":
+        """A table within this one; an empty one if it is not there."""
+        value = self._get(key)
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise self.wrong(key, f"a table, as [{self._path(key)}]")
+        return Table(self._where, value, self._path(key))
+
+    def tables(self, key: str) -> "Iterator[Table]":
+        """The tables of a list, as [[key]]."""
+        value = self._get(key)
+        if value is None:
+            return
+        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+            raise self.wrong(key, f"a list of tables, as [[{self._path(key)}]]")
+        for one in value:
+            yield Table(self._where, one, self._path(key))
+
+    def all_numbers(self) -> dict[str, float]:
+        """Every key of the table, which must be a number up to a million."""
+        for key in self._content:
+            if not _is_number(value := self._get(key)) or not -_MOST <= value <= _MOST:
+                raise self.wrong(key, f"a number from {-_MOST:g} to {_MOST:g}")
+        return {key: float(value) for key, value in self._content.items()}
+
+    def end(self) -> None:
+        """Refuse keys that nobody asked for.
+
+        Raises:
+            InputError: there is one; the message names it and what it may be meant for.
+        """
+        for key in self._content:
+            if key not in self._asked:
+                near = difflib.get_close_matches(key, self._asked, 1)
+                meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._asked)}"
+                raise InputError(f"{self._where}: unknown key {self._path(key)!r}; {meant}")
+
+    def wrong(self, key: str, expected: str) -> InputError:
+        """The error for a value that is not what it should be."""
+        got = _shown(self._content.get(key))
+        return InputError(f"{self._where}: {self._path(key)}: expected {expected}, got {got}")
+
+    def _get(self, key: str) -> Any:
+        self._asked.append(key)
+        return self._content.get(key)
+
+    def _path(self, key: str) -> str:
+        return f"{self._name}.{key}" if self._name else key
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and what it says.
+
+    Raises:
+        InputError: it cannot be read, or is not TOML.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path}: is over 1 MB, expected a unit file of some lines")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a unit file, in TOML"
+        ) from error
+    except ValueError as error:  # its bytes are no text
+        raise _no_toml(path, error) from error
+    return text, parse_toml(path, text)
+
+
+def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """What a TOML text says; ``path`` is for messages.
+
+    Raises:
+        InputError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also for a number of too many digits
+        raise _no_toml(path, error) from error
+
+
+def _no_toml(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not TOML ({error}); docs/unit.md shows such a file")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
