@@ -56,6 +56,18 @@ def test_a_part_that_stands_still_is_not_an_older_frame(restart: int) -> None:
         assert decoder.decode(sent, 0.0).jpeg == sent
 
 
+def test_a_caption_in_the_corner_is_not_an_older_frame() -> None:
+    """Its last bytes come again at one in eight places of their bits, beside pixels that change."""
+    decoder = FrameDecoder()
+    caption = np.random.default_rng(0).normal(120, 60, (16, 64, 1))
+    for seed in range(1, 25):
+        image = np.random.default_rng(seed).normal(100, 12, (96, 128, 1))
+        image[-16:, -64:] = caption
+        grey = np.clip(image, 0, 255).astype(np.uint8).repeat(3, axis=2)
+        sent = cv2.imencode(".jpg", grey)[1].tobytes()
+        assert decoder.decode(sent, 0.0).jpeg == sent
+
+
 def test_an_even_picture_that_grows_brighter_is_not_an_older_frame() -> None:
     decoder = FrameDecoder()
     for brightness in range(40, 80):
