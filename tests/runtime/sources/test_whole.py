@@ -9,7 +9,7 @@ import pytest
 from ckd.contract.errors import InputError
 from ckd.picture import whole_rgb
 from ckd.runtime.sources.faults import FrameFault
-from ckd.runtime.sources.whole import FrameDecoder
+from ckd.runtime.sources.whole import FrameDecoder, check_frame_size
 
 
 def frame(
@@ -79,3 +79,11 @@ def test_the_same_bytes_are_decoded_once() -> None:
     one, again = decoder.decode(frame(1), 1.0), decoder.decode(frame(1), 2.0)
     assert again.image is one.image
     assert (one.captured_s, again.captured_s) == (1.0, 2.0)
+
+
+def test_a_frame_that_no_jpeg_can_hold_is_refused() -> None:
+    """A PNG may be as wide; the page and a recording could not show it."""
+    check_frame_size(16, 65_500, 0.0)
+    with pytest.raises(FrameFault, match="70000x16 pixels is longer than 65500") as caught:
+        check_frame_size(16, 70_000, 0.0)
+    assert caught.value.kind == "refused"

@@ -34,6 +34,8 @@ _FILES: Final[dict[str, Callable[[Path], RecordingFile]]] = {
 }
 #: More than this never waits for the disk, and as much again may be under way to it.
 _MAX_WAITING_BYTES: Final = 32 * 2**20
+#: No JPEG of libjpeg is longer or wider.
+_MAX_SIDE_PX: Final = 65_500
 #: How often the disk is looked at while nothing comes; otherwise before each write.
 _LOOK_AT_DISK_S: Final = 1.0
 _log = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ _log = logging.getLogger(__name__)
 class Recorder(Closing):
     """Writes drawings to ``path``, which plays at every moment from its first second on.
 
-    Pictures of another size than the first are fitted into it. When the disk is full, or nearly,
+    Pictures of another size than the first are fitted into it, and a first one that no JPEG can
+    hold into one that it can. When the disk is full, or nearly,
     the recording ends, playable; what is given to it later goes nowhere, and `state` says so.
 
     Args:
@@ -122,7 +125,8 @@ class Recorder(Closing):
         image_HWC = picture.image_HWC
         size_hw = (image_HWC.shape[0], image_HWC.shape[1])
         if self._size_hw is None:
-            self._size_hw = size_hw
+            scale = min(1.0, _MAX_SIDE_PX / max(size_hw))
+            self._size_hw = (max(1, int(scale * size_hw[0])), max(1, int(scale * size_hw[1])))
         if size_hw == self._size_hw:
             return picture.jpeg
         return encode_jpeg(_fitted(image_HWC, self._size_hw))
