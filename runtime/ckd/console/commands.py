@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 import typer
 
-from ckd.console.progress import printable, take_down_bars
+from ckd.console.progress import printable, take_down_bars, tell
 from ckd.console.signals import Signals
 from ckd.contract.disk import refusal
 from ckd.contract.errors import CkdError, Interrupted, UsageError
@@ -64,9 +64,20 @@ def ends_when_stopped(command: Callable[_P, None]) -> Callable[_P, None]:
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            tell("interrupted")
+        except (CkdError, OSError):
+            raise
+        except Exception as error:
+            if not Signals.has_heard:
+                raise
+            tell(_interrupted_in(error))
 
     return wrapped
+
+
+def _interrupted_in(error: Exception) -> str:
+    """What a library made of the signal: one that is being imported calls it its own failure."""
+    return printable(f"interrupted ({type(error).__name__}: {error})")
 
 
 def run(command: Callable[[], object]) -> None:
@@ -89,29 +100,31 @@ def run(command: Callable[[], object]) -> None:
         finally:
             take_down_bars()  # before an error is printed over them
     except Interrupted as error:
-        print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
+        tell(printable(f"error: {error}", keep="\n"))
         raise SystemExit(signals.exit_code) from None
     except CkdError as error:
-        print(printable(f"error: {error}", keep="\n"), file=sys.stderr)
+        tell(printable(f"error: {error}", keep="\n"))
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
         if (error.name or "ckd").startswith("ckd"):
             raise  # a module of ours that is missing is a defect
         # Without PyTorch, onnx is what calibration lacks: its extra is the smaller one.
         extra = "calibrate" if error.name in ("onnx", "onnx_ir", "onnxruntime") else "export"
-        print(
-            f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder",
-            file=sys.stderr,
-        )
+        tell(f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder")
         raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
-        print(printable(f"error: {refusal(error)}"), file=sys.stderr)
+        tell(printable(f"error: {refusal(error)}"))
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         raise SystemExit(signals.exit_code) from None
     except SystemExit as ended:
         if ended.code != Interrupted.exit_code:
             raise
-        print("interrupted", file=sys.stderr)  # typer has turned it into this exit code
+        tell("interrupted")  # typer has turned it into this exit code
+        raise SystemExit(signals.exit_code) from None
+    except Exception as error:
+        if signals.first is None:
+            raise
+        tell(_interrupted_in(error))
         raise SystemExit(signals.exit_code) from None

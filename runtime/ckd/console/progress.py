@@ -1,5 +1,6 @@
 """How long work shows its progress: bars on a terminal, lines on stderr."""
 
+import contextlib
 import os
 import sys
 import unicodedata
@@ -20,7 +21,7 @@ _bars: list[Any] = []  # bars on the terminal, which `take_down_bars` removes
 
 def progress_bar(unit: str) -> Progress:
     """A bar on a terminal; where stderr is no terminal, nothing is shown."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return lambda done, total: None
     from rich.console import Console
     from rich.progress import Progress
@@ -30,12 +31,12 @@ def progress_bar(unit: str) -> Progress:
     bar.start()
     _bars.append(bar)
 
-    def tell(done: int, total: int) -> None:
+    def move(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
         if done >= total:
             bar.stop()
 
-    return tell
+    return move
 
 
 def no_bars(name: str) -> Progress:
@@ -57,7 +58,14 @@ def is_first_process() -> bool:
 def say(line: str) -> None:
     """Print a line on stderr, from the first process only."""
     if is_first_process():
-        print(printable(line), file=sys.stderr)
+        tell(printable(line))
+
+
+def tell(text: str) -> None:
+    """Print on stderr, if it is there: closed, or a log on a full disk, it ends no work."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr)
 
 
 def printable(text: str, keep: str = "") -> str:
