@@ -1,5 +1,7 @@
 """What all command lines share: how they end, and that no progress bar outlives them."""
 
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from ckd import console
 from ckd.contract.errors import InputError, Interrupted
@@ -289,3 +292,51 @@ def test_a_command_may_end_by_itself_when_it_is_told_to_stop() -> None:
 
     console.run(command)
     assert ended == ["cleanly"]
+
+
+@pytest.mark.parametrize("only_signals_end_it", [False, True])
+def test_what_a_library_makes_of_a_signal_is_an_interruption(
+    capsys: pytest.CaptureFixture[str], only_signals_end_it: bool
+) -> None:
+    """ONNX Runtime calls it a failure of its own if it comes while it is imported."""
+
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    if only_signals_end_it:
+        console.run(console.ends_when_stopped(command))
+    else:
+        with pytest.raises(SystemExit) as ended:
+            console.run(command)
+        assert ended.value.code == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
+    assert said == "interrupted (ImportError: initialization failed)\n"
+    with pytest.raises(RuntimeError, match="a defect"):
+        console.run(console.ends_when_stopped(partial(_fail, RuntimeError("a defect"))))
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_work_goes_on_where_nothing_can_be_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_closed: bool
+) -> None:
+    """A log on a full disk, and `2>&-`."""
+
+    class FullLog(io.StringIO):
+        @override
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stderr", None if is_closed else FullLog())
+    console.say("the recording ends here, the analysis goes on")
+    console.progress_bar("images")(1, 2)
+    with pytest.raises(SystemExit) as ended:
+        console.run(partial(_fail, InputError("a.jpg: unreadable")))
+    assert ended.value.code == 1
+    assert capsys.readouterr().out == ""  # where results go
+
+
+def _fail(error: Exception) -> None:
+    raise error

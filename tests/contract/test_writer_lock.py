@@ -79,10 +79,21 @@ def test_the_same_folder_by_another_name_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_a_kill_cut_short_is_no_obstacle(tmp_path: Path) -> None:
-    for content in ("", "{", '{"pid": 1}', "[]"):
+    for content in ("", "{", '{"pid": 1}', "[]", "[" * 4096):
         (tmp_path / LOCK).write_text(content)
         with one_writer(tmp_path):
             pass
+
+
+def test_a_link_in_the_place_of_a_lock_is_refused_and_what_it_leads_to_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "notes").write_text("precious")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / LOCK).symlink_to(tmp_path / "notes")
+    with pytest.raises(OSError, match=LOCK):
+        write_in(tmp_path / "results")
+    assert (tmp_path / "notes").read_text() == "precious"
 
 
 @pytest.fixture

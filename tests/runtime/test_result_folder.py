@@ -1,5 +1,6 @@
 """Results are whole or absent, one process writes them, and a photograph costs itself alone."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_results_that_cannot_be_written_leave_nothing_of_that_photograph(tmp_pat
     assert rows(tmp_path) == ["mole.png,failed,not_written,,,,,,,,", "mole,answer,,,,,,,NEV,256,"]
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 2
     assert names(tmp_path) == [*FILES, "run.json"]
+
+
+def test_a_link_in_the_place_of_a_table_is_replaced_and_a_pipe_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "notes").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "findings.csv").symlink_to(tmp_path / "notes")
+    os.mkfifo(tmp_path / "out" / "predictions.csv")
+    with ResultFolder(tmp_path / "out", ("MEL", "NEV"), {}) as folder:
+        folder.add("mole.png", FINDING, IMAGE_HWC)
+    assert (tmp_path / "notes").read_text() == "precious"
+    assert rows(tmp_path / "out")[0].startswith("mole,")
+    assert (tmp_path / "out" / "predictions.csv").read_text().startswith("image,MEL,NEV")
 
 
 def test_a_row_is_in_both_tables_or_in_none(tmp_path: Path) -> None:

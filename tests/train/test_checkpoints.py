@@ -1,6 +1,7 @@
 """Checkpoints are whole or not there, and a torn one is named."""
 
 import resource
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -60,7 +61,26 @@ def blank(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut, blank, Path.unlink, lambda path: path.write_bytes(b"")])
+def flip_in_list(place: int, bit: int) -> Callable[[Path], object]:
+    """The list of a zip's parts, at its end, has no check sum; ``place`` counts from its start."""
+
+    def flip(path: Path) -> None:
+        with zipfile.ZipFile(path) as parts:
+            start = parts.start_dir
+        content = bytearray(path.read_bytes())
+        content[start + place if place >= 0 else place] ^= 1 << bit
+        path.write_bytes(content)
+
+    return flip
+
+
+#: How the first part is packed, its attribute "is a folder", and how many parts there are.
+FLIPPED = (flip_in_list(10, 3), flip_in_list(38, 4), flip_in_list(-62, 0))
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, blank, Path.unlink, lambda path: path.write_bytes(b""), *FLIPPED]
+)
 def test_the_epoch_before_is_gone_on_from_if_the_last_one_is_damaged(
     tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:

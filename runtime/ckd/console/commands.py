@@ -65,8 +65,19 @@ def ends_when_stopped(command: Callable[_P, None]) -> Callable[_P, None]:
             command(*args, **kwargs)
         except KeyboardInterrupt:
             on_stderr("interrupted")
+        except (CkdError, OSError):
+            raise
+        except Exception as error:
+            if not Signals.has_heard:
+                raise
+            on_stderr(_interrupted_in(error))
 
     return wrapped
+
+
+def _interrupted_in(error: Exception) -> str:
+    """What a library made of the signal: one that is being imported calls it its own failure."""
+    return printable(f"interrupted ({type(error).__name__}: {error})")
 
 
 def run(command: Callable[[], object]) -> None:
@@ -119,6 +130,11 @@ def _carry_out(command: Callable[[], object], signals: Signals) -> None:
         if ended.code != Interrupted.exit_code:
             raise
         on_stderr("interrupted")  # typer has turned it into this exit code
+        raise SystemExit(signals.exit_code) from None
+    except Exception as error:
+        if signals.first is None:
+            raise
+        on_stderr(_interrupted_in(error))
         raise SystemExit(signals.exit_code) from None
 
 

@@ -21,7 +21,7 @@ _bars: list[Any] = []  # bars on the terminal, which `take_down_bars` removes
 
 def progress_bar(unit: str) -> Progress:
     """A bar on a terminal; where stderr is no terminal, nothing is shown."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return lambda done, total: None
     from rich.console import Console
     from rich.progress import Progress
@@ -31,13 +31,13 @@ def progress_bar(unit: str) -> Progress:
     bar.start()
     _bars.append(bar)
 
-    def tell(done: int, total: int) -> None:
+    def move(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
         if done >= total:
             with contextlib.suppress(OSError):
                 bar.stop()
 
-    return tell
+    return move
 
 
 def no_bars(name: str) -> Progress:
@@ -68,8 +68,9 @@ def on_stderr(text: str) -> None:
 
     A terminal that was closed, or a log on a full disk, ends neither the work nor its clean-up.
     """
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed before the start, as by `2>&-`; stdout is for results
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def give_up_streams() -> None:
@@ -79,6 +80,8 @@ def give_up_streams() -> None:
     said (CPython, `Py_FinalizeEx`).
     """
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # was closed before the start
+            continue
         try:
             stream.flush()
         except OSError:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 from types import FrameType
-from typing import Final
+from typing import ClassVar, Final
 
 #: Exit code of a process that a signal ended: this much more than its number (POSIX shells).
 _CODE: Final = 128
@@ -22,12 +22,16 @@ class Signals:
     A signal that was ignored before, as SIGHUP is under `nohup`, stays ignored.
     """
 
+    #: Whether one has come in this process.
+    has_heard: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
         self._count = 0
 
     def listen(self) -> None:
         """Hear the signals from now on."""
+        Signals.has_heard = False
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
@@ -41,7 +45,7 @@ class Signals:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self.first is None:
-            self.first = signal.Signals(number)
+            self.first, Signals.has_heard = signal.Signals(number), True
             raise KeyboardInterrupt
         if self._count >= _ENOUGH:
             os._exit(_CODE + number)

@@ -27,7 +27,8 @@ LOCK: Final = ".ckd-writer"
 _TRIES: Final = 20
 #: Where there are no kernel's locks, two that begin at once see after this who was the later one.
 _SETTLED_S: Final = 0.1
-
+#: A link is not followed: what it leads to would be emptied, wherever it lies.
+_OPENED: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 #: No time later than this is believed, nor can it be shown.
 _YEAR_5000_S: Final = 1e11
@@ -123,7 +124,7 @@ def _taken(folder: Path, remedy: str) -> int:
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):  # whoever made the folder has removed it again
             lasting_folder(folder)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(path, _OPENED, 0o666)
             try:
                 if _is_ours(descriptor, path, folder, remedy):
                     return descriptor
@@ -170,7 +171,7 @@ def _owner(descriptor: int) -> Owner | None:
         if pid < 1 or not 0 <= since_s < _YEAR_5000_S:
             return None
         return Owner(**{**fields, "pid": pid, "since_s": since_s})
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

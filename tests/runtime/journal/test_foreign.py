@@ -243,6 +243,23 @@ def test_a_photograph_that_is_damaged_is_a_damaged_frame(
         assert message in said
 
 
+def test_a_photograph_that_lost_a_bit_is_said_although_nothing_is_computed_from_it(
+    cascade: Cascade, run: Path, tmp_path: Path
+) -> None:
+    path = run / "segment-00000000.zip"
+    with zipfile.ZipFile(path) as archive:
+        lost = archive.read("00000001.photograph.jpg")
+    content = bytearray(path.read_bytes())
+    content[content.index(lost) + len(lost) // 2] ^= 1
+    path.write_bytes(content)
+    frames, _, missing = replayed(tmp_path, cascade)
+    assert [one.stored.number for one in frames] == [0, 2]
+    assert missing.damaged == [
+        "segment-00000000.zip: frame 1 is damaged (00000001.photograph.jpg: "
+        "Bad CRC-32 for file '00000001.photograph.jpg')"
+    ]
+
+
 def with_index_of(num_bytes: int, *, is_64: bool) -> bytes:
     """The end of a zip whose list of files is said to have that length."""
     said = num_bytes if not is_64 else 0xFFFFFFFF

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import time
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from tests.runtime.live.rig import HEIGHT, WIDTH, analyse, draw
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.finding.finding import Finding
 from ckd.runtime.live import run_live
-from ckd.runtime.sinks import Drawn, Recorder, recorder, recording_files
+from ckd.runtime.sinks import Drawn, Recorder, ffmpeg, recorder, recording_files
 from ckd.runtime.sinks.free_space import FreeSpace, time_shown
 from ckd.runtime.sources import VideoFile
 
@@ -108,6 +109,28 @@ def test_a_picture_of_another_size_keeps_its_shape(tmp_path: Path) -> None:
     columns = second.mean(axis=(0, 2))
     assert columns[60:70].min() > 180
     assert max(columns[:40].max(), columns[-40:].max()) < 20
+
+
+def test_a_first_picture_that_no_jpeg_can_hold_is_fitted_into_one(tmp_path: Path) -> None:
+    with record(tmp_path / "out.mkv") as recording:
+        recording.write(drawn(200, 32, 70_000), 0.0)
+        recording.write(drawn(200, 96, 128), 0.1)
+    assert [frame.shape for _, frame in played(tmp_path / "out.mkv")] == [(29, 65_500, 3)] * 2
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
+def test_a_recording_whose_file_is_removed_ends_and_says_so(tmp_path: Path, name: str) -> None:
+    if name.endswith("mp4") and shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    said: list[str] = []
+    with record(tmp_path / name, say=said.append) as recording:
+        (tmp_path / name).unlink()
+        recording.write(drawn(), 0.0)
+    assert recording.state.ended_by == "somebody has removed its file"
+    assert [line.partition(": ")[2] for line in said] == [
+        "the recording ends here, the analysis goes on: somebody has removed its file"
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
@@ -231,6 +254,27 @@ def test_an_ffmpeg_that_cannot_be_started_leaves_no_file_that_is_in_the_way(
         record(tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
     assert len([*Path("/proc/self/fd").iterdir()]) == num_open
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize("after_s", [0.0, 0.3])
+def test_an_ffmpeg_that_hangs_is_ended_and_the_recording_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_s: float
+) -> None:
+    """Before the first picture, and with its pipe full of pictures."""
+    monkeypatch.setattr(ffmpeg, "_HANGS_AFTER_S", 0.2)
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    said: list[str] = []
+    with record(tmp_path / "out.mp4", say=said.append) as recording:
+        file = recording._file
+        assert isinstance(file, ffmpeg.FragmentedMp4)
+        file._process.send_signal(signal.SIGSTOP)
+        for index in range(2):
+            recording.write(Drawn(lambda: noise), index / 10)
+            time.sleep(after_s)
+    assert recording.state.ended_by == ffmpeg._HANGS
+    assert len(said) == 1
+    assert file._process.returncode == -signal.SIGKILL
 
 
 def test_a_full_disk_is_refused_before_the_run(

@@ -134,6 +134,9 @@ def test_a_new_size_is_followed_and_an_impossible_one_refused() -> None:
         (streaming(part(jpeg_of(1)), kind="multipart/x-mixed-replace"), jpeg_of(1)),
         (streaming(part(jpeg_of(1)), kind=""), jpeg_of(1)),
         (streaming(part(jpeg_of(1)), kind="application/octet-stream"), jpeg_of(1)),
+        (streaming(part(jpeg_of(1)), kind="text/plain"), jpeg_of(1)),
+        (streaming(part(jpeg_of(1)), kind="image/jpeg"), jpeg_of(1)),
+        (streaming(part(jpeg_of(1)), kind="video/x-motion-jpeg"), jpeg_of(1)),
         (streaming(part(png_of(1), "cut", "Content-Type: image/png") + b"--cut\r\n"), png_of(1)),
         (
             streaming(part(b"{}", "cut", "Content-Type: application/json") + part(jpeg_of(1))),
@@ -250,6 +253,32 @@ def test_a_web_page_is_no_video() -> None:
         pytest.raises(SourceUnavailable, match="answers with a web page and no video"),
     ):
         source.get(3.0)
+
+
+def test_a_camera_that_says_once_that_it_is_not_ready_is_still_read_strictly() -> None:
+    """FFmpeg would take the frame that is cut off; it is not asked for what is text."""
+    damaged, whole = part(jpeg_of(1)[:-400]), part(jpeg_of(2))
+    answers = iter([single(lambda: b"starting", "text/plain"), streaming(damaged, whole)])
+    patient = Reconnect(max_attempts=2, first_delay_s=0.01, at_start=True)
+    with (
+        ScriptedCamera(lambda handler: next(answers)(handler)) as camera,
+        open_source(camera.url, reconnect=patient) as source,
+    ):
+        assert frames_of(source, 1)[0].jpeg == jpeg_of(2)
+        assert dict(source.faults) == {"damaged": 1}
+
+
+def test_a_playlist_is_left_to_ffmpeg_whatever_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(network_module, "open_capture", lambda url, *how: opened.append(url))
+    playlist = single(lambda: b"#EXTM3U\n#EXTINF:1,\na.ts\n", "text/plain")
+    with (
+        ScriptedCamera(playlist) as camera,
+        open_source(camera.url) as source,
+        pytest.raises(SourceUnavailable, match="no video stream"),
+    ):
+        source.get(3.0)
+    assert opened == [camera.url]
 
 
 # How the camera is asked.

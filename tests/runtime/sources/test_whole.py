@@ -9,7 +9,7 @@ import pytest
 from ckd.contract.errors import InputError
 from ckd.picture import whole_rgb
 from ckd.runtime.sources.faults import FrameFault
-from ckd.runtime.sources.whole import FrameDecoder
+from ckd.runtime.sources.whole import FrameDecoder, check_frame_size
 
 
 def frame(
@@ -56,6 +56,18 @@ def test_a_part_that_stands_still_is_not_an_older_frame(restart: int) -> None:
         assert decoder.decode(sent, 0.0).jpeg == sent
 
 
+def test_a_caption_in_the_corner_is_not_an_older_frame() -> None:
+    """Its last bytes come again at one in eight places of their bits, beside pixels that change."""
+    decoder = FrameDecoder()
+    caption = np.random.default_rng(0).normal(120, 60, (16, 64, 1))
+    for seed in range(1, 25):
+        image = np.random.default_rng(seed).normal(100, 12, (96, 128, 1))
+        image[-16:, -64:] = caption
+        grey = np.clip(image, 0, 255).astype(np.uint8).repeat(3, axis=2)
+        sent = cv2.imencode(".jpg", grey)[1].tobytes()
+        assert decoder.decode(sent, 0.0).jpeg == sent
+
+
 def test_an_even_picture_that_grows_brighter_is_not_an_older_frame() -> None:
     decoder = FrameDecoder()
     for brightness in range(40, 80):
@@ -67,3 +79,11 @@ def test_the_same_bytes_are_decoded_once() -> None:
     one, again = decoder.decode(frame(1), 1.0), decoder.decode(frame(1), 2.0)
     assert again.image is one.image
     assert (one.captured_s, again.captured_s) == (1.0, 2.0)
+
+
+def test_a_frame_that_no_jpeg_can_hold_is_refused() -> None:
+    """A PNG may be as wide; the page and a recording could not show it."""
+    check_frame_size(16, 65_500, 0.0)
+    with pytest.raises(FrameFault, match="70000x16 pixels is longer than 65500") as caught:
+        check_frame_size(16, 70_000, 0.0)
+    assert caught.value.kind == "refused"

@@ -28,7 +28,8 @@ from ckd.runtime.journal.stored import StoredFrame
 #: A second holds some hundred files.
 _MAX_MEMBERS: Final = 20_000
 _MAX_LINES: Final = 10_000
-_MAX_LINES_BYTES: Final = 128 << 20
+#: Of the lines of a segment. As JSON they take thirty times as much memory.
+_MAX_LINES_BYTES: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)

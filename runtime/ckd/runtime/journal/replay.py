@@ -136,6 +136,7 @@ def _segment(
     for stored in segment.frames:
         missing.count(stored.number)
         try:
+            stored.check_photograph()
             finding = _finding(cascade, stored, is_same=is_same)
             found = difference(cascade.chain, stored, heard[0], finding) if is_same else None
         except ValueError as error:

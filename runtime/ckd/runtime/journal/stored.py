@@ -130,6 +130,11 @@ class StoredFrame:
             raise ValueError(f"{name}: of the wrong length")
         return np.frombuffer(content, dtype).reshape(shape)
 
+    def check_photograph(self) -> None:
+        """Raise `ValueError` if there is one whose bytes are not those that were recorded."""
+        if self.photograph is not None:
+            self.read(self.photograph)
+
     def picture(self) -> NDArray[np.uint8] | None:
         """The photograph, uint8 RGB [H, W, 3]; None without one.
 

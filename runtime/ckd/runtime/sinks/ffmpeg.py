@@ -6,11 +6,12 @@ the machine: it is no part of ckd, and its licence (the GPL where it holds x264)
 
 import functools
 import os
+import selectors
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, ClassVar, Final
 
@@ -20,7 +21,13 @@ from typing_extensions import override
 from ckd.contract.errors import EnvironmentUnusable
 from ckd.picture.encode import encode_jpeg
 from ckd.runtime.sinks.matroska import Block, cluster, head
-from ckd.runtime.sinks.recording_files import RecordingFile, create, groups, mean_interval_ms
+from ckd.runtime.sinks.recording_files import (
+    RecordingFile,
+    check_still_there,
+    create,
+    groups,
+    mean_interval_ms,
+)
 
 #: Encoders of H.264 without a look into later pictures, which would be lost by a cut.
 _ENCODERS: Final = (
@@ -41,6 +48,9 @@ _WRITE: Final = (
     *("-flush_packets", "1", "-f", "mp4", "pipe:1"),
 )
 _TRIAL_S: Final = 30.0
+#: An ffmpeg that takes nothing for so long, or does not end, is ended.
+_HANGS_AFTER_S: Final = 30.0
+_HANGS: Final = f"ffmpeg does not go on, for {_HANGS_AFTER_S:.0f} s"
 
 
 class FragmentedMp4(RecordingFile):
@@ -71,6 +81,10 @@ class FragmentedMp4(RecordingFile):
                 why = error.strerror or error
                 raise EnvironmentUnusable(f"{path}: ffmpeg cannot be started ({why})") from error
             undo.pop_all()
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._takes = selectors.DefaultSelector()
+        self._takes.register(self._process.stdin, selectors.EVENT_WRITE)
 
     @override
     def write(self, blocks: Sequence[Block], size_hw: tuple[int, int]) -> None:
@@ -84,9 +98,12 @@ class FragmentedMp4(RecordingFile):
         assert self._process.stdin is not None
         try:
             while left:
-                left = left[self._process.stdin.write(left) :]
+                if not self._takes.select(_HANGS_AFTER_S):
+                    self._process.kill()
+                    raise OSError(None, _HANGS)
+                left = left[self._process.stdin.write(left) or 0 :]
         except BrokenPipeError:
-            self._process.wait()
+            self._wait()
             raise OSError(None, self._complaint()) from None
         self._keep()
 
@@ -94,7 +111,7 @@ class FragmentedMp4(RecordingFile):
     def end(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        if self._process.wait() != 0 and self._is_begun:  # without pictures it always complains
+        if self._wait() != 0 and self._is_begun:  # without pictures it always complains
             raise OSError(None, self._complaint())
         self._keep()
 
@@ -103,14 +120,26 @@ class FragmentedMp4(RecordingFile):
         if self._file < 0:
             return
         assert self._process.stdin is not None
+        self._takes.close()
         self._process.stdin.close()
-        self._process.wait()
+        with suppress(OSError):
+            self._wait()
         self._complaints.close()
         os.close(self._file)
         self._file = -1
 
+    def _wait(self) -> int:
+        """Its exit code, once it has ended; `OSError` if it had to be ended."""
+        try:
+            return self._process.wait(_HANGS_AFTER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise OSError(None, _HANGS) from None
+
     def _keep(self) -> None:
         """Make last what ffmpeg has written since the last time."""
+        check_still_there(self._file)
         if (num_bytes := os.fstat(self._file).st_size) > self.num_bytes:
             os.fsync(self._file)
             self.num_bytes = num_bytes
@@ -156,8 +185,10 @@ def _working_command(program: str) -> tuple[str, ...] | None:
             command = (program, *_READ, "-c:v", *encoder, own_times, "vfr", *_WRITE)
             try:
                 done = subprocess.run(command, input=stream, capture_output=True, timeout=_TRIAL_S)
-            except (OSError, subprocess.TimeoutExpired):
+            except OSError:
                 continue
+            except subprocess.TimeoutExpired:
+                return None  # nor would it with other options
             if done.returncode == 0 and b"moof" in done.stdout:
                 return command
     return None

@@ -29,6 +29,8 @@ _FILES: Final[dict[str, Callable[[Path], RecordingFile]]] = {
 }
 #: More than this never waits for the disk, and as much again may be under way to it.
 _MAX_WAITING_BYTES: Final = 32 * 2**20
+#: No JPEG of libjpeg is longer or wider.
+_MAX_SIDE_PX: Final = 65_500
 #: How often the disk is looked at while nothing comes; otherwise before each write.
 _LOOK_AT_DISK_S: Final = 1.0
 _log = logging.getLogger(__name__)
@@ -37,7 +39,8 @@ _log = logging.getLogger(__name__)
 class Recorder(Closing):
     """Writes drawings to ``path``, which plays at every moment from its first second on.
 
-    Pictures of another size than the first are fitted into it. When the disk is full, or nearly,
+    Pictures of another size than the first are fitted into it, and a first one that no JPEG can
+    hold into one that it can. When the disk is full, or nearly,
     the recording ends, playable; what is given to it later goes nowhere, and `state` says so.
 
     Args:
@@ -95,8 +98,7 @@ class Recorder(Closing):
         if is_left_out:
             return
         if self._start_s is None or self._size_hw is None:
-            height, width = picture.image_HWC.shape[:2]
-            self._start_s, self._size_hw = time_s, (height, width)
+            self._start_s, self._size_hw = time_s, _size_hw(picture)
         jpeg = picture.fitted_jpeg(self._size_hw)
         self._last_ms = max(self._last_ms + 1, round(1e3 * (time_s - self._start_s)))
         with self._changed:
@@ -192,6 +194,13 @@ class Recorder(Closing):
             or self._is_full()
             or self._waiting[-1][0] - self._waiting[0][0] >= CLUSTER_MS
         )
+
+
+def _size_hw(first: Drawn) -> tuple[int, int]:
+    """Rows and columns of a recording: of its first picture, as far as JPEG can have them."""
+    height, width = first.image_HWC.shape[:2]
+    scale = min(1.0, _MAX_SIDE_PX / max(height, width))
+    return max(1, int(scale * height)), max(1, int(scale * width))
 
 
 def check_recordable(path: Path, min_free_bytes: int) -> None:

@@ -98,6 +98,7 @@ class MatroskaFile(RecordingFile):
                 os.ftruncate(self._file, self.num_bytes)
                 os.lseek(self._file, 0, os.SEEK_END)
             raise
+        check_still_there(self._file)
         self.num_bytes += len(content)
 
 
@@ -109,6 +110,12 @@ def groups(blocks: Sequence[Block]) -> list[list[Block]]:
             made.append([])
         made[-1].append(block)
     return made
+
+
+def check_still_there(file: int) -> None:
+    """Raise `OSError` if somebody has removed an open file: what is written into it is lost."""
+    if os.name != "nt" and os.fstat(file).st_nlink == 0:
+        raise OSError(None, "somebody has removed its file")
 
 
 def mean_interval_ms(num_pictures: int, last_ms: int) -> float:

@@ -25,7 +25,7 @@ class Tables:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder = folder
         self._paths = [folder / name for name in names]
-        self._files = [path.open("wb", buffering=0) for path in self._paths]
+        self._files = [_new(path) for path in self._paths]
 
     def add(self, *rows: Sequence[object] | None) -> None:
         """Add a row to each table, but where there is None.
@@ -54,6 +54,12 @@ class Tables:
             file.close()
         sync_together(self._paths, self._folder)
         sync_folder(self._folder)
+
+
+def _new(path: Path) -> io.FileIO:
+    """An empty file in the place of an earlier one: a link is not followed, a pipe not opened."""
+    path.unlink(missing_ok=True)
+    return path.open("xb", buffering=0)
 
 
 def _line(row: Sequence[object]) -> bytes:

@@ -30,6 +30,10 @@ _CHUNK_BYTES = 256 * 1024
 _PICTURES = ("multipart/", "image/")
 #: Types of parts that are no picture, such as the descriptions that some cameras send in between.
 _OTHER_KINDS = ("text/", "audio/", "application/json", "application/xml")
+#: Types of answers that are no video, whatever FFmpeg would make of them. It would also ask anew:
+#: if the camera sends pictures by then, it takes those that are not whole, too.
+_NO_VIDEO = ("text/", "application/json", "application/xml")
+_PLAYLIST = b"#EXTM3U"  # of HLS, which some servers send as text
 
 
 class NetworkOpener:
@@ -80,6 +84,8 @@ class NetworkOpener:
                 f"{self._name}: answers with a web page and no video; "
                 "expected the address of the stream itself, which the camera's manual gives"
             )
+        if kind.startswith(_NO_VIDEO):
+            raise SourceUnavailable(f"{self._name}: sends {kind[:40]}, no pictures and no video")
         self._client = None  # it is asked once only: the next attempt is FFmpeg's at once
         return self._by_ffmpeg()
 
@@ -195,9 +201,12 @@ def _parser_for(kind: str, answer: http.client.HTTPResponse) -> MultipartParser 
 
 
 def _kind_of(answer: http.client.HTTPResponse) -> str:
-    """The type of an answer; of one without, by its first bytes; an empty text if unknown."""
+    """The type of an answer, by its first bytes where they are pictures; an empty text if unknown.
+
+    Servers announce anything for pictures, and FFmpeg would not see which of them are not whole.
+    """
     kind = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
-    if kind not in ("", "application/octet-stream"):
+    if kind.startswith("multipart/"):
         return kind
     try:
         first = answer.peek(64)
@@ -205,6 +214,8 @@ def _kind_of(answer: http.client.HTTPResponse) -> str:
         return kind
     if begins_as_picture(first):
         return "image/jpeg"
+    if first.startswith(_PLAYLIST):
+        return "application/vnd.apple.mpegurl"
     return "multipart/x-mixed-replace" if first.lstrip().startswith(b"--") else kind
 
 

@@ -20,7 +20,11 @@ from ckd.runtime.sources.faults import FrameFault, Grabbed
 
 #: Frames that a camera may hold at a time, and so send the end of.
 _NUM_REMEMBERED = 8
-_END_BYTES, _END_ROWS = 64, 16
+#: Of a frame: no JPEG of what was seen, for a page or a recording, could be longer or wider.
+MAX_SIDE_PX = 65_500
+_END_BYTES = 64
+#: Rows and columns of the last block of a JPEG, or its last two: what the last bytes stand for.
+_BLOCK_HW = 8, 16
 #: Fewer bytes than this, compressed, are of one colour, and alike in frames that differ.
 _TELLING_BYTES = 48
 
@@ -51,23 +55,33 @@ class FrameDecoder:
 
 
 class _End(NamedTuple):
-    """The last bytes of a JPEG's data, and the last rows of its pixels."""
+    """The last bytes of a JPEG's data, and the pixels of its last block.
+
+    Not those beside it: they may change while a caption in the corner stands still.
+    """
 
     data: bytes
-    rows_HWC: NDArray[np.uint8]
+    block_HWC: NDArray[np.uint8]
 
     @classmethod
     def of(cls, content: bytes, image_HWC: NDArray[np.uint8]) -> "_End":
         end = content.rfind(b"\xff\xd9")
-        return cls(content[max(0, end - _END_BYTES) : max(0, end)], image_HWC[-_END_ROWS:].copy())
+        return cls(content[max(0, end - _END_BYTES) : max(0, end)], _last_block(image_HWC).copy())
 
     def is_torn_from(self, older: "_End") -> bool:
         return (
             self.data == older.data
-            and self.rows_HWC.shape == older.rows_HWC.shape
+            and self.block_HWC.shape == older.block_HWC.shape
             and len(zlib.compress(self.data)) >= _TELLING_BYTES
-            and not np.array_equal(self.rows_HWC, older.rows_HWC)
+            and not np.array_equal(self.block_HWC, older.block_HWC)
         )
+
+
+def _last_block(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Its pixels without those of its first row and column, which take colour from beside it."""
+    height, width = image_HWC.shape[:2]
+    height, width = (height - 1) % _BLOCK_HW[0] + 1, (width - 1) % _BLOCK_HW[1] + 1
+    return image_HWC[-max(1, height - 1) :, -max(1, width - 1) :]
 
 
 def decode_whole(content: bytes, captured_s: float) -> NDArray[np.uint8]:
@@ -96,6 +110,9 @@ def check_frame_size(height: int, width: int, captured_s: float) -> None:
         check_size("frame", height, width)
     except ImpossibleSize as error:
         raise FrameFault("refused", _reason(error), captured_s) from None
+    if max(height, width) > MAX_SIDE_PX:
+        reason = f"{width}x{height} pixels is longer than {MAX_SIDE_PX}"
+        raise FrameFault("refused", reason, captured_s)
 
 
 def _reason(error: InputError) -> str:
