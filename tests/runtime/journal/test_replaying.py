@@ -65,6 +65,15 @@ def test_a_run_is_loaded_as_it_was_recorded(tmp_path: Path, deciding: Cascade) -
         assert bundle_for(replace(header, digest=cascade.bundle_digest), None) == bundle
 
 
+def test_more_threads_than_this_machine_can_work_with_are_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckd.runtime.journal.replay.usable_cores", lambda: 2)
+    header = replace(open_run(run).header, threads=1024)
+    with pytest.raises(UsageError, match=r"1024 threads, too many for the 2 cores here"):
+        load_for(header, None, Machine())
+
+
 def test_altered_outputs_are_named_in_the_order_of_the_networks(
     cascade: Cascade, run: Path, tmp_path: Path
 ) -> None:

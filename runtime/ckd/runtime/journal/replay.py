@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.cpu import usable_cores
 from ckd.runtime.inputs import Analysed, Listener
 from ckd.runtime.journal import foreign
 from ckd.runtime.journal.differences import Difference, difference
@@ -16,6 +18,9 @@ from ckd.runtime.journal.header import Header
 from ckd.runtime.journal.reading import Segment, StoredRun
 from ckd.runtime.journal.record import Heard
 from ckd.runtime.journal.stored import StoredFrame
+
+#: Threads of an engine wait for each other: a thousand on two cores do not end.
+_MOST_THREADS_PER_CORE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +88,20 @@ def load_for(header: Header, bundle: Path | None, machine: Machine) -> Cascade:
     """A cascade as the run had it, but for what is asked for.
 
     Raises:
+        UsageError: it was recorded with more threads than this machine can work with.
         CkdError: as `Cascade.load`.
     """
+    threads, num_cores = machine.threads or header.threads, usable_cores()
+    if threads is not None and threads > _MOST_THREADS_PER_CORE * num_cores:
+        raise UsageError(
+            f"the run has {threads} threads, too many for the {num_cores} cores here; choose a "
+            "number, by --threads N"
+        )
     backend = machine.backend or header.backend
     device = machine.device or (header.device if machine.backend is None else "auto")
     return Cascade.load(
         bundle, backend, device, machine.precision or header.precision,
-        machine.threads or header.threads, header.operating_point, dict(header.prevalence),
+        threads, header.operating_point, dict(header.prevalence),
     )  # fmt: skip
 
 
