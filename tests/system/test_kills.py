@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -51,16 +52,20 @@ def test_a_kill_at_every_step_leaves_whole_files_and_folders(tmp_path: Path) -> 
     assert sum(map(len, steps.values())) > 150
 
 
-def killed_after(seconds: float, *command: str | Path, cwd: Path) -> bool:
-    """Whether a command had to be killed; otherwise it was done by then."""
-    process = subprocess.Popen(
+def started(command: Sequence[str | Path], cwd: Path, stderr: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         command,
         cwd=cwd,
         env={**environment(), "CKD_BACKEND": "onnxruntime"},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
+
+
+def killed_after(seconds: float, *command: str | Path, cwd: Path) -> bool:
+    """Whether a command had to be killed; otherwise it was done by then."""
+    process = started(command, cwd, stderr=subprocess.PIPE)
     try:
         _, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -93,13 +98,7 @@ def check_results(out: Path) -> int:
 def killed_at(count: int, out: Path, wait: float, *command: str | Path, cwd: Path) -> None:
     """Kill a command `wait` seconds after it wrote the findings of `count` images to `out`."""
     old = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env={**environment(), "CKD_BACKEND": "onnxruntime"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = started(command, cwd, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         try:
             now = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         refusal,
         sync_folder,
         sync_together,
+        write_all,
     )
     from ckd.contract.errors import (
         BundleError,
@@ -90,7 +91,7 @@ else:
                 "confusion_from_scores require threshold_jaccard"
             ),
             "ckd.contract.disk": (
-                "is_of_the_disk lasting_folder naming refusal sync_folder sync_together"
+                "is_of_the_disk lasting_folder naming refusal sync_folder sync_together write_all"
             ),
             "ckd.contract.errors": (
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
@@ -205,6 +206,7 @@ __all__ = [
     "weight_key",
     "with_part",
     "without_part",
+    "write_all",
     "write_fitted",
     "write_hashes",
     "write_learnt",

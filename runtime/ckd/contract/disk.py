@@ -7,6 +7,7 @@ rename is lasting only once its folder was synced (POSIX.1-2017, `fsync`; Linux 
 import contextlib
 import ctypes
 import errno
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,13 +58,24 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def write_all(descriptor: int, content: bytes | bytearray | memoryview) -> None:
+    """Write all of it into an open file, of which one call may take a part.
+
+    Raises:
+        OSError: it cannot be written; a part of it may be in the file.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def lasting_folder(folder: Path) -> None:
     """Make a folder, and those above it, where they are missing; their names are on the disk then.
 
     Raises:
         OSError: one of them cannot be made, or the disk refuses.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [*itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents))]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync_folder(path.parent)

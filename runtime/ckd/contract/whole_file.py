@@ -22,6 +22,7 @@ from ckd.contract.disk import (
     sync_folder,
     sync_together,
     sync_tree,
+    write_all,
 )
 from ckd.contract.errors import UsageError
 from ckd.contract.leftovers import BUILDING, claim, discard, sweep, temporary
@@ -96,9 +97,7 @@ class FileGroup:
             _check_name(path)
             file = self._held.enter_context(written.open("xb", buffering=0))
             claim(file.fileno())
-            left = memoryview(content)
-            while left:
-                left = left[file.write(left) :]
+            write_all(file.fileno(), content)
 
     def remove(self, name: str) -> None:
         """Remove a file of an earlier group when this one appears."""

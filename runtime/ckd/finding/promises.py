@@ -1,9 +1,9 @@
 """What a bundle promises: figures of its operating points, label sets and doubts.
 
 All were counted on the photographs that the points were fitted on; the networks were not trained on
-them. Sensitivity and specificity
-come with their exact intervals (`ckd.contract.binomial`); what a flag or its absence is worth (PPV
-and NPV) depends on how frequent the target is, so that stands beside them.
+them. Sensitivity and specificity come with their exact intervals (`ckd.contract.binomial`); what a
+flag or its absence is worth (PPV and NPV) depends on how frequent the target is, so that stands
+beside them.
 """
 
 from dataclasses import dataclass

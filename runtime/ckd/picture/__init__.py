@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         read_rgb,
     )
     from ckd.picture.drawing import read_drawing
-    from ckd.picture.encode import encode_jpeg
+    from ckd.picture.encode import JPEG_MAX_SIDE_PX, encode_jpeg
     from ckd.picture.folders import Photographs, masks_in, photographs_in
     from ckd.picture.formats import IMAGE_SUFFIXES
     from ckd.picture.limits import ImpossibleSize, check_size
@@ -30,7 +30,7 @@ else:
                 "MAX_PIXELS MIN_SIDE_PX check_rgb holds_image read_picture read_rgb"
             ),
             "ckd.picture.drawing": "read_drawing",
-            "ckd.picture.encode": "encode_jpeg",
+            "ckd.picture.encode": "JPEG_MAX_SIDE_PX encode_jpeg",
             "ckd.picture.folders": "Photographs masks_in photographs_in",
             "ckd.picture.formats": "IMAGE_SUFFIXES",
             "ckd.picture.limits": "ImpossibleSize check_size",
@@ -42,6 +42,7 @@ else:
 __all__ = [
     "IMAGE_SUFFIXES",
     "ISIC_MASK",
+    "JPEG_MAX_SIDE_PX",
     "MASK_WORD",
     "MAX_PIXELS",
     "MIN_SIDE_PX",

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 #: Of libjpeg; at 90 no block shows in skin.
 JPEG_QUALITY: Final = 90
+#: Likewise: no JPEG is longer or wider.
+JPEG_MAX_SIDE_PX: Final = 65_500
 
 
 def encode_jpeg(image_HWC: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:

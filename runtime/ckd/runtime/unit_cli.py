@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,10 +145,7 @@ class CameraChoice:
         with ExitStack() as stack:
             view = stack.enter_context(ButtonView(handle, save, console.say))
             for button in unit.buttons:
-
-                def find(button: "ButtonChoice" = button) -> list[Path]:
-                    return input_devices(button, camera)
-
+                find = partial(input_devices, button, camera)
                 stack.enter_context(ButtonReader(button, find, told, console.say))
             yield [view]
 

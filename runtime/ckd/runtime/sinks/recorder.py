@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ckd.contract.errors import UsageError
+from ckd.picture.encode import JPEG_MAX_SIDE_PX
 from ckd.runtime.closing import Closing
 from ckd.runtime.sinks.drawn import Drawn
 from ckd.runtime.sinks.ffmpeg import FragmentedMp4, ffmpeg_command
@@ -29,8 +30,6 @@ _FILES: Final[dict[str, Callable[[Path], RecordingFile]]] = {
 }
 #: More than this never waits for the disk, and as much again may be under way to it.
 _MAX_WAITING_BYTES: Final = 32 * 2**20
-#: No JPEG of libjpeg is longer or wider.
-_MAX_SIDE_PX: Final = 65_500
 #: How often the disk is looked at while nothing comes; otherwise before each write.
 _LOOK_AT_DISK_S: Final = 1.0
 _log = logging.getLogger(__name__)
@@ -40,8 +39,8 @@ class Recorder(Closing):
     """Writes drawings to ``path``, which plays at every moment from its first second on.
 
     Pictures of another size than the first are fitted into it, and a first one that no JPEG can
-    hold into one that it can. When the disk is full, or nearly,
-    the recording ends, playable; what is given to it later goes nowhere, and `state` says so.
+    hold into one that it can. When the disk is full, or nearly, the recording ends, playable; what
+    is given to it later goes nowhere, and `state` says so.
 
     Args:
         path: ends in .mkv (Motion JPEG) or .mp4 (H.264, by ffmpeg); must not exist.
@@ -199,7 +198,7 @@ class Recorder(Closing):
 def _size_hw(first: Drawn) -> tuple[int, int]:
     """Rows and columns of a recording: of its first picture, as far as JPEG can have them."""
     height, width = first.image_HWC.shape[:2]
-    scale = min(1.0, _MAX_SIDE_PX / max(height, width))
+    scale = min(1.0, JPEG_MAX_SIDE_PX / max(height, width))
     return max(1, int(scale * height)), max(1, int(scale * width))
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from ckd.contract.disk import lasting_folder, sync_folder
+from ckd.contract.disk import lasting_folder, sync_folder, write_all
 from ckd.contract.errors import UsageError
 from ckd.runtime.closing import Closing
 from ckd.runtime.sinks.matroska import Block, Ended, cluster, cues, head
@@ -88,10 +88,8 @@ class MatroskaFile(RecordingFile):
             self._file = -1
 
     def _append(self, content: bytes | bytearray) -> None:
-        left = memoryview(content)
         try:
-            while left:
-                left = left[os.write(self._file, left) :]
+            write_all(self._file, content)
             os.fsync(self._file)
         except OSError:
             with suppress(OSError):  # of a cluster that is not whole nothing is left

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckd.contract.disk import naming, sync_folder, sync_together
+from ckd.contract.disk import naming, sync_folder, sync_together, write_all
 
 
 class Tables:
@@ -37,9 +37,7 @@ class Tables:
         try:
             for path, file, row in zip(self._paths, self._files, rows, strict=True):
                 with naming(path):
-                    left = memoryview(b"" if row is None else _line(row))
-                    while left:
-                        left = left[file.write(left) :]
+                    write_all(file.fileno(), b"" if row is None else _line(row))
         except BaseException:
             for file, end in zip(self._files, ends, strict=True):
                 file.truncate(end)

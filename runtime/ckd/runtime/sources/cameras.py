@@ -4,13 +4,13 @@ One USB camera has several device files, of which some give no pictures: what ea
 of its driver (VIDIOC_QUERYCAP of Video for Linux 2, linux/videodev2.h).
 """
 
-import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ckd.runtime.sources.controls import driver_of
 from ckd.runtime.sources.usb_bus import UsbDevice, text_of, usb_device_of
 
 _VIDIOC_QUERYCAP: Final = 0x80685600
@@ -44,13 +44,8 @@ def gives_pictures(device: Path) -> bool:
     Raises:
         OSError: it cannot be opened, or is no device of Video for Linux.
     """
-    import fcntl  # of Unix
-
-    opened = os.open(device, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        answer = fcntl.ioctl(opened, _VIDIOC_QUERYCAP, bytes(_CAPABILITY.size))
-    finally:
-        os.close(opened)
+    with driver_of(device) as ask:
+        answer = ask(_VIDIOC_QUERYCAP, bytes(_CAPABILITY.size))
     *_, of_all, of_this, _, _, _ = _CAPABILITY.unpack(answer)
     return bool((of_this if of_all & _HAS_OWN_CAPABILITIES else of_all) & _GIVES_PICTURES)
 

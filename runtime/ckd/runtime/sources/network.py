@@ -28,11 +28,11 @@ POLL_S, POLL_SAME_S = 1 / 30, 0.2
 _RETRY_TIMEOUT_S = 2.0
 _CHUNK_BYTES = 256 * 1024
 _PICTURES = ("multipart/", "image/")
-#: Types of parts that are no picture, such as the descriptions that some cameras send in between.
-_OTHER_KINDS = ("text/", "audio/", "application/json", "application/xml")
 #: Types of answers that are no video, whatever FFmpeg would make of them. It would also ask anew:
 #: if the camera sends pictures by then, it takes those that are not whole, too.
 _NO_VIDEO = ("text/", "application/json", "application/xml")
+#: Types of parts that are no picture, such as the descriptions that some cameras send in between.
+_OTHER_KINDS = ("audio/", *_NO_VIDEO)
 _PLAYLIST = b"#EXTM3U"  # of HLS, which some servers send as text
 
 

@@ -37,6 +37,12 @@ class UsbDevice:
         serial = f"serial number {self.serial}" if self.serial else "no serial number"
         return f"{serial}, port {self.port}"
 
+    def is_in_one_with(self, other: "UsbDevice") -> bool:
+        """Whether both are functions of the same device, such as a camera and its button."""
+        return (self.vendor, self.product, self.serial, self.port) == (
+            other.vendor, other.product, other.serial, other.port
+        )  # fmt: skip
+
     def is_twin_of(self, other: "UsbDevice") -> bool:
         """Whether nothing but the port tells it from another one, which is plugged in too."""
         return (self.vendor, self.product, self.serial, self.interface) == (

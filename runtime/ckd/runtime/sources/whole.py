@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError
-from ckd.picture import ImpossibleSize, check_size, whole_rgb
+from ckd.picture import JPEG_MAX_SIDE_PX, ImpossibleSize, check_size, whole_rgb
 from ckd.runtime.sources.faults import FrameFault, Grabbed
 
 #: Frames that a camera may hold at a time, and so send the end of.
 _NUM_REMEMBERED = 8
-#: Of a frame: no JPEG of what was seen, for a page or a recording, could be longer or wider.
-MAX_SIDE_PX = 65_500
 _END_BYTES = 64
 #: Rows and columns of the last block of a JPEG, or its last two: what the last bytes stand for.
 _BLOCK_HW = 8, 16
@@ -110,8 +108,8 @@ def check_frame_size(height: int, width: int, captured_s: float) -> None:
         check_size("frame", height, width)
     except ImpossibleSize as error:
         raise FrameFault("refused", _reason(error), captured_s) from None
-    if max(height, width) > MAX_SIDE_PX:
-        reason = f"{width}x{height} pixels is longer than {MAX_SIDE_PX}"
+    if max(height, width) > JPEG_MAX_SIDE_PX:  # no page or recording could show it
+        reason = f"{width}x{height} pixels is longer than {JPEG_MAX_SIDE_PX}"
         raise FrameFault("refused", reason, captured_s)
 
 

@@ -146,9 +146,7 @@ def input_devices(
     return [
         root / "dev/input" / entry.name
         for entry, one in found
-        if one is not None
-        and (one.vendor, one.product, one.serial, one.port)
-        == (usb.vendor, usb.product, usb.serial, usb.port)
+        if one is not None and one.is_in_one_with(usb)
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError
-from ckd.runtime.unit.colour import Matrix
+from ckd.runtime.unit.colour import Matrix, matrix_of
 from ckd.runtime.unit.lab import delta_e_2000, lab_of_light
 from ckd.runtime.unit.patches import LAB_N3, LIGHT_N3, NAMES, Patches, placements
 
@@ -113,12 +113,7 @@ def fit_colour(image_HWC: NDArray[np.uint8], where: str) -> ColourFit:
         notes.append(f"{num_full} patches are at the sensor's limit and were left out")
     if patches.is_mirrored:
         notes.append("the chart is mirrored: mirror or flip in [picture] puts that right")
-    first, second, third = (tuple(float(f"{value:.5f}") for value in row) for row in matrix_CC)
-    matrix: Matrix = (
-        (first[0], first[1], first[2]),
-        (second[0], second[1], second[2]),
-        (third[0], third[1], third[2]),
-    )
+    matrix = matrix_of([float(f"{value:.5f}") for value in row] for row in matrix_CC)
     return ColourFit(matrix, Residual.of(patches.light_N3), after, tuple(notes))
 
 

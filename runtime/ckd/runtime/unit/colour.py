@@ -6,7 +6,7 @@ taken for sRGB (IEC 61966-2-1), as of any picture.
 Suffixes: H rows, W columns, C channels in RGB order; N colours in rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import cv2
@@ -19,6 +19,12 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[flo
 _FULL: Final = 65535
 #: Rows that fit into the processor's cache while they pass through all steps.
 _STRIP_ROWS: Final = 16
+
+
+def matrix_of(rows: Iterable[Sequence[float]]) -> Matrix:
+    """Three rows of three numbers as a `Matrix`."""
+    first, second, third = ((float(red), float(green), float(blue)) for red, green, blue in rows)
+    return first, second, third
 
 
 def light_of(code: NDArray[np.float64]) -> NDArray[np.float64]:

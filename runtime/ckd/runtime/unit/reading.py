@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from ckd.runtime.sources import CameraFormat, Locks
-from ckd.runtime.unit.colour import Matrix
+from ckd.runtime.unit.colour import Matrix, matrix_of
 from ckd.runtime.unit.geometry import Geometry
-from ckd.runtime.unit.tables import Table, read_toml
+from ckd.runtime.unit.tables import Table, is_number, read_toml
 from ckd.runtime.unit.unit import ButtonChoice, Purpose, Unit
 
 _LEAST_PX: Final = 16
@@ -104,19 +104,12 @@ def _colour(table: Table) -> Matrix | None:
         return None
     good = len(rows) == 3 and all(len(row) == 3 for row in rows)
     numbers = [value for row in rows for value in row] if good else []
-    if not good or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) and -10 <= value <= 10
-        for value in numbers
-    ):
+    if not good or not all(is_number(value) and -10 <= value <= 10 for value in numbers):
         raise table.wrong("matrix", "three rows of three numbers from -10 to 10")
-    first, second, third = (tuple(map(float, row)) for row in rows)
-    if abs(np.linalg.det([first, second, third])) < _LEAST_DETERMINANT:
+    matrix = matrix_of(rows)
+    if abs(np.linalg.det(matrix)) < _LEAST_DETERMINANT:
         raise table.wrong("matrix", "three rows that leave colours apart; measure it again")
-    return (
-        (first[0], first[1], first[2]),
-        (second[0], second[1], second[2]),
-        (third[0], third[1], third[2]),
-    )
+    return matrix
 
 
 def _button(table: Table) -> ButtonChoice:

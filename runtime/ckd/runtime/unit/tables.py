@@ -68,7 +68,7 @@ class Table:
         value = self._get(key)
         if value is None:
             return None
-        if not _is_number(value) or not least <= value <= most:
+        if not is_number(value) or not least <= value <= most:
             raise self.wrong(key, f"a number from {least:g} to {most:g}")
         return float(value)
 
@@ -78,7 +78,7 @@ class Table:
         if value is None:
             return None
         good = isinstance(value, list) and len(value) == count
-        if not good or not all(_is_number(one) and least <= one <= most for one in value):
+        if not good or not all(is_number(one) and least <= one <= most for one in value):
             raise self.wrong(key, f"{count} numbers from {least:g} to {most:g}")
         return [float(one) for one in value]
 
@@ -121,7 +121,7 @@ class Table:
     def all_numbers(self) -> dict[str, float]:
         """Every key of the table, which must be a number up to a million."""
         for key in self._content:
-            if not _is_number(value := self._get(key)) or not -_MOST <= value <= _MOST:
+            if not is_number(value := self._get(key)) or not -_MOST <= value <= _MOST:
                 raise self.wrong(key, f"a number from {-_MOST:g} to {_MOST:g}")
         return {key: float(value) for key, value in self._content.items()}
 
@@ -185,7 +185,8 @@ def _no_toml(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not TOML ({error}); docs/unit.md shows such a file")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a number of TOML, which true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
