@@ -90,6 +90,7 @@ def test_the_json_says_everything_but_the_pixels() -> None:
         "capture": None,
         "pooled": None,
         "left_out": [],
+        "late_ms": None,
         "size_hw": [40, 60],
         "probabilities": {"MEL": 0.25, "SBK": 0.1, "NEV": 0.65},
         "prevalence": None,
@@ -287,3 +288,17 @@ def test_that_no_label_is_likely_is_said_on_the_overlay() -> None:
         for f in (replace(low, exclusive=False), low)
     ]
     assert heights[0] > heights[1]  # one more line, above the probabilities
+
+
+def test_a_coarse_outline_in_place_of_a_fine_one_is_dashed() -> None:
+    disc_HW = np.zeros((480, 640), np.uint8)
+    cv2.circle(disc_HW, (400, 280), 150, 1, cv2.FILLED)
+    pieces = []
+    for left_out in ((), ("fine_mask",)):
+        found = made_finding(None, disc_HW > 0, {}, left_out=left_out)
+        drawn_HWC = draw_overlay(image(480, 640), found)
+        line_HW = has_colour(drawn_HWC, COARSE_RGB)[100:440].astype(np.uint8)
+        pieces.append(cv2.connectedComponents(cv2.dilate(line_HW, np.ones((3, 3))))[0] - 1)
+        assert has_colour(drawn_HWC[440:, :200], COARSE_RGB).any() == bool(left_out)  # the legend
+    assert pieces[0] == 1
+    assert 30 < pieces[1] < 100

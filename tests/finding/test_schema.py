@@ -10,10 +10,12 @@ import pytest
 from findings import made_finding
 from numpy.typing import NDArray
 
+from ckd.finding.capture import Capture
 from ckd.finding.decision import Decision
 from ckd.finding.files import save_finding
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import Reason
+from ckd.finding.pooled import Pooled
 from ckd.picture.folders import photographs_in
 from ckd.runtime.live import Shown, Status, save_snapshot
 from ckd.runtime.live.web_board import Board
@@ -47,6 +49,19 @@ def findings() -> dict[str, Finding]:
         ),
         "without sets": replace(
             answer, prevalence=prevalence, decision=replace(calm, label_set=None, error_rate=None)
+        ),
+        "out of time": replace(
+            made_finding(None, mask_HW, {}), left_out=("diagnosis", "fine_mask"), late_ms=3.5
+        ),
+        "pooled": replace(
+            answer, pooled=Pooled(12, True, 0.02), capture=Capture((), {"focus": 1.5}), late_ms=0.0
+        ),
+        "held": replace(
+            answer, pooled=Pooled(12, True, 0.02, 0.5), capture=Capture(("motion", "glare"))
+        ),
+        "cannot judge": replace(
+            answer, mask_HW=empty_HW, coarse_mask_HW=empty_HW, probabilities={},
+            reason=Reason("cannot_judge", "glare"), capture=Capture(("glare",), {"glare": 0.3}),
         ),
         "no mask": made_finding(None, None, said),
         "coarse only": made_finding(None, mask_HW, {}),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ckd.finding.finder import Finder, NotFinite
     from ckd.finding.finding import Finding
     from ckd.finding.label_sets import LabelSets, conformal_rank
+    from ckd.finding.left_out import COARSE_MASK, DIAGNOSIS, FINE_MASK
     from ckd.finding.logits import class_probabilities, enlarge_logits, logit, mask_from_logits
     from ckd.finding.operating_points import (
         NAMES,
@@ -66,6 +67,7 @@ else:
             "ckd.finding.finder": "Finder NotFinite",
             "ckd.finding.finding": "Finding",
             "ckd.finding.label_sets": "LabelSets conformal_rank",
+            "ckd.finding.left_out": "COARSE_MASK DIAGNOSIS FINE_MASK",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
             "ckd.finding.operating_points": (
                 "NAMES OperatingPoint OperatingPoints predictive_values"
@@ -81,8 +83,11 @@ else:
     )
 
 __all__ = [
+    "COARSE_MASK",
     "COARSE_RGB",
+    "DIAGNOSIS",
     "FEATURE_FILE",
+    "FINE_MASK",
     "FINE_RGB",
     "FITTED_CODES",
     "FULL_LOG_ODDS",

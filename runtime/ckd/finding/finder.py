@@ -14,7 +14,7 @@ from ckd.contract.errors import BundleError, EngineError
 from ckd.finding.answers import Answers, answers_from_logits, quality_of
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.content import Declaring
-from ckd.finding.decision import Decider
+from ckd.finding.decision import Decider, Decision
 from ckd.finding.finding import Finding
 from ckd.finding.outcome import OutcomeRule, Reason, is_blank
 from ckd.finding.sentences import sentence
@@ -59,37 +59,45 @@ class Finder:
         self.decider = Decider(spec, read or _no_file, operating_point, prevalence)
         self._prevalence = self.decider.prevalence
         self._is_prevalence_chosen = self.decider.is_prevalence_chosen
-        self._made_by = {"bundle": bundle, "backend": backend, "precision": precision}
+        self._bundle, self._backend, self._precision = bundle, backend, precision
 
     def __call__(
         self,
         logits: Mapping[str, NDArray[Any]],
         size_hw: tuple[int, int],
         image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
+        left_out: tuple[str, ...] = (),
     ) -> Finding:
         """The finding of a photograph; how long it took is for the caller to say.
 
         Args:
-            logits: outputs of the cascade by tensor name, batch axis of one included.
+            logits: outputs of the cascade by tensor name, batch axis of one included; only those
+                that are there where something was left out.
             size_hw: rows and columns of the photograph.
             image_SS3: uint8 RGB, what the networks saw.
+            left_out: parts of the answer that there was no time for.
 
         Raises:
             NotFinite: an output holds infinity or no number.
         """
-        for name in self._spec.outputs.names():
+        outputs = self._spec.outputs
+        if left_out:
+            outputs = outputs.renamed(lambda name: name if name in logits else None)
+        for name in outputs.names():
             if not np.isfinite(logits[name]).all():
                 raise NotFinite(f"{sentence('not_finite')} ({name})")
-        raw = answers_from_logits(self._spec, logits, *size_hw)
+        raw = answers_from_logits(self._spec, logits, *size_hw, outputs=outputs)
         image_SS3 = image_SS3() if callable(image_SS3) else image_SS3
         given = self._delivered(raw)
-        reason = self._reason(given, logits, image_SS3)
-        decision = None
+        reason = self._reason(given, logits, image_SS3, is_whole=not left_out)
+        decision: Decision | None = None
+        fitted: dict[str, float] | None = None
         if reason is not None:
             given = _emptied(raw)
         quality = quality_of(given, self._spec.image_size)
-        fitted = self.decider.probabilities(logits, self._made_by["precision"])
-        if reason is None and fitted is not None:
+        if reason is None and raw.probabilities:
+            fitted = self.decider.probabilities(logits, self._precision)
+        if fitted is not None:
             decision = self.decider.decision(fitted, quality, raw.features_D)
             given = replace(given, probabilities=self.decider.shown(fitted))
         return Finding(
@@ -103,18 +111,31 @@ class Finder:
             raw=raw,
             reason=reason,
             decision=decision,
-            prevalence=self._prevalence if reason is None else None,
-            is_prevalence_chosen=reason is None and self._is_prevalence_chosen,
-            **self._made_by,
+            prevalence=self._prevalence if given.probabilities else None,
+            is_prevalence_chosen=bool(given.probabilities) and self._is_prevalence_chosen,
+            fitted=fitted or {},
+            left_out=left_out,
+            seen_SS3=image_SS3,
+            bundle=self._bundle,
+            backend=self._backend,
+            precision=self._precision,
         )
 
     def _reason(
-        self, given: Answers, logits: Mapping[str, NDArray[Any]], image_SS3: NDArray[np.uint8]
+        self,
+        given: Answers,
+        logits: Mapping[str, NDArray[Any]],
+        image_SS3: NDArray[np.uint8],
+        *,
+        is_whole: bool,
     ) -> Reason | None:
         if is_blank(image_SS3):
             return Reason("blank")
         if not self._outcome.scores:
             return None
+        if not is_whole:  # without the fine mask no score can be told
+            coarse_HW = given.coarse_mask_HW
+            return None if coarse_HW is None or coarse_HW.any() else Reason("no_lesion")
         is_outlined = given.mask_HW is not None and bool(given.mask_HW.any())
         signs = mask_signs(self._spec.outputs, logits)
         return self._outcome.reason(signs, is_outlined=is_outlined)

@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.finding.answers import Answers, most_probable
+from ckd.finding.capture import Capture
 from ckd.finding.decision import Decision
+from ckd.finding.left_out import DIAGNOSIS, left_out_shown
 from ckd.finding.outcome import Reason
 from ckd.finding.outline import outline_of
-from ckd.finding.sentences import NOTICE, lesion_shown, percent_shown, sentence, shown
+from ckd.finding.pooled import Pooled
+from ckd.finding.sentences import NOTICE, lesion_shown, percent_shown, shown
 from ckd.finding.verdict import Verdict
 
 #: Of the JSON, whose shape is `docs/finding.schema.json`.
@@ -52,6 +55,14 @@ class Finding:
         prevalence: by label, the share of photographs that the probabilities rest on; None if the
             bundle does not say, and then they are no more than scores.
         is_prevalence_chosen: it was asked for, and is not what the bundle was fitted at.
+        fitted: probabilities by label at the prevalence that the bundle was fitted at, which the
+            decision rests on; empty without a rule for them, or an answer.
+        capture: how well the picture was taken; None if that was not judged.
+        pooled: over which frames the answer was pooled; None for that of one picture. What this
+            frame's networks said is in `raw`.
+        left_out: what a deadline left no time for, see `ckd.finding.left_out`.
+        late_ms: by how much a deadline was missed; None without one.
+        seen_SS3: uint8 RGB, what the networks saw; nobody may change it. None if it is not kept.
         exclusive: an image has exactly one label; otherwise it may have none.
         class_maps: by label, float32 at the network's resolution: what each place of the squashed
             photograph adds to the label's logit, so that the mean over places is the logit less a
@@ -72,6 +83,12 @@ class Finding:
     decision: Decision | None = None
     prevalence: Mapping[str, float] | None = None
     is_prevalence_chosen: bool = False
+    fitted: Mapping[str, float] = field(default_factory=dict)
+    capture: Capture | None = None
+    pooled: Pooled | None = None
+    left_out: tuple[str, ...] = ()
+    late_ms: float | None = None
+    seen_SS3: NDArray[np.uint8] | None = None
     exclusive: bool = True
     class_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -98,11 +115,13 @@ class Finding:
     def headline(self) -> str:
         """What is shown first: why there is no finding, or the decision.
 
-        Without a decision ``top`` in words, or "none of ..."; empty if the cascade does not
-        classify.
+        Without a decision ``top`` in words, or "none of ...", or that there was no time for one;
+        empty if the cascade does not classify.
         """
         if self.reason is not None:
             return self.reason.shown
+        if DIAGNOSIS in self.left_out:
+            return shown("left_out_diagnosis")
         if self.decision is not None:
             return self.decision.headline
         return self._none_of if self.top is None else lesion_shown(self.top)
@@ -117,9 +136,20 @@ class Finding:
 
     @property
     def beneath(self) -> tuple[str, ...]:
-        """What stands below, a sentence each: reasons to refer, label set, what was chosen."""
-        lines = () if self.decision is None else self.decision.beneath
-        return (*lines, shown("other_prevalence")) if self.is_prevalence_chosen else lines
+        """What stands below, a sentence each: reasons to refer, label set, what was chosen.
+
+        Then what a deadline left out, how settled the answer is, and what the person who holds the
+        camera should do.
+        """
+        lines = [] if self.decision is None else list(self.decision.beneath)
+        if self.is_prevalence_chosen:
+            lines.append(shown("other_prevalence"))
+        lines += left_out_shown(self.left_out, self.late_ms or 0.0)
+        if self.pooled is not None and self.reason is None:
+            lines.append(self.pooled.shown)
+        if self.capture is not None and self.capture.hints:
+            lines.append(self.capture.shown)
+        return tuple(lines)
 
     def share_shown(self, label: str) -> str:
         """The percentage of a label, and what it rests on; without that it is called a score."""
@@ -170,11 +200,12 @@ class Finding:
         return {
             "schema": SCHEMA,
             "outcome": self.outcome,
-            "reason": None if self.reason is None else _coded(self.reason.code),
+            "reason": None if self.reason is None else _reason(self.reason),
             "decision": None if self.decision is None else self.decision.as_dict(),
-            "capture": None,
-            "pooled": None,
-            "left_out": [],
+            "capture": None if self.capture is None else self.capture.as_dict(),
+            "pooled": None if self.pooled is None else self.pooled.as_dict(),
+            "left_out": list(self.left_out),
+            "late_ms": None if self.late_ms is None else round(self.late_ms, 3),
             "size_hw": None if mask_HW is None else list(mask_HW.shape),
             "probabilities": _rounded(self.probabilities, 6) if is_answer else None,
             "prevalence": None if self.prevalence is None else _rounded(self.prevalence, 6),
@@ -205,8 +236,8 @@ def _area(mask_HW: NDArray[np.bool_] | None) -> int:
     return 0 if mask_HW is None else int(np.count_nonzero(mask_HW))
 
 
-def _coded(code: str) -> dict[str, str]:
-    return {"code": code, "text": sentence(code)}
+def _reason(reason: Reason) -> dict[str, str]:
+    return {"code": reason.code, "text": reason.text}
 
 
 def _rounded(values: Mapping[str, float], digits: int) -> dict[str, float]:

@@ -44,20 +44,23 @@ class Reason:
     """Why there is no finding.
 
     Attributes:
-        code: "blank", "no_skin" or "no_lesion".
+        code: "blank", "no_skin", "no_lesion", or "cannot_judge" for a frame of a camera that was
+            taken so badly that nothing is said of it.
+        hint: with the last, how: one of `ckd.finding.capture.HINTS`.
     """
 
     code: str
+    hint: str = ""
 
     @property
     def text(self) -> str:
         """The sentence in English, for JSON."""
-        return sentence(self.code)
+        return sentence(self.code, why=sentence(f"why_{self.hint}") if self.hint else "")
 
     @property
     def shown(self) -> str:
         """The sentence in the language of who looks at it."""
-        return shown(self.code)
+        return shown(self.code, why=shown(f"why_{self.hint}") if self.hint else "")
 
 
 @dataclass(frozen=True, slots=True)

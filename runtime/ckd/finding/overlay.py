@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.finding.finding import Finding
+from ckd.finding.left_out import FINE_MASK
 from ckd.finding.outline import box_of
 from ckd.finding.sentences import lesion_shown, percent_shown, shown
 
@@ -29,21 +30,26 @@ _SPELT_OUT = str.maketrans(
 def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
     """A copy of the image with the fine border (thick), the coarse one (thin) and the text.
 
-    If both are drawn, a legend in the bottom left corner names their colours.
+    If both are drawn, or there was no time for the fine one, a legend in the bottom left corner
+    names their colours. In place of a fine border for which there was no time the coarse one is
+    dashed and as thick.
     """
     canvas = np.ascontiguousarray(image_HWC).copy()
     unit = unit_of(canvas)
     fine, coarse = finding.mask_HW, finding.coarse_mask_HW
-    if coarse is not None:
+    is_dashed = FINE_MASK in finding.left_out
+    if coarse is not None and is_dashed:
+        draw_border(canvas, coarse, COARSE_RGB, max(1, round(2 * unit)), round(8 * unit))
+    elif coarse is not None:
         draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
     if fine is not None:
         draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
     if has_room_for_text(canvas):
         large, small = _lines(finding, canvas.shape[1] / unit)
         draw_lines(canvas, large, unit, small)
-        if fine is not None and coarse is not None and coarse.any():
-            names = {shown("fine_outline"): FINE_RGB, shown("coarse_outline"): COARSE_RGB}
-            _draw_legend(canvas, names, unit)
+        names = {} if fine is None else {shown("fine_outline"): FINE_RGB}
+        if coarse is not None and coarse.any() and (names or is_dashed):
+            _draw_legend(canvas, names | {shown("coarse_outline"): COARSE_RGB}, unit)
     return canvas
 
 
@@ -85,8 +91,9 @@ def draw_border(
     mask_HW: NDArray[np.bool_],
     colour: tuple[int, int, int],
     thickness: int,
+    dash_px: int = 0,
 ) -> None:
-    """Draw the outline of a mask onto an image, in place."""
+    """Draw the outline of a mask onto an image, in place; dashed by so many pixels if not 0."""
     rows, columns = box_of(mask_HW)
     contours, _ = cv2.findContours(
         mask_HW[rows, columns].astype(np.uint8),
@@ -94,7 +101,15 @@ def draw_border(
         cv2.CHAIN_APPROX_NONE,
         offset=(columns.start, rows.start),
     )
-    cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
+    if not dash_px:
+        cv2.drawContours(canvas_HWC, contours, -1, colour, thickness, cv2.LINE_AA)
+        return
+    dashes = [
+        contour[start : start + dash_px]
+        for contour in contours
+        for start in range(0, len(contour), 2 * dash_px)
+    ]
+    cv2.polylines(canvas_HWC, dashes, isClosed=False, color=colour, thickness=thickness)
 
 
 def draw_lines(

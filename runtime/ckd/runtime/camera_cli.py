@@ -60,6 +60,15 @@ def camera_command(
     width: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
     height: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
     fps: Annotated[float | None, typer.Option(min=1, help="Ask the camera for it.")] = None,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline-ms",
+            min=1,
+            help="Leave out the fine outline, and then the diagnosis, where a frame's answer would "
+            "take longer; what was left out, or is late all the same, is said.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for saved frames.")] = Path("runs/camera"),
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     duration_s: Annotated[
@@ -121,8 +130,9 @@ def camera_command(
         say_choices(cascade)
         cascade.warmup()
         report = run_live(
-            frames, cascade.predict, draw_overlay, views=[*views, *button_views], recorder=recorder,
-            journal=kept, on_finding=on_finding, max_frames=max_frames, duration_s=duration_s,
+            frames, partial(cascade.predict, deadline_ms=deadline_ms), draw_overlay,
+            views=[*views, *button_views], recorder=recorder, journal=kept, on_finding=on_finding,
+            max_frames=max_frames, duration_s=duration_s,
         )  # fmt: skip
     if recorder is not None:
         console.say(recorder.state.summary)

@@ -4,7 +4,8 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import resources
@@ -24,6 +25,7 @@ from ckd.runtime.backends.selection import chosen_device, open_backend
 from ckd.runtime.chain import Chain
 from ckd.runtime.choice import fastest_backend, networks_ms
 from ckd.runtime.closing import Closing
+from ckd.runtime.deadline import Hurry
 from ckd.runtime.engine import (
     Backend,
     DeviceArray,
@@ -74,6 +76,7 @@ class Cascade(Closing):
             read=bundle.read, operating_point=operating_point, prevalence=prevalence,
         )  # fmt: skip
         self.chain = Chain.of(bundle, backend, precision)
+        self._hurry = Hurry(self.chain)
         self.bundle_id, self.decider = bundle.id, self._finder.decider
         self.bundle_digest = bundle.digest()
         self.listener: Listener | None = None
@@ -167,33 +170,59 @@ class Cascade(Closing):
         for _ in range(runs):
             self.predict(grey)
 
-    def predict(self, image: NDArray[np.uint8] | Path | str | DeviceArray) -> Finding:
+    def predict(
+        self,
+        image: NDArray[np.uint8] | Path | str | DeviceArray,
+        *,
+        deadline_ms: float | None = None,
+    ) -> Finding:
         """Analyse one image.
 
         Args:
             image: uint8 RGB [H, W, 3] (OpenCV gives BGR: reverse the last axis), or a file; with a
                 GPU also an array in its memory, see `run_device`. Of that one the logits are copied
                 to the host, and what the networks saw, to tell a blank picture.
+            deadline_ms: from now, reading a file not counted. Parts of the answer for which there
+                is no time are left out (`ckd.runtime.deadline`); the finding says which, and by how
+                much it is late all the same. An array in a GPU's memory is analysed whole.
 
         Raises:
             InputError: the file or array is not an image that can be analysed.
             EngineError: an engine failed, or gave infinity or no number (`NotFinite`).
+            UsageError: the deadline is no time.
         """
+        if deadline_ms is not None and not 0 < deadline_ms < math.inf:
+            raise UsageError(f"deadline of {deadline_ms} ms: expected more than 0")
         on_host = isinstance(image, _ON_HOST)
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner) and not on_host:
-            return self._predict_device(runner, cast(DeviceArray, image))
-        return self._analysed(network_input(image, self.spec.image_size))
+            finding = self._predict_device(runner, cast(DeviceArray, image))
+            return _timed(finding, deadline_ms)
+        taken = network_input(image, self.spec.image_size)
+        if deadline_ms is None:
+            return self._analysed(taken)
+        return _timed(self._hurried(taken, deadline_ms), deadline_ms)
 
-    def analyse_input(self, image_SS3: NDArray[np.uint8], size_hw: tuple[int, int]) -> Finding:
+    def analyse_input(
+        self,
+        image_SS3: NDArray[np.uint8],
+        size_hw: tuple[int, int],
+        left_out: Sequence[str] = (),
+    ) -> Finding:
         """Analyse what the networks saw of an image, uint8 RGB of their size: journals hold it.
 
-        The finding is that of the image, whose rows and columns are ``size_hw``.
+        The finding is that of the image, whose rows and columns are ``size_hw``. Parts in
+        ``left_out`` are left out, as in the finding that a deadline cut short.
 
         Raises:
             EngineError: as `predict`; also for an array of another shape or type.
+            UsageError: such parts cannot be left out of this cascade.
         """
-        return self._analysed(NetworkInput(image_SS3, size_hw))
+        taken = NetworkInput(image_SS3, size_hw)
+        if not left_out:
+            return self._analysed(taken)
+        outputs = self._hurry.run_without(image_SS3, taken.watch, left_out)
+        return self._finding(outputs, taken, tuple(left_out))
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
         """The findings of images, in order; each image is taken when the iterator is advanced.
@@ -248,6 +277,13 @@ class Cascade(Closing):
         image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
         return self._finding(self.chain.run(image_SS3, taken.watch.lap), taken)
 
+    def _hurried(self, taken: NetworkInput, deadline_ms: float) -> Finding:
+        image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
+        outputs, left_out = self._hurry.run(image_SS3, taken.watch, deadline_ms)
+        finding = self._finding(outputs, taken, left_out)
+        self._hurry.finished(taken.watch)
+        return finding
+
     def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
         def seen() -> NDArray[np.uint8]:
             """What the networks saw, copied to the host: a hundred kilobytes."""
@@ -259,12 +295,28 @@ class Cascade(Closing):
         height, width = map(int, image.shape[:2])
         return self._finding(logits, NetworkInput(seen, (height, width), watch))
 
-    def _finding(self, logits: Outputs, taken: NetworkInput) -> Finding:
+    def _finding(
+        self, logits: Outputs, taken: NetworkInput, left_out: tuple[str, ...] = ()
+    ) -> Finding:
         if self.listener is not None:
-            self.listener.hear(logits, taken, self.chain.buffers)
-        finding = self._finder(logits, taken.size_hw, taken.image_SS3)
+            self.listener.hear(logits, taken, self._written(left_out), left_out)
+        finding = self._finder(logits, taken.size_hw, taken.image_SS3, left_out)
         taken.watch.lap("postprocess")
         return replace(finding, timings_ms=taken.watch.timings_ms())
+
+    def _written(self, left_out: tuple[str, ...]) -> Mapping[str, DeviceBuffer]:
+        """The buffers that belong to this image, and not to one before."""
+        if not left_out:
+            return self.chain.buffers
+        written = {IMAGE, *self._hurry.written_by(left_out)}
+        return {name: buffer for name, buffer in self.chain.buffers.items() if name in written}
+
+
+def _timed(finding: Finding, deadline_ms: float | None) -> Finding:
+    """The finding, which says by how much it is late."""
+    if deadline_ms is None:
+        return finding
+    return replace(finding, late_ms=max(0.0, finding.timings_ms["total"] - deadline_ms))
 
 
 def _prove(chain: Chain, bundle: Bundle) -> None:

@@ -43,12 +43,14 @@ class Analysed:
         size_hw: rows and columns of the image as given.
         outputs: by tensor name, batch axis of one included: all that a finding is made of.
         tensors: all tensors of the graph likewise; empty unless they were asked for.
+        left_out: parts of the answer that there was no time for; their tensors are missing.
     """
 
     image_SS3: NDArray[np.uint8]
     size_hw: tuple[int, int]
     outputs: Outputs
     tensors: Outputs
+    left_out: tuple[str, ...] = ()
 
 
 class Listener:
@@ -66,14 +68,18 @@ class Listener:
         self._told, self.every_tensor = told, every_tensor
 
     def hear(
-        self, outputs: Outputs, taken: NetworkInput, buffers: Mapping[str, DeviceBuffer]
+        self,
+        outputs: Outputs,
+        taken: NetworkInput,
+        buffers: Mapping[str, DeviceBuffer],
+        left_out: tuple[str, ...] = (),
     ) -> None:
-        """Tell of an image that has run through the networks."""
+        """Tell of an image that has run through the networks; ``buffers`` are those it wrote."""
         seen, tensors = taken.image_SS3, {}
         if self.every_tensor:
             tensors = {name: buffer.read() for name, buffer in buffers.items()}
         image_SS3 = seen() if callable(seen) else seen
-        self._told(Analysed(image_SS3, taken.size_hw, outputs, tensors))
+        self._told(Analysed(image_SS3, taken.size_hw, outputs, tensors, left_out))
 
 
 def network_input(image: object, side: int) -> NetworkInput:

@@ -22,7 +22,7 @@ from ckd.runtime.journal.stored import StoredFrame
 #: how long it took, or depends on the frames before.
 _COMPARED: Final = (
     "outcome", "reason", "decision", "size_hw", "probabilities", "prevalence", "top",
-    "lesion_area_px", "mask_from", "outline", "quality", "raw",
+    "lesion_area_px", "mask_from", "outline", "quality", "raw", "left_out",
 )  # fmt: skip
 
 
@@ -65,10 +65,9 @@ def difference(
     Raises:
         ValueError: the recorded frame is damaged.
     """
-    outputs, by_output = chain.spec.outputs.names(), dict[str, float | None]()
-    details = {}
-    for name in outputs:
-        recorded, now = stored.output(chain.tensors[name]), heard.outputs[name]
+    by_output, details = dict[str, float | None](), {}
+    for name, now in heard.outputs.items():  # all that were not left out
+        recorded = stored.output(chain.tensors[name])
         if recorded.tobytes() != now.tobytes():
             by_output[name], details[name] = _by_how_much(recorded, now)
     for name in _running_order(chain):

@@ -34,6 +34,7 @@ class Heard:
     size_hw: tuple[int, int]
     outputs: Outputs
     tensors: Outputs
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, analysed: Analysed) -> "Heard":
@@ -43,6 +44,7 @@ class Heard:
             analysed.size_hw,
             {name: values.copy() for name, values in analysed.outputs.items()},
             {name: values.copy() for name, values in analysed.tensors.items()},
+            analysed.left_out,
         )
 
     @property
@@ -110,6 +112,7 @@ class FrameRecord:
             "photograph": shown,
             "photograph_from": "camera" if isinstance(given, bytes) else "ckd",
             "outputs": outputs,
+            "left_out": list(heard.left_out),
             "tensors": {name: sha256_of(values) for name, values in heard.tensors.items()},
             "masks": {} if finding is None else mask_hashes(finding),
             "finding": None if finding is None else finding.as_dict(),

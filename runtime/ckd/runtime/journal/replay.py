@@ -159,11 +159,22 @@ def _segment(
         yield Replayed(stored, finding, found)
 
 
+def _cut_short(cascade: Cascade, stored: StoredFrame) -> Finding:
+    """The finding without the parts that a deadline left no time for when it was recorded."""
+    seen_SS3 = stored.input(cascade.spec.image_size)
+    try:
+        return cascade.analyse_input(seen_SS3, stored.size_hw, stored.left_out)
+    except UsageError as error:
+        raise ValueError(f"left_out: {error}") from error
+
+
 def _finding(cascade: Cascade, stored: StoredFrame, *, is_same: bool) -> Finding | None:
     """The finding of what the networks saw, or of the photograph where those of now see more."""
     side = cascade.spec.image_size
     try:
-        if is_same or side == stored.side:
+        if is_same:
+            return _cut_short(cascade, stored)
+        if side == stored.side:
             return cascade.analyse_input(stored.input(side), stored.size_hw)
         photograph_HWC = stored.picture()
         if photograph_HWC is None:

@@ -36,6 +36,7 @@ class StoredFrame:
         tensors: SHA-256 of every tensor of the graph, by name; empty if they were not recorded.
         masks: SHA-256 by name, see `ckd.runtime.journal.record.mask_hashes`.
         finding: as JSON; None if a network gave no finite numbers.
+        left_out: parts of the answer that a deadline left no time for.
         verdict: what the finding came to.
         photograph: name of its file; None without one.
         line: everything as it stands in the segment, unknown keys included.
@@ -50,6 +51,7 @@ class StoredFrame:
     tensors: Mapping[str, str]
     masks: Mapping[str, str]
     finding: Mapping[str, Any] | None
+    left_out: tuple[str, ...]
     verdict: Verdict
     photograph: str | None
     line: Mapping[str, Any]
@@ -77,6 +79,7 @@ class StoredFrame:
             tensors=foreign.texts(line, "tensors"),
             masks=foreign.texts(line, "masks"),
             finding=finding,
+            left_out=_left_out(line),
             verdict=verdict_of(finding),
             photograph=foreign.optional_text(line, "photograph"),
             line=line,
@@ -165,3 +168,10 @@ def verdict_of(finding: Mapping[str, Any] | None) -> Verdict:
     label = foreign.optional_text(foreign.table(finding, "raw"), "top")
     decision = foreign.table(finding, "decision")
     return Verdict(label, foreign.flag(decision, "flagged"), foreign.flag(decision, "refer"))
+
+
+def _left_out(line: Mapping[str, Any]) -> tuple[str, ...]:
+    names = line.get("left_out", [])  # before there were deadlines nothing was
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("left_out: expected a list of names")
+    return tuple(names)
