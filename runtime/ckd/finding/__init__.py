@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         OperatingPoints,
         predictive_values,
     )
-    from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, is_blank
+    from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, Reason, is_blank
     from ckd.finding.overlay import (
         COARSE_RGB,
         FINE_RGB,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         drawable,
         wrapped,
     )
+    from ckd.finding.pooled import Pooled
     from ckd.finding.probabilities import PRECISIONS, SECTION, ProbabilityRule
     from ckd.finding.promises import Promises
     from ckd.finding.sentences import NOTICE, lesion_shown, shown
@@ -72,8 +73,9 @@ else:
             "ckd.finding.operating_points": (
                 "NAMES OperatingPoint OperatingPoints predictive_values"
             ),
-            "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule is_blank",
+            "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule Reason is_blank",
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
+            "ckd.finding.pooled": "Pooled",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
             "ckd.finding.promises": "Promises",
             "ckd.finding.sentences": "NOTICE lesion_shown shown",
@@ -111,8 +113,10 @@ __all__ = [
     "OperatingPoint",
     "OperatingPoints",
     "OutcomeRule",
+    "Pooled",
     "ProbabilityRule",
     "Promises",
+    "Reason",
     "Steps",
     "Verdict",
     "answers_from_logits",

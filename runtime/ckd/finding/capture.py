@@ -24,10 +24,13 @@ class Capture:
     Attributes:
         hints: codes from `HINTS`, in their order; none for a good picture.
         scores: by name of the check, what was measured.
+        told: of a camera's frames, the hint that people are told, which does not flicker; empty for
+            none. Of a photograph it is None, and they are told the first one.
     """
 
     hints: tuple[str, ...]
     scores: Mapping[str, float] = field(default_factory=dict)
+    told: str | None = None
 
     @property
     def good(self) -> bool:
@@ -37,12 +40,12 @@ class Capture:
     @property
     def shown(self) -> str:
         """What to do, as one short sentence in the language of who looks; empty if all is well."""
-        return shown(f"hint_{self.hints[0]}") if self.hints else ""
+        told = self.told if self.told is not None else self._first
+        return shown(f"hint_{told}") if told else ""
 
     @property
-    def why(self) -> str:
-        """The first hint as words within a sentence; empty if all is well."""
-        return shown(f"why_{self.hints[0]}") if self.hints else ""
+    def _first(self) -> str:
+        return self.hints[0] if self.hints else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; see `docs/finding.schema.json`."""

@@ -138,18 +138,24 @@ class Finding:
     def beneath(self) -> tuple[str, ...]:
         """What stands below, a sentence each: reasons to refer, label set, what was chosen.
 
-        Then what a deadline left out, how settled the answer is, and what the person who holds the
-        camera should do.
+        Then what a deadline left out.
         """
         lines = [] if self.decision is None else list(self.decision.beneath)
         if self.is_prevalence_chosen:
             lines.append(shown("other_prevalence"))
-        lines += left_out_shown(self.left_out, self.late_ms or 0.0)
-        if self.pooled is not None and self.reason is None:
-            lines.append(self.pooled.shown)
-        if self.capture is not None and self.capture.hints:
-            lines.append(self.capture.shown)
-        return tuple(lines)
+        return (*lines, *left_out_shown(self.left_out, self.late_ms or 0.0))
+
+    @property
+    def coaching(self) -> tuple[str, ...]:
+        """For the person who holds the camera: what to do, and how settled the answer is."""
+        hint = "" if self.capture is None else self.capture.shown
+        settled = "" if self.pooled is None or self.reason is not None else self.pooled.shown
+        return tuple(filter(None, (hint, settled)))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the answer is that of frames before, as this one could not be judged."""
+        return self.pooled is not None and self.pooled.is_held
 
     def share_shown(self, label: str) -> str:
         """The percentage of a label, and what it rests on; without that it is called a score."""

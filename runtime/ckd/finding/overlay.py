@@ -18,6 +18,8 @@ from ckd.finding.sentences import lesion_shown, percent_shown, shown
 
 FINE_RGB = (64, 224, 144)
 COARSE_RGB = (255, 196, 64)
+#: Of an answer that is that of frames before.
+HELD_RGB = (168, 168, 168)
 _TEXT_RGB = (255, 255, 255)
 _SHADE = 0.45
 _SMALL = 0.84  # size of the letters of sentences
@@ -32,24 +34,25 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.u
 
     If both are drawn, or there was no time for the fine one, a legend in the bottom left corner
     names their colours. In place of a fine border for which there was no time the coarse one is
-    dashed and as thick.
+    dashed and as thick. The answer of frames before is grey.
     """
     canvas = np.ascontiguousarray(image_HWC).copy()
     unit = unit_of(canvas)
     fine, coarse = finding.mask_HW, finding.coarse_mask_HW
-    is_dashed = FINE_MASK in finding.left_out
+    is_dashed = fine is None and FINE_MASK in finding.left_out
+    fine_rgb, coarse_rgb = (HELD_RGB, HELD_RGB) if finding.is_held else (FINE_RGB, COARSE_RGB)
     if coarse is not None and is_dashed:
-        draw_border(canvas, coarse, COARSE_RGB, max(1, round(2 * unit)), round(8 * unit))
+        draw_border(canvas, coarse, coarse_rgb, max(1, round(2 * unit)), round(8 * unit))
     elif coarse is not None:
-        draw_border(canvas, coarse, COARSE_RGB, max(1, round(unit)))
+        draw_border(canvas, coarse, coarse_rgb, max(1, round(unit)))
     if fine is not None:
-        draw_border(canvas, fine, FINE_RGB, max(1, round(2 * unit)))
+        draw_border(canvas, fine, fine_rgb, max(1, round(2 * unit)))
     if has_room_for_text(canvas):
         large, small = _lines(finding, canvas.shape[1] / unit)
-        draw_lines(canvas, large, unit, small)
-        names = {} if fine is None else {shown("fine_outline"): FINE_RGB}
+        draw_lines(canvas, large, unit, small, HELD_RGB if finding.is_held else _TEXT_RGB)
+        names = {} if fine is None else {shown("fine_outline"): fine_rgb}
         if coarse is not None and coarse.any() and (names or is_dashed):
-            _draw_legend(canvas, names | {shown("coarse_outline"): COARSE_RGB}, unit)
+            _draw_legend(canvas, names | {shown("coarse_outline"): coarse_rgb}, unit)
     return canvas
 
 
@@ -73,10 +76,11 @@ def _lines(finding: Finding, width: float) -> tuple[list[str], list[str]]:
     large_letters, small_letters = (
         min(most, max(18, int(room / letter))) for most, letter in ((44, 7.6), (54, 6.3))
     )
-    small = [line for text in finding.beneath for line in wrapped(text, small_letters)]
+    texts = (*finding.beneath, *finding.coaching)
+    small = [line for text in texts for line in wrapped(text, small_letters)]
     if finding.decision is not None:
-        texts = (finding.headline, finding.second)
-        return [line for text in texts for line in wrapped(text, large_letters)], small
+        first = (finding.headline, finding.second)
+        return [line for text in first for line in wrapped(text, large_letters)], small
     large = wrapped(finding.headline, 32) if finding.top is None else []
     falling = sorted(finding.probabilities, key=finding.probabilities.__getitem__, reverse=True)
     for label in falling[:1]:
@@ -113,7 +117,11 @@ def draw_border(
 
 
 def draw_lines(
-    canvas_HWC: NDArray[np.uint8], lines: list[str], unit: float, small: Sequence[str] = ()
+    canvas_HWC: NDArray[np.uint8],
+    lines: list[str],
+    unit: float,
+    small: Sequence[str] = (),
+    colour: tuple[int, int, int] = _TEXT_RGB,
 ) -> None:
     """Write lines in the top left corner on a darkened strip, in place.
 
@@ -133,10 +141,10 @@ def draw_lines(
     shade(canvas_HWC[: large_px + small_step * len(small) + pad // 2, : width + 2 * pad])
     for row, (line, weight) in enumerate(zip(lines, weights, strict=True)):
         y = pad + round(step * (row + 0.7))
-        write(canvas_HWC, line, pad, y, _TEXT_RGB, unit, weight)
+        write(canvas_HWC, line, pad, y, colour, unit, weight)
     for row, line in enumerate(small):
         y = large_px + round(small_step * (row + 0.7))
-        write(canvas_HWC, line, pad, y, _TEXT_RGB, tiny, 1.0)
+        write(canvas_HWC, line, pad, y, colour, tiny, 1.0)
 
 
 def _draw_legend(

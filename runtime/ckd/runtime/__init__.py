@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         first_line,
     )
     from ckd.runtime.engine_cache import EngineCache, Entry
+    from ckd.runtime.settling import Settler
     from ckd.runtime.stopwatch import Stopwatch
     from ckd.runtime.verdicts import VERDICTS
 else:
@@ -64,6 +65,7 @@ else:
                 "Backend BuiltEngine DeviceBuffer Engine EngineBuilder Runner first_line"
             ),
             "ckd.runtime.engine_cache": "EngineCache Entry",
+            "ckd.runtime.settling": "Settler",
             "ckd.runtime.stopwatch": "Stopwatch",
             "ckd.runtime.verdicts": "VERDICTS",
         },
@@ -88,6 +90,7 @@ __all__ = [
     "Entry",
     "Finding",
     "Runner",
+    "Settler",
     "Stopwatch",
     "Store",
     "Tolerance",

@@ -1,7 +1,9 @@
 """`ckd-run camera`: a live source, analysed, shown, and kept."""
 
 import json
+import time
 from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,6 +72,14 @@ def camera_command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for saved frames.")] = Path("runs/camera"),
+    auto_capture: Annotated[
+        bool,
+        typer.Option(
+            "--auto-capture",
+            help="Save the sharpest frame, to --out, whenever the picture has been good for a "
+            "second; the bundle must judge captures.",
+        ),
+    ] = False,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     duration_s: Annotated[
         float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
@@ -91,7 +101,8 @@ def camera_command(
 
     from ckd.finding.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
-    from ckd.runtime.live import open_views, run_live, save_snapshot
+    from ckd.runtime.live import AutoCapture, open_views, run_live, save_snapshot
+    from ckd.runtime.settling import Settler
     from ckd.runtime.sinks import Recorder, print_finding
     from ckd.runtime.sources import CameraFormat, Frame
 
@@ -107,7 +118,8 @@ def camera_command(
 
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
-            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True, about=frame.about)
+            about = {"captured": utc_of(frame.captured_s), **frame.about}
+            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True, about=about)
 
     with (
         chosen.open() as frames,
@@ -126,19 +138,28 @@ def camera_command(
         ) as cascade,
         black_box.open(cascade, frames, bundle, operating_point, shares) as kept,
         chosen.button_views(save, black_box.key) as button_views,
+        AutoCapture(save, console.say) if auto_capture else nullcontext() as capturing,
     ):
         say_choices(cascade)
         cascade.warmup()
         report = run_live(
             frames, partial(cascade.predict, deadline_ms=deadline_ms), draw_overlay,
-            views=[*views, *button_views], recorder=recorder, journal=kept, on_finding=on_finding,
-            max_frames=max_frames, duration_s=duration_s,
+            views=[*views, *button_views, *filter(None, (capturing,))], recorder=recorder,
+            journal=kept,
+            settler=Settler(cascade.decider), on_finding=on_finding, max_frames=max_frames,
+            duration_s=duration_s,
         )  # fmt: skip
     if recorder is not None:
         console.say(recorder.state.summary)
     console.say(f"{report.summary}. {NOTICE}")
     if recorder is not None:
         recorder.state.check()
+
+
+def utc_of(moment_s: float) -> str:
+    """Date and time in UTC, to the millisecond, of a moment of the monotonic clock."""
+    moment = datetime.now(timezone.utc) - timedelta(seconds=time.monotonic() - moment_s)
+    return moment.isoformat(timespec="milliseconds")
 
 
 def say_choices(cascade: "Cascade") -> None:

@@ -5,6 +5,7 @@ open_views      the views that a command asks for
 WebView         a page on this machine's loopback address, for any browser
 WindowView      a desktop window
 ButtonView      the handle's button
+AutoCapture     saves the sharpest frame of a good second
 save_snapshot   writes what the save button is pressed for
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.runtime.live.auto_capture import AutoCapture
     from ckd.runtime.live.loop import LiveReport, run_live
     from ckd.runtime.live.opening import ViewKind, open_views
     from ckd.runtime.live.pressing import ButtonView
@@ -24,6 +26,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.runtime.live.auto_capture": "AutoCapture",
             "ckd.runtime.live.loop": "LiveReport run_live",
             "ckd.runtime.live.opening": "ViewKind open_views",
             "ckd.runtime.live.pressing": "ButtonView",
@@ -35,6 +38,7 @@ else:
     )
 
 __all__ = [
+    "AutoCapture",
     "ButtonView",
     "LiveReport",
     "LiveStatistics",

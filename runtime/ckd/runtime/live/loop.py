@@ -16,6 +16,7 @@ from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.live.view import LiveStatistics, Shown, Status, View
+from ckd.runtime.settling import Settler
 from ckd.runtime.sinks.drawn import Drawn
 from ckd.runtime.sinks.recorder import Recorder
 from ckd.runtime.sources.faults import faults_shown
@@ -59,6 +60,7 @@ def run_live(
     views: Sequence[View] = (),
     recorder: Recorder | None = None,
     journal: "Journal | None" = None,
+    settler: Settler | None = None,
     on_finding: Callable[[Frame, Finding], None] | None = None,
     max_frames: int | None = None,
     duration_s: float | None = None,
@@ -77,7 +79,8 @@ def run_live(
             a thread of its own.
         views: told of every finding, and several times a second of the source's state.
         recorder: gets every overlay.
-        journal: gets every analysed frame, also those without a finding.
+        journal: gets every analysed frame and its own finding, also those without one.
+        settler: makes one answer of the frames, which everybody but the journal gets.
         on_finding: called with every frame and its finding.
         max_frames: number of frames after which the loop ends.
         duration_s: time after which the loop ends.
@@ -99,11 +102,13 @@ def run_live(
             shown: Shown | None = None
             finding: Finding | None = None
             if frame is not None:
+                own: Finding | None = None
                 with suppress(NotFinite):  # the next frame may be well again
-                    finding = analyse(frame.image_HWC)
-                meter.count(frame, is_usable=finding is not None)
+                    own = analyse(frame.image_HWC)
+                    finding = own if settler is None else settler.settle(own, frame.captured_s)
+                meter.count(frame, is_usable=own is not None)
                 if journal is not None:
-                    journal.add(frame, finding)
+                    journal.add(frame, own, None if settler is None else settler.state)
             if frame is not None and finding is not None:
                 if on_finding is not None:
                     on_finding(frame, finding)

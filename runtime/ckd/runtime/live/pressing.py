@@ -1,16 +1,15 @@
 """The handle's button as a view: each press saves one frame, as the save button does."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from ckd.contract.errors import CkdError
 from ckd.runtime.closing import Closing
+from ckd.runtime.live.saving import FrameWriter
 from ckd.runtime.live.view import Saver, Shown, Status
 from ckd.runtime.unit import Handle
 
 
 class ButtonView(Closing):
-    """Saves the first frame that was taken after a press; a thread of its own writes the files.
+    """Saves the first frame that was taken after a press.
 
     Args:
         handle: counts the presses.
@@ -21,21 +20,15 @@ class ButtonView(Closing):
     closed = False  # a button ends nothing
 
     def __init__(self, handle: Handle, save: Saver, say: Callable[[str], None]) -> None:
-        self._handle, self._save, self._say = handle, save, say
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="button")
+        self._handle = handle
+        self._writer = FrameWriter("button", save, say)
 
     def update(self, status: Status, shown: Shown | None) -> None:
         """Save the frame if it answers a press; a press waits for a frame with a finding."""
         if shown is not None and shown.frame.unit is not None and shown.frame.unit["pressed"]:
             self._handle.captured()
-            self._writer.submit(self._write, shown)
+            self._writer.put(shown)
 
     def close(self) -> None:
         """Wait until all is written. May be called twice."""
-        self._writer.shutdown()
-
-    def _write(self, shown: Shown) -> None:
-        try:
-            self._say(f"saved {self._save(shown)}")
-        except CkdError as error:
-            self._say(f"error: {error}")
+        self._writer.close()

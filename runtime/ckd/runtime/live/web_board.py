@@ -153,6 +153,8 @@ def _result(shown: Shown) -> dict[str, Any]:
         "headline": finding.headline,
         "second": "" if finding.decision is None else finding.second,
         "beneath": list(finding.beneath),
+        "hint": "" if finding.capture is None else finding.capture.shown,
+        "settled": "" if finding.pooled is None else finding.pooled.shown,
         "basis": finding.basis_shown,
         "lesion_share": finding.lesion_area_px / (height * width),
     }

@@ -165,18 +165,24 @@ def window_picture(
 def _write_finding(canvas_HWC: NDArray[np.uint8], finding: Finding, x: int, y: int) -> int:
     """Write a finding from a row on, the decision first; gives the row below it."""
     decision = finding.decision
-    colour = _WARNING if decision is not None and decision.refer else _WHITE
+    plain = _GREY if finding.is_held else _WHITE
+    colour = _WARNING if decision is not None and decision.refer and not finding.is_held else plain
+    for sentence in finding.coaching:
+        for line in wrapped(sentence, 34):
+            _write(canvas_HWC, line, x, y, 0.5, _ACCENT)
+            y += 20
+    y += 10 * bool(finding.coaching)
     for line in wrapped(finding.headline, 27):
         _write(canvas_HWC, line, x, y, 0.6, colour)
         y += 24
     if decision is not None:
         for line in wrapped(finding.second, 42):
-            _write(canvas_HWC, line, x, y, 0.42, _WHITE)
+            _write(canvas_HWC, line, x, y, 0.42, plain)
             y += 18
     y += 4
     for sentence in finding.beneath:
         for line in wrapped(sentence, 44):
-            _write(canvas_HWC, line, x, y, 0.4, _WHITE)
+            _write(canvas_HWC, line, x, y, 0.4, plain)
             y += 16
         y += 4
     y += 10

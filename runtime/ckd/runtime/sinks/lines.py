@@ -36,5 +36,5 @@ def print_finding(
         said.insert(0, finding.headline)
     figures = (f"lesion {finding.lesion_area_px} px", f"{finding.timings_ms['total']:.0f} ms")
     print(printable("  ".join((name, *filter(None, said), *figures, paths.get("overlay", "")))))
-    for sentence in finding.beneath:
+    for sentence in (*finding.beneath, *finding.coaching):
         print(f"    {sentence}")

@@ -1,0 +1,276 @@
+"""What settling an answer over frames is worth: pans over photographs, single frames against pools.
+
+A made-up hand (`ckd.data.synthetic.pans`) looks at each photograph for two seconds, and then goes
+from photographs to others beside them. Truth is that of the photographs.
+"""
+
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.console import Progress
+from ckd.contract.confusion import confusion_from_masks
+from ckd.contract.errors import InputError
+from ckd.data.masks import read_mask
+from ckd.data.samples import Sample, SampleSet
+from ckd.data.synthetic import Hand, pan, pan_over_two
+from ckd.finding.finding import Finding
+from ckd.picture.decode import read_rgb
+from ckd.runtime.cascade import Cascade
+from ckd.runtime.settling import Settler
+from ckd.scores.metrics import bootstrap_interval
+from ckd.scores.ranking import roc_auc
+
+FPS: Final = 30
+#: A pool that began before this share of the way and lasts beyond the rest of it holds two lesions.
+_NEAR: Final = 0.25
+_SIZE_1080P: Final = (1080, 1920)
+
+
+@dataclass(frozen=True, slots=True)
+class Pan:
+    """One photograph, looked at: a value for each frame.
+
+    Attributes:
+        id: of the photograph.
+        is_target: whether it shows what is looked for.
+        single: probability of the target by the frame alone; nan without an answer.
+        pooled: of the settled answer.
+        refers: the frame's decision and the settled one: 1, 0, or -1 without one.
+        settled: whether the answer was settled.
+        jaccard: of the frame's fine mask, and of the smoothed one, with the truth.
+        taken_ms: by the settler.
+    """
+
+    id: str
+    is_target: bool
+    single: NDArray[np.float64]
+    pooled: NDArray[np.float64]
+    refers: NDArray[np.int_]
+    settled: NDArray[np.bool_]
+    jaccard: NDArray[np.float64]
+    taken_ms: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """The figures of a run.
+
+    Attributes:
+        bundle: that was measured.
+        num_photographs: that were looked at.
+        num_frames: of each.
+        side_px: of the frames.
+        auc_single: of the target, mean over the frames of all pans at one time.
+        auc_pooled: at the last frame.
+        auc_gain: interval of the difference, by bootstrap over photographs.
+        auc_apart: both, for the half of the photographs whose frames differ most.
+        flips_single: changes of the decision in a second of a pan.
+        flips_pooled: of the settled answer.
+        settled_s: seconds until it is settled, median and 90th percentile.
+        never_settled: photographs whose answer never was.
+        jaccard_single: mean over all frames.
+        jaccard_pooled: likewise.
+        two_lesions: pans over two photographs.
+        two_pooled: of those, pans in which one pool held both.
+        taken_ms: by the settler for a frame, median.
+        taken_1080p_ms: for a frame of 1920x1080.
+    """
+
+    bundle: str
+    num_photographs: int
+    num_frames: int
+    side_px: int
+    auc_single: float
+    auc_pooled: float
+    auc_gain: tuple[float, float]
+    auc_apart: tuple[float, float]
+    flips_single: float
+    flips_pooled: float
+    settled_s: tuple[float, float]
+    never_settled: int
+    jaccard_single: float
+    jaccard_pooled: float
+    two_lesions: int
+    two_pooled: int
+    taken_ms: float
+    taken_1080p_ms: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def measure_settling(
+    cascade: Cascade,
+    samples: SampleSet,
+    *,
+    num_frames: int = 60,
+    side_px: int = 384,
+    every: int = 1,
+    num_pairs: int = 30,
+    progress: Progress | None = None,
+) -> tuple[Settling, list[Pan]]:
+    """Look at photographs with a made-up hand.
+
+    Args:
+        cascade: that decides.
+        samples: with masks and labels.
+        num_frames: of each photograph.
+        side_px: of the frames.
+        every: takes each so-manieth photograph.
+        num_pairs: pans over two photographs.
+        progress: told how many pans are done.
+
+    Raises:
+        InputError: no photograph has mask and label, or the bundle decides nothing.
+    """
+    points = cascade.decider.points
+    if points is None:
+        raise InputError(f"{cascade.bundle_id} decides nothing; settling is measured by decisions")
+    chosen = [one for one in samples.samples if one.mask is not None and one.label is not None]
+    chosen = chosen[::every]
+    if len(chosen) < 2:
+        raise InputError(f"{samples.name}: expected two photographs with mask and label at least")
+    pairs = [(chosen[i], chosen[i + 1]) for i in range(len(chosen) - 1)]
+    pairs = pairs[:: max(1, len(pairs) // max(num_pairs, 1))][:num_pairs]
+    total, pans = len(chosen) + len(pairs), []
+    target = samples.labels.index(points.target)
+    for done, sample in enumerate(chosen, start=1):
+        pans.append(_looked_at(cascade, sample, target, points.target, num_frames, side_px))
+        if progress is not None:
+            progress(done, total)
+    both = 0
+    for done, (one, other) in enumerate(pairs, start=len(chosen) + 1):
+        both += _holds_both(cascade, one, other, num_frames, side_px)
+        if progress is not None:
+            progress(done, total)
+    return _figures(cascade, pans, len(pairs), both, num_frames, side_px), pans
+
+
+def _looked_at(
+    cascade: Cascade, sample: Sample, target: int, label: str, num_frames: int, side_px: int
+) -> Pan:
+    assert sample.mask is not None
+    settler, rows = Settler(cascade.decider), []
+    image_HWC, truth_HW = read_rgb(sample.image), read_mask(sample.mask)
+    frames = pan(image_HWC, truth_HW, _rng(sample.id), num_frames, side_px, Hand())
+    for number, (frame_HWC, true_HW) in enumerate(frames):
+        own = cascade.predict(frame_HWC)
+        start_s = time.perf_counter()
+        settled = settler.settle(own, number / FPS)
+        taken_ms = 1e3 * (time.perf_counter() - start_s)
+        rows.append(
+            (
+                own.fitted.get(label, np.nan), settled.fitted.get(label, np.nan),
+                _refers(own), _refers(settled),
+                settled.pooled is not None and settled.pooled.settled,
+                _jaccard(own, true_HW), _jaccard(settled, true_HW), taken_ms,
+            )
+        )  # fmt: skip
+    single, pooled, refers, refers_settled, is_settled, *scores = map(
+        np.array, zip(*rows, strict=True)
+    )
+    return Pan(
+        sample.id, sample.label == target, single, pooled,
+        np.stack([refers, refers_settled]), is_settled, np.stack(scores[:2]), scores[2],
+    )  # fmt: skip
+
+
+def _holds_both(
+    cascade: Cascade, one: Sample, other: Sample, num_frames: int, side_px: int
+) -> bool:
+    settler, began = Settler(cascade.decider), 0.0
+    images = read_rgb(one.image), read_rgb(other.image)
+    frames = pan_over_two(*images, _rng(one.id), 2 * num_frames, side_px, Hand())
+    for number, (frame_HWC, gone) in enumerate(frames):
+        pooled = settler.settle(cascade.predict(frame_HWC), number / FPS).pooled
+        if pooled is None or pooled.is_held:
+            continue
+        if pooled.frames == 1:
+            began = gone
+        if began < _NEAR and gone > 1 - _NEAR:
+            return True
+    return False
+
+
+def _figures(
+    cascade: Cascade, pans: Sequence[Pan], pairs: int, both: int, num_frames: int, side_px: int
+) -> Settling:
+    is_target_N = np.array([pan.is_target for pan in pans])
+    single_NT, pooled_NT = (
+        np.nan_to_num(np.stack([getattr(pan, name) for pan in pans]), nan=0.0)
+        for name in ("single", "pooled")
+    )
+
+    def aucs(which: NDArray[np.intp]) -> tuple[float, float]:
+        singles = [roc_auc(single_NT[which, t], is_target_N[which]) for t in range(num_frames)]
+        return float(np.mean(singles)), roc_auc(pooled_NT[which, -1], is_target_N[which])
+
+    every_N = np.arange(len(pans))
+    auc_single, auc_pooled = aucs(every_N)
+    spread_N = single_NT.std(axis=1)
+    apart_N = np.flatnonzero(spread_N >= np.median(spread_N))
+    seconds = len(pans) * num_frames / FPS
+    flips = [
+        sum(int(np.count_nonzero(np.diff(pan.refers[row]))) for pan in pans) / seconds
+        for row in (0, 1)
+    ]
+    firsts = [int(np.argmax(pan.settled)) / FPS for pan in pans if pan.settled.any()]
+    return Settling(
+        bundle=cascade.bundle_id,
+        num_photographs=len(pans),
+        num_frames=num_frames,
+        side_px=side_px,
+        auc_single=auc_single,
+        auc_pooled=auc_pooled,
+        auc_gain=bootstrap_interval(
+            lambda which: float(np.diff(aucs(which))[0]), len(pans), repeats=200
+        ),
+        auc_apart=aucs(apart_N),
+        flips_single=flips[0],
+        flips_pooled=flips[1],
+        settled_s=(float(np.median(firsts)), float(np.quantile(firsts, 0.9)))
+        if firsts
+        else (np.nan, np.nan),
+        never_settled=sum(not pan.settled.any() for pan in pans),
+        jaccard_single=float(np.mean([pan.jaccard[0].mean() for pan in pans])),
+        jaccard_pooled=float(np.mean([pan.jaccard[1].mean() for pan in pans])),
+        two_lesions=pairs,
+        two_pooled=both,
+        taken_ms=float(np.median(np.concatenate([pan.taken_ms for pan in pans]))),
+        taken_1080p_ms=_taken_1080p_ms(cascade),
+    )
+
+
+def _taken_1080p_ms(cascade: Cascade, runs: int = 20) -> float:
+    """The settler's median time for a frame of 1920x1080."""
+    from ckd.data.synthetic import dermoscopy
+
+    square_HWC = dermoscopy(seed=1, side_px=_SIZE_1080P[0]).image_HWC
+    frame_HWC = np.pad(square_HWC, ((0, 0), (420, 420), (0, 0)), mode="reflect")
+    finding, settler, taken_ms = cascade.predict(frame_HWC), Settler(cascade.decider), []
+    for number in range(runs):
+        start_s = time.perf_counter()
+        settler.settle(finding, number / FPS)
+        taken_ms.append(1e3 * (time.perf_counter() - start_s))
+    return float(np.median(taken_ms))
+
+
+def _refers(finding: Finding) -> int:
+    return -1 if finding.decision is None else int(finding.decision.refer)
+
+
+def _jaccard(finding: Finding, true_HW: NDArray[np.bool_]) -> float:
+    if finding.mask_HW is None:
+        return 0.0
+    return confusion_from_masks(finding.mask_HW, true_HW).jaccard
+
+
+def _rng(name: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(name.encode()))

@@ -1,0 +1,90 @@
+"""The answers of the last frames of one lesion, averaged, and the decision that follows them.
+
+Each frame is another view of the lesion, and the mean over views is what papers call test-time
+augmentation. Near a threshold the mean may still waver. So a suggested referral comes at once and
+goes only when the mean has been without it for ten frames: the safe side is the quick one.
+
+Suffix: D channels of the classifier's last layer.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.finding.answers import most_probable
+from ckd.finding.decision import Decider, Decision
+from ckd.finding.finding import Finding
+from ckd.finding.pooled import Pooled
+
+#: Frames that are averaged: two seconds of a camera with 30 a second.
+_FRAMES: Final = 60
+#: So many frames in a row must come to the same before an answer is settled, or a referral goes.
+_STEADY: Final = 10
+
+
+class Pool:
+    """The answers of one lesion.
+
+    Args:
+        decider: of the cascade.
+    """
+
+    def __init__(self, decider: Decider) -> None:
+        self._decider = decider
+        self._said: deque[Mapping[str, float]] = deque(maxlen=_FRAMES)
+        self._agreements: deque[float] = deque(maxlen=_FRAMES)
+        self._features: deque[NDArray[np.float32]] = deque(maxlen=_FRAMES)
+        self._shown: Decision | None = None
+        self._comes_to: tuple[object, ...] = ()
+        self._num_same = self._num_without = 0
+
+    def add(self, finding: Finding) -> tuple[dict[str, float], Decision | None, Pooled]:
+        """Take in a frame; gives the mean, the decision by it, and what they rest on.
+
+        The mean is of the fitted probabilities where the bundle has a rule for them, and of what
+        the networks said where it has none.
+        """
+        self._said.append(finding.fitted or finding.probabilities)
+        if (agreement := finding.quality.get("mask_agreement")) is not None:
+            self._agreements.append(agreement)
+        if finding.raw.features_D is not None:
+            self._features.append(finding.raw.features_D)
+        mean = {
+            label: float(np.mean([said[label] for said in self._said])) for label in self._said[-1]
+        }
+        decision = self._decided(mean) if finding.fitted else None
+        self._count_same(most_probable(mean, finding.exclusive), decision)
+        pooled = Pooled(
+            frames=len(self._said),
+            settled=self._num_same >= _STEADY,
+            spread=self._spread(mean),
+        )
+        return mean, decision, pooled
+
+    def _decided(self, mean: Mapping[str, float]) -> Decision | None:
+        quality = {"mask_agreement": float(np.mean(self._agreements))} if self._agreements else {}
+        features_D = np.mean(self._features, axis=0) if self._features else None
+        decision = self._decider.decision(mean, quality, features_D)
+        goes = self._shown is not None and self._shown.refer
+        if decision is None or decision.refer or not goes:
+            self._shown, self._num_without = decision, 0
+        else:
+            self._num_without += 1
+            if self._num_without >= _STEADY:
+                self._shown = decision
+        return self._shown
+
+    def _count_same(self, top: str | None, decision: Decision | None) -> None:
+        comes_to = (top, decision and decision.flagged, decision and decision.refer)
+        self._num_same = self._num_same + 1 if comes_to == self._comes_to else 1
+        self._comes_to = comes_to
+
+    def _spread(self, mean: Mapping[str, float]) -> float:
+        if not mean:
+            return 0.0
+        points = self._decider.points
+        label = max(mean, key=mean.__getitem__) if points is None else points.target
+        return float(np.std([said[label] for said in self._said]))

@@ -1,0 +1,146 @@
+"""An answer that settles: pooled over the good frames of one lesion, and held for a moment."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from ckd.finding.decision import Decider
+from ckd.finding.finding import Finding
+from ckd.finding.left_out import DIAGNOSIS
+from ckd.finding.outcome import Reason
+from ckd.runtime.settling.following import Followed
+from ckd.runtime.settling.pool import Pool
+from ckd.runtime.settling.smoothing import SmoothMask
+from ckd.runtime.settling.view import View
+
+#: Seconds for which an answer is held while no frame can be judged; after them all begins anew.
+HOLD_S: Final = 2.0
+
+
+class Settler:
+    """Makes one answer of the frames of a camera, for one camera and one thread::
+
+        settler = Settler(cascade.decider)
+        for frame in camera:
+            finding = settler.settle(cascade.predict(frame.image_HWC), frame.captured_s)
+
+    A finding is pooled if it has an answer, and no hint about its capture. Frames that cannot be
+    pooled keep the answer of those before for `HOLD_S` seconds; then it is said why nothing can be
+    judged. Another lesion, a pause, or a picture of another size begins anew. What each frame's
+    networks said stays in `Finding.raw`.
+
+    Args:
+        decider: of the cascade whose findings are settled.
+    """
+
+    def __init__(self, decider: Decider) -> None:
+        self._decider = decider
+        self._begin_anew()
+
+    def settle(self, finding: Finding, captured_s: float) -> Finding:
+        """The answer so far.
+
+        Args:
+            finding: of one frame, as `Cascade.predict` gives it.
+            captured_s: when it was grabbed, in seconds of a clock that does not jump.
+        """
+        if self._answer is not None and (
+            not 0 <= captured_s - self._last_s <= HOLD_S or _size(finding) != _size(self._answer)
+        ):
+            self._begin_anew()
+        if not _can_be_pooled(finding):
+            return self._held(finding, captured_s)
+        return self._pooled(finding, captured_s)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the next answer rests on besides its frame, ready for JSON."""
+        if self._answer is None or self._answer.pooled is None:
+            return {}
+        return {
+            "pooled": self._answer.pooled.as_dict(),
+            "probabilities": dict(self._answer.fitted or self._answer.probabilities),
+            "last_s": self._last_s,
+        }
+
+    def _begin_anew(self) -> None:
+        self._followed: Followed | None = None
+        self._pool, self._mask = Pool(self._decider), SmoothMask()
+        self._answer: Finding | None = None
+        self._last_s = 0.0
+
+    def _pooled(self, finding: Finding, captured_s: float) -> Finding:
+        view = View.of(finding)
+        shift = None if self._followed is None else self._followed.shift_to(view)
+        if shift is None:
+            self._begin_anew()
+            self._followed = Followed(view)
+        else:
+            self._mask.move(shift)
+        if finding.mask_HW is not None:
+            self._mask.add(finding.mask_HW)
+        mean, decision, pooled = self._pool.add(finding)
+        size_hw = _size(finding)
+        mask_HW = None if size_hw is None else self._mask.mask(size_hw)
+        self._last_s = captured_s
+        self._answer = replace(
+            finding,
+            mask_HW=mask_HW,
+            probabilities=self._decider.shown(mean) if finding.fitted else mean,
+            fitted=mean if finding.fitted else {},
+            decision=decision,
+            pooled=pooled,
+        )
+        return self._answer
+
+    def _held(self, finding: Finding, captured_s: float) -> Finding:
+        answer = self._answer
+        if answer is not None and answer.pooled is not None:
+            return replace(
+                answer,
+                raw=finding.raw,
+                quality=finding.quality,
+                timings_ms=finding.timings_ms,
+                capture=finding.capture,
+                left_out=finding.left_out,
+                late_ms=finding.late_ms,
+                seen_SS3=finding.seen_SS3,
+                class_maps=finding.class_maps,
+                pooled=replace(answer.pooled, age_s=captured_s - self._last_s),
+            )
+        if finding.reason is None and finding.capture is not None and finding.capture.hints:
+            return unjudged(finding, finding.capture.hints[0])
+        return finding
+
+
+def unjudged(finding: Finding, hint: str) -> Finding:
+    """The finding of a frame that was taken so badly that nothing is said of it."""
+    fine_HW, coarse_HW = (
+        None if mask_HW is None else np.zeros_like(mask_HW)
+        for mask_HW in (finding.mask_HW, finding.coarse_mask_HW)
+    )
+    return replace(
+        finding,
+        reason=Reason("cannot_judge", hint),
+        mask_HW=fine_HW,
+        coarse_mask_HW=coarse_HW,
+        probabilities={},
+        fitted={},
+        class_maps={},
+        decision=None,
+        prevalence=None,
+        is_prevalence_chosen=False,
+    )
+
+
+def _can_be_pooled(finding: Finding) -> bool:
+    is_good = finding.capture is None or finding.capture.good
+    is_answer = finding.reason is None and DIAGNOSIS not in finding.left_out
+    return is_good and is_answer and finding.seen_SS3 is not None
+
+
+def _size(finding: Finding) -> tuple[int, int] | None:
+    """Rows and columns of the photograph; None for a cascade without masks."""
+    mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
+    return None if mask_HW is None else (mask_HW.shape[0], mask_HW.shape[1])
