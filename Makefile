@@ -9,12 +9,12 @@ RECORD ?=
 PIP = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST = .venv/bin/python -m pytest
 # Of everything that a quick edit can break, what is tested in seconds.
-QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_services.py contract picture finding console data scores)
+QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_services.py contract picture finding capture console data scores)
 
 # Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test system lint soak load fuzz kept study-env bundle clean
+.PHONY: demo check test system lint soak load fuzz kept rate study-env bundle clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
@@ -31,7 +31,8 @@ system: .venv/installed ## Tests with browsers and other Pythons; soak, load, fu
 	$(PYTEST) -m system --durations 10
 
 # The same as in `make system`, for MINUTES, with the counts in the file RECORD if it is named.
-soak load fuzz kept: .venv/installed
+# `rate` is not among those: it measures, and wants the machine for itself.
+soak load fuzz kept rate: .venv/installed
 	PYTHONPATH=tests/support .venv/bin/python tests/system/$@.py --minutes $(MINUTES) \
 		$(if $(RECORD),--record $(RECORD))
 

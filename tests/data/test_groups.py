@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ckd.capture.hair import COVERS, cover_of, hair_cover
 from ckd.data.groups import KINDS, Traits, groups_of
-from ckd.data.hair import COVERS, cover_of, hair_cover
 from ckd.data.samples import Sample, SampleSet
 from ckd.data.skin_tone import TONES
 from ckd.data.synthetic.fields import noise

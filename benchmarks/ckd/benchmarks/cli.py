@@ -10,7 +10,7 @@ import typer
 
 from ckd import console
 from ckd.benchmarks.gpu.cli import gpu_command
-from ckd.benchmarks.live_cli import settling_command
+from ckd.benchmarks.live_cli import capture_command, settling_command
 from ckd.benchmarks.measure import MOST_RUNS
 from ckd.benchmarks.systems_cli import accuracy_command, backbones_command, compare_command
 from ckd.console.options import MOST_THREADS
@@ -116,6 +116,7 @@ def latency_command(
 cli.command("compare")(compare_command)
 cli.command("accuracy")(accuracy_command)
 cli.command("backbones")(backbones_command)
+cli.command("capture")(capture_command)
 cli.command("settling")(settling_command)
 cli.command("gpu")(gpu_command)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ckd.capture import CaptureJudge
 from ckd.console import Bars, no_bars
 from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.card import MODEL_CARD, with_part, without_part
@@ -40,7 +41,10 @@ TITLES: Final = {
     "points": "Operating points",
     "sets": "Label sets",
     "refer": "When a referral is suggested",
+    "capture": "When a capture is good enough",
 }
+#: Sections that no answer rests on: what was found of a bundle's answers stays true.
+_OF_NO_ANSWER: Final = {"capture"}
 CHECKED: Final = "What this bundle delivers"
 BY_GROUP: Final = "For whom"
 #: What `ckd-train evaluate --corruptions` writes; taken into the card where it lies in the folder.
@@ -95,6 +99,7 @@ def write_sections(
         write_hashes(folder)  # once more below, with what the card says of the check
         written = Bundle(folder)  # refuses what could not be read again
         Finder(spec, written.id, "", "", read=written.read)  # and sections that do not fit
+        CaptureJudge.of(spec)
         if trained_on and "probabilities" in sections:
             written = _with_temperatures(written, folder, trained_on, bars)
         written = _with_verdicts(written, folder)
@@ -106,6 +111,8 @@ def write_sections(
         for name, text in texts.items():
             card = with_part(card, TITLES[name], text)
         parts = {CHECKED: report_text(report), BY_GROUP: by_group_text(report)}
+        if samples is None and set(sections) <= _OF_NO_ANSWER:
+            parts = {}
         if (fitted / DAMAGED[0]).is_file():
             parts[DAMAGED[1]] = (fitted / DAMAGED[0]).read_text(encoding="utf-8")
         for title, words in parts.items():  # an earlier check was of other sections

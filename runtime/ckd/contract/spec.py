@@ -80,7 +80,9 @@ class OutputSpec:
 
 
 #: Of all sections that are known, in the order in which one rests on the other.
-SECTION_NAMES: Final = ("outcome", "mask", "probabilities", "points", "sets", "refer")
+SECTION_NAMES: Final = (
+    "outcome", "mask", "probabilities", "points", "sets", "refer", "capture",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
         most_probable,
         quality_of,
     )
+    from ckd.finding.capture import HINTS, Capture
     from ckd.finding.cleanup import MaskRule
+    from ckd.finding.content import Declaring, SectionContent
     from ckd.finding.decision import Decider, Decision
     from ckd.finding.doubts import FEATURE_FILE, Doubts
     from ckd.finding.explanation import (
@@ -57,7 +59,9 @@ else:
             "ckd.finding.answers": (
                 "AnswerSource Answers answers_from_logits most_probable quality_of"
             ),
+            "ckd.finding.capture": "Capture HINTS",
             "ckd.finding.cleanup": "MaskRule",
+            "ckd.finding.content": "Declaring SectionContent",
             "ckd.finding.decision": "Decider Decision",
             "ckd.finding.doubts": "Doubts FEATURE_FILE",
             "ckd.finding.explanation": (
@@ -93,6 +97,7 @@ __all__ = [
     "FINE_RGB",
     "FITTED_CODES",
     "FULL_LOG_ODDS",
+    "HINTS",
     "NAMES",
     "NOTICE",
     "PARTS",
@@ -100,8 +105,10 @@ __all__ = [
     "SECTION",
     "AnswerSource",
     "Answers",
+    "Capture",
     "Decider",
     "Decision",
+    "Declaring",
     "Doubts",
     "FeatureSpace",
     "Finder",
@@ -117,6 +124,7 @@ __all__ = [
     "ProbabilityRule",
     "Promises",
     "Reason",
+    "SectionContent",
     "Steps",
     "Verdict",
     "answers_from_logits",

@@ -141,6 +141,9 @@ def camera_command(
         AutoCapture(save, console.say) if auto_capture else nullcontext() as capturing,
     ):
         say_choices(cascade)
+        unit_cli.set_coach(cascade, chosen.unit)
+        if auto_capture and cascade.judge is None:
+            raise UsageError(f"--auto-capture: {cascade.bundle_id} does not judge captures")
         cascade.warmup()
         report = run_live(
             frames, partial(cascade.predict, deadline_ms=deadline_ms), draw_overlay,

@@ -15,6 +15,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.capture import CaptureJudge
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError, EnvironmentUnusable, UsageError
 from ckd.contract.spec import CascadeSpec
@@ -60,6 +61,9 @@ class Cascade(Closing):
         bundle_id: name and first digits of the digest of the bundle.
         bundle_digest: the whole digest, a SHA-256.
         decider: what decides, by which operating point and at which prevalence.
+        judge: of captures; None for a bundle that does not judge them. A camera unit has its own
+            (`ckd.capture.CaptureJudge.for_unit`). Of an array in a GPU's memory no capture is
+            judged.
         listener: is told of every image but those of `run_device`; a journal sets it.
     """
 
@@ -79,6 +83,7 @@ class Cascade(Closing):
         self._hurry = Hurry(self.chain)
         self.bundle_id, self.decider = bundle.id, self._finder.decider
         self.bundle_digest = bundle.digest()
+        self.judge = CaptureJudge.of(bundle.spec)
         self.listener: Listener | None = None
 
     @property
@@ -302,6 +307,9 @@ class Cascade(Closing):
             self.listener.hear(logits, taken, self._written(left_out), left_out)
         finding = self._finder(logits, taken.size_hw, taken.image_SS3, left_out)
         taken.watch.lap("postprocess")
+        if self.judge is not None and taken.image_HWC is not None:
+            finding = self.judge.judged(taken.image_HWC, finding)
+            taken.watch.lap("capture")
         return replace(finding, timings_ms=taken.watch.timings_ms())
 
     def _written(self, left_out: tuple[str, ...]) -> Mapping[str, DeviceBuffer]:

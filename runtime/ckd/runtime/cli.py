@@ -31,6 +31,7 @@ from ckd.contract.errors import InputError
 from ckd.finding.sentences import NOTICE
 from ckd.runtime import journal_cli, unit_cli
 from ckd.runtime.camera_cli import camera_command, say_choices
+from ckd.runtime.coach_cli import coach_command
 
 if TYPE_CHECKING:
     from ckd.finding.finding import Finding
@@ -75,6 +76,7 @@ def image_command(
         ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
     ):
         say_choices(cascade)
+        unit_cli.set_coach(cascade, camera_unit)
         for path in _with_bar(files, "images"):
             try:
                 image_HWC, notes = read_picture(path)
@@ -133,8 +135,9 @@ def video_command(
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
+    camera_unit = unit_cli.unit_of(unit)
     with (
-        unit_cli.video_of(path, unit) as source,
+        unit_cli.video_of(path, camera_unit) as source,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
@@ -142,6 +145,7 @@ def video_command(
         black_box.open(cascade, source, bundle, operating_point, shares, waits=True) as kept,
     ):
         say_choices(cascade)
+        unit_cli.set_coach(cascade, camera_unit)
         total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
         progress = console.progress_bar("frames")
 
@@ -163,6 +167,7 @@ def video_command(
 
 cli.command("camera")(camera_command)
 cli.command("replay")(journal_cli.replay_command)
+unit_cli.cli.command("coach")(coach_command)
 cli.add_typer(unit_cli.cli, name="unit")
 
 

@@ -31,7 +31,7 @@ _QUANTILE: Final = 0.8
 #: What was left out is expected to take so much less each time, so that it is tried again.
 _HOPE: Final = 0.97
 #: Names of steps that are no network.
-_ALL_NETWORKS, _AFTER = "networks", "postprocess"
+_ALL_NETWORKS, _AFTER = "networks", ("postprocess", "capture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Hurry:
         Raises:
             EngineError: an engine failed.
         """
-        left_ms = deadline_ms - watch.elapsed_ms - self._pace.expected_ms([_AFTER])
+        left_ms = deadline_ms - watch.elapsed_ms - self._pace.expected_ms(_AFTER)
         if len(self.parts) == 1 or self._fits_whole(left_ms):
             outputs = self._chain.run(image_SS3, watch.lap)
             self._learn(watch)
@@ -126,7 +126,7 @@ class Hurry:
         watch.lap("preprocess")
         done, steps = 0, self._chain.steps(image_SS3)
         for part in self.parts:
-            left_ms = deadline_ms - watch.elapsed_ms - self._pace.expected_ms([_AFTER])
+            left_ms = deadline_ms - watch.elapsed_ms - self._pace.expected_ms(_AFTER)
             if done and self._pace.expected_ms(part.nodes) > left_ms:
                 break
             _advance(steps, part, watch)
@@ -159,7 +159,7 @@ class Hurry:
 
     def finished(self, watch: Stopwatch) -> None:
         """Learn from a finding that has been made how long it took after the networks."""
-        self._learn(watch, (_AFTER,))
+        self._learn(watch, _AFTER)
 
     def written_by(self, left_out: Sequence[str]) -> frozenset[str]:
         """Names of the tensors that the networks of an answer without these parts wrote."""

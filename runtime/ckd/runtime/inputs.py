@@ -26,12 +26,15 @@ Seen: TypeAlias = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
 class NetworkInput:
     """An image as the networks take it, with the stopwatch of its analysis.
 
-    ``size_hw`` are rows and columns of the image as given, which masks will have.
+    ``size_hw`` are rows and columns of the image as given, which masks will have. ``image_HWC`` is
+    that image, uint8 RGB, for what is judged at its own resolution; None where it is not on the
+    host.
     """
 
     image_SS3: Seen
     size_hw: tuple[int, int]
     watch: Stopwatch = field(default_factory=Stopwatch)
+    image_HWC: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +95,8 @@ def network_input(image: object, side: int) -> NetworkInput:
     check_rgb(image_HWC)
     watch = Stopwatch()
     height, width = image_HWC.shape[:2]
-    return NetworkInput(network_image(image_HWC, side), (height, width), watch)
+    small_SS3 = network_image(image_HWC, side)
+    return NetworkInput(small_SS3, (height, width), watch, image_HWC)
 
 
 def overlapped(

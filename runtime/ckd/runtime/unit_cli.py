@@ -13,6 +13,7 @@ from ckd import console
 from ckd.contract.errors import UsageError
 
 if TYPE_CHECKING:
+    from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import ButtonView
     from ckd.runtime.live.view import Saver
     from ckd.runtime.sources import CameraFormat, FrameSource, VideoFile
@@ -47,15 +48,31 @@ def unit_of(path: Path | None) -> "Unit | None":
     return read_unit(path)
 
 
-def video_of(video: Path, path: Path | None) -> "VideoFile":
-    """A video, with frames as a unit file says if one is named.
+def set_coach(cascade: "Cascade", unit: "Unit | None") -> None:
+    """Judge captures by the limits and the scale of a unit, if there is one.
 
     Raises:
-        CkdError: as `unit_of`, or the video cannot be opened.
+        UsageError: it sets limits and the bundle judges no captures, or one of no check.
+    """
+    if unit is None:
+        return
+    if cascade.judge is not None:
+        cascade.judge = cascade.judge.for_unit(unit.coach, unit.mm_per_px)
+    elif unit.coach:
+        raise UsageError(
+            f"{unit.path}: sets [coach], and {cascade.bundle_id} does not judge captures"
+        )
+
+
+def video_of(video: Path, unit: "Unit | None") -> "VideoFile":
+    """A video, with frames as a unit says if there is one.
+
+    Raises:
+        CkdError: the video cannot be opened.
     """
     from ckd.runtime.sources import VideoFile
 
-    if (unit := unit_of(path)) is None:
+    if unit is None:
         return VideoFile(video)
     from ckd.runtime.unit import UnitVideo
 

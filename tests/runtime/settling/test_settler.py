@@ -288,7 +288,7 @@ def test_the_answer_stays_for_a_moment_and_says_how_old_it_is(
     assert (held.pooled.frames, held.pooled.settled) == (12, True)
     assert held.pooled.age_s == pytest.approx(0.5)
     assert "This answer is 0.5 s old." in held.coaching
-    assert held.capture == bad.capture
+    assert (held.capture and held.capture.hints) == (bad.capture and bad.capture.hints)
     again = settler.settle(found(decider, views[12]), last_s + 1.0)
     assert again.pooled is not None
     assert (again.pooled.frames, again.is_held) == (13, False)
@@ -323,3 +323,17 @@ def test_an_answer_of_frames_before_is_drawn_grey(
         for one in (fresh, held)
     ]
     assert grey[1] > grey[0] + 100
+
+
+def test_the_hint_that_is_told_does_not_flicker(
+    settler: Settler, decider: Decider, views: list[Seen]
+) -> None:
+    given = ["", "glare", "", "glare", "motion"] + 6 * ["motion"] + ["", "motion"] + 12 * [""]
+    told = []
+    for number, hint in enumerate(given):
+        own = replace(found(decider, views[0]), capture=Capture((hint,) if hint else ()))
+        settled = settler.settle(own, number * FRAME_S)
+        assert settled.capture is not None
+        assert settled.capture.hints == ((hint,) if hint else ())
+        told.append(settled.capture.shown)
+    assert told == 7 * [""] + 13 * ["Hold still."] + 5 * [""]

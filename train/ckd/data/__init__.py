@@ -6,6 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.data.agreement import UNDOING
+    from ckd.data.captures import FAULTS, MEANINGS, faulty, scene
     from ckd.data.check import check_dataset
     from ckd.data.corruptions import CORRUPTIONS, GRADES, corrupted
     from ckd.data.folds import split_fold
@@ -21,6 +22,7 @@ else:
         __name__,
         {
             "ckd.data.agreement": "UNDOING",
+            "ckd.data.captures": "FAULTS MEANINGS faulty scene",
             "ckd.data.check": "check_dataset",
             "ckd.data.corruptions": "CORRUPTIONS GRADES corrupted",
             "ckd.data.folds": "split_fold",
@@ -36,7 +38,9 @@ else:
 
 __all__ = [
     "CORRUPTIONS",
+    "FAULTS",
     "GRADES",
+    "MEANINGS",
     "UNDOING",
     "DataReport",
     "Group",
@@ -48,12 +52,14 @@ __all__ = [
     "Traits",
     "check_dataset",
     "corrupted",
+    "faulty",
     "groups_of",
     "numbered_as",
     "read_mask",
     "read_split",
     "read_traits",
     "read_unseen",
+    "scene",
     "split_fold",
     "tone_of",
     "traits_of",

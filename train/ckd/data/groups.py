@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.capture.hair import COVERS, cover_of, hair_cover
 from ckd.contract.labels import label_of
-from ckd.data.hair import COVERS, cover_of, hair_cover
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet
 from ckd.data.skin_tone import TONES, tone_of, typology_angle

@@ -10,6 +10,7 @@ import typer
 
 from ckd import console
 from ckd.contract.errors import GateFailed, UsageError
+from ckd.train.capture_cli import capture_command
 from ckd.train.cli_options import (
     Accelerator,
     Data,
@@ -33,6 +34,7 @@ cli.command("evaluate")(evaluate_command)
 cli.command("study")(study_command)
 cli.command("qat")(qat_command)
 cli.command("sections")(sections_command)
+cli.command("capture")(capture_command)
 
 
 @cli.command("fit")

@@ -10,6 +10,7 @@ from ckd.finding.finding import Finding
 from ckd.finding.left_out import DIAGNOSIS
 from ckd.finding.outcome import Reason
 from ckd.runtime.settling.following import Followed
+from ckd.runtime.settling.hints import SteadyHint
 from ckd.runtime.settling.pool import Pool
 from ckd.runtime.settling.smoothing import SmoothMask
 from ckd.runtime.settling.view import View
@@ -28,7 +29,8 @@ class Settler:
     A finding is pooled if it has an answer, and no hint about its capture. Frames that cannot be
     pooled keep the answer of those before for `HOLD_S` seconds; then it is said why nothing can be
     judged. Another lesion, a pause, or a picture of another size begins anew. What each frame's
-    networks said stays in `Finding.raw`.
+    networks said stays in `Finding.raw`, and its hints in `Finding.capture`, of which people are
+    told one that does not flicker.
 
     Args:
         decider: of the cascade whose findings are settled.
@@ -36,6 +38,7 @@ class Settler:
 
     def __init__(self, decider: Decider) -> None:
         self._decider = decider
+        self._hint = SteadyHint()
         self._begin_anew()
 
     def settle(self, finding: Finding, captured_s: float) -> Finding:
@@ -45,6 +48,9 @@ class Settler:
             finding: of one frame, as `Cascade.predict` gives it.
             captured_s: when it was grabbed, in seconds of a clock that does not jump.
         """
+        if finding.capture is not None:
+            told = self._hint.told(finding.capture)
+            finding = replace(finding, capture=replace(finding.capture, told=told))
         if self._answer is not None and (
             not 0 <= captured_s - self._last_s <= HOLD_S or _size(finding) != _size(self._answer)
         ):

@@ -1,6 +1,7 @@
 """Puts what was measured into a unit file; every other line of it stays as it is."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ def put_matrix(path: Path, matrix: Matrix) -> None:
         InputError: the file is wrong, or so written that it cannot be changed safely.
         UsageError: it cannot be written to.
     """
-    _put(path, "colour", "matrix", matrix_toml(matrix))
+    _put(path, "colour", {"matrix": matrix_toml(matrix)})
 
 
 def put_scale(path: Path, mm_per_px: float, height: int, width: int, where: str) -> None:
@@ -52,14 +53,25 @@ def put_scale(path: Path, mm_per_px: float, height: int, width: int, where: str)
             f"{where}: is {width} x {height} pixels, and the unit's pictures are {camera_hw[1]} x "
             f"{camera_hw[0]}, or {kept_hw[1]} x {kept_hw[0]} once cut; measure one of those"
         )
-    _put(path, "picture", "mm_per_px", f"{mm_per_px:.7f}")
+    _put(path, "picture", {"mm_per_px": f"{mm_per_px:.7f}"})
 
 
-def _put(path: Path, table: str, key: str, value: str) -> None:
+def put_coach(path: Path, limits: Mapping[str, float]) -> None:
+    """Put limits of the capture coach into a unit file, in place of those that are there.
+
+    Raises:
+        InputError: as `put_matrix`.
+        UsageError: the file cannot be written to.
+    """
+    _put(path, "coach", {name: f"{limit:.4f}" for name, limit in limits.items()})
+
+
+def _put(path: Path, table: str, values: Mapping[str, str]) -> None:
     read_unit(path)
-    text, wanted = read_toml(path)
-    wanted.setdefault(table, {})[key] = parse_toml(path, f"value = {value}")["value"]
-    changed = _with_key(text, table, key, value)
+    changed, wanted = read_toml(path)
+    for key, value in values.items():
+        wanted.setdefault(table, {})[key] = parse_toml(path, f"value = {value}")["value"]
+        changed = _with_key(changed, table, key, value)
     try:
         is_as_wanted = parse_toml(path, changed) == wanted
     except InputError:
@@ -67,7 +79,7 @@ def _put(path: Path, table: str, key: str, value: str) -> None:
     if not is_as_wanted:
         raise InputError(
             f"{path}: is so written that it cannot be changed safely; put into [{table}]: "
-            f"{key} = {' '.join(value.split())}"
+            + "; ".join(f"{key} = {' '.join(value.split())}" for key, value in values.items())
         )
     try:
         replace_file(path, changed.encode())

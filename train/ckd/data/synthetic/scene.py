@@ -114,8 +114,11 @@ def sticker(rng: Rng, image_HWC: Field, keep_clear_HW: NDArray[np.bool_]) -> Non
         blend(image_HWC, cover_HW, grain_HW[..., None] * colour_C)
 
 
-def optics(rng: Rng, image_HWC: Field) -> Field:
-    """The image with uneven light, round field of view, blur, white balance and noise."""
+def optics(rng: Rng, image_HWC: Field, blur: float | None = None) -> Field:
+    """The image with uneven light, round field of view, blur, white balance and noise.
+
+    Deviation of the blur, in shares of the side, is drawn where it is not given.
+    """
     side_px = image_HWC.shape[0]
     flat_HW2 = np.zeros((side_px, side_px, 2), np.float32)
     centre = 0.5 + rng.normal(0.0, 0.03, 2)
@@ -129,7 +132,8 @@ def optics(rng: Rng, image_HWC: Field) -> Field:
         light_HW *= 1.0 - 0.7 * ramp(distance_HW, 0.52, 0.75)
     image_HWC = image_HWC * light_HW[..., None]
     image_HWC = image_HWC * rng.uniform(0.93, 1.07, 3).astype(np.float32) * rng.uniform(0.85, 1.1)
-    blur_px = rng.uniform(0.0012, 0.004) * side_px
+    drawn = rng.uniform(0.0012, 0.004)
+    blur_px = (drawn if blur is None else blur) * side_px
     image_HWC = np.asarray(cv2.GaussianBlur(image_HWC, (0, 0), max(blur_px, 0.2)))
     grain_HWC = rng.standard_normal(image_HWC.shape, dtype=np.float32)
     return np.asarray(image_HWC + rng.uniform(0.004, 0.014) * grain_HWC, dtype=np.float32)

@@ -47,13 +47,16 @@ class SyntheticCase:
     label: str  # MEL, SBK or NEV
 
 
-def dermoscopy(seed: int, side_px: int = 256, label: str | None = None) -> SyntheticCase:
+def dermoscopy(
+    seed: int, side_px: int = 256, label: str | None = None, *, blur: float | None = None
+) -> SyntheticCase:
     """Generate the case of a seed: equal at equal size, and similar at other sizes.
 
     Args:
         seed: not negative.
         side_px: width and height of the picture.
         label: MEL, SBK or NEV; None lets the seed choose.
+        blur: deviation of the optical blur in shares of the side; None lets the seed choose.
 
     Raises:
         UsageError: the label is unknown, or the picture too small to show a lesion.
@@ -79,7 +82,7 @@ def dermoscopy(seed: int, side_px: int = 256, label: str | None = None) -> Synth
         scene.hairs(rng, image_HWC)
     if rng.random() < 0.2:
         scene.bubbles(rng, image_HWC)
-    image_HWC = scene.optics(rng, image_HWC)
+    image_HWC = scene.optics(rng, image_HWC, blur)
     return SyntheticCase(
         (np.clip(image_HWC, 0.0, 1.0) * 255.0).round().astype(np.uint8), lesion.mask_HW, label
     )

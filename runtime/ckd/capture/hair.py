@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.finding.outline import box_of
+
 #: Shorter side at which hair is looked for, whatever the photograph's own size.
 _SIDE_PX: Final = 256
 #: Wider than hair is at this scale; a closing of this size fills it.
@@ -31,30 +33,40 @@ _COVERS: Final = ((0.008, "hardly any hair"), (0.02, "some hair"), (1.0, "much h
 COVERS: Final = tuple(name for _, name in _COVERS)
 
 
-def hair_cover(image_HWC: NDArray[np.uint8]) -> float:
-    """Share of a photograph, from 0 to 1, that dark hair covers.
+def hair_cover(image_HWC: NDArray[np.uint8], within_HW: NDArray[np.bool_] | None = None) -> float:
+    """Share of a photograph, or of a part of it, that dark hair covers, from 0 to 1.
 
     Args:
         image_HWC: RGB.
+        within_HW: True on the part; None for all of it.
     """
     scale = _SIDE_PX / min(image_HWC.shape[:2])
     size = tuple(max(1, round(scale * side)) for side in image_HWC.shape[1::-1])
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small_hwC = cv2.resize(image_HWC, size, interpolation=way)
-    grey_hw = cv2.cvtColor(small_hwC, cv2.COLOR_RGB2GRAY)
+    grey_hw = cv2.cvtColor(cv2.resize(image_HWC, size, interpolation=way), cv2.COLOR_RGB2GRAY)
+    least_length, within_hw = _LEAST_LENGTH * min(grey_hw.shape), None
+    if within_HW is not None:
+        within = cv2.resize(within_HW.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        box = box_of(within > 0)  # what lies around it takes as long as the part itself
+        grey_hw, within_hw = np.ascontiguousarray(grey_hw[box]), within[box]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_KERNEL_PX, _KERNEL_PX))
     darker_hw = cv2.morphologyEx(grey_hw, cv2.MORPH_BLACKHAT, kernel)
     thin_hw = (darker_hw > _DARKER).astype(np.uint8)
     _, pieces_hw, stats, _ = cv2.connectedComponentsWithStats(thin_hw)
     lengths = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    is_hair = lengths >= _LEAST_LENGTH * min(grey_hw.shape)
+    is_hair = lengths >= least_length
     is_hair &= stats[:, cv2.CC_STAT_AREA] <= _LARGEST_FILL * lengths**2
     is_hair[0] = False  # what is not thin
+    if not is_hair.any():
+        return 0.0
+    num_pixels = grey_hw.size
+    if within_hw is not None:
+        pieces_hw, num_pixels = pieces_hw * within_hw, max(1, cv2.countNonZero(within_hw))
     # A pixel at the edge of a hair is covered in part: by its share of the darkest of that hair.
     pieces, darker = (array_hw[is_hair[pieces_hw]] for array_hw in (pieces_hw, darker_hw))
     darkest = np.ones(len(stats))
     np.maximum.at(darkest, pieces, darker)
-    return float((darker / darkest[pieces]).sum()) / grey_hw.size
+    return float((darker / darkest[pieces]).sum()) / num_pixels
 
 
 def cover_of(share: float) -> str:

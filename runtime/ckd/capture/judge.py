@@ -1,0 +1,128 @@
+"""Judges a capture: measures its scores, and says what is wrong with it.
+
+Suffixes: H rows, W columns of the photograph; S side of what the networks saw; C channels in RGB.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ckd.capture.framing import field_of, framing_of, ring_of
+from ckd.capture.hair import hair_cover
+from ckd.capture.light import light_of
+from ckd.capture.limits import CHECKS, hints_of, limits_of
+from ckd.capture.sharpness import sharpness_of
+from ckd.contract.errors import UsageError
+from ckd.finding.capture import HINTS, Capture
+from ckd.finding.content import Declaring
+from ckd.finding.finding import Finding
+
+#: What `ckd.finding.outcome` says of a picture with nothing to judge -> the hint.
+_NOTHING: Final[Mapping[str, str]] = {"blank": "lens_cap", "no_skin": "no_skin"}
+#: Places on the outline, and within it, that are looked at for sharpness.
+_ON_OUTLINE: Final = 9
+_WITHIN: Final = np.array([[0.0, 0.0], [-0.25, -0.25], [0.25, 0.25]])
+#: Where there is no lesion: the middle of the picture.
+_MIDDLE: Final = 0.5 + 0.2 * np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 0, 1)])
+
+
+class CaptureJudge:
+    """Judges captures by limits.
+
+    Args:
+        limits: by name of the score, one for each of `CHECKS`.
+        mm_per_px: width of a photograph's pixel on the skin; None if it is not known.
+    """
+
+    def __init__(self, limits: Mapping[str, float], mm_per_px: float | None = None) -> None:
+        self.limits, self.mm_per_px = dict(limits), mm_per_px
+
+    @classmethod
+    def of(cls, spec: Declaring) -> "CaptureJudge | None":
+        """The judge of a bundle; None if it has no section "capture".
+
+        Raises:
+            BundleError: the section is malformed.
+        """
+        limits = limits_of(spec)
+        return None if limits is None else cls(limits)
+
+    def for_unit(self, limits: Mapping[str, float], mm_per_px: float | None) -> "CaptureJudge":
+        """The judge for a camera unit, whose file sets some limits in place of the bundle's.
+
+        Raises:
+            UsageError: a limit of no check.
+        """
+        if unknown := [name for name in limits if name not in CHECKS]:
+            raise UsageError(f"[coach]: no check {unknown[0]!r}; expected {', '.join(CHECKS)}")
+        return CaptureJudge({**self.limits, **limits}, mm_per_px)
+
+    def judged(self, image_HWC: NDArray[np.uint8], finding: Finding) -> Finding:
+        """The finding, with the judgement of its capture.
+
+        What the outcome said already (a lens cap, no skin) is not measured again.
+        """
+        reason = "" if finding.reason is None else finding.reason.code
+        if reason in _NOTHING:
+            return replace(finding, capture=Capture((_NOTHING[reason],)))
+        scores = self.scores(image_HWC, finding)
+        found = hints_of(scores, self.limits)
+        return replace(finding, capture=Capture(tuple(h for h in HINTS if h in found), scores))
+
+    def scores(self, image_HWC: NDArray[np.uint8], finding: Finding) -> dict[str, float]:
+        """The scores of a photograph by name, of those checks that can be made of it."""
+        mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
+        return capture_scores(image_HWC, finding.seen_SS3, mask_HW, self.mm_per_px)
+
+
+def capture_scores(
+    image_HWC: NDArray[np.uint8],
+    seen_SSC: NDArray[np.uint8] | None,
+    mask_HW: NDArray[np.bool_] | None,
+    mm_per_px: float | None = None,
+) -> dict[str, float]:
+    """The scores of a photograph by name; without a lesion, none of where it lies.
+
+    Args:
+        image_HWC: uint8 RGB.
+        seen_SSC: the same at network size, uint8 RGB.
+        mask_HW: True on the lesion; None or empty without one.
+        mm_per_px: width of the photograph's pixel on the skin; None if it is not known.
+    """
+    assert seen_SSC is not None
+    side = seen_SSC.shape[0]
+    lesion_SS = np.zeros((side, side), np.bool_)
+    if mask_HW is not None:
+        shrunk = cv2.resize(mask_HW.view(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+        lesion_SS = np.asarray(shrunk > 0, np.bool_)
+    field_SS, ring_SS = field_of(seen_SSC), ring_of(lesion_SS)
+    sharpness = sharpness_of(image_HWC, _places(lesion_SS), mm_per_px)
+    light = light_of(seen_SSC, field_SS, lesion_SS, ring_SS)
+    scores = {
+        "focus": sharpness.focus, "motion": sharpness.motion, "bright": light.bright,
+        "light": light.light, "glare": light.glare,
+    }  # fmt: skip
+    if lesion_SS.any():
+        framing = framing_of(lesion_SS, field_SS)
+        scores |= {
+            "cut_off": framing.cut_off, "width": framing.width, "off_centre": framing.off_centre
+        }  # fmt: skip
+    scores["cover"] = hair_cover(seen_SSC, ring_SS)
+    return scores
+
+
+def _places(lesion_SS: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Where to look for sharpness, in shares of the sides: along the outline, and within it."""
+    lesion = lesion_SS.view(np.uint8)
+    contours, _ = cv2.findContours(lesion, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return _MIDDLE
+    outline = max(contours, key=cv2.contourArea)[:, 0]
+    steps = np.linspace(0, len(outline), _ON_OUTLINE, endpoint=False).astype(int)
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    within = (low + high) / 2 + _WITHIN * (high - low)
+    return np.asarray((np.concatenate([outline[steps], within]) + 0.5) / lesion_SS.shape[0])

@@ -1,0 +1,76 @@
+"""`ckd-bench settling` and `capture` on a tiny bundle: their files and their figures."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deciding import let_decide
+from tests.capture.rig import LIMITS
+from tests.runtime.photographs import edit_spec
+
+from ckd import console
+from ckd.benchmarks.cli import cli
+from ckd.data.captures import FAULTS
+from ckd.data.synthetic import write_isic2017
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("isic")
+    write_isic2017(root, num_train=1, num_val=4, side_px=64, seed=5)
+    return root
+
+
+@pytest.fixture
+def bundle(bundle_copy: Path) -> Path:
+    let_decide(bundle_copy)
+    section = {"content": LIMITS, "informative": False}
+    return edit_spec(bundle_copy, lambda tree: tree["sections"].update(capture=section))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr(console, "progress_bar", lambda unit: lambda done, total: None)
+    monkeypatch.setattr(sys, "argv", ["ckd-bench", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        console.run(cli)
+    assert not end.value.code
+
+
+def test_settling_is_measured(
+    data: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run(
+        monkeypatch, "settling", "--data", data, "--bundle", bundle, "--frames", 15, "--pairs", 1,
+        "--out", tmp_path,
+    )  # fmt: skip
+    figures: dict[str, Any] = json.loads((tmp_path / "settling.json").read_text())
+    assert (figures["num_photographs"], figures["num_frames"]) == (4, 15)
+    assert figures["two_lesions"] == 1
+    assert 0 <= figures["auc_pooled"] <= 1
+    assert 0 <= figures["flips_pooled"] <= figures["flips_single"] + 1
+    assert 0 <= figures["jaccard_pooled"] < 1
+    assert (tmp_path / "settling.md").read_text() == capsys.readouterr().out
+    assert (tmp_path / "settling.png").stat().st_size > 5000
+
+
+def test_captures_are_measured(
+    data: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run(
+        monkeypatch, "capture", "--data", data, "--bundle", bundle, "--scenes", 1,
+        "--out", tmp_path,
+    )  # fmt: skip
+    figures: dict[str, Any] = json.loads((tmp_path / "capture.json").read_text())
+    photographs = figures["photographs"]
+    assert photographs["total"] == 4
+    strong = {hint: photographs["found"][f"{hint} 3"] for hint in FAULTS}
+    assert all(0 <= named <= found <= total == 4 for named, found, total in strong.values())
+    assert figures["passing"]["pictures"] + figures["failing"]["pictures"] == 4 * (1 + 9 + 1)
+    assert 0 < figures["capture_ms"] < figures["total_ms"]
+    text = capsys.readouterr().out
+    assert (tmp_path / "capture.md").read_text() == text
+    assert "`out_of_focus`" in text
