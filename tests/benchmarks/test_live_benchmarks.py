@@ -69,7 +69,7 @@ def test_captures_are_measured(
     assert photographs["total"] == 4
     strong = {hint: photographs["found"][f"{hint} 3"] for hint in FAULTS}
     assert all(0 <= named <= found <= total == 4 for named, found, total in strong.values())
-    assert figures["passing"]["pictures"] + figures["failing"]["pictures"] == 4 * (1 + 9 + 1)
+    assert sum(group["pictures"] for group in figures["worth"].values()) == 4 * (1 + 9 + 1)
     assert 0 < figures["capture_ms"] < figures["total_ms"]
     text = capsys.readouterr().out
     assert (tmp_path / "capture.md").read_text() == text

@@ -13,8 +13,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -31,14 +31,18 @@ NUM_PICTURES = 45
 PORT = 8097
 #: Of each part the first seconds load networks and fill caches.
 WARM_UP_S = 5.0
-VIEWERS = ("none", "page", "browser")
+
+
+def nobody() -> AbstractContextManager[None]:
+    """Nobody looks."""
+    return nullcontext()
 
 
 def rate(minutes: float, folder: Path) -> Counts:
     """Run for so many minutes in all."""
-    seconds, found = 60 * minutes / len(VIEWERS), {}
+    seconds, found = 60 * minutes / len(WATCHERS), {}
     with sender() as url:
-        for viewer in VIEWERS:
+        for viewer in WATCHERS:
             found[viewer] = answers(url, viewer, seconds, folder)
             print(viewer, found[viewer], file=sys.stderr)
     return {"frames_per_s": FPS, "size": [WIDTH, HEIGHT], **found}
@@ -52,8 +56,7 @@ def answers(url: str, viewer: str, seconds: float, folder: Path) -> Counts:
     assert process.stdout is not None
     footprint = Footprint(process.pid)
     arrived_s, ages_ms, inference_ms, began_s = [], [], [], None
-    watcher = {"none": nullcontext, "page": reader, "browser": browser}[viewer]
-    with watcher():
+    with WATCHERS[viewer]():
         for line in process.stdout:
             now_s, record = time.time(), json.loads(line)
             began_s = began_s or now_s
@@ -178,6 +181,11 @@ def send() -> None:
     with ScriptedCamera(answer) as camera:
         print(camera.url, flush=True)
         threading.Event().wait()
+
+
+WATCHERS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "none": nobody, "page": reader, "browser": browser,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

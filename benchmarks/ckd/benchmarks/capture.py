@@ -29,6 +29,10 @@ from ckd.scores.shares import share_interval
 #: Scenes from this number on fitted nothing.
 _FIRST_SCENE: Final = 5000
 _RUNS_1080P: Final = 30
+#: Photographs as they are, and with faults of light and lens; and with those of where the lesion
+#: lies, which mislead the outline that they are judged by.
+KINDS: Final = ("optical", "framing")
+_FRAMING: Final = ("cut_off", "too_small", "off_centre")
 
 Picture = tuple[NDArray[np.uint8], NDArray[np.bool_], str]
 
@@ -114,8 +118,7 @@ class CaptureReport:
     bundle: str
     photographs: Caught
     scenes: Caught
-    passing: dict[str, Any]
-    failing: dict[str, Any]
+    worth: dict[str, dict[str, Any]]
     capture_ms: float
     networks_ms: float
     total_ms: float
@@ -126,8 +129,7 @@ class CaptureReport:
         return {
             "bundle": self.bundle,
             **{name: kind.as_dict() for name, kind in kinds.items()},
-            "passing": self.passing,
-            "failing": self.failing,
+            "worth": self.worth,
             "capture_ms": self.capture_ms,
             "networks_ms": self.networks_ms,
             "total_ms": self.total_ms,
@@ -163,17 +165,17 @@ def measure_capture(
     points = cascade.decider.points
     target = cascade.spec.labels[0] if points is None else points.target
     number = samples.labels.index(target)
-    passing, failing = Worth(), Worth()
+    worth = {(kind, passes): Worth() for kind in KINDS for passes in (True, False)}
 
     def photographs() -> Iterator[tuple[Picture, bool]]:
         for one in chosen:
             assert one.mask is not None
             yield (read_rgb(one.image), read_mask(one.mask), one.id), one.label == number
 
-    def told(finding: Finding, truth_HW: NDArray[np.bool_], is_target: bool) -> None:
-        capture = finding.capture
-        group = passing if capture is not None and capture.good else failing
-        group.add(finding, target, is_target, truth_HW)
+    def told(hint: str, finding: Finding, truth_HW: NDArray[np.bool_], is_target: bool) -> None:
+        passes = finding.capture is not None and finding.capture.good
+        kind = "framing" if hint in _FRAMING else "optical"
+        worth[kind, passes].add(finding, target, is_target, truth_HW)
 
     photo = _judged(cascade, photographs(), len(chosen), bars("photographs"), told)
     scenes = (((*scene(_FIRST_SCENE + i), f"scene {i}"), False) for i in range(num_scenes))
@@ -184,8 +186,10 @@ def measure_capture(
         bundle=cascade.bundle_id,
         photographs=photo,
         scenes=drawn,
-        passing=passing.figures(),
-        failing=failing.figures(),
+        worth={
+            f"{kind}, {'pass' if passes else 'do not'}": group.figures()
+            for (kind, passes), group in worth.items()
+        },
         capture_ms=_median(timings, ["capture"]),
         networks_ms=_median(timings, networks),
         total_ms=_median(timings, ["total"]),
@@ -197,7 +201,7 @@ def _judged(
     pictures: Iterator[tuple[Picture, bool]],
     total: int,
     progress: Callable[[int, int], None],
-    told: Callable[[Finding, NDArray[np.bool_], bool], None],
+    told: Callable[[str, Finding, NDArray[np.bool_], bool], None],
 ) -> Caught:
     """Judge each picture as it is, with every strong fault, and with one of some other grade."""
     caught = Caught()
@@ -207,7 +211,7 @@ def _judged(
         caught.total += 1
         caught.passed += not hints
         caught.hints.update(hints)
-        told(clean, mask_HW, is_target)
+        told("", clean, mask_HW, is_target)
         draw = np.random.default_rng(zlib.crc32(name.encode()))
         drawn = str(draw.choice([*FAULTS])), int(draw.choice(GRADES[:-1]))
         for hint, grade in [*((hint, GRADES[-1]) for hint in FAULTS), drawn]:
@@ -219,7 +223,7 @@ def _judged(
             before = caught.found.get((hint, grade), (0, 0, 0))
             now = (hint in found, bool(found), 1)
             caught.found[hint, grade] = tuple(map(sum, zip(before, now, strict=True)))  # type: ignore[assignment]
-            told(finding, moved_HW, is_target)
+            told(hint, finding, moved_HW, is_target)
         progress(done, total)
     return caught
 

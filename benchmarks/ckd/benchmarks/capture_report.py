@@ -34,7 +34,7 @@ def to_markdown(report: CaptureReport, machine: Machine, during: Conditions) -> 
     )
     worth = [
         (name, str(figures["pictures"]), _estimate(figures["auc"]), _estimate(figures["jaccard"]))
-        for name, figures in (("pass", report.passing), ("do not", report.failing))
+        for name, figures in report.worth.items()
     ]
     cost = (
         f"At 1920x1080 the checks take {report.capture_ms:.2f} ms, the networks "
@@ -42,8 +42,9 @@ def to_markdown(report: CaptureReport, machine: Machine, during: Conditions) -> 
         f"whole frame {report.total_ms:.2f} ms (medians of the same run)."
     )
     good_for = (
-        "What it is good for: photographs as they are, each with every strong fault and with one "
-        "of a lesser grade, by whether they pass."
+        "What it is good for: photographs by whether they pass. Optical: as they are, and with "
+        "faults of light and lens, strong ones and one of a lesser grade. Framing: with faults of "
+        "where the lesion lies, which mislead the outline that they are judged by."
     )
     blocks = (
         f"# The capture coach: {report.bundle}", f"{passed}.", table(head, rows),

@@ -53,6 +53,17 @@ def ring_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(lesion_SS.view(np.uint8), np.ones((side, side))) > 0, np.bool_)
 
 
+def hull_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The convex hull of the lesion: an outline may leave out what glares."""
+    contours, _ = cv2.findContours(
+        lesion_SS.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    hull = np.zeros(lesion_SS.shape, np.uint8)
+    if contours:
+        cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
+    return np.asarray(hull > 0, np.bool_)
+
+
 def framing_of(lesion_SS: NDArray[np.bool_], field_SS: NDArray[np.bool_]) -> Framing:
     """Where a lesion, which has a cell at least, lies."""
     side, area = lesion_SS.shape[0], int(np.count_nonzero(lesion_SS))
@@ -64,8 +75,8 @@ def framing_of(lesion_SS: NDArray[np.bool_], field_SS: NDArray[np.bool_]) -> Fra
         borderType=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    rows, columns = np.nonzero(lesion_SS)
-    x, y = (2 * (places.mean() + 0.5) / side - 1 for places in (columns, rows))
+    moments = cv2.moments(lesion_SS.view(np.uint8), binaryImage=True)
+    x, y = (2 * (moments[key] / area + 0.5) / side - 1 for key in ("m10", "m01"))
     return Framing(
         cut_off=float(np.count_nonzero(lesion_SS & (inner == 0))) / (_BORDER * width),
         width=width / side,

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from ckd.finding.outline import box_of
 
-#: Shorter side at which hair is looked for, whatever the photograph's own size.
-_SIDE_PX: Final = 256
-#: Wider than hair is at this scale; a closing of this size fills it.
-_KERNEL_PX: Final = 9
+#: A closing of so many pixels of 256 fills hair, which is thinner.
+_KERNEL: Final = 9 / 256
 #: Grey levels by which hair is darker than what lies around it.
 _DARKER: Final = 18
 #: Length of a hair that counts, as a share of the shorter side.
@@ -33,14 +31,19 @@ _COVERS: Final = ((0.008, "hardly any hair"), (0.02, "some hair"), (1.0, "much h
 COVERS: Final = tuple(name for _, name in _COVERS)
 
 
-def hair_cover(image_HWC: NDArray[np.uint8], within_HW: NDArray[np.bool_] | None = None) -> float:
+def hair_cover(
+    image_HWC: NDArray[np.uint8],
+    within_HW: NDArray[np.bool_] | None = None,
+    side_px: int = 256,
+) -> float:
     """Share of a photograph, or of a part of it, that dark hair covers, from 0 to 1.
 
     Args:
         image_HWC: RGB.
         within_HW: True on the part; None for all of it.
+        side_px: shorter side at which hair is looked for, whatever the photograph's own size.
     """
-    scale = _SIDE_PX / min(image_HWC.shape[:2])
+    scale = side_px / min(image_HWC.shape[:2])
     size = tuple(max(1, round(scale * side)) for side in image_HWC.shape[1::-1])
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     grey_hw = cv2.cvtColor(cv2.resize(image_HWC, size, interpolation=way), cv2.COLOR_RGB2GRAY)
@@ -49,7 +52,8 @@ def hair_cover(image_HWC: NDArray[np.uint8], within_HW: NDArray[np.bool_] | None
         within = cv2.resize(within_HW.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         box = box_of(within > 0)  # what lies around it takes as long as the part itself
         grey_hw, within_hw = np.ascontiguousarray(grey_hw[box]), within[box]
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_KERNEL_PX, _KERNEL_PX))
+    kernel_px = round(_KERNEL * side_px) | 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px))
     darker_hw = cv2.morphologyEx(grey_hw, cv2.MORPH_BLACKHAT, kernel)
     thin_hw = (darker_hw > _DARKER).astype(np.uint8)
     _, pieces_hw, stats, _ = cv2.connectedComponentsWithStats(thin_hw)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.capture.framing import field_of, framing_of, ring_of
+from ckd.capture.framing import field_of, framing_of, hull_of, ring_of
 from ckd.capture.hair import hair_cover
 from ckd.capture.light import light_of
 from ckd.capture.limits import CHECKS, hints_of, limits_of
@@ -24,8 +24,8 @@ from ckd.finding.finding import Finding
 #: What `ckd.finding.outcome` says of a picture with nothing to judge -> the hint.
 _NOTHING: Final[Mapping[str, str]] = {"blank": "lens_cap", "no_skin": "no_skin"}
 #: Places on the outline, and within it, that are looked at for sharpness.
-_ON_OUTLINE: Final = 9
-_WITHIN: Final = np.array([[0.0, 0.0], [-0.25, -0.25], [0.25, 0.25]])
+_ON_OUTLINE: Final = 7
+_WITHIN: Final = np.array([[-0.2, -0.2], [0.2, 0.2]])
 #: Where there is no lesion: the middle of the picture.
 _MIDDLE: Final = 0.5 + 0.2 * np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 0, 1)])
 
@@ -101,7 +101,7 @@ def capture_scores(
         lesion_SS = np.asarray(shrunk > 0, np.bool_)
     field_SS, ring_SS = field_of(seen_SSC), ring_of(lesion_SS)
     sharpness = sharpness_of(image_HWC, _places(lesion_SS), mm_per_px)
-    light = light_of(seen_SSC, field_SS, lesion_SS, ring_SS)
+    light = light_of(seen_SSC, field_SS, hull_of(lesion_SS), ring_SS)
     scores = {
         "focus": sharpness.focus, "motion": sharpness.motion, "bright": light.bright,
         "light": light.light, "glare": light.glare,
@@ -111,7 +111,7 @@ def capture_scores(
         scores |= {
             "cut_off": framing.cut_off, "width": framing.width, "off_centre": framing.off_centre
         }  # fmt: skip
-    scores["cover"] = hair_cover(seen_SSC, ring_SS)
+    scores["cover"] = hair_cover(seen_SSC, ring_SS, side)
     return scores
 
 

@@ -40,7 +40,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "motion": Check("motion", False, "the same, best direction less the worst"),
     "bright": Check("over_exposed", False, "share of lesion and ring that is clipped"),
     "light": Check("under_exposed", True, "brightness that a twentieth of the field reaches"),
-    "glare": Check("glare", False, "share of the lesion that glares"),
+    "glare": Check("glare", False, "share of the lesion's convex hull that glares"),
     "cut_off": Check("cut_off", False, "border on the border of the field, in widths"),
     "width": Check("too_small", True, "width of the lesion, as a share of the picture"),
     "off_centre": Check("off_centre", False, "distance from the middle, in half sides"),

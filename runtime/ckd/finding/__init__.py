@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         predictive_values,
     )
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, Reason, is_blank
+    from ckd.finding.outline import box_of
     from ckd.finding.overlay import (
         COARSE_RGB,
         FINE_RGB,
@@ -78,6 +79,7 @@ else:
                 "NAMES OperatingPoint OperatingPoints predictive_values"
             ),
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule Reason is_blank",
+            "ckd.finding.outline": "box_of",
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
             "ckd.finding.pooled": "Pooled",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
@@ -128,6 +130,7 @@ __all__ = [
     "Steps",
     "Verdict",
     "answers_from_logits",
+    "box_of",
     "class_probabilities",
     "colour_over_skin",
     "conformal_rank",

@@ -14,6 +14,8 @@ from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.outline import box_of
 
 SECTION: Final = "mask"
+#: So many parts are removed one by one; more are looked up, pixel by pixel.
+_FEW: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,36 @@ class MaskRule:
         if self == MaskRule():
             return mask_HW
         box = box_of(mask_HW)
-        cleaned_HW = mask_HW.copy()
+        cleaned_HW = np.zeros_like(mask_HW)
         part = mask_HW[box].astype(np.uint8)
+        least_px = self.least_fraction * mask_HW.size
         if self.fills_holes:
-            outer, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(part, outer, -1, 1, cv2.FILLED)
-        if self.least_share or self.least_fraction:
-            part = self._without_small_parts(part, self.least_fraction * mask_HW.size)
+            part = self._filled(part, least_px)
+        elif self.least_share or self.least_fraction:
+            part = self._without_small_parts(part, least_px)
         cleaned_HW[box] = part
         return cleaned_HW
+
+    def _filled(self, mask: NDArray[np.uint8], least_px: float) -> NDArray[np.uint8]:
+        """The parts that stay, without holes: all by their outlines, which is several times faster.
+
+        A part of which the outline is known has, by Pick's theorem, as many pixels as the area
+        within the centres of its outermost pixels, half their number, and one.
+        """
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        areas_P = np.array(
+            [cv2.contourArea(one) + (len(one) if len(one) > 1 else 0) / 2 + 1 for one in outlines]
+        )
+        filled = np.zeros_like(mask)
+        if not len(areas_P):
+            return filled
+        kept_P = areas_P >= max(self.least_share * areas_P.max(), least_px)
+        if self.least_share == 1:  # of two equal ones the first, row after row
+            tops = {int(p): tuple(np.asarray(outlines[p])[0, 0, ::-1]) for p in kept_P.nonzero()[0]}
+            kept_P &= np.arange(len(areas_P)) == min(tops, key=tops.__getitem__, default=-1)
+        stay = [outline for outline, stays in zip(outlines, kept_P, strict=True) if stays]
+        cv2.drawContours(filled, stay, -1, 1, cv2.FILLED)
+        return filled
 
     def _without_small_parts(self, mask: NDArray[np.uint8], least_px: float) -> NDArray[np.uint8]:
         _, parts_HW, figures, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -77,6 +100,11 @@ class MaskRule:
         kept_P = (areas_P >= max(self.least_share * areas_P.max(), least_px)) & (areas_P > 0)
         if self.least_share == 1:  # of two equal ones the first
             kept_P &= np.arange(len(areas_P)) == areas_P.argmax()
-        if kept_P[1:].all():
-            return mask
-        return np.asarray(kept_P[parts_HW], np.uint8)
+        removed = np.flatnonzero(~kept_P)[1:]
+        if len(removed) > _FEW:
+            return np.asarray(kept_P[parts_HW], np.uint8)
+        for number in removed:  # each lies in a small part of the mask
+            left, top, width, height = figures[number, : cv2.CC_STAT_AREA]
+            place = slice(top, top + height), slice(left, left + width)
+            mask[place][parts_HW[place] == number] = 0
+        return mask

@@ -15,12 +15,8 @@ def box_of(mask_HW: NDArray[np.bool_]) -> tuple[slice, slice]:
 
     OpenCV takes as long for what lies around a lesion as for the lesion, which mostly is small.
     """
-    rows = np.flatnonzero(mask_HW.any(axis=1))
-    if not len(rows):
-        return slice(0, 1), slice(0, 1)
-    height = slice(int(rows[0]), int(rows[-1]) + 1)
-    columns = np.flatnonzero(mask_HW[height].any(axis=0))
-    return height, slice(int(columns[0]), int(columns[-1]) + 1)
+    x, y, width, height = cv2.boundingRect(mask_HW.view(np.uint8))
+    return slice(y, y + max(1, height)), slice(x, x + max(1, width))
 
 
 def outline_of(mask_HW: NDArray[np.bool_]) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from ckd.finding.finding import Finding
 from ckd.finding.pooled import Pooled
 from ckd.runtime import Settler
 from ckd.runtime.live import AutoCapture, Shown, run_live
+from ckd.runtime.live.web_board import Board
+from ckd.runtime.live.window import PANEL_WIDTH_PX, window_picture
 from ckd.runtime.sinks import Drawn
 from ckd.runtime.sources import Frame, FrameSource, SourceState
 
@@ -155,3 +157,30 @@ def test_a_full_disk_is_said() -> None:
         for at_s in steps(0, 1.5):
             view.update(LIVE, shown(at_s, 1.0))
     assert said == ["error: out: no space left"]
+
+
+def test_the_page_is_told_hint_and_how_settled_the_answer_is() -> None:
+    board = Board("test", None, 640)
+    held = replace_finding(
+        shown(0.0, 1.0, ("motion",)), pooled=Pooled(12, True, 0.0, 0.4)
+    )  # of frames before
+    board.publish(LIVE, held)
+    result = board.state()["result"]
+    assert (result["hint"], result["settled"]) == ("Hold still.", "This answer is 0.4 s old.")
+    assert result["pooled"]["age_s"] == 0.4
+    assert not any("old" in sentence for sentence in result["beneath"])
+    board.publish(LIVE, replace_finding(held, capture=None, pooled=None))
+    result = board.state()["result"]
+    assert (result["hint"], result["settled"], result["capture"]) == ("", "", None)
+
+
+def test_the_window_tells_the_hint_first_and_writes_an_old_answer_in_grey() -> None:
+    fresh = replace_finding(shown(0.0, 1.0), pooled=Pooled(12, True, 0.0))
+    held = replace_finding(shown(0.0, 1.0, ("motion",)), pooled=Pooled(12, True, 0.0, 0.4))
+    panels = [
+        window_picture(LIVE, one, frozen=False, message="")[:, -PANEL_WIDTH_PX:]
+        for one in (fresh, held)
+    ]
+    white = [int((panel.min(axis=2) > 220).sum()) for panel in panels]
+    assert white[1] < white[0]
+    assert (panels[0] != panels[1]).any()

@@ -1,8 +1,8 @@
 """Captures with known faults: what a hand, a lamp or a lens does wrong, in three grades.
 
 The faults are those that the coach tells of (`ckd.capture`). Grade 1 is slight, 3 is strong. What
-moves the lesion moves its mask; what comes into view from beyond the photograph is the photograph
-mirrored, and no lesion in its mask.
+moves the lesion moves its mask; what comes into view from beyond the photograph is its skin
+mirrored, without the lesion.
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
@@ -89,9 +89,29 @@ def _moved(image_HWC: Image, mask_HW: Mask, scale: float, x: float, y: float) ->
     move[:, 2] -= scale * middle
     size = (width, height)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    moved_HWC = cv2.warpAffine(image_HWC, move, size, flags=way, borderMode=cv2.BORDER_REFLECT)
+    moved_HWC = cv2.warpAffine(image_HWC, move, size, flags=way)
+    # A mirrored lesion beside the lesion would be another one: only its skin is mirrored.
+    skin_HWC = _without_lesion(image_HWC, mask_HW)
+    around_HWC = cv2.warpAffine(skin_HWC, move, size, flags=way, borderMode=cv2.BORDER_REFLECT)
+    inside = cv2.warpAffine(np.ones(mask_HW.shape, np.uint8), move, size, flags=cv2.INTER_NEAREST)
+    inside = cv2.erode(inside, np.ones((3, 3)), borderType=cv2.BORDER_REPLICATE)
     moved_HW = cv2.warpAffine(mask_HW.astype(np.uint8), move, size, flags=cv2.INTER_NEAREST)
-    return np.asarray(moved_HWC, np.uint8), moved_HW > 0
+    return np.where(inside[..., None] > 0, moved_HWC, around_HWC).astype(np.uint8), moved_HW > 0
+
+
+def _without_lesion(image_HWC: Image, mask_HW: Mask) -> Image:
+    """The skin around a lesion, blended into its place."""
+    side = min(mask_HW.shape)
+    near = cv2.dilate(mask_HW.astype(np.uint8), np.ones((max(3, side // 16),) * 2))
+    skin_HW = (1 - near).astype(np.float32)
+    # A mean over skin alone, as wide as the lesion; where there is hardly any, the mean of all.
+    spread = (max(3, side // 2) | 1,) * 2
+    weight = cv2.blur(skin_HW, spread)[..., None]
+    mean_HWC = cv2.blur(image_HWC * skin_HW[..., None], spread)
+    all_C = image_HWC[near == 0].mean(axis=0) if (near == 0).any() else image_HWC.mean(axis=(0, 1))
+    filled_HWC = np.where(weight > 0.05, mean_HWC / np.maximum(weight, 0.05), all_C)
+    soft = cv2.GaussianBlur(near.astype(np.float32), (0, 0), max(1.0, side / 64))[..., None]
+    return np.round(image_HWC + soft * (filled_HWC - image_HWC)).clip(0, 255).astype(np.uint8)
 
 
 def _cut_off(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damaged:
