@@ -7,7 +7,7 @@ from photographs to others beside them. Truth is that of the photographs.
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -43,7 +43,8 @@ class Pan:
         pooled: of the settled answer.
         refers: the frame's decision and the settled one: 1, 0, or -1 without one.
         settled: whether the answer was settled.
-        jaccard: of the frame's fine mask, and of the smoothed one, with the truth.
+        jaccard: of the frame's fine mask, and of the smoothed one, with the truth; nan of frames
+            that could not be pooled.
         taken_ms: by the settler.
     """
 
@@ -64,6 +65,7 @@ class Settling:
     Attributes:
         bundle: that was measured.
         num_photographs: that were looked at.
+        num_answered: of those, with an answer at the end of the pan; the AUC is of these.
         num_frames: of each.
         side_px: of the frames.
         auc_single: of the target, mean over the frames of all pans at one time.
@@ -74,8 +76,9 @@ class Settling:
         flips_pooled: of the settled answer.
         settled_s: seconds until it is settled, median and 90th percentile.
         never_settled: photographs whose answer never was.
-        jaccard_single: mean over all frames.
+        jaccard_single: mean over the frames that could be pooled.
         jaccard_pooled: likewise.
+        unjudged: share of the frames that could not, as they have a hint or no answer.
         two_lesions: pans over two photographs.
         two_pooled: of those, pans in which one pool held both.
         taken_ms: by the settler for a frame, median.
@@ -84,6 +87,7 @@ class Settling:
 
     bundle: str
     num_photographs: int
+    num_answered: int
     num_frames: int
     side_px: int
     auc_single: float
@@ -96,6 +100,7 @@ class Settling:
     never_settled: int
     jaccard_single: float
     jaccard_pooled: float
+    unjudged: float
     two_lesions: int
     two_pooled: int
     taken_ms: float
@@ -170,7 +175,7 @@ def _looked_at(
                 own.fitted.get(label, np.nan), settled.fitted.get(label, np.nan),
                 _refers(own), _refers(settled),
                 settled.pooled is not None and settled.pooled.settled,
-                _jaccard(own, true_HW), _jaccard(settled, true_HW), taken_ms,
+                *_overlaps(own, settled, true_HW), taken_ms,
             )
         )  # fmt: skip
     single, pooled, refers, refers_settled, is_settled, *scores = map(
@@ -202,17 +207,19 @@ def _holds_both(
 def _figures(
     cascade: Cascade, pans: Sequence[Pan], pairs: int, both: int, num_frames: int, side_px: int
 ) -> Settling:
-    is_target_N = np.array([pan.is_target for pan in pans])
-    single_NT, pooled_NT = (
-        np.nan_to_num(np.stack([getattr(pan, name) for pan in pans]), nan=0.0)
-        for name in ("single", "pooled")
+    answered = [pan for pan in pans if not np.isnan(pan.pooled[-1])]
+    is_target_N = np.array([pan.is_target for pan in answered])
+    pooled_NT = np.stack([pan.pooled for pan in answered])
+    # A frame without an answer of its own gives what the others of its pan give.
+    single_NT = np.stack(
+        [np.nan_to_num(pan.single, nan=float(np.nanmean(pan.single))) for pan in answered]
     )
 
     def aucs(which: NDArray[np.intp]) -> tuple[float, float]:
         singles = [roc_auc(single_NT[which, t], is_target_N[which]) for t in range(num_frames)]
         return float(np.mean(singles)), roc_auc(pooled_NT[which, -1], is_target_N[which])
 
-    every_N = np.arange(len(pans))
+    every_N = np.arange(len(answered))
     auc_single, auc_pooled = aucs(every_N)
     spread_N = single_NT.std(axis=1)
     apart_N = np.flatnonzero(spread_N >= np.median(spread_N))
@@ -221,16 +228,18 @@ def _figures(
         sum(int(np.count_nonzero(np.diff(pan.refers[row]))) for pan in pans) / seconds
         for row in (0, 1)
     ]
+    overlaps = np.stack([pan.jaccard for pan in pans])
     firsts = [int(np.argmax(pan.settled)) / FPS for pan in pans if pan.settled.any()]
     return Settling(
         bundle=cascade.bundle_id,
         num_photographs=len(pans),
+        num_answered=len(answered),
         num_frames=num_frames,
         side_px=side_px,
         auc_single=auc_single,
         auc_pooled=auc_pooled,
         auc_gain=bootstrap_interval(
-            lambda which: float(np.diff(aucs(which))[0]), len(pans), repeats=200
+            lambda which: float(np.diff(aucs(which))[0]), len(answered), repeats=200
         ),
         auc_apart=aucs(apart_N),
         flips_single=flips[0],
@@ -239,8 +248,9 @@ def _figures(
         if firsts
         else (np.nan, np.nan),
         never_settled=sum(not pan.settled.any() for pan in pans),
-        jaccard_single=float(np.mean([pan.jaccard[0].mean() for pan in pans])),
-        jaccard_pooled=float(np.mean([pan.jaccard[1].mean() for pan in pans])),
+        jaccard_single=float(np.nanmean(overlaps[:, 0])),
+        jaccard_pooled=float(np.nanmean(overlaps[:, 1])),
+        unjudged=float(np.isnan(overlaps[:, 0]).mean()),
         two_lesions=pairs,
         two_pooled=both,
         taken_ms=float(np.median(np.concatenate([pan.taken_ms for pan in pans]))),
@@ -254,7 +264,8 @@ def _taken_1080p_ms(cascade: Cascade, runs: int = 20) -> float:
 
     square_HWC = dermoscopy(seed=1, side_px=_SIZE_1080P[0]).image_HWC
     frame_HWC = np.pad(square_HWC, ((0, 0), (420, 420), (0, 0)), mode="reflect")
-    finding, settler, taken_ms = cascade.predict(frame_HWC), Settler(cascade.decider), []
+    finding = replace(cascade.predict(frame_HWC), capture=None)  # pooled, whatever its capture
+    settler, taken_ms = Settler(cascade.decider), []
     for number in range(runs):
         start_s = time.perf_counter()
         settler.settle(finding, number / FPS)
@@ -266,10 +277,15 @@ def _refers(finding: Finding) -> int:
     return -1 if finding.decision is None else int(finding.decision.refer)
 
 
-def _jaccard(finding: Finding, true_HW: NDArray[np.bool_]) -> float:
-    if finding.mask_HW is None:
-        return 0.0
-    return confusion_from_masks(finding.mask_HW, true_HW).jaccard
+def _overlaps(own: Finding, settled: Finding, true_HW: NDArray[np.bool_]) -> tuple[float, float]:
+    """Of the frame's mask and the smoothed one with the truth; nan where either is not there."""
+    masks = own.mask_HW, settled.mask_HW
+    if settled.is_held or settled.reason is not None or masks[0] is None or masks[1] is None:
+        return np.nan, np.nan
+    return (
+        confusion_from_masks(masks[0], true_HW).jaccard,
+        confusion_from_masks(masks[1], true_HW).jaccard,
+    )
 
 
 def _rng(name: str) -> np.random.Generator:

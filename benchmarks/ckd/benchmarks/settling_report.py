@@ -38,11 +38,13 @@ def to_markdown(figures: Settling, machine: Machine, during: Conditions) -> str:
         f"second and {figures.side_px} px, by a hand that drifts, turns, zooms and flickers."
     )
     told = (
-        f"The AUC of the settled answer is that of the last frame; the difference has the interval "
+        f"The AUC is of the {figures.num_answered} with an answer at the end, and that of the "
+        "settled answer at the last frame; the difference has the interval "
         f"{low:+.3f} to {high:+.3f} (95 %, bootstrap over photographs). It is settled after "
         f"{half:.2f} s (median; nine of ten after {late:.2f} s); {figures.never_settled} never "
-        f"were. Of {figures.two_lesions} pans from one photograph to another {figures.two_pooled} "
-        f"pooled both. Settling takes {figures.taken_ms:.2f} ms a frame, and "
+        f"were. {figures.unjudged:.1%} of the frames could not be pooled, for a hint or no answer. "
+        f"Of {figures.two_lesions} pans from one photograph to another {figures.two_pooled} pooled "
+        f"both. Settling takes {figures.taken_ms:.2f} ms a frame, and "
         f"{figures.taken_1080p_ms:.2f} ms at 1920x1080 (medians)."
     )
     blocks = (
