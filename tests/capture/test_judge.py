@@ -86,7 +86,8 @@ def test_of_a_picture_without_a_lesion_the_rest_is_judged() -> None:
 def test_a_unit_sets_some_limits_and_the_scale() -> None:
     judge = CaptureJudge(LIMITS).for_unit({"focus": -9.0}, 0.01)
     assert judge.limits == {**LIMITS, "focus": -9.0}
-    assert judge.mm_per_px == 0.01
+    assert judge.mm_per_px is None  # limits without a scale hold without one
+    assert CaptureJudge(LIMITS).for_unit({"focus": -9.0, "motion": 2.0}, 0.01).mm_per_px == 0.01
     with pytest.raises(UsageError, match=r"\[coach\]: no check 'fokus'; expected focus, motion"):
         CaptureJudge(LIMITS).for_unit({"fokus": 1.0}, None)
 

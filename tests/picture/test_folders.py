@@ -99,7 +99,18 @@ def test_every_picture_that_a_command_draws_is_known_by_what_lies_beside_it(tmp_
     drawn = {name for path in sources for name in re.findall(r'"(\w+\.png)"', path.read_text())}
     evaluated = {name for name in drawn if f'"{name}"' in EVALUATE.read_text()}
     assert len(drawn) > len(evaluated) > 5
-    records = "check recipe sections study sensitivity latency compare gpu corruptions".split()  # noqa: SIM905
+    records = [
+        "check",
+        "recipe",
+        "sections",
+        "study",
+        "sensitivity",
+        "latency",
+        "compare",
+        "gpu",
+        "corruptions",
+        "settling",
+    ]
     figures = (REPOSITORY / "train/ckd/train/sections/decision_figures.py").read_text()
     named = re.findall(r'^    "(\w+)": \w+_figure,$', figures, re.MULTILINE)
     assert len(named) == 3

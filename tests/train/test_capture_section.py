@@ -52,3 +52,7 @@ def test_of_two_kinds_the_laxer_limit_is_taken() -> None:
         if name not in SET_LIMITS:
             failing = [check.fails(one[name], limits[name]) for one in kinds[1].clean]
             assert np.mean(failing) <= 0.005
+
+
+def test_limits_that_are_set_are_those_that_are_not_fitted() -> None:
+    assert set(SET_LIMITS) == {name for name, check in CHECKS.items() if not check.fitted}

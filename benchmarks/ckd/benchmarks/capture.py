@@ -74,17 +74,20 @@ class Worth:
     """Answers of pictures that pass, or of those that do not.
 
     Attributes:
+        names: of the photographs, each of which is there with several faults.
         scores: probability of the target.
         is_target: truth.
         jaccard: of the mask.
     """
 
+    names: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     is_target: list[bool] = field(default_factory=list)
     jaccard: list[float] = field(default_factory=list)
 
-    def add(self, finding: Finding, target: str, is_target: bool, truth_HW: Any) -> None:
+    def add(self, name: str, finding: Finding, target: str, is_target: bool, truth_HW: Any) -> None:
         """Take in a picture's finding."""
+        self.names.append(name)
         self.scores.append(finding.raw.probabilities[target])
         self.is_target.append(is_target)
         mask_HW = finding.raw.mask_HW
@@ -92,17 +95,25 @@ class Worth:
         self.jaccard.append(overlap)
 
     def figures(self) -> dict[str, Any]:
-        """AUC and mean Jaccard index with 95 % intervals over pictures."""
+        """AUC and mean Jaccard index with 95 % intervals over photographs."""
         scores_N, is_target_N, jaccard_N = map(
             np.array, (self.scores, self.is_target, self.jaccard)
         )
 
+        of_photograph: dict[str, list[int]] = {}
+        for number, name in enumerate(self.names):
+            of_photograph.setdefault(name, []).append(number)
+        groups = [np.array(numbers, np.intp) for numbers in of_photograph.values()]
+
         def of(statistic: Callable[[NDArray[np.intp]], float]) -> dict[str, Any]:
-            count = len(scores_N)
-            if count < 2:
+            if len(groups) < 2:
                 return {"value": None, "interval_95": None}
-            low, high = bootstrap_interval(statistic, count)
-            return {"value": statistic(np.arange(count)), "interval_95": [low, high]}
+            # Photographs are drawn, and not pictures: those of one are not independent.
+            low, high = bootstrap_interval(
+                lambda drawn: statistic(np.concatenate([groups[one] for one in drawn])),
+                len(groups),
+            )
+            return {"value": statistic(np.arange(len(scores_N))), "interval_95": [low, high]}
 
         return {
             "pictures": len(scores_N),
@@ -163,7 +174,9 @@ def measure_capture(
     if not chosen:
         raise InputError(f"{samples.name}: no photograph has a mask and a label")
     points = cascade.decider.points
-    target = cascade.spec.labels[0] if points is None else points.target
+    target = points.target if points is not None else next(iter(cascade.spec.labels), "")
+    if target not in samples.labels:
+        raise InputError(f"{samples.name} has no label {target or 'at all'}, which is looked for")
     number = samples.labels.index(target)
     worth = {(kind, passes): Worth() for kind in KINDS for passes in (True, False)}
 
@@ -172,10 +185,12 @@ def measure_capture(
             assert one.mask is not None
             yield (read_rgb(one.image), read_mask(one.mask), one.id), one.label == number
 
-    def told(hint: str, finding: Finding, truth_HW: NDArray[np.bool_], is_target: bool) -> None:
+    def told(
+        name: str, hint: str, finding: Finding, truth_HW: NDArray[np.bool_], is_target: bool
+    ) -> None:
         passes = finding.capture is not None and finding.capture.good
         kind = "framing" if hint in _FRAMING else "optical"
-        worth[kind, passes].add(finding, target, is_target, truth_HW)
+        worth[kind, passes].add(name, finding, target, is_target, truth_HW)
 
     photo = _judged(cascade, photographs(), len(chosen), bars("photographs"), told)
     scenes = (((*scene(_FIRST_SCENE + i), f"scene {i}"), False) for i in range(num_scenes))
@@ -201,7 +216,7 @@ def _judged(
     pictures: Iterator[tuple[Picture, bool]],
     total: int,
     progress: Callable[[int, int], None],
-    told: Callable[[str, Finding, NDArray[np.bool_], bool], None],
+    told: Callable[[str, str, Finding, NDArray[np.bool_], bool], None],
 ) -> Caught:
     """Judge each picture as it is, with every strong fault, and with one of some other grade."""
     caught = Caught()
@@ -211,7 +226,7 @@ def _judged(
         caught.total += 1
         caught.passed += not hints
         caught.hints.update(hints)
-        told("", clean, mask_HW, is_target)
+        told(name, "", clean, mask_HW, is_target)
         draw = np.random.default_rng(zlib.crc32(name.encode()))
         drawn = str(draw.choice([*FAULTS])), int(draw.choice(GRADES[:-1]))
         for hint, grade in [*((hint, GRADES[-1]) for hint in FAULTS), drawn]:
@@ -223,7 +238,7 @@ def _judged(
             before = caught.found.get((hint, grade), (0, 0, 0))
             now = (hint in found, bool(found), 1)
             caught.found[hint, grade] = tuple(map(sum, zip(before, now, strict=True)))  # type: ignore[assignment]
-            told(hint, finding, moved_HW, is_target)
+            told(name, hint, finding, moved_HW, is_target)
         progress(done, total)
     return caught
 

@@ -145,6 +145,8 @@ def measure_settling(
     pairs = [(chosen[i], chosen[i + 1]) for i in range(len(chosen) - 1)]
     pairs = pairs[:: max(1, len(pairs) // max(num_pairs, 1))][:num_pairs]
     total, pans = len(chosen) + len(pairs), []
+    if points.target not in samples.labels:
+        raise InputError(f"{samples.name} has no label {points.target}, which is looked for")
     target = samples.labels.index(points.target)
     for done, sample in enumerate(chosen, start=1):
         pans.append(_looked_at(cascade, sample, target, points.target, num_frames, side_px))
@@ -208,6 +210,8 @@ def _figures(
     cascade: Cascade, pans: Sequence[Pan], pairs: int, both: int, num_frames: int, side_px: int
 ) -> Settling:
     answered = [pan for pan in pans if not np.isnan(pan.pooled[-1])]
+    if len(answered) < 2:
+        raise InputError(f"{cascade.bundle_id} answers {len(answered)} of {len(pans)} photographs")
     is_target_N = np.array([pan.is_target for pan in answered])
     pooled_NT = np.stack([pan.pooled for pan in answered])
     # A frame without an answer of its own gives what the others of its pan give.
@@ -224,10 +228,7 @@ def _figures(
     spread_N = single_NT.std(axis=1)
     apart_N = np.flatnonzero(spread_N >= np.median(spread_N))
     seconds = len(pans) * num_frames / FPS
-    flips = [
-        sum(int(np.count_nonzero(np.diff(pan.refers[row]))) for pan in pans) / seconds
-        for row in (0, 1)
-    ]
+    flips = [sum(_changes(pan.refers[row]) for pan in pans) / seconds for row in (0, 1)]
     overlaps = np.stack([pan.jaccard for pan in pans])
     firsts = [int(np.argmax(pan.settled)) / FPS for pan in pans if pan.settled.any()]
     return Settling(
@@ -271,6 +272,11 @@ def _taken_1080p_ms(cascade: Cascade, runs: int = 20) -> float:
         settler.settle(finding, number / FPS)
         taken_ms.append(1e3 * (time.perf_counter() - start_s))
     return float(np.median(taken_ms))
+
+
+def _changes(refers: NDArray[np.int_]) -> int:
+    """How often a decision changes; frames without one are passed over."""
+    return int(np.count_nonzero(np.diff(refers[refers >= 0])))
 
 
 def _refers(finding: Finding) -> int:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ckd.benchmarks.machine import Conditions, Machine
 from ckd.benchmarks.markdown import machine_rows, rounded, table
 from ckd.benchmarks.settling import FPS, Pan, Settling
-from ckd.contract.whole_file import replace_file, replacing
+from ckd.contract.whole_file import replace_file
+from ckd.train.evaluation import plots
 
 #: Pans that the picture shows.
 _SHOWN = 4
@@ -69,9 +68,7 @@ def write_settling(
 def _draw(pans: Sequence[Pan], path: Path) -> None:
     """The pans whose single frames waver most: probability of the target over time."""
     wavering = sorted(pans, key=lambda pan: -float(np.nanstd(pan.single)))[:_SHOWN]
-    figure = Figure(figsize=(9.0, 2.0 * len(wavering)), dpi=120)
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine(ConstrainedLayoutEngine())
+    figure = Figure(figsize=(9.0, 2.0 * len(wavering)), layout="constrained")
     rows = figure.subplots(len(wavering), 1, squeeze=False)[:, 0]
     for axes, pan in zip(rows, wavering, strict=True):
         seconds = np.arange(len(pan.single)) / FPS
@@ -82,5 +79,4 @@ def _draw(pans: Sequence[Pan], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("seconds")
     axes.legend(fontsize=8, frameon=False)
-    with replacing(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
+    plots.save(figure, path)

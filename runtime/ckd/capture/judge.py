@@ -54,12 +54,16 @@ class CaptureJudge:
     def for_unit(self, limits: Mapping[str, float], mm_per_px: float | None) -> "CaptureJudge":
         """The judge for a camera unit, whose file sets some limits in place of the bundle's.
 
+        Its scale is used if it sets those of focus and motion, which then were fitted with it.
+
         Raises:
             UsageError: a limit of no check.
         """
         if unknown := [name for name in limits if name not in CHECKS]:
             raise UsageError(f"[coach]: no check {unknown[0]!r}; expected {', '.join(CHECKS)}")
-        return CaptureJudge({**self.limits, **limits}, mm_per_px)
+        # The bundle's limits were fitted without a scale; with one other structure is fine.
+        has_own = {"focus", "motion"} <= set(limits)
+        return CaptureJudge({**self.limits, **limits}, mm_per_px if has_own else None)
 
     def judged(self, image_HWC: NDArray[np.uint8], finding: Finding) -> Finding:
         """The finding, with the judgement of its capture.

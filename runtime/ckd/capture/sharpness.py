@@ -41,6 +41,8 @@ _NOISE: Final = 0.42
 #: Of the noise, what is not told from it; and power below which there is no structure.
 _UNSURE: Final = 0.05
 _LEAST_POWER: Final = 1.0
+#: The focus of a picture without any structure that can be told from noise.
+_NOTHING: Final = -20.0
 #: Lines thinner than this, in pixels of a tile, and darker by so many levels are filled.
 _THIN: Final = 9
 _DARKER: Final = 18
@@ -78,25 +80,28 @@ def sharpness_of(
     power_F = np.square(np.abs(spectra)).mean(axis=0).ravel()
     bands, is_noise_F = _bands()
     noise = float(power_F[is_noise_F].mean())
-    fine_D, coarse_D = np.maximum(bands @ power_F - noise, _UNSURE * noise + _LEAST_POWER)
+    floor = _UNSURE * noise + _LEAST_POWER
+    fine_D, coarse_D = np.maximum(bands @ power_F - noise, floor)
+    if coarse_D.max() <= max(floor, noise):
+        return Sharpness(_NOTHING, 0.0)
     ratios_D = np.log(fine_D / coarse_D)
     best = float(ratios_D.max())
     return Sharpness(best, best - float(ratios_D.min()))
 
 
-def _reduction(size_hw: tuple[int, ...], mm_per_px: float | None) -> int:
-    """Pixels of the photograph that make one pixel of a tile, along each side."""
+def _reduction(size_hw: tuple[int, ...], mm_per_px: float | None) -> float:
+    """Pixels of the photograph that make one pixel of a tile, along each side; 1 at least."""
     if mm_per_px is not None:
-        return max(1, round(_PIXEL_MM / mm_per_px))
-    return max(1, round(_PIXEL / 1000 * min(size_hw)))
+        return max(1.0, _PIXEL_MM / mm_per_px)
+    return max(1.0, _PIXEL / 1000 * min(size_hw))
 
 
 def _tiles(
-    image_HWC: NDArray[np.uint8], places: NDArray[np.float64], reduction: int
+    image_HWC: NDArray[np.uint8], places: NDArray[np.float64], reduction: float
 ) -> NDArray[np.float32]:
     """Tiles around places in grey, without hair, float32 [N, T, T]."""
     height, width = image_HWC.shape[:2]
-    side_px = min(_TILE * reduction, height, width)
+    side_px = min(round(_TILE * reduction), height, width)
     tiles = np.empty((len(places), _TILE, _TILE), np.uint8)
     for tile, (x, y) in zip(tiles, places, strict=True):
         left = int(np.clip(x * width - side_px / 2, 0, width - side_px))

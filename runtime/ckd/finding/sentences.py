@@ -102,6 +102,7 @@ _CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "settled": {"en": "Settled over {frames} pictures.", "de": "Gefestigt über {frames} Bilder."},
     "held": {"en": "This answer is {age} s old.", "de": "Diese Antwort ist {age} s alt."},
     "cannot_judge": {"en": "Can't judge: {why}.", "de": "Nicht zu beurteilen: {why}."},
+    "good_picture": {"en": "Good picture.", "de": "Gutes Bild."},
     "hint_lens_cap": {"en": "Take off the cap.", "de": "Kappe abnehmen."},
     "hint_no_skin": {"en": "Point at skin.", "de": "Auf Haut richten."},
     "hint_motion": {"en": "Hold still.", "de": "Ruhig halten."},

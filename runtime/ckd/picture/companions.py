@@ -38,11 +38,13 @@ _DRAWN_WITH: Final = {
     "suspects": "check.json",
     "learning_curves": "recipe.json",
     **dict.fromkeys(("outcome", "mask", "probabilities", "points", "refer"), "sections.json"),
+    "capture": "sections.json",
     **dict.fromkeys(("corruptions", "corruptions_sheet"), "corruptions.json"),
     "study": "study.json",
     "sensitivity": "sensitivity.json",
     "latency": "latency.json",
     "compare": "compare.json",
+    "settling": "settling.json",
     "gpu": "gpu.json",
 }
 _MAX_JSON_BYTES = 64 * 2**20

@@ -169,9 +169,10 @@ class Cascade(Closing):
         return load(fastest_backend(opened.digest(), chosen, num_threads, measure), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
-        """Run on a grey image, so that lazy initialisation does not slow the first real one."""
+        """Run on a grey image with a spot: what is made when first needed slows no real one."""
         side = self.spec.image_size
-        grey = np.full((side, side, 3), 128, np.uint8)
+        grey = np.full((side, side, 3), 160, np.uint8)
+        grey[side // 3 : side // 2, side // 3 : side // 2] = 60
         for _ in range(runs):
             self.predict(grey)
 
@@ -280,13 +281,15 @@ class Cascade(Closing):
 
     def _analysed(self, taken: NetworkInput) -> Finding:
         image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
-        return self._finding(self.chain.run(image_SS3, taken.watch.lap), taken)
+        finding = self._finding(self.chain.run(image_SS3, taken.watch.lap), taken)
+        self._hurry.learn(taken.watch)
+        return finding
 
     def _hurried(self, taken: NetworkInput, deadline_ms: float) -> Finding:
         image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
         outputs, left_out = self._hurry.run(image_SS3, taken.watch, deadline_ms)
         finding = self._finding(outputs, taken, left_out)
-        self._hurry.finished(taken.watch)
+        self._hurry.learn(taken.watch)
         return finding
 
     def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:

@@ -44,7 +44,9 @@ def coach_command(
 
     Prints the lines of the unit file, or writes them into it.
     """
-    from ckd.capture import CHECKS, limit_at
+    import numpy as np
+
+    from ckd.capture import CHECKS, CaptureJudge, limit_at
     from ckd.finding.capture import HINTS
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sources.images import images_below
@@ -57,15 +59,17 @@ def coach_command(
     with Cascade.load(bundle, backend, "cpu") as cascade:
         if cascade.judge is None:
             raise UsageError(f"{cascade.bundle_id} does not judge captures; name another --bundle")
-        if camera_unit is not None:
-            cascade.judge = cascade.judge.for_unit({}, camera_unit.mm_per_px)
+        before = {**cascade.judge.limits, **(camera_unit.coach if camera_unit else {})}
+        cascade.judge = CaptureJudge(before, camera_unit.mm_per_px if camera_unit else None)
         clean = [*_captures(cascade, good_files, camera_unit, "good").values()]
         faulty = _captures(cascade, bad_files, camera_unit, "bad")
-        before = cascade.judge.limits
-    limits = {}
+    fitted = {}
     for name, check in CHECKS.items():
         known = [one.scores[name] for one in clean if name in one.scores]
-        limits[name] = limit_at(check, known, false_rejects) if known else before[name]
+        # A score that good captures do not have, as glare, would make any trace of it a fault.
+        if check.fitted and len(known) >= _LEAST_GOOD and np.count_nonzero(known) > len(known) / 2:
+            fitted[name] = limit_at(check, known, false_rejects)
+    limits = {**before, **fitted}
     rows = []
     for name, check in CHECKS.items():
         failed = sum(check.hint in _hints(one, limits) for one in clean)
@@ -89,9 +93,9 @@ def coach_command(
     if not named_so & set(HINTS):
         console.say(f"note: folders in {bad} named as hints ({HINTS[2]}, ...) tell more")
     if unit is None:
-        print("\n".join(("[coach]", *(f"{name} = {limit:.4f}" for name, limit in limits.items()))))
+        print("\n".join(("[coach]", *(f"{name} = {limit:.4f}" for name, limit in fitted.items()))))
     else:
-        put_coach(unit, limits)
+        put_coach(unit, fitted)
         console.say(f"written into {unit}")
 
 

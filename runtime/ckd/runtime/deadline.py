@@ -76,21 +76,30 @@ class Pace:
 
     def __init__(self) -> None:
         self._taken_ms: dict[str, deque[float]] = {}
+        self._hope: dict[str, float] = {}
 
     def learn(self, step: str, taken_ms: float) -> None:
-        """Take note of how long a step took."""
+        """Take note of how long a step took.
+
+        Of one that was tried in hope, and is quicker than before, all before is forgotten.
+        """
+        before = self._taken_ms.get(step, deque())
+        if before and self._hope[step] < 1 and taken_ms < np.quantile(before, _QUANTILE):
+            before.clear()
         self._taken_ms.setdefault(step, deque(maxlen=_REMEMBERED)).append(taken_ms)
+        self._hope[step] = 1.0
 
     def expected_ms(self, steps: Sequence[str]) -> float:
         """How long steps will take together; one that never ran counts nothing, so it is tried."""
-        known = [self._taken_ms[step] for step in steps if step in self._taken_ms]
-        return sum(float(np.quantile(taken_ms, _QUANTILE)) for taken_ms in known)
+        known = [step for step in steps if step in self._taken_ms]
+        return sum(
+            self._hope[step] * float(np.quantile(self._taken_ms[step], _QUANTILE)) for step in known
+        )
 
     def skip(self, steps: Sequence[str]) -> None:
         """Expect less of steps that were left out, so that they are tried again some time."""
         for step in steps:
-            if taken_ms := self._taken_ms.get(step):
-                self._taken_ms[step] = deque((_HOPE * ms for ms in taken_ms), _REMEMBERED)
+            self._hope[step] = _HOPE * self._hope.get(step, 1.0)
 
 
 class Hurry:
@@ -120,9 +129,7 @@ class Hurry:
         """
         left_ms = deadline_ms - watch.elapsed_ms - self._pace.expected_ms(_AFTER)
         if len(self.parts) == 1 or self._fits_whole(left_ms):
-            outputs = self._chain.run(image_SS3, watch.lap)
-            self._learn(watch)
-            return outputs, ()
+            return self._chain.run(image_SS3, watch.lap), ()
         watch.lap("preprocess")
         done, steps = 0, self._chain.steps(image_SS3)
         for part in self.parts:
@@ -131,7 +138,6 @@ class Hurry:
                 break
             _advance(steps, part, watch)
             done += 1
-        self._learn(watch)
         skipped = [node for part in self.parts[done:] for node in part.nodes]
         self._pace.skip([*skipped, _ALL_NETWORKS])
         return self._outputs(done), self._answers_from(done)
@@ -157,9 +163,13 @@ class Hurry:
             _advance(steps, part, watch)
         return self._outputs(done)
 
-    def finished(self, watch: Stopwatch) -> None:
-        """Learn from a finding that has been made how long it took after the networks."""
-        self._learn(watch, _AFTER)
+    def learn(self, watch: Stopwatch) -> None:
+        """Learn from a finding that has been made how long its steps took."""
+        taken_ms = watch.timings_ms()
+        nodes = [node.name for node in self._chain.spec.nodes]
+        for step in (_ALL_NETWORKS, *nodes, *_AFTER):
+            if step in taken_ms:
+                self._pace.learn(step, taken_ms[step])
 
     def written_by(self, left_out: Sequence[str]) -> frozenset[str]:
         """Names of the tensors that the networks of an answer without these parts wrote."""
@@ -173,13 +183,6 @@ class Hurry:
         """Whether to take a GPU's graph, all of whose networks are timed as one."""
         is_graph = isinstance(self._chain.runner, DeviceRunner)
         return is_graph and self._pace.expected_ms([_ALL_NETWORKS]) <= left_ms
-
-    def _learn(self, watch: Stopwatch, also: Sequence[str] = ()) -> None:
-        taken_ms = watch.timings_ms()
-        nodes = [node.name for node in self._chain.spec.nodes]
-        for step in also or (_ALL_NETWORKS, *nodes):
-            if step in taken_ms:
-                self._pace.learn(step, taken_ms[step])
 
     def _answers_from(self, done: int) -> tuple[str, ...]:
         return tuple(answer for part in self.parts[done:] for answer in part.answers)

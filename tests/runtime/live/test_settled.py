@@ -147,6 +147,20 @@ def replace_finding(one: Shown, **changes: Any) -> Shown:
     return Shown(one.frame, replace(one.finding, **changes), one.overlay)
 
 
+def test_the_answer_of_frames_before_is_not_saved() -> None:
+    """As a frame without a lesion has one for two seconds, whatever its capture."""
+    held = [
+        replace_finding(shown(at_s, 1.0), pooled=Pooled(12, True, 0.0, at_s + 0.1))
+        for at_s in steps(0, 2)
+    ]
+    assert saved(held) == []
+    hurried = [
+        replace_finding(shown(at_s, 1.0), left_out=("diagnosis", "fine_mask"))
+        for at_s in steps(0, 2)
+    ]
+    assert saved(hurried) == []
+
+
 def test_a_full_disk_is_said() -> None:
     said: list[str] = []
 
@@ -169,12 +183,18 @@ def test_the_page_is_told_hint_and_how_settled_the_answer_is() -> None:
     assert (result["hint"], result["settled"]) == ("Hold still.", "This answer is 0.4 s old.")
     assert result["pooled"]["age_s"] == 0.4
     assert not any("old" in sentence for sentence in result["beneath"])
+    assert result["good_picture"] == ""
+    good = Capture((), {"focus": 1.0}, told="")
+    board.publish(LIVE, replace_finding(held, capture=good))
+    assert board.state()["result"]["good_picture"] == "Good picture."
+    board.publish(LIVE, replace_finding(held, capture=replace(good, told="glare")))
+    assert board.state()["result"]["good_picture"] == ""
     board.publish(LIVE, replace_finding(held, capture=None, pooled=None))
     result = board.state()["result"]
     assert (result["hint"], result["settled"], result["capture"]) == ("", "", None)
 
 
-def test_the_window_tells_the_hint_first_and_writes_an_old_answer_in_grey() -> None:
+def test_the_window_writes_an_old_answer_in_grey() -> None:
     fresh = replace_finding(shown(0.0, 1.0), pooled=Pooled(12, True, 0.0))
     held = replace_finding(shown(0.0, 1.0, ("motion",)), pooled=Pooled(12, True, 0.0, 0.4))
     panels = [

@@ -112,14 +112,18 @@ def test_it_is_settled_when_ten_frames_came_to_the_same(
 def test_a_referral_comes_at_once_and_goes_slowly(
     settler: Settler, decider: Decider, views: list[Seen]
 ) -> None:
-    refers = []
+    refers, steady = [], []
     for number in range(30):
         melanoma = 0.9 if number == 3 else 0.05
         settled = settler.settle(found(decider, views[number], melanoma), number * FRAME_S)
         assert settled.decision is not None
         refers.append(settled.decision.refer)
+        assert settled.pooled is not None
+        steady.append(settled.pooled.settled)
     # The mean is above the threshold in the fourth and fifth frame only.
     assert refers == [False] * 3 + [True] * 11 + [False] * 16
+    assert not any(one for one, refer in zip(steady, refers, strict=True) if refer)
+    assert steady[-1]
 
 
 def test_without_fitted_probabilities_scores_are_pooled(
@@ -145,7 +149,8 @@ def test_a_cascade_without_masks_is_pooled_by_its_pictures(
     assert settled.pooled is not None
     assert settled.pooled.frames == 5
     other = dermoscopy(seed=9, side_px=SIDE).image_HWC
-    settled = settler.settle(replace(own, seen_SS3=other), 5 * FRAME_S)
+    for number in (5, 6):
+        settled = settler.settle(replace(own, seen_SS3=other), number * FRAME_S)
     assert settled.pooled is not None
     assert settled.pooled.frames == 1
 
@@ -206,7 +211,11 @@ def test_another_lesion_begins_anew(settler: Settler, decider: Decider, views: l
     for number in range(5):
         settler.settle(found(decider, views[number]), number * FRAME_S)
     other = dermoscopy(seed=5, side_px=SIDE)
-    settled = settler.settle(found(decider, (other.image_HWC, other.mask_HW), 0.9), 5 * FRAME_S)
+    own = found(decider, (other.image_HWC, other.mask_HW), 0.9)
+    held = settler.settle(own, 5 * FRAME_S)
+    assert held.is_held
+    assert held.fitted["MEL"] < 0.2
+    settled = settler.settle(own, 6 * FRAME_S)
     assert settled.pooled is not None
     assert settled.pooled.frames == 1
     assert settled.fitted["MEL"] == 0.9
@@ -336,4 +345,28 @@ def test_the_hint_that_is_told_does_not_flicker(
         assert settled.capture is not None
         assert settled.capture.hints == ((hint,) if hint else ())
         told.append(settled.capture.shown)
-    assert told == 7 * [""] + 13 * ["Hold still."] + 5 * [""]
+    assert told == 6 * [""] + 14 * ["Hold still."] + 5 * [""]
+
+
+def test_one_bad_outline_is_passed_over(
+    settler: Settler, decider: Decider, views: list[Seen]
+) -> None:
+    for number in range(12):
+        answer = settler.settle(found(decider, views[number], 0.5), number * FRAME_S)
+    seen_SS3, mask_HW = views[12]
+    bad = found(decider, (seen_SS3, ~mask_HW), 0.0)
+    held = settler.settle(bad, 12 * FRAME_S)
+    assert (held.is_held, held.decision) == (True, answer.decision)
+    again = settler.settle(found(decider, views[13], 0.5), 13 * FRAME_S)
+    assert again.pooled is not None
+    assert (again.pooled.frames, again.is_held) == (13, False)
+
+
+def test_a_fine_mask_does_not_outlast_the_frames_that_it_is_of(
+    settler: Settler, decider: Decider, views: list[Seen]
+) -> None:
+    settler.settle(found(decider, views[0]), 0.0)
+    for number in range(1, 15):
+        hurried = replace(found(decider, views[number]), mask_HW=None, left_out=("fine_mask",))
+        settled = settler.settle(hurried, number * FRAME_S)
+        assert (settled.mask_HW is None) == (number > 10)

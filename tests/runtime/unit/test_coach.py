@@ -78,12 +78,13 @@ def test_limits_are_fitted_to_good_captures_and_written_into_the_unit_file(
     assert "6 of 6 bad ones are caught" in err
     assert "5 of 5" in out  # of those that are out of focus
     coach = read_unit(unit).coach
-    assert set(coach) == set(LIMITS)
+    assert {"focus", "motion"} <= set(coach)
+    assert not set(coach) & {"light", "cut_off", "width", "off_centre"}  # these are set
     assert -9 < coach["focus"] < 0
     assert "# kept" in unit.read_text()
     printed, _ = run(*words)
     assert "[coach]" in printed
-    assert f"focus = {coach['focus']:.1f}"[:-1] in printed
+    assert printed.count(" = ") == len(coach)
 
 
 def test_too_few_good_captures_are_refused(run: Any, captures: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from ckd.finding.left_out import DIAGNOSIS
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.saving import FrameWriter
 from ckd.runtime.live.view import Saver, Shown, Status
@@ -58,7 +59,9 @@ class AutoCapture(Closing):
 
 def _is_good(shown: Shown) -> bool:
     capture = shown.finding.capture
-    return capture is not None and capture.good and shown.finding.reason is None
+    finding = shown.finding
+    is_own = finding.reason is None and not finding.is_held and DIAGNOSIS not in finding.left_out
+    return capture is not None and capture.good and is_own
 
 
 def _begins(shown: Shown) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ckd.contract.errors import CkdError
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown
 
@@ -32,5 +31,5 @@ class FrameWriter(Closing):
     def _write(self, shown: Shown) -> None:
         try:
             self._say(f"saved {self._save(shown)}")
-        except CkdError as error:
+        except Exception as error:  # a thread's error would be told to nobody
             self._say(f"error: {error}")

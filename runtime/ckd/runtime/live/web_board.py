@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ckd.contract.errors import CkdError
+from ckd.finding.finding import Finding
 from ckd.finding.sentences import lesion_shown
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.picture.encode import encode_jpeg
@@ -154,10 +155,17 @@ def _result(shown: Shown) -> dict[str, Any]:
         "second": "" if finding.decision is None else finding.second,
         "beneath": list(finding.beneath),
         "hint": "" if finding.capture is None else finding.capture.shown,
+        "good_picture": _praise(finding),
         "settled": "" if finding.pooled is None else finding.pooled.shown,
         "basis": finding.basis_shown,
         "lesion_share": finding.lesion_area_px / (height * width),
     }
+
+
+def _praise(finding: Finding) -> str:
+    """What is said of a good picture while there is no hint to follow."""
+    capture = finding.capture
+    return sentence_shown("good_picture") if capture and capture.good and not capture.told else ""
 
 
 def _jpeg(shown: Shown, max_side_px: int) -> bytes:

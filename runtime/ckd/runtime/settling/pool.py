@@ -9,6 +9,7 @@ Suffix: D channels of the classifier's last layer.
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,15 @@ _FRAMES: Final = 60
 _STEADY: Final = 10
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """What a frame adds: probabilities, agreement of its masks, and the classifier's features."""
+
+    said: Mapping[str, float]
+    agreement: float | None
+    features_D: NDArray[np.float32] | None
+
+
 class Pool:
     """The answers of one lesion.
 
@@ -34,9 +44,7 @@ class Pool:
 
     def __init__(self, decider: Decider) -> None:
         self._decider = decider
-        self._said: deque[Mapping[str, float]] = deque(maxlen=_FRAMES)
-        self._agreements: deque[float] = deque(maxlen=_FRAMES)
-        self._features: deque[NDArray[np.float32]] = deque(maxlen=_FRAMES)
+        self._frames: deque[_Frame] = deque(maxlen=_FRAMES)
         self._shown: Decision | None = None
         self._comes_to: tuple[object, ...] = ()
         self._num_same = self._num_without = 0
@@ -47,34 +55,38 @@ class Pool:
         The mean is of the fitted probabilities where the bundle has a rule for them, and of what
         the networks said where it has none.
         """
-        self._said.append(finding.fitted or finding.probabilities)
-        if (agreement := finding.quality.get("mask_agreement")) is not None:
-            self._agreements.append(agreement)
-        if finding.raw.features_D is not None:
-            self._features.append(finding.raw.features_D)
-        mean = {
-            label: float(np.mean([said[label] for said in self._said])) for label in self._said[-1]
-        }
-        decision = self._decided(mean) if finding.fitted else None
-        self._count_same(most_probable(mean, finding.exclusive), decision)
+        said = finding.fitted or finding.probabilities
+        agreement = finding.quality.get("mask_agreement")
+        self._frames.append(_Frame(said, agreement, finding.raw.features_D))
+        mean = {label: float(np.mean([one.said[label] for one in self._frames])) for label in said}
+        fresh = self._decided(mean) if finding.fitted else None
+        shown = self._steadied(fresh)
+        self._count_same(most_probable(mean, finding.exclusive), fresh)
         pooled = Pooled(
-            frames=len(self._said),
-            settled=self._num_same >= _STEADY,
+            frames=len(self._frames),
+            settled=self._num_same >= _STEADY and shown == fresh,
             spread=self._spread(mean),
         )
-        return mean, decision, pooled
+        return mean, shown, pooled
 
     def _decided(self, mean: Mapping[str, float]) -> Decision | None:
-        quality = {"mask_agreement": float(np.mean(self._agreements))} if self._agreements else {}
-        features_D = np.mean(self._features, axis=0) if self._features else None
-        decision = self._decider.decision(mean, quality, features_D)
+        agreements = [one.agreement for one in self._frames if one.agreement is not None]
+        features = [one.features_D for one in self._frames if one.features_D is not None]
+        return self._decider.decision(
+            mean,
+            {"mask_agreement": float(np.mean(agreements))} if agreements else {},
+            np.mean(features, axis=0) if features else None,
+        )
+
+    def _steadied(self, fresh: Decision | None) -> Decision | None:
+        """The decision that is shown: a referral goes later than it comes."""
         goes = self._shown is not None and self._shown.refer
-        if decision is None or decision.refer or not goes:
-            self._shown, self._num_without = decision, 0
+        if fresh is None or fresh.refer or not goes:
+            self._shown, self._num_without = fresh, 0
         else:
             self._num_without += 1
             if self._num_without >= _STEADY:
-                self._shown = decision
+                self._shown = fresh
         return self._shown
 
     def _count_same(self, top: str | None, decision: Decision | None) -> None:
@@ -87,4 +99,4 @@ class Pool:
             return 0.0
         points = self._decider.points
         label = max(mean, key=mean.__getitem__) if points is None else points.target
-        return float(np.std([said[label] for said in self._said]))
+        return float(np.std([one.said[label] for one in self._frames]))

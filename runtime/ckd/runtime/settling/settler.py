@@ -28,9 +28,9 @@ class Settler:
 
     A finding is pooled if it has an answer, and no hint about its capture. Frames that cannot be
     pooled keep the answer of those before for `HOLD_S` seconds; then it is said why nothing can be
-    judged. Another lesion, a pause, or a picture of another size begins anew. What each frame's
-    networks said stays in `Finding.raw`, and its hints in `Finding.capture`, of which people are
-    told one that does not flicker.
+    judged. Another lesion, in two frames in a row, a pause, or a picture of another size begins
+    anew. What each frame's networks said stays in `Finding.raw`, and its hints in
+    `Finding.capture`, of which people are told one that does not flicker.
 
     Args:
         decider: of the cascade whose findings are settled.
@@ -74,11 +74,15 @@ class Settler:
         self._followed: Followed | None = None
         self._pool, self._mask = Pool(self._decider), SmoothMask()
         self._answer: Finding | None = None
-        self._last_s = 0.0
+        self._last_s, self._is_strange = 0.0, False
 
     def _pooled(self, finding: Finding, captured_s: float) -> Finding:
         view = View.of(finding)
         shift = None if self._followed is None else self._followed.shift_to(view)
+        if shift is None and self._followed is not None and not self._is_strange:
+            self._is_strange = True  # one bad outline is no other lesion
+            return self._held(finding, captured_s)
+        self._is_strange = False
         if shift is None:
             self._begin_anew()
             self._followed = Followed(view)
@@ -115,8 +119,9 @@ class Settler:
                 class_maps=finding.class_maps,
                 pooled=replace(answer.pooled, age_s=captured_s - self._last_s),
             )
-        if finding.reason is None and finding.capture is not None and finding.capture.hints:
-            return unjudged(finding, finding.capture.hints[0])
+        capture = finding.capture
+        if finding.reason is None and capture is not None and capture.hints:
+            return unjudged(finding, capture.told or capture.hints[0])
         return finding
 
 

@@ -14,8 +14,11 @@ from ckd.runtime.settling.view import on_grid
 
 #: Side of the grid: about what the networks see.
 _SIDE: Final = 192
-#: Frames that count; those before fade.
-_FRAMES: Final = 8
+#: Frames that count; those before fade. The skin is followed as it shifts, but not as it turns or
+#: comes closer, so more frames would lag behind a moving hand.
+_FRAMES: Final = 3
+#: Frames without a fine mask after which there is none.
+_KEPT: Final = 10
 
 
 class SmoothMask:
@@ -23,10 +26,11 @@ class SmoothMask:
 
     def __init__(self) -> None:
         self._mean_SS: NDArray[np.float32] | None = None
-        self._count = 0
+        self._count = self._age = 0
 
     def move(self, shift: Shift) -> None:
-        """The picture moved."""
+        """The picture moved, by one frame."""
+        self._age += 1
         if self._mean_SS is not None:
             self._mean_SS = shift.applied(self._mean_SS)
 
@@ -35,16 +39,16 @@ class SmoothMask:
         now_SS = on_grid(mask_HW, _SIDE).astype(np.float32)
         if self._mean_SS is None:
             self._mean_SS = now_SS
-        self._count = min(self._count + 1, _FRAMES)
+        self._age, self._count = 0, min(self._count + 1, _FRAMES)
         self._mean_SS += (now_SS - self._mean_SS) / self._count
 
     def mask(self, size_hw: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """What at least half of the frames call lesion; None before the first one.
+        """What at least half of the frames call lesion; None without a mask of a young frame.
 
         Args:
             size_hw: rows and columns of the photograph.
         """
-        if self._mean_SS is None:
+        if self._mean_SS is None or self._age > _KEPT:
             return None
         height, width = size_hw
         mask_HW = np.zeros(size_hw, np.bool_)

@@ -48,6 +48,8 @@ _FALSE_REJECTS: Final = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03)
 _ENOUGH: Final = 0.9
 #: Where there is room between clean pictures and strong faults, so far the limit goes into it.
 _BEYOND: Final = 0.33
+#: Clean pictures of each kind and half of which there must be so many.
+_LEAST_CLEAN: Final = 5
 #: Side of what a network sees of a picture.
 _SEEN_PX: Final = 192
 
@@ -76,12 +78,13 @@ def fit_capture(
         bars: begins a bar for each kind of picture.
 
     Raises:
-        InputError: there are not twenty clean photographs.
+        InputError: there are too few clean photographs or scenes.
         UsageError: ``out`` cannot be written to, or another process works in it.
     """
     train_set = read_split(data, "train")
     chosen = [one for one in train_set.samples if one.mask is not None]
-    chosen = chosen[:: max(1, len(chosen) // num_photographs)][:num_photographs]
+    places = np.linspace(0, len(chosen) - 1, min(len(chosen), num_photographs)).round()
+    chosen = [chosen[int(place)] for place in places] if chosen else []
     make_folder(out)
     with alone_in(out):
         for name in (FITTED_SECTIONS, f"{SECTION}.md", f"{SECTION}.png"):
@@ -96,8 +99,9 @@ def fit_capture(
             "photographs": _measured(photographs, len(chosen), bars("photographs")),
             "scenes": _measured(scenes, num_scenes, bars("scenes")),
         }
-        if len(kinds["photographs"][0].clean) < 10:
-            raise InputError(f"{data}: too few photographs with a mask; give a larger data set")
+        for kind, halves in kinds.items():
+            if min(len(half.clean) for half in halves) < _LEAST_CLEAN:
+                raise InputError(f"{data}: too few clean {kind}; give more of them")
         limits = fit_limits([fitting for fitting, _ in kinds.values()])
         checking = {name: check for name, (_, check) in kinds.items()}
         made = (
