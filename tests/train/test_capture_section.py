@@ -55,4 +55,5 @@ def test_of_two_kinds_the_laxer_limit_is_taken() -> None:
 
 
 def test_limits_that_are_set_are_those_that_are_not_fitted() -> None:
-    assert set(SET_LIMITS) == {name for name, check in CHECKS.items() if not check.fitted}
+    assert set(SET_LIMITS) == {name for name, check in CHECKS.items() if check.set_at is not None}
+    assert set(SET_LIMITS) == {"light", "cut_off", "width", "off_centre"}

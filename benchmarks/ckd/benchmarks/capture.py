@@ -4,7 +4,6 @@ Everything is measured as on a device: lesions are outlined by the networks, whi
 mislead too, and photographs are those that nothing was fitted on.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.benchmarks.contenders import frame
 from ckd.console import Bars, no_bars
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
-from ckd.data.captures import FAULTS, GRADES, faulty, scene
+from ckd.data.captures import FAULTS, GRADES, faulty, rng_of, scene
 from ckd.data.masks import read_mask
 from ckd.data.samples import SampleSet
 from ckd.finding.finding import Finding
@@ -227,7 +227,7 @@ def _judged(
         caught.passed += not hints
         caught.hints.update(hints)
         told(name, "", clean, mask_HW, is_target)
-        draw = np.random.default_rng(zlib.crc32(name.encode()))
+        draw = rng_of(name)
         drawn = str(draw.choice([*FAULTS])), int(draw.choice(GRADES[:-1]))
         for hint, grade in [*((hint, GRADES[-1]) for hint in FAULTS), drawn]:
             if not mask_HW.any():
@@ -244,9 +244,8 @@ def _judged(
 
 
 def _timings_1080p(cascade: Cascade) -> list[dict[str, float]]:
-    square_HWC, _ = scene(_FIRST_SCENE)
-    frame_HWC = np.pad(square_HWC, ((0, 0), (420, 420), (0, 0)), mode="reflect")
     cascade.warmup()
+    frame_HWC = frame()
     return [dict(cascade.predict(frame_HWC).timings_ms) for _ in range(_RUNS_1080P)]
 
 

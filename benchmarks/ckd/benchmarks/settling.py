@@ -5,7 +5,6 @@ from photographs to others beside them. Truth is that of the photographs.
 """
 
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -13,9 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.benchmarks.contenders import frame
 from ckd.console import Progress
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
+from ckd.data.captures import rng_of
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet
 from ckd.data.synthetic import Hand, pan, pan_over_two
@@ -29,7 +30,6 @@ from ckd.scores.ranking import roc_auc
 FPS: Final = 30
 #: A pool that began before this share of the way and lasts beyond the rest of it holds two lesions.
 _NEAR: Final = 0.25
-_SIZE_1080P: Final = (1080, 1920)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def measure_settling(
     side_px: int = 384,
     every: int = 1,
     num_pairs: int = 30,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[Settling, list[Pan]]:
     """Look at photographs with a made-up hand.
 
@@ -150,13 +150,11 @@ def measure_settling(
     target = samples.labels.index(points.target)
     for done, sample in enumerate(chosen, start=1):
         pans.append(_looked_at(cascade, sample, target, points.target, num_frames, side_px))
-        if progress is not None:
-            progress(done, total)
+        progress(done, total)
     both = 0
     for done, (one, other) in enumerate(pairs, start=len(chosen) + 1):
         both += _holds_both(cascade, one, other, num_frames, side_px)
-        if progress is not None:
-            progress(done, total)
+        progress(done, total)
     return _figures(cascade, pans, len(pairs), both, num_frames, side_px), pans
 
 
@@ -166,7 +164,7 @@ def _looked_at(
     assert sample.mask is not None
     settler, rows = Settler(cascade.decider), []
     image_HWC, truth_HW = read_rgb(sample.image), read_mask(sample.mask)
-    frames = pan(image_HWC, truth_HW, _rng(sample.id), num_frames, side_px, Hand())
+    frames = pan(image_HWC, truth_HW, rng_of(sample.id), num_frames, side_px, Hand())
     for number, (frame_HWC, true_HW) in enumerate(frames):
         own = cascade.predict(frame_HWC)
         start_s = time.perf_counter()
@@ -194,7 +192,7 @@ def _holds_both(
 ) -> bool:
     settler, began = Settler(cascade.decider), 0.0
     images = read_rgb(one.image), read_rgb(other.image)
-    frames = pan_over_two(*images, _rng(one.id), 2 * num_frames, side_px, Hand())
+    frames = pan_over_two(*images, rng_of(one.id), 2 * num_frames, side_px, Hand())
     for number, (frame_HWC, gone) in enumerate(frames):
         pooled = settler.settle(cascade.predict(frame_HWC), number / FPS).pooled
         if pooled is None or pooled.is_held:
@@ -261,11 +259,7 @@ def _figures(
 
 def _taken_1080p_ms(cascade: Cascade, runs: int = 20) -> float:
     """The settler's median time for a frame of 1920x1080."""
-    from ckd.data.synthetic import dermoscopy
-
-    square_HWC = dermoscopy(seed=1, side_px=_SIZE_1080P[0]).image_HWC
-    frame_HWC = np.pad(square_HWC, ((0, 0), (420, 420), (0, 0)), mode="reflect")
-    finding = replace(cascade.predict(frame_HWC), capture=None)  # pooled, whatever its capture
+    finding = replace(cascade.predict(frame()), capture=None)  # pooled, whatever its capture
     settler, taken_ms = Settler(cascade.decider), []
     for number in range(runs):
         start_s = time.perf_counter()
@@ -292,7 +286,3 @@ def _overlaps(own: Finding, settled: Finding, true_HW: NDArray[np.bool_]) -> tup
         confusion_from_masks(masks[0], true_HW).jaccard,
         confusion_from_masks(masks[1], true_HW).jaccard,
     )
-
-
-def _rng(name: str) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(name.encode()))

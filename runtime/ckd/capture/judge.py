@@ -20,6 +20,7 @@ from ckd.contract.errors import UsageError
 from ckd.finding.capture import HINTS, Capture
 from ckd.finding.content import Declaring
 from ckd.finding.finding import Finding
+from ckd.finding.outline import mask_on_grid
 
 #: What `ckd.finding.outcome` says of a picture with nothing to judge -> the hint.
 _NOTHING: Final[Mapping[str, str]] = {"blank": "lens_cap", "no_skin": "no_skin"}
@@ -73,14 +74,9 @@ class CaptureJudge:
         reason = "" if finding.reason is None else finding.reason.code
         if reason in _NOTHING:
             return replace(finding, capture=Capture((_NOTHING[reason],)))
-        scores = self.scores(image_HWC, finding)
+        scores = capture_scores(image_HWC, finding.seen_SS3, finding.lesion_mask_HW, self.mm_per_px)
         found = hints_of(scores, self.limits)
         return replace(finding, capture=Capture(tuple(h for h in HINTS if h in found), scores))
-
-    def scores(self, image_HWC: NDArray[np.uint8], finding: Finding) -> dict[str, float]:
-        """The scores of a photograph by name, of those checks that can be made of it."""
-        mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
-        return capture_scores(image_HWC, finding.seen_SS3, mask_HW, self.mm_per_px)
 
 
 def capture_scores(
@@ -99,10 +95,8 @@ def capture_scores(
     """
     assert seen_SSC is not None
     side = seen_SSC.shape[0]
-    lesion_SS = np.zeros((side, side), np.bool_)
-    if mask_HW is not None:
-        shrunk = cv2.resize(mask_HW.view(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-        lesion_SS = np.asarray(shrunk > 0, np.bool_)
+    nothing_SS = np.zeros((side, side), np.bool_)
+    lesion_SS = nothing_SS if mask_HW is None else mask_on_grid(mask_HW, side)
     field_SS, ring_SS = field_of(seen_SSC), ring_of(lesion_SS)
     sharpness = sharpness_of(image_HWC, _places(lesion_SS), mm_per_px)
     light = light_of(seen_SSC, field_SS, hull_of(lesion_SS), ring_SS)

@@ -23,15 +23,16 @@ class Check:
         hint: what is said of a picture that fails it, from `ckd.finding.capture.HINTS`.
         is_least: pictures below the limit fail; otherwise those above it.
         meaning: of the score, for tables.
-        fitted: its limit is fitted to captures; otherwise it is set. Where a lesion may lie is no
-            matter of statistics, and how little light is too little must not be learnt from
-            captures of mostly light skin.
+        set_at: its limit, where that is not fitted to captures. Where a lesion may lie is no matter
+            of statistics: a third of a width on the border, a tenth of the picture, half way out.
+            Nor may it be learnt from captures of mostly light skin how little light is too little:
+            the darkest reflects a tenth of it and is a third as bright in sRGB.
     """
 
     hint: str
     is_least: bool
     meaning: str
-    fitted: bool = True
+    set_at: float | None = None
 
     def fails(self, score: float, limit: float) -> bool:
         """Whether a score is beyond a limit."""
@@ -43,13 +44,11 @@ CHECKS: Final[Mapping[str, Check]] = {
     "focus": Check("out_of_focus", True, "fine structure over coarse, natural logarithm"),
     "motion": Check("motion", False, "the same, best direction less the worst"),
     "bright": Check("over_exposed", False, "share of lesion and ring that is clipped"),
-    "light": Check(
-        "under_exposed", True, "brightness that a twentieth of the field reaches", False
-    ),
+    "light": Check("under_exposed", True, "brightness that a twentieth of the field reaches", 0.3),
     "glare": Check("glare", False, "share of the lesion's convex hull that glares"),
-    "cut_off": Check("cut_off", False, "border on the border of the field, in widths", False),
-    "width": Check("too_small", True, "width of the lesion, as a share of the picture", False),
-    "off_centre": Check("off_centre", False, "distance from the middle, in half sides", False),
+    "cut_off": Check("cut_off", False, "border on the border of the field, in widths", 0.35),
+    "width": Check("too_small", True, "width of the lesion, as a share of the picture", 0.1),
+    "off_centre": Check("off_centre", False, "distance from the middle, in half sides", 0.5),
     "cover": Check("occluded", False, "share of lesion and ring under hair or ruler"),
 }
 _MOST: Final = 100.0

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         predictive_values,
     )
     from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, Reason, is_blank
-    from ckd.finding.outline import box_of
+    from ckd.finding.outline import box_of, mask_on_grid
     from ckd.finding.overlay import (
         COARSE_RGB,
         FINE_RGB,
@@ -79,7 +79,7 @@ else:
                 "NAMES OperatingPoint OperatingPoints predictive_values"
             ),
             "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule Reason is_blank",
-            "ckd.finding.outline": "box_of",
+            "ckd.finding.outline": "box_of mask_on_grid",
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
             "ckd.finding.pooled": "Pooled",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
@@ -146,6 +146,7 @@ __all__ = [
     "lesion_shown",
     "logit",
     "mask_from_logits",
+    "mask_on_grid",
     "mask_signs",
     "most_probable",
     "png_of",

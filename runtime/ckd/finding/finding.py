@@ -186,10 +186,11 @@ class Finding:
     @property
     def lesion_area_px(self) -> int:
         """Lesion area in pixels of the image as given, of the mask that `mask_from` names."""
-        return _area(self._mask_HW)
+        return _area(self.lesion_mask_HW)
 
     @property
-    def _mask_HW(self) -> NDArray[np.bool_] | None:
+    def lesion_mask_HW(self) -> NDArray[np.bool_] | None:
+        """The mask that `mask_from` names; None if the cascade makes none."""
         return self.coarse_mask_HW if self.mask_HW is None else self.mask_HW
 
     @property
@@ -201,7 +202,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """All but the pixels of masks and maps, ready for JSON; see `docs/finding.schema.json`."""
-        mask_HW, is_answer = self._mask_HW, self.reason is None
+        mask_HW, is_answer = self.lesion_mask_HW, self.reason is None
         raw_HW = self.raw.coarse_mask_HW if self.raw.mask_HW is None else self.raw.mask_HW
         return {
             "schema": SCHEMA,

@@ -16,7 +16,7 @@ FINE_MASK: Final = "fine_mask"
 
 def left_out_shown(left_out: tuple[str, ...], late_ms: float) -> tuple[str, ...]:
     """What people are told of a deadline, a sentence each; nothing where it was kept."""
-    lines = [shown(f"left_out_{name}") for name in left_out if name == FINE_MASK]
+    lines = [shown("left_out_fine_mask")] if FINE_MASK in left_out else []
     if late_ms > 0:
         lines.append(shown("late", late_ms=f"{max(late_ms, 1):.0f}"))
     return tuple(lines)

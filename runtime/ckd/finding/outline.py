@@ -19,6 +19,12 @@ def box_of(mask_HW: NDArray[np.bool_]) -> tuple[slice, slice]:
     return slice(y, y + max(1, height)), slice(x, x + max(1, width))
 
 
+def mask_on_grid(mask_HW: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """A mask at so many cells a side, whatever its shape: the pixel in the middle of each cell."""
+    shrunk = cv2.resize(mask_HW.view(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(shrunk > 0, np.bool_)
+
+
 def outline_of(mask_HW: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """The parts of a mask, each ``{"outer": ring, "holes": [ring, ...]}``; the largest ring first.
 

@@ -59,15 +59,21 @@ def coach_command(
     with Cascade.load(bundle, backend, "cpu") as cascade:
         if cascade.judge is None:
             raise UsageError(f"{cascade.bundle_id} does not judge captures; name another --bundle")
-        before = {**cascade.judge.limits, **(camera_unit.coach if camera_unit else {})}
-        cascade.judge = CaptureJudge(before, camera_unit.mm_per_px if camera_unit else None)
+        before = cascade.judge.limits
+        if camera_unit is not None:  # its scale counts from now on, as the limits will be its own
+            before = cascade.judge.for_unit(camera_unit.coach, None).limits
+            cascade.judge = CaptureJudge(before, camera_unit.mm_per_px)
         clean = [*_captures(cascade, good_files, camera_unit, "good").values()]
         faulty = _captures(cascade, bad_files, camera_unit, "bad")
     fitted = {}
     for name, check in CHECKS.items():
         known = [one.scores[name] for one in clean if name in one.scores]
         # A score that good captures do not have, as glare, would make any trace of it a fault.
-        if check.fitted and len(known) >= _LEAST_GOOD and np.count_nonzero(known) > len(known) / 2:
+        if (
+            check.set_at is None
+            and len(known) >= _LEAST_GOOD
+            and np.count_nonzero(known) > len(known) / 2
+        ):
             fitted[name] = limit_at(check, known, false_rejects)
     limits = {**before, **fitted}
     rows = []

@@ -1,7 +1,6 @@
 """`ckd-run unit coach`: limits by a maker's own captures, and a unit file that sets some."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,16 @@ import pytest
 from tests.capture.rig import LIMITS, blurred, capture, noisy
 from tests.runtime.photographs import edit_spec
 
-from ckd import console
-from ckd.runtime.cli import cli
 from ckd.runtime.unit import read_unit
 
 
-@pytest.fixture
-def run(
-    tmp_path: Path,
-    bundle_copy: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Any:
+@pytest.fixture(autouse=True)
+def bundle(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny bundle, which judges captures."""
     section = {"content": LIMITS, "informative": False}
     edit_spec(bundle_copy, lambda tree: tree.update(sections={"capture": section}))
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CKD_BUNDLE", str(bundle_copy))
     monkeypatch.setenv("CKD_BACKEND", "onnxruntime")
-    monkeypatch.setattr(console, "progress_bar", lambda unit: lambda done, total: None)
-
-    def command(*words: object, code: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["ckd-run", *map(str, words)])
-        try:
-            console.run(cli)
-            ended: object = 0
-        except SystemExit as end:
-            ended = end.code or 0
-        out, err = capsys.readouterr()
-        assert ended == code, err
-        return out, err
-
-    return command
 
 
 @pytest.fixture(scope="module")

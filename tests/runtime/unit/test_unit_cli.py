@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from rendered_targets import TINT, drawn_chart, drawn_ruler
 from tests.runtime.unit.rig import SIDE, scene, seen
 from tests.runtime.unit.test_buttons import event
 
-from ckd import console
 from ckd.contract.errors import UsageError
-from ckd.runtime.cli import cli
 from ckd.runtime.journal import open_run
 from ckd.runtime.journal.reading import Segment
 from ckd.runtime.sources import CameraFormat
@@ -43,25 +40,6 @@ mirror = true
 mm_per_px = 0.02
 """
 SAME = ("probabilities", "top", "outline", "lesion_area_px", "size_hw", "raw")
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "progress_bar", lambda unit: lambda done, total: None)
-
-    def command(*words: object, code: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["ckd-run", *map(str, words)])
-        try:
-            console.run(cli)
-            ended: object = 0
-        except SystemExit as end:
-            ended = end.code or 0
-        out, err = capsys.readouterr()
-        assert ended == code, err
-        return out, err
-
-    return command
 
 
 def write_image(path: Path, image_HWC: NDArray[np.uint8]) -> Path:

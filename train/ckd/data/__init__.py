@@ -6,7 +6,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.data.agreement import UNDOING
-    from ckd.data.captures import FAULTS, MEANINGS, faulty, scene
+    from ckd.data.captures import FAULTS, MEANINGS, faulty, rng_of, scene
     from ckd.data.check import check_dataset
     from ckd.data.corruptions import CORRUPTIONS, GRADES, corrupted
     from ckd.data.folds import split_fold
@@ -22,7 +22,7 @@ else:
         __name__,
         {
             "ckd.data.agreement": "UNDOING",
-            "ckd.data.captures": "FAULTS MEANINGS faulty scene",
+            "ckd.data.captures": "FAULTS MEANINGS faulty rng_of scene",
             "ckd.data.check": "check_dataset",
             "ckd.data.corruptions": "CORRUPTIONS GRADES corrupted",
             "ckd.data.folds": "split_fold",
@@ -59,6 +59,7 @@ __all__ = [
     "read_split",
     "read_traits",
     "read_unseen",
+    "rng_of",
     "scene",
     "split_fold",
     "tone_of",

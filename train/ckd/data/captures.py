@@ -32,6 +32,11 @@ def scene(number: int, side_px: int = 1080) -> tuple[Image, Mask]:
     return made.image_HWC, made.mask_HW
 
 
+def rng_of(name: str) -> Rng:
+    """A source of random numbers that is the same for the same name."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
 def faulty(image_HWC: Image, mask_HW: Mask, hint: str, grade: int, name: str) -> tuple[Image, Mask]:
     """A capture with one fault.
 
@@ -42,7 +47,7 @@ def faulty(image_HWC: Image, mask_HW: Mask, hint: str, grade: int, name: str) ->
         grade: from 1 to 3.
         name: of the photograph, from which random draws follow.
     """
-    rng = np.random.default_rng(zlib.crc32(f"{hint} {name}".encode()))
+    rng = rng_of(f"{hint} {name}")
     damaged_HWC, moved_HW = FAULTS[hint](image_HWC, mask_HW, grade - 1, rng)
     assert moved_HW is not None
     return damaged_HWC, moved_HW

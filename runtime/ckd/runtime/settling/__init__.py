@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.runtime.settling.settler import HOLD_S, Settler, unjudged
+    from ckd.runtime.settling.settler import Settler
 else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.runtime.settling.settler": "HOLD_S Settler unjudged",
+            "ckd.runtime.settling.settler": "Settler",
         },
     )
 
-__all__ = ["HOLD_S", "Settler", "unjudged"]
+__all__ = ["Settler"]

@@ -8,6 +8,7 @@ Suffix: G side of the small grid, see `ckd.runtime.settling.view`.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import cv2
@@ -50,9 +51,13 @@ def shift_between(
     By phase correlation (Kuglin and Hines 1975) under a Hann window, so that the dark border of the
     field of view, which does not move with the skin, counts little.
     """
-    window_GG = cv2.createHanningWindow((GRID, GRID), cv2.CV_32F)
-    (x, y), response = cv2.phaseCorrelate(before_GG, now_GG, window_GG)
+    (x, y), response = cv2.phaseCorrelate(before_GG, now_GG, _window())
     return Shift(x / GRID, y / GRID), float(response)
+
+
+@cache
+def _window() -> NDArray[np.float32]:
+    return np.asarray(cv2.createHanningWindow((GRID, GRID), cv2.CV_32F), np.float32)
 
 
 class Followed:

@@ -121,11 +121,11 @@ class Settler:
             )
         capture = finding.capture
         if finding.reason is None and capture is not None and capture.hints:
-            return unjudged(finding, capture.told or capture.hints[0])
+            return _unjudged(finding, capture.told or capture.hints[0])
         return finding
 
 
-def unjudged(finding: Finding, hint: str) -> Finding:
+def _unjudged(finding: Finding, hint: str) -> Finding:
     """The finding of a frame that was taken so badly that nothing is said of it."""
     fine_HW, coarse_HW = (
         None if mask_HW is None else np.zeros_like(mask_HW)
@@ -153,5 +153,5 @@ def _can_be_pooled(finding: Finding) -> bool:
 
 def _size(finding: Finding) -> tuple[int, int] | None:
     """Rows and columns of the photograph; None for a cascade without masks."""
-    mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
+    mask_HW = finding.lesion_mask_HW
     return None if mask_HW is None else (mask_HW.shape[0], mask_HW.shape[1])

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.finding.outline import mask_on_grid
 from ckd.runtime.settling.following import Shift
-from ckd.runtime.settling.view import on_grid
 
 #: Side of the grid: about what the networks see.
 _SIDE: Final = 192
@@ -36,7 +36,7 @@ class SmoothMask:
 
     def add(self, mask_HW: NDArray[np.bool_]) -> None:
         """Take in the mask of a frame, after `move`."""
-        now_SS = on_grid(mask_HW, _SIDE).astype(np.float32)
+        now_SS = mask_on_grid(mask_HW, _SIDE).astype(np.float32)
         if self._mean_SS is None:
             self._mean_SS = now_SS
         self._age, self._count = 0, min(self._count + 1, _FRAMES)

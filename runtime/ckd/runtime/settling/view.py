@@ -5,6 +5,7 @@ compared on; C channels in RGB order.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.finding.finding import Finding
+from ckd.finding.outline import mask_on_grid
 
 #: Side of the grid. A lesion is some twenty cells wide, and a shift is found to a tenth of a cell.
 GRID: Final = 96
@@ -44,17 +46,12 @@ class View:
         assert finding.seen_SS3 is not None
         small_GGC = cv2.resize(finding.seen_SS3, (GRID, GRID), interpolation=cv2.INTER_AREA)
         grey_GG = cv2.cvtColor(small_GGC, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        mask_HW = finding.coarse_mask_HW if finding.mask_HW is None else finding.mask_HW
-        lesion_GG = _middle() if mask_HW is None else on_grid(mask_HW, GRID) > 0
+        mask_HW = finding.lesion_mask_HW
+        lesion_GG = _middle() if mask_HW is None else mask_on_grid(mask_HW, GRID)
         return cls(grey_GG, lesion_GG, _contrast(np.asarray(small_GGC), lesion_GG))
 
 
-def on_grid(mask_HW: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
-    """A mask at so many cells a side, 0 or 1: the pixel in the middle of each cell."""
-    shrunk = cv2.resize(mask_HW.view(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(shrunk, np.uint8)
-
-
+@cache
 def _middle() -> NDArray[np.bool_]:
     y, x = np.ogrid[-1 : 1 : GRID * 1j, -1 : 1 : GRID * 1j]
     return np.asarray(x**2 + y**2 < _MIDDLE, np.bool_)

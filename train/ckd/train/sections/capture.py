@@ -1,9 +1,8 @@
 """Fits the limits of captures on pictures whose faults are known: section "capture".
 
 Half of the pictures fit, the other half tells how well the limits do. Where a lesion may lie is no
-matter of statistics: those three limits are set, and pictures beyond them are not called clean. So
-is that of underexposure: fitted to photographs of mostly light skin it would call dark skin
-underexposed, which reflects a tenth of the light and is a third as bright in sRGB.
+matter of statistics: those limits are set, as is that of underexposure (`ckd.capture.limits`), and
+pictures beyond them are not called clean.
 
 capture.md     the limits, how many clean pictures pass, and how many of each fault are caught
 capture.png    scores of clean pictures and of each grade, with the limit
@@ -37,11 +36,10 @@ from ckd.train.evaluation import plots
 from ckd.train.fitting.alone import alone_in
 
 SECTION: Final = "capture"
-#: Limits that are set: a third of a width on the border, a tenth of the picture, half way out, and
-#: less light than the darkest skin reflects.
+#: Limits that are set, by name of the score.
 SET_LIMITS: Final[Mapping[str, float]] = {
-    "cut_off": 0.35, "width": 0.1, "off_centre": 0.5, "light": 0.3,
-}  # fmt: skip
+    name: check.set_at for name, check in CHECKS.items() if check.set_at is not None
+}
 #: Of clean pictures so many may fail a check. The first share at which enough strong faults are
 #: caught is taken, and otherwise the last.
 _FALSE_REJECTS: Final = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03)
