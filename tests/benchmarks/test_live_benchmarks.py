@@ -56,6 +56,28 @@ def test_settling_is_measured(
     assert (tmp_path / "settling.png").stat().st_size > 5000
 
 
+def test_what_cannot_be_assessed_is_null_and_said(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    write_isic2017(tmp_path / "isic", num_train=1, num_val=2, side_px=64, seed=5)
+    for table in (tmp_path / "isic").glob("*Validation*GroundTruth.csv"):
+        head, *rows = table.read_text().splitlines()
+        alike = [f"{row.split(',')[0]},0.0,0.0" for row in rows]
+        table.write_text("\n".join([head, *alike, ""]))
+    words = ("settling", "--data", tmp_path / "isic", "--bundle", bundle, "--frames", 15)
+    run(monkeypatch, *words, "--pairs", 0, "--out", tmp_path / "out")
+    assert "not assessed" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "out/settling.json").read_text(), parse_constant=no_number)
+    assert figures["auc_pooled"] is None
+    run(monkeypatch, *words, "--pairs", 0, "--json")
+    json.loads(capsys.readouterr().out, parse_constant=no_number)
+
+
+def no_number(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
 def test_captures_are_measured(
     data: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 #: As fitted, in round numbers.
 LIMITS = {
-    "focus": -5.4, "motion": 1.3, "bright": 0.5, "light": 0.3, "glare": 0.15, "cut_off": 0.35,
+    "focus": -5.4, "motion": 1.3, "bright": 0.5, "light": 0.3, "glare": 0.15, "cut_off": 0.5,
     "width": 0.1, "off_centre": 0.5, "cover": 0.05,
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ Suffixes: H rows, W columns.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from findings import made_finding, tiny_spec
+from numpy.typing import NDArray
 from tests.capture.rig import LIMITS, blurred, capture
 from tests.runtime.photographs import edit_spec, photo
 
@@ -19,7 +20,7 @@ from ckd.capture import CHECKS, CaptureJudge
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.spec import Section
 from ckd.finding.capture import HINTS, Capture
-from ckd.finding.outcome import Reason
+from ckd.finding.outcome import Reason, is_blank
 from ckd.finding.sentences import LANGUAGES, sentence
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
@@ -64,10 +65,25 @@ def test_what_a_network_saw_alone_is_not_judged(judging: Cascade) -> None:
     assert judging.analyse_input(small_SS3, (1080, 1080)).capture is None
 
 
-@pytest.mark.parametrize(("code", "hint"), [("blank", "lens_cap"), ("no_skin", "no_skin")])
-def test_what_the_outcome_says_is_a_hint_and_not_measured_again(code: str, hint: str) -> None:
-    image_HWC, mask_HW = capture()
-    nothing = made_finding(np.zeros_like(mask_HW), None, {}, reason=Reason(code))
+@pytest.mark.parametrize(
+    ("code", "picture", "hint"),
+    [
+        ("blank", lambda: np.zeros((1080, 1080, 3)), "lens_cap"),
+        ("blank", lambda: np.random.default_rng(0).uniform(0, 30, (1080, 1080, 3)), "lens_cap"),
+        ("blank", lambda: np.full((1080, 1080, 3), 255), "over_exposed"),
+        ("blank", lambda: np.full((1080, 1080, 3), (190, 150, 130)), "no_skin"),
+        ("blank", lambda: capture()[0] * 0.15, "under_exposed"),
+        ("no_skin", lambda: capture()[0], "no_skin"),
+    ],
+)
+def test_what_the_outcome_says_is_a_hint_and_not_measured_again(
+    code: str, picture: Callable[[], NDArray[Any]], hint: str
+) -> None:
+    image_HWC = picture().astype(np.uint8)
+    seen_SS3 = network_image(image_HWC, 192)
+    assert is_blank(seen_SS3) == (code == "blank")
+    empty_HW = np.zeros((1080, 1080), np.bool_)
+    nothing = made_finding(empty_HW, None, {}, reason=Reason(code), seen_SS3=seen_SS3)
     assert CaptureJudge(LIMITS).judged(image_HWC, nothing).capture == Capture((hint,))
 
 

@@ -40,14 +40,25 @@ def laplacian_variance(image_HWC: NDArray[np.uint8]) -> float:
     return float(cv2.Laplacian(image_HWC[..., 1], cv2.CV_64F).var())
 
 
-def test_noise_does_not_make_a_blurred_picture_sharp() -> None:
+@pytest.mark.parametrize("grain", [3, 6, 12, 40])
+def test_noise_does_not_make_a_blurred_picture_sharp(grain: float) -> None:
     """As it does by the variance of the Laplacian, the usual measure."""
     image_HWC, mask_HW = capture()
     blur_HWC = blurred(image_HWC, 10)
-    grainy_HWC = noisy(blur_HWC, 6)
-    assert laplacian_variance(grainy_HWC) > laplacian_variance(image_HWC)
+    grainy_HWC = noisy(blur_HWC, grain)
+    if grain > 5:
+        assert laplacian_variance(grainy_HWC) > laplacian_variance(image_HWC)
     for bad_HWC in (blur_HWC, grainy_HWC):
         assert "out_of_focus" in hints_of(scores(bad_HWC, mask_HW), LIMITS)
+
+
+@pytest.mark.parametrize("grain", [1, 5, 10, 40])
+def test_noise_alone_is_neither_sharp_nor_moving(grain: float) -> None:
+    """Strong noise looks like hair too, which is filled, and what is filled like structure."""
+    flat_HWC, mask_HW = np.full((1080, 1080, 3), (190, 150, 130), np.uint8), capture()[1]
+    found = hints_of(scores(noisy(flat_HWC, grain), mask_HW), LIMITS)
+    assert "out_of_focus" in found
+    assert "motion" not in found
 
 
 def test_noise_alone_is_no_blur() -> None:

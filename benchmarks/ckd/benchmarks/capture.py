@@ -161,7 +161,7 @@ def measure_capture(
         cascade: that judges captures.
         samples: with masks and labels, that nothing was fitted on.
         num_scenes: generated pictures of 1080 px.
-        every: takes each so-manieth photograph.
+        every: takes every n-th photograph.
         bars: begins a bar for each kind of picture.
 
     Raises:

@@ -1,6 +1,7 @@
 """The report of `ckd-bench capture`."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def _found(caught: Caught, hint: str) -> str:
 
 
 def _estimate(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
+    if figure["value"] is None or not math.isfinite(figure["value"]):
         return "not assessed"
     low, high = figure["interval_95"]
     return f"{figure['value']:.3f} ({low:.3f} to {high:.3f})"

@@ -12,6 +12,7 @@ import typer
 
 from ckd import console
 from ckd.benchmarks.machine import public_command
+from ckd.benchmarks.markdown import rounded
 
 if TYPE_CHECKING:
     from ckd.benchmarks.machine import Conditions, Machine
@@ -24,7 +25,7 @@ BundlePath = Annotated[
     Path | None, typer.Option(help="Bundle folder or zip; default: the embedded one.")
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Which images.")]
-Every = Annotated[int, typer.Option(min=1, help="Take each so-manieth photograph.")]
+Every = Annotated[int, typer.Option(min=1, help="Take every n-th photograph.")]
 Backend = Annotated[str, typer.Option(help="onnxruntime, openvino or auto.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -54,7 +55,7 @@ def settling_command(
     if out is not None:
         written = write_settling(figures, pans, run.machine, run.during, out)
         console.say(f"wrote {', '.join(written)} to {out}")
-    text = json.dumps(figures.as_dict()) + "\n"
+    text = json.dumps(rounded(figures.as_dict())) + "\n"
     print(text if as_json else to_markdown(figures, run.machine, run.during), end="")
 
 
@@ -81,7 +82,7 @@ def capture_command(
     if out is not None:
         written = write_capture(report, run.machine, run.during, out)
         console.say(f"wrote {', '.join(written)} to {out}")
-    text = json.dumps(report.as_dict()) + "\n"
+    text = json.dumps(rounded(report.as_dict())) + "\n"
     print(text if as_json else to_markdown(report, run.machine, run.during), end="")
 
 

@@ -1,5 +1,6 @@
 """Markdown that reports share: tables, ratios, the machine, and numbers short enough to read."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,15 +43,20 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
+def estimate_text(value: float, form: str = ".3f") -> str:
+    """A figure, or that there is none: a share of nothing, an area under a curve of one class."""
+    return format(value, form) if math.isfinite(value) else "not assessed"
+
+
 def ratio_text(ratio: Ratio | None) -> str:
     """The median, and the range that holds 80% of the turns; empty for None."""
     return "" if ratio is None else f"{ratio.median:.2f}x ({ratio.p10:.2f} to {ratio.p90:.2f})"
 
 
 def rounded(value: Any) -> Any:
-    """The same tree with every number rounded to five figures."""
+    """The same tree with every number rounded to five figures; what is no number becomes None."""
     if isinstance(value, float):
-        return float(f"{value:.5g}")
+        return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -64,6 +64,8 @@ class Settling:
 
     Attributes:
         bundle: that was measured.
+        target: what is looked for.
+        threshold: of its probability, from which on it is flagged.
         num_photographs: that were looked at.
         num_answered: of those, with an answer at the end of the pan; the AUC is of these.
         num_frames: of each.
@@ -86,6 +88,8 @@ class Settling:
     """
 
     bundle: str
+    target: str
+    threshold: float
     num_photographs: int
     num_answered: int
     num_frames: int
@@ -128,7 +132,7 @@ def measure_settling(
         samples: with masks and labels.
         num_frames: of each photograph.
         side_px: of the frames.
-        every: takes each so-manieth photograph.
+        every: takes every n-th photograph.
         num_pairs: pans over two photographs.
         progress: told how many pans are done.
 
@@ -210,6 +214,9 @@ def _figures(
     answered = [pan for pan in pans if not np.isnan(pan.pooled[-1])]
     if len(answered) < 2:
         raise InputError(f"{cascade.bundle_id} answers {len(answered)} of {len(pans)} photographs")
+    points, point = cascade.decider.points, cascade.decider.point
+    assert points is not None
+    assert point is not None
     is_target_N = np.array([pan.is_target for pan in answered])
     pooled_NT = np.stack([pan.pooled for pan in answered])
     # A frame without an answer of its own gives what the others of its pan give.
@@ -226,11 +233,13 @@ def _figures(
     spread_N = single_NT.std(axis=1)
     apart_N = np.flatnonzero(spread_N >= np.median(spread_N))
     seconds = len(pans) * num_frames / FPS
-    flips = [sum(_changes(pan.refers[row]) for pan in pans) / seconds for row in (0, 1)]
+    flips = [sum(changes(pan.refers[row]) for pan in pans) / seconds for row in (0, 1)]
     overlaps = np.stack([pan.jaccard for pan in pans])
     firsts = [int(np.argmax(pan.settled)) / FPS for pan in pans if pan.settled.any()]
     return Settling(
         bundle=cascade.bundle_id,
+        target=points.target,
+        threshold=point.at_least,
         num_photographs=len(pans),
         num_answered=len(answered),
         num_frames=num_frames,
@@ -268,7 +277,7 @@ def _taken_1080p_ms(cascade: Cascade, runs: int = 20) -> float:
     return float(np.median(taken_ms))
 
 
-def _changes(refers: NDArray[np.int_]) -> int:
+def changes(refers: NDArray[np.int_]) -> int:
     """How often a decision changes; frames without one are passed over."""
     return int(np.count_nonzero(np.diff(refers[refers >= 0])))
 

@@ -220,10 +220,19 @@ def budget_command(
     bundle: BundlePath = None,
     limit: Limit = 200,
     method: MethodName = "percentile",
-    jaccard: Annotated[float, typer.Option(min=0, help="Loss of mean Jaccard allowed.")] = 0.005,
-    auc: Annotated[float, typer.Option(min=0, help="Loss of each task's AUC allowed.")] = 0.005,
+    jaccard: Annotated[
+        float, typer.Option(min=0, callback=console.finite, help="Loss of mean Jaccard allowed.")
+    ] = 0.005,
+    auc: Annotated[
+        float, typer.Option(min=0, callback=console.finite, help="Loss of each task's AUC allowed.")
+    ] = 0.005,
     flips: Annotated[
-        float, typer.Option(min=0, help="Share of labels, decisions, referrals that may change.")
+        float,
+        typer.Option(
+            min=0,
+            callback=console.finite,
+            help="Share of labels, decisions, referrals that may change.",
+        ),
     ] = 0.01,
     melanoma_flips: Annotated[
         int, typer.Option(min=0, help="So many melanomas on which one may change.")

@@ -7,20 +7,21 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.capture.hair import COVERS, cover_of, hair_cover
     from ckd.capture.judge import CaptureJudge, capture_scores
-    from ckd.capture.limits import CHECKS, Check, hints_of, limit_at
+    from ckd.capture.limits import CHECKS, MOST_LIMIT, Check, hints_of, limit_at
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "ckd.capture.hair": "COVERS cover_of hair_cover",
             "ckd.capture.judge": "CaptureJudge capture_scores",
-            "ckd.capture.limits": "CHECKS Check hints_of limit_at",
+            "ckd.capture.limits": "CHECKS Check MOST_LIMIT hints_of limit_at",
         },
     )
 
 __all__ = [
     "CHECKS",
     "COVERS",
+    "MOST_LIMIT",
     "CaptureJudge",
     "Check",
     "capture_scores",

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 _DARK: Final = 14
 #: Cells along the border of the field: of a round one the outermost is half dark.
 _BORDER: Final = 2
+#: A lesion whose outline comes so near to the border, in cells, reaches it: networks stop short.
+_REACHES: Final = 4
 #: Width of the ring of skin around a lesion, as a share of the side.
 _RING: Final = 0.08
 
@@ -23,8 +25,7 @@ class Framing:
     """Where a lesion lies.
 
     Attributes:
-        cut_off: how much of its border lies on the border of the field, as a share of the width of
-            a disc of its area.
+        cut_off: length of the field's border that it reaches, in widths of a disc of its area.
         width: of that disc, as a share of the picture's side.
         off_centre: distance of its middle from that of the picture, as a share of half a side.
     """
@@ -49,8 +50,8 @@ def ring_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The lesion and the skin around it; everything where there is no lesion."""
     if not lesion_SS.any():
         return np.ones_like(lesion_SS)
-    side = 2 * round(_RING * lesion_SS.shape[0]) + 1
-    return np.asarray(cv2.dilate(lesion_SS.view(np.uint8), np.ones((side, side))) > 0, np.bool_)
+    ring = _square(round(_RING * lesion_SS.shape[0]))
+    return np.asarray(cv2.dilate(lesion_SS.view(np.uint8), ring) > 0, np.bool_)
 
 
 def hull_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -68,17 +69,24 @@ def framing_of(lesion_SS: NDArray[np.bool_], field_SS: NDArray[np.bool_]) -> Fra
     """Where a lesion, which has a cell at least, lies."""
     side, area = lesion_SS.shape[0], int(np.count_nonzero(lesion_SS))
     width = float(np.sqrt(4 * area / np.pi))
-    reach = 2 * _BORDER + 1
-    inner = cv2.erode(
-        field_SS.view(np.uint8),
-        np.ones((reach, reach)),
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
+    is_border_SS = field_SS & ~_shrunk(field_SS, _BORDER)
+    reaching_SS = cv2.dilate(lesion_SS.view(np.uint8), _square(_REACHES)) > 0
     moments = cv2.moments(lesion_SS.view(np.uint8), binaryImage=True)
     x, y = (2 * (moments[key] / area + 0.5) / side - 1 for key in ("m10", "m01"))
     return Framing(
-        cut_off=float(np.count_nonzero(lesion_SS & (inner == 0))) / (_BORDER * width),
+        cut_off=float(np.count_nonzero(reaching_SS & is_border_SS)) / (_BORDER * width),
         width=width / side,
         off_centre=float(np.hypot(x, y)),
     )
+
+
+def _shrunk(field_SS: NDArray[np.bool_], cells: int) -> NDArray[np.bool_]:
+    """What lies so many cells within a field; beyond the picture is no field."""
+    shrunk = cv2.erode(
+        field_SS.view(np.uint8), _square(cells), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return np.asarray(shrunk > 0, np.bool_)
+
+
+def _square(cells: int) -> NDArray[np.uint8]:
+    return np.ones((2 * cells + 1,) * 2, np.uint8)

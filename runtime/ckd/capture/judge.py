@@ -20,10 +20,13 @@ from ckd.contract.errors import UsageError
 from ckd.finding.capture import HINTS, Capture
 from ckd.finding.content import Declaring
 from ckd.finding.finding import Finding
+from ckd.finding.outcome import is_dark, is_even
 from ckd.finding.outline import mask_on_grid
 
-#: What `ckd.finding.outcome` says of a picture with nothing to judge -> the hint.
-_NOTHING: Final[Mapping[str, str]] = {"blank": "lens_cap", "no_skin": "no_skin"}
+#: What `ckd.finding.outcome` says of a picture with nothing to judge.
+_NOTHING: Final = ("blank", "no_skin")
+#: Grey level from which on an empty picture is white.
+_WHITE: Final = 230
 #: Places on the outline, and within it, that are looked at for sharpness.
 _ON_OUTLINE: Final = 7
 _WITHIN: Final = np.array([[-0.2, -0.2], [0.2, 0.2]])
@@ -73,9 +76,12 @@ class CaptureJudge:
         """
         reason = "" if finding.reason is None else finding.reason.code
         if reason in _NOTHING:
-            return replace(finding, capture=Capture((_NOTHING[reason],)))
+            hint = "no_skin" if reason == "no_skin" else _hint_of_blank(finding.seen_SS3)
+            return replace(finding, capture=Capture((hint,)))
         scores = capture_scores(image_HWC, finding.seen_SS3, finding.lesion_mask_HW, self.mm_per_px)
         found = hints_of(scores, self.limits)
+        if reason == "no_lesion":
+            found -= {"motion"}  # without an outline the tiles lie anywhere, on a ruler or a chart
         return replace(finding, capture=Capture(tuple(h for h in HINTS if h in found), scores))
 
 
@@ -111,6 +117,16 @@ def capture_scores(
         }  # fmt: skip
     scores["cover"] = hair_cover(seen_SSC, ring_SS, side)
     return scores
+
+
+def _hint_of_blank(seen_SSC: NDArray[np.uint8] | None) -> str:
+    """What to do where there is nothing in the picture."""
+    assert seen_SSC is not None
+    if not is_even(seen_SSC):
+        return "under_exposed"  # there is something, in the dark
+    if is_dark(seen_SSC):
+        return "lens_cap"
+    return "over_exposed" if np.median(seen_SSC) >= _WHITE else "no_skin"
 
 
 def _places(lesion_SS: NDArray[np.bool_]) -> NDArray[np.float64]:

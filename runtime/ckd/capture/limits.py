@@ -46,12 +46,13 @@ CHECKS: Final[Mapping[str, Check]] = {
     "bright": Check("over_exposed", False, "share of lesion and ring that is clipped"),
     "light": Check("under_exposed", True, "brightness that a twentieth of the field reaches", 0.3),
     "glare": Check("glare", False, "share of the lesion's convex hull that glares"),
-    "cut_off": Check("cut_off", False, "border on the border of the field, in widths", 0.35),
+    "cut_off": Check("cut_off", False, "border of the field that it reaches, in widths", 0.5),
     "width": Check("too_small", True, "width of the lesion, as a share of the picture", 0.1),
     "off_centre": Check("off_centre", False, "distance from the middle, in half sides", 0.5),
     "cover": Check("occluded", False, "share of lesion and ring under hair or ruler"),
 }
-_MOST: Final = 100.0
+#: No limit is larger, or smaller than its negative.
+MOST_LIMIT: Final = 100.0
 
 
 def limit_at(check: Check, scores: Sequence[float], false_rejects: float) -> float:
@@ -68,7 +69,7 @@ def limits_of(spec: Declaring) -> dict[str, float] | None:
     content = SectionContent.of(spec, SECTION, CHECKS)
     if content is None:
         return None
-    return {name: content.number(name, -_MOST, _MOST) for name in CHECKS}
+    return {name: content.number(name, -MOST_LIMIT, MOST_LIMIT) for name in CHECKS}
 
 
 def hints_of(scores: Mapping[str, float], limits: Mapping[str, float]) -> set[str]:

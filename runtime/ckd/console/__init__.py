@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Prevalence,
         Threads,
         bytes_of,
+        finite,
         fold_of,
         prevalence_of,
     )
@@ -38,7 +39,7 @@ else:
             "ckd.console.commands": "app ends_when_stopped make_folder run",
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
-                "OperatingPointName PrecisionName Prevalence Threads bytes_of fold_of "
+                "OperatingPointName PrecisionName Prevalence Threads bytes_of finite fold_of "
                 "prevalence_of"
             ),
             "ckd.console.progress": (
@@ -64,6 +65,7 @@ __all__ = [
     "app",
     "bytes_of",
     "ends_when_stopped",
+    "finite",
     "fold_of",
     "is_first_process",
     "make_folder",

@@ -1,5 +1,6 @@
 """Options that several commands share: which cascade to load, and how to run it."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,6 +15,14 @@ MOST_THREADS: Final = 1024
 
 _UNITS: Final = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([MGT]B)", re.IGNORECASE)
+
+
+def finite(value: float | None) -> float | None:
+    """The callback of every option that takes a number: bounds let "nan" pass, and "inf"."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
+
 
 BundlePath = Annotated[
     Path | None,

@@ -9,6 +9,8 @@ from ckd.finding.answers import AnswerSource
 
 #: Numbers of sections are far smaller; sums and products of such numbers stay finite.
 LARGEST = 1e6
+#: Of a foreign name so many characters are shown, and of so many names.
+_SHOWN, _LISTED = 40, 10
 
 
 class Declaring(AnswerSource, Protocol):
@@ -70,7 +72,7 @@ class SectionContent:
         """Raise `BundleError` if it does not hold just these keys."""
         if sorted(self._content) != sorted(expected := list(keys)):
             where = self._place or "it"
-            held = ", ".join(map(str, self._content)) or "nothing"
+            held = _listed(map(str, self._content)) or "nothing"
             raise self.wrong(f"{where} holds {held}, expected {', '.join(expected) or 'nothing'}")
 
     def part(self, key: str) -> "SectionContent":
@@ -116,3 +118,15 @@ class SectionContent:
 
     def _at(self, key: str) -> str:
         return f"{key} of {self._place}" if self._place else key
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for a message, which a file may make long, and many."""
+    known = list(names)
+    shown = [
+        name if name.isprintable() and len(name) <= _SHOWN else repr(name[:_SHOWN])
+        for name in known[:_LISTED]
+    ]
+    if others := len(known) - len(shown):
+        shown.append(f"and {others} more")
+    return ", ".join(shown)

@@ -137,10 +137,26 @@ def is_blank(image_SS3: NDArray[np.uint8]) -> bool:
     Args:
         image_SS3: uint8 RGB at network size.
     """
-    grey = cv2.cvtColor(image_SS3, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    means = cv2.resize(grey, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
-    if int(np.count_nonzero(means >= _DARK)) < 0.01 * means.size:
-        return True
+    return is_dark(image_SS3) or is_even(image_SS3)
+
+
+def is_dark(image_SS3: NDArray[np.uint8]) -> bool:
+    """Whether a picture is all but black, with or without something in it.
+
+    Args:
+        image_SS3: uint8 RGB at network size.
+    """
+    _, means = _grey(image_SS3)
+    return int(np.count_nonzero(means >= _DARK)) < 0.01 * means.size
+
+
+def is_even(image_SS3: NDArray[np.uint8]) -> bool:
+    """Whether a picture has nothing in it, but light that changes smoothly, and noise.
+
+    Args:
+        image_SS3: uint8 RGB at network size.
+    """
+    grey, means = _grey(image_SS3)
     light, to_light = _smooth_light(_GRID)
     amounts = to_light @ means
     if float(np.std(means - light @ amounts)) >= _LEAST_CONTRAST:
@@ -149,6 +165,13 @@ def is_blank(image_SS3: NDArray[np.uint8]) -> bool:
     # The mean takes noise off; at the border it is one of other places.
     spots = cv2.blur(grey, (5, 5)) - (fine_light @ amounts).reshape(grey.shape)
     return float(np.abs(spots[2:-2, 2:-2]).max()) < _LEAST_SPOT
+
+
+def _grey(image_SS3: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Grey levels, and their means on the grid, one after another."""
+    grey = cv2.cvtColor(image_SS3, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    means = cv2.resize(grey, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
+    return grey, np.asarray(means, np.float32)
 
 
 @cache

@@ -12,7 +12,8 @@ class Pooled:
 
     Attributes:
         frames: that were pooled.
-        settled: it is not expected to change while this lesion is looked at.
+        settled: it is not expected to change while this lesion is looked at; never of an answer
+            that is held.
         spread: standard deviation of the target's probability over these frames, or of the most
             probable label's where nothing is looked for.
         age_s: seconds since the last of them; 0 if this frame is one of them.

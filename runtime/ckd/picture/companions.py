@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -102,14 +102,27 @@ class Companions:
             return frozenset()
 
 
+def is_of_unit(path: Path) -> bool:
+    """Whether a picture is a frame that a camera with a unit file saved, as its finding says.
+
+    Such a frame is cut, turned and corrected already.
+    """
+    record = _finding_in(path.with_suffix(".json"))
+    return record is not None and record.get("unit") is not None
+
+
 def _is_finding(path: Path) -> bool:
+    return _finding_in(path) is not None
+
+
+def _finding_in(path: Path) -> dict[str, Any] | None:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
-            return False
+            return None
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and record.keys() >= _KEYS
+        return None
+    return record if isinstance(record, dict) and record.keys() >= _KEYS else None
 
 
 def _is_colourless(path: Path) -> bool:

@@ -21,6 +21,7 @@ from ckd.console.options import (
     Prevalence,
     Threads,
     bytes_of,
+    finite,
     prevalence_of,
 )
 from ckd.contract.errors import UsageError
@@ -61,12 +62,15 @@ def camera_command(
     prevalence: Prevalence = None,
     width: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
     height: Annotated[int | None, typer.Option(min=16, help="Ask the camera for it.")] = None,
-    fps: Annotated[float | None, typer.Option(min=1, help="Ask the camera for it.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=1, callback=finite, help="Ask the camera for it.")
+    ] = None,
     deadline_ms: Annotated[
         float | None,
         typer.Option(
             "--deadline-ms",
             min=1,
+            callback=finite,
             help="Leave out the fine outline, and then the diagnosis, where a frame's answer would "
             "take longer; what was left out, or is late all the same, is said.",
         ),
@@ -82,7 +86,8 @@ def camera_command(
     ] = False,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     duration_s: Annotated[
-        float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
+        float | None,
+        typer.Option("--duration", min=0.1, callback=finite, help="Stop after so many seconds."),
     ] = None,
     journal: journal_cli.JournalFolder = None,
     journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
@@ -111,6 +116,8 @@ def camera_command(
         raise UsageError("--width and --height: give both or neither")
     is_asked = (width, height, fps) != (None, None, None)
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
+    if auto_capture:
+        console.make_folder(out)
     chosen = unit_cli.CameraChoice.of(unit, source, camera)
     save = partial(save_snapshot, out)
     recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
@@ -157,6 +164,8 @@ def camera_command(
     console.say(f"{report.summary}. {NOTICE}")
     if recorder is not None:
         recorder.state.check()
+    if capturing is not None:
+        capturing.check()
 
 
 def utc_of(moment_s: float) -> str:

@@ -4,7 +4,6 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from ckd.runtime.backends.selection import chosen_device, open_backend
 from ckd.runtime.chain import Chain
 from ckd.runtime.choice import fastest_backend, networks_ms
 from ckd.runtime.closing import Closing
-from ckd.runtime.deadline import Hurry
+from ckd.runtime.deadline import Hurry, is_time
 from ckd.runtime.engine import (
     Backend,
     DeviceArray,
@@ -197,8 +196,10 @@ class Cascade(Closing):
             EngineError: an engine failed, or gave infinity or no number (`NotFinite`).
             UsageError: the deadline is no time.
         """
-        if deadline_ms is not None and not 0 < deadline_ms < math.inf:
-            raise UsageError(f"deadline of {deadline_ms} ms: expected more than 0")
+        if deadline_ms is not None and not is_time(deadline_ms):
+            raise UsageError(
+                f"deadline_ms: {deadline_ms!r}, expected a number above 0 and up to 1e9"
+            )
         on_host = isinstance(image, _ON_HOST)
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner) and not on_host:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ckd import console
-from ckd.console.options import BackendName, BundlePath
+from ckd.console.options import BackendName, BundlePath, finite
 from ckd.contract.errors import InputError, UsageError
 from ckd.runtime import unit_cli
 
@@ -35,7 +35,12 @@ def coach_command(
     ] = None,
     false_rejects: Annotated[
         float,
-        typer.Option(min=0.001, max=0.2, help="Of the good captures so many may fail each check."),
+        typer.Option(
+            min=0.001,
+            max=0.2,
+            callback=finite,
+            help="Of the good captures so many may fail each check.",
+        ),
     ] = 0.02,
     bundle: BundlePath = None,
     backend: BackendName = "auto",
@@ -50,10 +55,12 @@ def coach_command(
     from ckd.finding.capture import HINTS
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sources.images import images_below
-    from ckd.runtime.unit import put_coach
+    from ckd.runtime.unit import put_coach, written_limit
 
     camera_unit = unit_cli.unit_of(unit)
-    good_files, bad_files = images_below(good), images_below(bad)
+    if _overlap(good, bad):
+        raise UsageError(f"{bad}: {good} lies in it, or the other way round; name two folders")
+    good_files, bad_files = (images_below(folder, say=console.say) for folder in (good, bad))
     if len(good_files) < _LEAST_GOOD:
         raise InputError(f"{good}: {len(good_files)} captures, expected {_LEAST_GOOD} at least")
     with Cascade.load(bundle, backend, "cpu") as cascade:
@@ -65,6 +72,11 @@ def coach_command(
             cascade.judge = CaptureJudge(before, camera_unit.mm_per_px)
         clean = [*_captures(cascade, good_files, camera_unit, "good").values()]
         faulty = _captures(cascade, bad_files, camera_unit, "bad")
+    if (judged := sum(bool(one.scores) for one in clean)) < _LEAST_GOOD:
+        raise InputError(
+            f"{good}: {len(clean) - judged} of {len(clean)} captures have nothing to judge, "
+            f"expected {_LEAST_GOOD} at least that show a lesion"
+        )
     fitted = {}
     for name, check in CHECKS.items():
         known = [one.scores[name] for one in clean if name in one.scores]
@@ -74,7 +86,7 @@ def coach_command(
             and len(known) >= _LEAST_GOOD
             and np.count_nonzero(known) > len(known) / 2
         ):
-            fitted[name] = limit_at(check, known, false_rejects)
+            fitted[name] = written_limit(limit_at(check, known, false_rejects))
     limits = {**before, **fitted}
     rows = []
     for name, check in CHECKS.items():
@@ -98,23 +110,32 @@ def coach_command(
     named_so = {path.parent.name for path in faulty}
     if not named_so & set(HINTS):
         console.say(f"note: folders in {bad} named as hints ({HINTS[2]}, ...) tell more")
+    elif others := sorted(named_so - {*HINTS, bad.name}):
+        console.say(f"note: no hint is named {', '.join(others)}; known: {', '.join(HINTS)}")
     if unit is None:
-        print("\n".join(("[coach]", *(f"{name} = {limit:.4f}" for name, limit in fitted.items()))))
+        print("\n".join(("[coach]", *(f"{name} = {limit!r}" for name, limit in fitted.items()))))
     else:
         put_coach(unit, fitted)
         console.say(f"written into {unit}")
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """Whether one folder is the other, or lies in it."""
+    first, second = one.resolve(), other.resolve()
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def _captures(
     cascade: "Cascade", files: Sequence[Path], unit: "Unit | None", what: str
 ) -> dict[Path, "Capture"]:
     """Captures by file, as the bundle judges them."""
+    from ckd.picture.companions import is_of_unit
     from ckd.picture.decode import read_rgb
 
     found, progress = {}, console.progress_bar(what)
     for done, path in enumerate(files, start=1):
         image_HWC = read_rgb(path)
-        if unit is not None:
+        if unit is not None and not is_of_unit(path):  # which is as the unit says already
             image_HWC = unit.picture(image_HWC, str(path))
         capture = cascade.predict(image_HWC).capture
         assert capture is not None

@@ -30,8 +30,16 @@ _REMEMBERED: Final = 15
 _QUANTILE: Final = 0.8
 #: What was left out is expected to take so much less each time, so that it is tried again.
 _HOPE: Final = 0.97
+_LONGEST_MS: Final = 1e9
 #: Names of steps that are no network.
 _ALL_NETWORKS, _AFTER = "networks", ("postprocess", "capture")
+
+
+def is_time(deadline_ms: object) -> bool:
+    """Whether it is a number of milliseconds, more than 0 and not more than ten days."""
+    if not isinstance(deadline_ms, int | float) or isinstance(deadline_ms, bool):
+        return False
+    return 0 < deadline_ms <= _LONGEST_MS
 
 
 @dataclass(frozen=True, slots=True)

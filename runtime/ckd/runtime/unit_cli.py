@@ -208,7 +208,13 @@ def colour_command(
 def scale_command(
     photo: Annotated[Path, typer.Argument(help="Photograph of a ruler.")],
     tick_mm: Annotated[
-        float, typer.Option(min=0.01, max=50, help="From one tick to the next, on the ruler.")
+        float,
+        typer.Option(
+            min=0.01,
+            max=50,
+            callback=console.finite,
+            help="From one tick to the next, on the ruler.",
+        ),
     ] = 1.0,
     unit: Annotated[
         Path | None,

@@ -85,12 +85,14 @@ def test_views_get_the_settled_answer_and_the_journal_the_frame_s_own() -> None:
 # Auto-capture
 
 
-def shown(at_s: float, focus: float, hints: Sequence[str] = (), pooled: int = 5) -> Shown:
+def shown(
+    at_s: float, focus: float, hints: Sequence[str] = (), pooled: int = 5, told: str = ""
+) -> Shown:
     one = replace(frame(round(30 * at_s)), captured_s=at_s)
     finding = replace(
         analyse(one.image_HWC),
-        capture=Capture(tuple(hints), {"focus": focus}),
-        pooled=Pooled(pooled, False, 0.0),
+        capture=Capture(tuple(hints), {"focus": focus}, told),
+        pooled=Pooled(pooled, pooled >= 5, 0.0),
     )
     return Shown(one, finding, Drawn(lambda: one.image_HWC))
 
@@ -128,14 +130,40 @@ def test_nothing_is_saved_before_a_good_second_is_over() -> None:
 
 def test_after_a_hint_or_with_another_lesion_the_next_one_is_saved() -> None:
     first, second = steps(0, 1.2), steps(1.4, 1.2)
-    between = shown(1.3, 1.0, ("out_of_focus",))
+    between = shown(1.3, 1.0, ("out_of_focus",), told="out_of_focus")
     frames = [*(shown(at_s, 1.0) for at_s in first), between, *(shown(t, 1.0) for t in second)]
     assert saved(frames) == pytest.approx([0.0, 1.4])
+    flicker = shown(1.3, 1.0, ("out_of_focus",))  # of which nobody is told
+    frames = [*(shown(at_s, 1.0) for at_s in first), flicker, *(shown(t, 1.0) for t in second)]
+    assert saved(frames) == pytest.approx([0.0])
     other = [
         *(shown(at_s, 1.0) for at_s in first),
         *(shown(at_s, 1.0, pooled=1 + at) for at, at_s in enumerate(second)),
     ]
     assert saved(other) == pytest.approx([0.0, 1.4])
+
+
+def test_nothing_is_saved_while_a_hint_is_told_or_the_answer_may_change() -> None:
+    assert saved([shown(at_s, 1.0, told="glare") for at_s in steps(0, 2)]) == []
+    assert saved([shown(at_s, 1.0, pooled=3) for at_s in steps(0, 2)]) == []
+
+
+def test_the_sharpest_frame_is_saved_with_the_answer_of_the_moment() -> None:
+    kept: list[Shown] = []
+
+    def save(one: Shown) -> Path:
+        kept.append(one)
+        return Path("frame.png")
+
+    with AutoCapture(save, lambda line: None) as view:
+        for number, at_s in enumerate(steps(0, 1.2)):
+            one = shown(at_s, focus=-at_s, pooled=2 + number)
+            probabilities = {"MEL": 0.1 + 0.01 * number}
+            view.update(LIVE, replace_finding(one, probabilities=probabilities))
+    (one,) = kept
+    assert one.frame.captured_s == 0.0
+    assert one.finding.pooled == Pooled(12, True, 0.0)
+    assert one.finding.probabilities == {"MEL": pytest.approx(0.2)}
 
 
 def test_frames_that_were_not_judged_are_not_saved() -> None:
@@ -171,12 +199,14 @@ def test_a_full_disk_is_said() -> None:
         for at_s in steps(0, 1.5):
             view.update(LIVE, shown(at_s, 1.0))
     assert said == ["error: out: no space left"]
+    with pytest.raises(CkdError, match="frames are missing: out: no space left"):
+        view.check()
 
 
 def test_the_page_is_told_hint_and_how_settled_the_answer_is() -> None:
     board = Board("test", None, 640)
     held = replace_finding(
-        shown(0.0, 1.0, ("motion",)), pooled=Pooled(12, True, 0.0, 0.4)
+        shown(0.0, 1.0, ("motion",), told="motion"), pooled=Pooled(12, True, 0.0, 0.4)
     )  # of frames before
     board.publish(LIVE, held)
     result = board.state()["result"]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -189,6 +190,18 @@ def test_other_sites_cannot_look_or_act() -> None:
         assert ask(view, "/freeze?on=1", "POST")[0] == 403
         assert ask(view, "/nothing")[0] == 404
         assert ask(view, "/", headers={"Host": "localhost:1"})[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_no_address_is_refused_in_a_line(
+    method: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with WebView(port=0) as view:
+        url = urlsplit(view.url)
+        with socket.create_connection((url.hostname, url.port), timeout=5) as connection:
+            connection.sendall(f"{method} http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    assert "Traceback" not in caplog.text + capfd.readouterr().err
 
 
 def test_off_the_loopback_a_token_is_needed() -> None:

@@ -53,10 +53,12 @@ def test_a_mirrored_chart_serves_and_is_told() -> None:
 
 def test_an_overexposed_chart_is_refused_and_a_little_of_it_is_left_out() -> None:
     fit = fit_colour(chart(exposure=1.3), "photo")
-    assert fit.notes[0].endswith("patches are at the sensor's limit and were left out")
+    assert fit.notes[0].endswith("patches are at the sensor's limit and left out")
     np.testing.assert_allclose(fit.matrix, np.eye(3) / 1.3, atol=0.02)
     with pytest.raises(InputError, match=r"photo: over-exposed: \d+ of 24 patches"):
         fit_colour(chart(exposure=2.2), "photo")
+    with pytest.raises(InputError, match="over-exposed"):  # whose colours fit nothing, too
+        fit_colour(chart(exposure=3.5), "photo")
 
 
 def test_squares_of_other_colours_are_no_chart() -> None:

@@ -1,5 +1,6 @@
 """Unit files: what they may say, and one line for everything that is wrong in them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,13 @@ def test_a_file_is_not_used_for_another_camera(tmp_path: Path) -> None:
         choose_unit(path, "0", lambda typed: OTHER)
     assert choose_unit(path, "0", lambda typed: ONE)[1] == "0"
     assert choose_unit(path, "clip.mp4")[1] == "clip.mp4"  # a recording of it
+    for elsewhere in ("http://127.0.0.1/video", "rtsp://host/1", "csi://0", "9"):
+        with pytest.raises(InputError, match=f"{elsewhere} is another source; name the file"):
+            choose_unit(path, elsewhere, lambda typed: None)
+    stream = written(tmp_path, 'source = "http://host/video"', "stream.toml")
+    assert choose_unit(stream, "http://host/video")[1] == "http://host/video"
+    with pytest.raises(InputError, match="is the file of http://host/video"):
+        choose_unit(stream, "http://other/video")
     by_id = written(tmp_path, 'source = "/dev/v4l/by-id/handle"', "by_id.toml")
     known = {"/dev/v4l/by-id/handle": ONE, "0": ONE, "2": OTHER}
     assert choose_unit(by_id, "0", lambda typed: known[typed])[1] == "0"
@@ -213,3 +221,12 @@ def test_the_file_in_the_manual_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "unit.md").read_text()
     unit = read_unit(written(tmp_path, page.partition("```toml\n")[2].partition("```")[0]))
     assert (unit.name, unit.mm_per_px, len(unit.buttons)) == ("Handle 0042", 0.0125, 2)
+
+
+def test_what_is_no_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """A pipe hangs until somebody writes into it, and some devices have no end."""
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(InputError, match=f"{path}: cannot be read \\(is no file\\)"):
+            read_unit(path)

@@ -1,20 +1,22 @@
 """Captures with known faults: what a hand, a lamp or a lens does wrong, in three grades.
 
 The faults are those that the coach tells of (`ckd.capture`). Grade 1 is slight, 3 is strong. What
-moves the lesion moves its mask; what comes into view from beyond the photograph is its skin
-mirrored, without the lesion.
+moves the lesion moves its mask; around the lesion and its ring then lies skin that is made like
+the photograph's (`ckd.data.skin_around`).
 
 Suffixes: H rows, W columns, C channels in RGB order.
 """
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ckd.data.corruptions import CORRUPTIONS, Damaged, Image, Mask
+from ckd.data.skin_around import RING, skin_around
 from ckd.data.synthetic import dermoscopy
 
 GRADES: Final = (1, 2, 3)
@@ -85,38 +87,31 @@ def _glare(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damaged:
     return np.clip(np.round(white_HWC), 0, 255).astype(np.uint8), mask_HW
 
 
-def _moved(image_HWC: Image, mask_HW: Mask, scale: float, x: float, y: float) -> Damaged:
-    """Scaled about the middle of the lesion, which then lies at x, y in shares of the sides."""
+def _moved(image_HWC: Image, mask_HW: Mask, scale: float, x: float, y: float, rng: Rng) -> Damaged:
+    """Lesion and ring scaled about its middle, which then lies at x, y in shares of the sides."""
     height, width = mask_HW.shape
+    ring_px = max(3, round(RING * min(height, width)))
+    near_HW = cv2.dilate(mask_HW.astype(np.uint8), np.ones((ring_px, ring_px)))
+    # From the lesion outwards the photograph fades into skin, and is gone at the end of the ring.
+    fading_HW = cv2.blur(near_HW.astype(np.float32), (ring_px | 1, ring_px | 1))
     rows, columns = np.nonzero(mask_HW)
     middle = np.array([columns.mean(), rows.mean()])
     move = np.array([[scale, 0, x * width], [0, scale, y * height]])
     move[:, 2] -= scale * middle
-    size = (width, height)
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    moved_HWC = cv2.warpAffine(image_HWC, move, size, flags=way)
-    # A mirrored lesion beside the lesion would be another one: only its skin is mirrored.
-    skin_HWC = _without_lesion(image_HWC, mask_HW)
-    around_HWC = cv2.warpAffine(skin_HWC, move, size, flags=way, borderMode=cv2.BORDER_REFLECT)
-    inside = cv2.warpAffine(np.ones(mask_HW.shape, np.uint8), move, size, flags=cv2.INTER_NEAREST)
-    inside = cv2.erode(inside, np.ones((3, 3)), borderType=cv2.BORDER_REPLICATE)
-    moved_HW = cv2.warpAffine(mask_HW.astype(np.uint8), move, size, flags=cv2.INTER_NEAREST)
-    return np.where(inside[..., None] > 0, moved_HWC, around_HWC).astype(np.uint8), moved_HW > 0
 
+    def moved(channels: NDArray[Any]) -> NDArray[Any]:
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return cv2.warpAffine(channels, move, (width, height), flags=way)
 
-def _without_lesion(image_HWC: Image, mask_HW: Mask) -> Image:
-    """The skin around a lesion, blended into its place."""
-    side = min(mask_HW.shape)
-    near = cv2.dilate(mask_HW.astype(np.uint8), np.ones((max(3, side // 16),) * 2))
-    skin_HW = (1 - near).astype(np.float32)
-    # A mean over skin alone, as wide as the lesion; where there is hardly any, the mean of all.
-    spread = (max(3, side // 2) | 1,) * 2
-    weight = cv2.blur(skin_HW, spread)[..., None]
-    mean_HWC = cv2.blur(image_HWC * skin_HW[..., None], spread)
-    all_C = image_HWC[near == 0].mean(axis=0) if (near == 0).any() else image_HWC.mean(axis=(0, 1))
-    filled_HWC = np.where(weight > 0.05, mean_HWC / np.maximum(weight, 0.05), all_C)
-    soft = cv2.GaussianBlur(near.astype(np.float32), (0, 0), max(1.0, side / 64))[..., None]
-    return np.round(image_HWC + soft * (filled_HWC - image_HWC)).clip(0, 255).astype(np.uint8)
+    share_HW1 = moved(fading_HW)[..., None]
+    # What the photograph's edge cuts through is mixed with nothing.
+    lit_HWC = moved((image_HWC * fading_HW[..., None]).astype(np.float32))
+    around_HWC = skin_around(image_HWC, near_HW > 0, rng)
+    mixed_HWC = lit_HWC + (1 - share_HW1) * around_HWC
+    moved_HW = cv2.warpAffine(
+        mask_HW.astype(np.uint8), move, (width, height), flags=cv2.INTER_NEAREST
+    )
+    return np.clip(np.round(mixed_HWC), 0, 255).astype(np.uint8), moved_HW > 0
 
 
 def _cut_off(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damaged:
@@ -131,14 +126,14 @@ def _cut_off(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damaged:
     is_x = places is columns
     other = rows if is_x else columns
     stays = float(other.mean()) / (mask_HW.shape[0] if is_x else mask_HW.shape[1])
-    return _moved(image_HWC, mask_HW, 1.0, *((at, stays) if is_x else (stays, at)))
+    return _moved(image_HWC, mask_HW, 1.0, *((at, stays) if is_x else (stays, at)), rng)
 
 
 def _too_small(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damaged:
     """A lesion of so small a width, as a share of the picture."""
     width = float(np.sqrt(4 * mask_HW.mean() / np.pi))
     x, y = rng.uniform(0.4, 0.6, 2)
-    return _moved(image_HWC, mask_HW, (0.1, 0.07, 0.045)[grade] / width, x, y)
+    return _moved(image_HWC, mask_HW, (0.1, 0.07, 0.045)[grade] / width, x, y, rng)
 
 
 def _off_centre(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damaged:
@@ -146,7 +141,7 @@ def _off_centre(image_HWC: Image, mask_HW: Mask, grade: int, rng: Rng) -> Damage
     distance, turn = (0.55, 0.65, 0.75)[grade], rng.uniform(0, 2 * np.pi)
     width = float(np.sqrt(4 * mask_HW.mean() / np.pi))
     x, y = 0.5 + 0.5 * distance * np.array([np.cos(turn), np.sin(turn)])
-    return _moved(image_HWC, mask_HW, min(1.0, 0.18 / width), x, y)
+    return _moved(image_HWC, mask_HW, min(1.0, 0.18 / width), x, y, rng)
 
 
 #: By hint of `ckd.finding.capture`, but for those that say that there is nothing to see.

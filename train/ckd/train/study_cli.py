@@ -34,7 +34,11 @@ def study_command(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Stop after so many minutes, at the end of an epoch."),
+        typer.Option(
+            min=0.0,
+            callback=console.finite,
+            help="Stop after so many minutes, at the end of an epoch.",
+        ),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the hours that are left, and stop.")

@@ -35,7 +35,10 @@ def gpu_command(
     limit: Annotated[
         float,
         typer.Option(
-            min=1, max=86_400, help="Seconds for everything; what would be too long is left."
+            min=1,
+            max=86_400,
+            callback=console.finite,
+            help="Seconds for everything; what would be too long is left.",
         ),
     ] = 420.0,
     work: Annotated[

@@ -1,12 +1,15 @@
 """Auto-capture as a view: of a second of good frames the sharpest one is saved."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ckd.finding.left_out import DIAGNOSIS
+from ckd.finding.overlay import draw_overlay
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.saving import FrameWriter
 from ckd.runtime.live.view import Saver, Shown, Status
+from ckd.runtime.sinks.drawn import Drawn
 
 #: Seconds for which every frame must have been good.
 GOOD_S: Final = 1.0
@@ -15,10 +18,12 @@ _GAP_S: Final = 0.5
 
 
 class AutoCapture(Closing):
-    """Saves one frame of each look at a lesion.
+    """Saves one frame of each look at a lesion, with the answer that it has come to by then.
 
-    A look ends with a frame that has a hint, or no answer, or shows another lesion; the next one
-    may then be saved. Frames whose capture was not judged are never saved.
+    A frame is saved once every frame has been good for `GOOD_S` seconds, nobody is told a hint any
+    more, and the answer is settled. A look ends when people are told a hint, another lesion is
+    shown, nothing can be judged, or no frame comes; the next one may then be saved. Frames whose
+    capture was not judged, or that have no diagnosis, are never saved.
 
     Args:
         save: writes a frame.
@@ -39,8 +44,10 @@ class AutoCapture(Closing):
         if shown is None:
             return
         captured_s = shown.frame.captured_s
+        if _ends(shown) or captured_s - self._last_s > _GAP_S:
+            self._is_saved = False
         if not _is_good(shown) or _begins(shown) or captured_s - self._last_s > _GAP_S:
-            self._sharpest, self._since_s, self._is_saved = None, None, False
+            self._sharpest, self._since_s = None, None
         self._last_s = captured_s
         if not _is_good(shown) or self._is_saved:
             return
@@ -48,26 +55,58 @@ class AutoCapture(Closing):
             self._sharpest = shown
         if self._since_s is None:
             self._since_s = captured_s
-        if captured_s - self._since_s >= GOOD_S:
-            self._writer.put(self._sharpest)
+        if captured_s - self._since_s >= GOOD_S and _is_settled(shown):
+            self._writer.put(_with_answer_of(self._sharpest, shown))
             self._sharpest, self._is_saved = None, True
 
     def close(self) -> None:
         """Wait until all is written. May be called twice."""
         self._writer.close()
 
+    def check(self) -> None:
+        """Raise if a frame could not be saved.
+
+        Raises:
+            CkdError: the last reason why not.
+        """
+        self._writer.check()
+
 
 def _is_good(shown: Shown) -> bool:
-    capture = shown.finding.capture
-    finding = shown.finding
+    finding, capture = shown.finding, shown.finding.capture
     is_own = finding.reason is None and not finding.is_held and DIAGNOSIS not in finding.left_out
-    return capture is not None and capture.good and is_own
+    return capture is not None and capture.good and not capture.told and is_own
 
 
 def _begins(shown: Shown) -> bool:
     """Whether this is the first frame of a lesion."""
     pooled = shown.finding.pooled
     return pooled is not None and pooled.frames == 1
+
+
+def _ends(shown: Shown) -> bool:
+    """Whether a look at a lesion ends: a single bad frame does not end it."""
+    finding = shown.finding
+    is_told = finding.capture is not None and bool(finding.capture.told)
+    return is_told or finding.reason is not None or _begins(shown)
+
+
+def _is_settled(shown: Shown) -> bool:
+    pooled = shown.finding.pooled
+    return pooled is not None and pooled.settled
+
+
+def _with_answer_of(sharpest: Shown, now: Shown) -> Shown:
+    """The sharpest frame and its outline, with the answer over all frames up to now."""
+    finding = replace(
+        sharpest.finding,
+        probabilities=now.finding.probabilities,
+        fitted=now.finding.fitted,
+        decision=now.finding.decision,
+        pooled=now.finding.pooled,
+    )
+    image_HWC = sharpest.frame.image_HWC
+    return Shown(sharpest.frame, finding, Drawn(lambda: draw_overlay(image_HWC, finding)))
 
 
 def _sharpness(shown: Shown) -> float:

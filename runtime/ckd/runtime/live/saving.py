@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from ckd.contract.errors import CkdError
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown
 
@@ -18,6 +19,7 @@ class FrameWriter(Closing):
 
     def __init__(self, name: str, save: Saver, say: Callable[[str], None]) -> None:
         self._save, self._say = save, say
+        self._failed: Exception | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def put(self, shown: Shown) -> None:
@@ -28,8 +30,18 @@ class FrameWriter(Closing):
         """Wait until all is written. May be called twice."""
         self._writer.shutdown()
 
+    def check(self) -> None:
+        """Raise if a frame could not be saved, so that a run in which one was lost ends so.
+
+        Raises:
+            CkdError: the last reason why not.
+        """
+        if self._failed is not None:
+            raise CkdError(f"frames are missing: {self._failed}") from self._failed
+
     def _write(self, shown: Shown) -> None:
         try:
             self._say(f"saved {self._save(shown)}")
         except Exception as error:  # a thread's error would be told to nobody
+            self._failed = error
             self._say(f"error: {error}")

@@ -127,8 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        if not self._is_welcome(url):
+        url = self._asked()
+        if url is None or not self._is_welcome(url):
             return
         if url.path == "/":
             self._send(self.server.page, "text/html; charset=utf-8")
@@ -140,9 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "no such page")
 
     def do_POST(self) -> None:
-        url = urlsplit(self.path)
         self.close_connection = True  # a body would not be read
-        if not self._is_welcome(url):
+        url = self._asked()
+        if url is None or not self._is_welcome(url):
             return
         if self.headers.get(POST_HEADER) is None:
             self._refuse(HTTPStatus.FORBIDDEN, f"the header {POST_HEADER} is missing")
@@ -159,6 +159,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log no requests, because the page polls."""
+
+    def _asked(self) -> SplitResult | None:
+        """What was asked for; None if that is no address, and the answer is given."""
+        try:
+            return urlsplit(self.path)
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "no such address")
+            return None
 
     def _is_welcome(self, url: SplitResult) -> bool:
         token = self.server.token

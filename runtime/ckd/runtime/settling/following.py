@@ -80,6 +80,13 @@ class Followed:
         self._last, self._moved = view, moved
         return shift
 
+    def shows_other(self, view: View) -> bool:
+        """Whether a frame that `shift_to` did not follow has a lesion, and it is another one.
+
+        A blurred or shaken frame cannot be followed either, and is none.
+        """
+        return bool(view.lesion_GG.any()) and not self._is_same(view, self._moved)
+
     def _is_same(self, view: View, moved: Shift) -> bool:
         gone_GG = moved.applied(self._first.lesion_GG.astype(np.float32)) > 0.5
         either = np.count_nonzero(gone_GG | view.lesion_GG)

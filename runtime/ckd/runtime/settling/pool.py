@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.errors import UsageError
 from ckd.finding.answers import most_probable
 from ckd.finding.decision import Decider, Decision
 from ckd.finding.finding import Finding
@@ -54,8 +55,16 @@ class Pool:
 
         The mean is of the fitted probabilities where the bundle has a rule for them, and of what
         the networks said where it has none.
+
+        Raises:
+            UsageError: the finding has other labels than those before.
         """
         said = finding.fitted or finding.probabilities
+        if self._frames and said.keys() != self._frames[0].said.keys():
+            raise UsageError(
+                f"settle: a finding with the labels {', '.join(said)}, after others with "
+                f"{', '.join(self._frames[0].said)}; each cascade needs a settler of its own"
+            )
         agreement = finding.quality.get("mask_agreement")
         self._frames.append(_Frame(said, agreement, finding.raw.features_D))
         mean = {label: float(np.mean([one.said[label] for one in self._frames])) for label in said}

@@ -1,10 +1,12 @@
 """An answer that settles: pooled over the good frames of one lesion, and held for a moment."""
 
+import math
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
+from ckd.contract.errors import UsageError
 from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
 from ckd.finding.left_out import DIAGNOSIS
@@ -28,9 +30,9 @@ class Settler:
 
     A finding is pooled if it has an answer, and no hint about its capture. Frames that cannot be
     pooled keep the answer of those before for `HOLD_S` seconds; then it is said why nothing can be
-    judged. Another lesion, in two frames in a row, a pause, or a picture of another size begins
-    anew. What each frame's networks said stays in `Finding.raw`, and its hints in
-    `Finding.capture`, of which people are told one that does not flicker.
+    judged. Another lesion, in two frames in a row whether they can be pooled or not, a pause, or a
+    picture of another size begins anew. What each frame's networks said stays in `Finding.raw`, and
+    its hints in `Finding.capture`, of which people are told one that does not flicker.
 
     Args:
         decider: of the cascade whose findings are settled.
@@ -47,15 +49,21 @@ class Settler:
         Args:
             finding: of one frame, as `Cascade.predict` gives it.
             captured_s: when it was grabbed, in seconds of a clock that does not jump.
+
+        Raises:
+            UsageError: the time is no number, or the finding is of another cascade.
         """
+        if not math.isfinite(captured_s):
+            raise UsageError(f"settle: frame grabbed at {captured_s} s, expected a finite number")
         if finding.capture is not None:
-            told = self._hint.told(finding.capture)
+            told = self._hint.told(finding.capture, captured_s)
             finding = replace(finding, capture=replace(finding.capture, told=told))
         if self._answer is not None and (
             not 0 <= captured_s - self._last_s <= HOLD_S or _size(finding) != _size(self._answer)
         ):
             self._begin_anew()
         if not _can_be_pooled(finding):
+            self._follow(finding)
             return self._held(finding, captured_s)
         return self._pooled(finding, captured_s)
 
@@ -88,8 +96,7 @@ class Settler:
             self._followed = Followed(view)
         else:
             self._mask.move(shift)
-        if finding.mask_HW is not None:
-            self._mask.add(finding.mask_HW)
+        self._mask.add(finding.mask_HW)
         mean, decision, pooled = self._pool.add(finding)
         size_hw = _size(finding)
         mask_HW = None if size_hw is None else self._mask.mask(size_hw)
@@ -104,6 +111,26 @@ class Settler:
         )
         return self._answer
 
+    def _follow(self, finding: Finding) -> None:
+        """Follow a frame that is not pooled, so that no answer is held over another lesion."""
+        if self._followed is None or self._answer is None:
+            return
+        if finding.seen_SS3 is None or finding.reason is not None:
+            return
+        view = View.of(finding)
+        shift = self._followed.shift_to(view)
+        if shift is not None:
+            self._is_strange = False
+            self._mask.move(shift)
+            size_hw = _size(self._answer)
+            mask_HW = None if size_hw is None else self._mask.mask(size_hw)
+            self._answer = replace(self._answer, mask_HW=mask_HW)
+        elif self._followed.shows_other(view):
+            if self._is_strange:
+                self._begin_anew()
+            else:
+                self._is_strange = True
+
     def _held(self, finding: Finding, captured_s: float) -> Finding:
         answer = self._answer
         if answer is not None and answer.pooled is not None:
@@ -117,7 +144,7 @@ class Settler:
                 late_ms=finding.late_ms,
                 seen_SS3=finding.seen_SS3,
                 class_maps=finding.class_maps,
-                pooled=replace(answer.pooled, age_s=captured_s - self._last_s),
+                pooled=replace(answer.pooled, settled=False, age_s=captured_s - self._last_s),
             )
         capture = finding.capture
         if finding.reason is None and capture is not None and capture.hints:

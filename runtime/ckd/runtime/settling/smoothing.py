@@ -30,12 +30,14 @@ class SmoothMask:
 
     def move(self, shift: Shift) -> None:
         """The picture moved, by one frame."""
-        self._age += 1
         if self._mean_SS is not None:
             self._mean_SS = shift.applied(self._mean_SS)
 
-    def add(self, mask_HW: NDArray[np.bool_]) -> None:
-        """Take in the mask of a frame, after `move`."""
+    def add(self, mask_HW: NDArray[np.bool_] | None) -> None:
+        """Take in the mask of a frame, or that it has none, after `move`."""
+        if mask_HW is None:
+            self._age += 1
+            return
         now_SS = mask_on_grid(mask_HW, _SIDE).astype(np.float32)
         if self._mean_SS is None:
             self._mean_SS = now_SS

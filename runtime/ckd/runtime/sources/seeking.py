@@ -150,7 +150,7 @@ class CameraSeeker:
         if not found:
             connected = ", ".join(camera.usb.source for camera in cameras if camera.usb) or "none"
             raise SourceUnavailable(
-                f"{self.name}: no such camera (connected on a USB: {connected}); plug it in"
+                f"{self.name}: no such camera (on USB: {connected}); plug it in"
             )
         if len(found) > 1:
             raise self._ambiguous(found)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ckd.runtime.unit.ruler import Scale, measure_scale
     from ckd.runtime.unit.source import UnitSource, UnitVideo
     from ckd.runtime.unit.unit import ButtonChoice, Unit
-    from ckd.runtime.unit.writing import put_coach, put_matrix, put_scale
+    from ckd.runtime.unit.writing import put_coach, put_matrix, put_scale, written_limit
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -34,7 +34,7 @@ else:
             "ckd.runtime.unit.ruler": "Scale measure_scale",
             "ckd.runtime.unit.source": "UnitSource UnitVideo",
             "ckd.runtime.unit.unit": "ButtonChoice Unit",
-            "ckd.runtime.unit.writing": "put_coach put_matrix put_scale",
+            "ckd.runtime.unit.writing": "put_coach put_matrix put_scale written_limit",
         },
     )
 
@@ -56,4 +56,5 @@ __all__ = [
     "put_matrix",
     "put_scale",
     "read_unit",
+    "written_limit",
 ]

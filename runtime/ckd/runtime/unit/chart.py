@@ -97,20 +97,21 @@ def fit_colour(image_HWC: NDArray[np.uint8], where: str) -> ColourFit:
     if not found:
         raise InputError(f"{where}: no colour chart found; photograph the whole chart")
     patches, matrix_CC, after = min(found, key=lambda one: one[2].mean)
+    if (num_full := int(patches.is_full_N.sum())) > _MOST_FULL:
+        raise InputError(
+            f"{where}: over-exposed: {num_full} of 24 patches are at the sensor's limit, expected "
+            f"at most {_MOST_FULL}; shorten the exposure"
+        )
     if after.mean > _MOST_LEFT:
         raise InputError(
             f"{where}: no colour chart found: squares in a grid, but their colours are off by "
             f"{after.mean:.0f} (CIEDE2000) with the best matrix, expected under {_MOST_LEFT:g}; "
             "light the chart evenly, without glare"
         )
-    if (num_full := int(patches.is_full_N.sum())) > _MOST_FULL:
-        raise InputError(
-            f"{where}: over-exposed: {num_full} of 24 patches are at the sensor's limit, expected "
-            f"at most {_MOST_FULL}; shorten the exposure"
-        )
     notes = []
     if num_full:
-        notes.append(f"{num_full} patches are at the sensor's limit and were left out")
+        what = "1 patch is" if num_full == 1 else f"{num_full} patches are"
+        notes.append(f"{what} at the sensor's limit and left out")
     if patches.is_mirrored:
         notes.append("the chart is mirrored: mirror or flip in [picture] puts that right")
     matrix = matrix_of([float(f"{value:.5f}") for value in row] for row in matrix_CC)

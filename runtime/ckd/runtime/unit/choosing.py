@@ -52,6 +52,11 @@ def choose_unit(
                 f"{path}: is the file of {unit.source}, and {source} is {device.source}; "
                 "name the file of that camera"
             )
+        if device is None and source is not None and _is_elsewhere(unit, source):
+            raise InputError(
+                f"{path}: is the file of {unit.source}, and {source} is another source; name the "
+                "file of that one, or take the line source = out of it"
+            )
     chosen = unit.source if source is None else source
     if chosen is None:
         raise UsageError(f'{unit.path}: has no source; add one, as source = "usb:VID:PID:SERIAL"')
@@ -81,6 +86,19 @@ def _from_folder(
     raise InputError(
         f"{folder}: expected one file whose source is the camera's ({shown}), got {fitting} of "
         f"{len(units)} files"
+    )
+
+
+def _is_elsewhere(unit: Unit, source: str) -> bool:
+    """Whether a live source without a serial number is not what a file names.
+
+    A recording may be of any camera.
+    """
+    named = unit.source or source
+    if looks_like_camera(source) and looks_like_camera(named):
+        return named.lower().startswith("usb:")
+    return source != named and all(
+        looks_like_camera(one) or "://" in one for one in (source, named)
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from ckd.capture import CHECKS, MOST_LIMIT
 from ckd.runtime.sources import CameraFormat, Locks
 from ckd.runtime.unit.colour import Matrix, matrix_of
 from ckd.runtime.unit.geometry import Geometry
@@ -43,7 +44,7 @@ def read_unit(path: Path | str) -> Unit:
     matrix = _colour(file.table("colour"))
     buttons = tuple(map(_button, file.tables("button")))
     debounce_ms = file.whole("debounce_ms", 1, 1000)
-    coach = file.table("coach").all_numbers()
+    coach = _coach(file.table("coach"))
     file.end()
     return Unit(
         path=path, name=name, source=source, camera=camera, geometry=geometry, matrix=matrix,
@@ -110,6 +111,12 @@ def _colour(table: Table) -> Matrix | None:
     if abs(np.linalg.det(matrix)) < _LEAST_DETERMINANT:
         raise table.wrong("matrix", "three rows that leave colours apart; measure it again")
     return matrix
+
+
+def _coach(table: Table) -> dict[str, float]:
+    limits = {name: table.number(name, -MOST_LIMIT, MOST_LIMIT) for name in CHECKS}
+    table.end()
+    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def _button(table: Table) -> ButtonChoice:

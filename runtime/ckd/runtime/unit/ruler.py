@@ -23,6 +23,7 @@ _LEAST_MM, _MOST_MM = 2.0, 300.0
 _COVERAGE: Final = 2.0
 #: Of the places of ticks, what an even error over the whole row may be.
 _EVEN_ERROR_PX: Final = 0.1
+_ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Scale:
     def summary(self) -> str:
         """One line for the person who took the photograph."""
         share = 100 * self.error_mm_per_px / self.mm_per_px
-        longer = " and ".join(f"{every}th" for every in self.longer)
+        longer = " and ".join(f"{every}{_ENDINGS.get(every, 'th')}" for every in self.longer)
         stands_out = f"; every {longer} tick is longer" if longer else ""
         return (
             f"{self.num_ticks} ticks, {self.tick_px:.3f} px apart{stands_out}; "

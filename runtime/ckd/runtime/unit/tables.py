@@ -4,6 +4,7 @@ An error is one line with the key, what was expected, and what stands there.
 """
 
 import difflib
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,6 @@ else:
 #: No unit file is larger.
 _MOST_BYTES: Final = 1 << 20
 _SHOWN: Final = 60
-_MOST: Final = 1e6
 
 
 class Table:
@@ -118,13 +118,6 @@ class Table:
         for one in value:
             yield Table(self._where, one, self._path(key))
 
-    def all_numbers(self) -> dict[str, float]:
-        """Every key of the table, which must be a number up to a million."""
-        for key in self._content:
-            if not is_number(value := self._get(key)) or not -_MOST <= value <= _MOST:
-                raise self.wrong(key, f"a number from {-_MOST:g} to {_MOST:g}")
-        return {key: float(value) for key, value in self._content.items()}
-
     def end(self) -> None:
         """Refuse keys that nobody asked for.
 
@@ -157,7 +150,10 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         InputError: it cannot be read, or is not TOML.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        known = path.stat()  # of a pipe or device no end may come
+        if not stat.S_ISREG(known.st_mode):
+            raise InputError(f"{path}: cannot be read (is no file); expected a unit file, in TOML")
+        if known.st_size > _MOST_BYTES:
             raise InputError(f"{path}: is over 1 MB, expected a unit file of some lines")
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -63,7 +63,12 @@ def put_coach(path: Path, limits: Mapping[str, float]) -> None:
         InputError: as `put_matrix`.
         UsageError: the file cannot be written to.
     """
-    _put(path, "coach", {name: f"{limit:.4f}" for name, limit in limits.items()})
+    _put(path, "coach", {name: repr(written_limit(limit)) for name, limit in limits.items()})
+
+
+def written_limit(limit: float) -> float:
+    """A limit in as many digits as a unit file keeps of it."""
+    return float(f"{limit:.4g}")
 
 
 def _put(path: Path, table: str, values: Mapping[str, str]) -> None:
@@ -82,7 +87,7 @@ def _put(path: Path, table: str, values: Mapping[str, str]) -> None:
             + "; ".join(f"{key} = {' '.join(value.split())}" for key, value in values.items())
         )
     try:
-        replace_file(path, changed.encode())
+        replace_file(path.resolve(), changed.encode())  # a link stays one
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
 
