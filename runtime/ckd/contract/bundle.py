@@ -8,6 +8,7 @@ from ckd.contract.cascade_json import spec_from_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES
 from ckd.contract.listed import ListedFiles
+from ckd.contract.onnx_wire import check_whole
 from ckd.contract.spec import CascadeSpec
 
 CASCADE: Final = "cascade.json"
@@ -37,10 +38,25 @@ class Bundle(ListedFiles):
                     f"`ckd-export upgrade {path} --out NEW` makes one of it that can be read"
                 ) from None
             raise
+        self._networks: frozenset[str] = frozenset()
         self.spec: CascadeSpec = spec_from_json(self.read(CASCADE))
-        for node in self.spec.nodes:
-            for file in node.files.values():
-                self.record(file)
+        self._networks = frozenset(file for node in self.spec.nodes for file in node.files.values())
+        for file in sorted(self._networks):
+            self.record(file)
+
+    def read(self, name: str) -> bytes:
+        """As `ListedFiles.read`; a network is also looked through (`ckd.contract.onnx_wire`).
+
+        Raises:
+            BundleError: as there; or a network has weights or operators that are not in its file.
+        """
+        content = super().read(name)
+        if name in self._networks or name.endswith(".onnx"):
+            try:
+                check_whole(content)
+            except ValueError as error:
+                raise BundleError(f"{self.path}: {name} {error}; export it as one file") from None
+        return content
 
     @property
     def id(self) -> str:

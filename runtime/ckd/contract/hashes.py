@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -31,9 +31,35 @@ def read_hashes(text: bytes) -> dict[str, FileRecord]:
         ValueError: the text is not JSON of that form, or a name or record is not acceptable.
     """
     try:
-        return {_checked_name(name): _record(fields) for name, fields in json.loads(text).items()}
+        listed = json.loads(text, object_pairs_hook=_distinct)
+        check_names(listed)
+        return {name: _record(fields) for name, fields in listed.items()}
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `ValueError` if one points outside its folder, or two are one where case is ignored."""
+    seen: dict[str, str] = {}
+    for name in names:
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
+            raise ValueError(f"{name!r} points outside the bundle")
+        if not name.isprintable():
+            raise ValueError(f"{name!r} is no file name")
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise ValueError(f"{other!r} and {name!r} are one file where case is ignored")
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, in which no key may be twice: readers differ in which one counts."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return content
 
 
 def write_hashes(folder: Path) -> None:
@@ -48,15 +74,6 @@ def write_hashes(folder: Path) -> None:
                 "sha256": hashlib.sha256(content).hexdigest(),
             }
     (folder / HASHES).write_text(json.dumps(records, indent=2) + "\n")
-
-
-def _checked_name(name: str) -> str:
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
-        raise ValueError(f"{name!r} points outside the bundle")
-    if not name.isprintable():
-        raise ValueError(f"{name!r} is no file name")
-    return name
 
 
 def _record(record: Mapping[str, object]) -> FileRecord:

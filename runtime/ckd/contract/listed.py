@@ -5,13 +5,14 @@ A file is read once, checked, and given as bytes, so that exactly the checked by
 
 import hashlib
 import os
+import stat
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckd.contract.errors import BundleError
-from ckd.contract.hashes import MAX_HASHES_BYTES, FileRecord, read_hashes
+from ckd.contract.hashes import MAX_HASHES_BYTES, FileRecord, check_names, read_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class ListedFiles:
                 self._zip = zipfile.ZipFile(path)
             except Exception as error:  # a damaged index may raise anything
                 raise BundleError(f"{path}: neither a bundle folder nor a zip file") from error
+            try:
+                _check_entries(self._zip.infolist())
+            except ValueError as error:
+                raise BundleError(f"{path}: {error}; zip the bundle again") from None
         elif not path.is_dir():
             raise BundleError(f"{path}: no such bundle; `ckd-export bundle` makes one")
         listed = self._raw(hashes, MAX_HASHES_BYTES)
@@ -142,3 +147,20 @@ class ListedFiles:
             raise BundleError(f"{self.path}: {name} is missing; the bundle is incomplete") from None
         except Exception as error:  # a damaged zip may raise anything
             raise BundleError(f"{self.path}: {name} cannot be read ({error})") from error
+
+
+def _check_entries(entries: Iterable[zipfile.ZipInfo]) -> None:
+    """Raise `ValueError` for entries that readers take for different files.
+
+    Those are two of one name, names outside the folder, and what is neither file nor folder. Other
+    programs unpack links of a zip file, and what a bundle says must not depend on who reads it.
+    """
+    names = set()
+    for entry in entries:
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise ValueError(f"{entry.filename!r} is a link or device, expected files")
+        if entry.filename in names:
+            raise ValueError(f"{entry.filename!r} is there twice")
+        names.add(entry.filename)
+    check_names(names)

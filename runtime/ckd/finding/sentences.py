@@ -89,6 +89,7 @@ _CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "speaks_for": {"en": "What speaks for {label}", "de": "Was für {label} spricht"},
     "title_decision": {"en": "Suggestion", "de": "Vorschlag"},
     "title_no_finding": {"en": "No finding", "de": "Kein Befund"},
+    "title_no_answer": {"en": "No answer", "de": "Keine Antwort"},
     "title_top": {"en": "Most probable class", "de": "Wahrscheinlichste Klasse"},
     "fine_outline": {"en": "fine outline", "de": "feiner Umriss"},
     "coarse_outline": {"en": "coarse outline", "de": "grober Umriss"},

@@ -114,7 +114,7 @@ def test_a_frame_that_was_saved_with_the_unit_is_not_corrected_again(
             photograph.with_suffix(".json").write_text(json.dumps({**finding, "unit": about}))
         unit.write_text("[colour]\nmatrix = [[4, 0, 0], [0, 4, 0], [0, 0, 4]]\n")
         out, _ = run("unit", "coach", tmp_path / name, captures / "bad/out_of_focus", *words)
-        return next(row for row in out.splitlines() if "over_exposed" in row)
+        return str(next(row for row in out.splitlines() if "over_exposed" in row))
 
     alone = fitted("alone", None)
     assert fitted("saved", {"name": "handle"}, "--unit", unit) == alone

@@ -39,11 +39,12 @@ def skin_around(
     Returns:
         H x W x C in levels from 0 to 255, not rounded.
     """
+    float_HWC = image_HWC.astype(np.float32)
     around = image_HWC[~near_HW] if not near_HW.all() else image_HWC.reshape(-1, 3)
     colour_C = np.median(around, axis=0)
     off_C = np.abs(around - colour_C)
     deviation_C = np.maximum(1.4826 * np.median(off_C, axis=0), _LEAST_DEVIATION)
-    is_skin_HW = (np.abs(image_HWC - colour_C) < _WITHIN * deviation_C).all(axis=2) & ~near_HW
+    is_skin_HW = (np.abs(float_HWC - colour_C) < _WITHIN * deviation_C).all(axis=2) & ~near_HW
     # Away from what is not skin, whose edges are no texture of it.
     weight_HW = cv2.erode(is_skin_HW.astype(np.float32), np.ones((3, 3)))
     share = float(weight_HW.mean())
@@ -51,12 +52,12 @@ def skin_around(
         return np.broadcast_to(colour_C.astype(np.float32), image_HWC.shape)
     height, width = near_HW.shape
     wide = (max(3, round(_TEXTURE * min(height, width)) | 1),) * 2
-    sum_HWC = cv2.blur(image_HWC * weight_HW[..., None], wide)
+    sum_HWC = cv2.blur(float_HWC * weight_HW[..., None], wide)
     mean_HWC = sum_HWC / np.maximum(cv2.blur(weight_HW, wide), 1e-3)[..., None]
-    texture_HWC = (image_HWC - mean_HWC) * weight_HW[..., None]
+    texture_HWC = (float_HWC - mean_HWC) * weight_HW[..., None]
     # Noise has every phase, and those of an image of real numbers: opposite ones for opposite
     # frequencies.
-    noise = np.fft.rfft2(rng.standard_normal((height, width)))
+    noise = np.fft.rfft2(rng.standard_normal((height, width), np.float32))
     phases = (noise / np.maximum(np.abs(noise), 1e-12))[..., None]
     spectrum = np.fft.rfft2(texture_HWC, axes=(0, 1)) * phases / np.sqrt(share)
     made_HWC = np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ckd.contract.errors import CkdError
 from ckd.finding.finding import Finding
+from ckd.finding.left_out import DIAGNOSIS
 from ckd.finding.sentences import lesion_shown
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.picture.encode import encode_jpeg
@@ -147,6 +148,8 @@ def _recording(recording: RecordingState) -> dict[str, Any]:
 def _result(shown: Shown) -> dict[str, Any]:
     finding, (height, width) = shown.finding, shown.frame.size_hw
     title = "title_top" if finding.decision is None else "title_decision"
+    if DIAGNOSIS in finding.left_out and not finding.is_held:
+        title = "title_no_answer"
     return {
         **finding_json(shown),
         "names": {label: lesion_shown(label) for label in finding.probabilities},
@@ -163,9 +166,11 @@ def _result(shown: Shown) -> dict[str, Any]:
 
 
 def _praise(finding: Finding) -> str:
-    """What is said of a good picture while there is no hint to follow."""
+    """What is said of a good picture while there is no hint to follow, and an answer."""
     capture = finding.capture
-    return sentence_shown("good_picture") if capture and capture.good and not capture.told else ""
+    is_good = capture is not None and capture.good and not capture.told
+    is_answered = finding.reason is None and DIAGNOSIS not in finding.left_out
+    return sentence_shown("good_picture") if is_good and is_answered else ""
 
 
 def _jpeg(shown: Shown, max_side_px: int) -> bytes:
