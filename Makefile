@@ -14,7 +14,7 @@ QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_servic
 # Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test system lint soak load fuzz kept rate study-env bundle clean
+.PHONY: demo check test system lint soak load fuzz kept rate study-env bundle sign clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
@@ -48,6 +48,10 @@ study-env: .venv/installed
 # The embedded bundle of a study's winner: make bundle RUN=../study/NAME/all DATA=ISIC2017 [NOTES=FILE.md]
 bundle: .venv/installed
 	benchmarks/bundle.sh "$(RUN)" "$(DATA)" $(NOTES)
+
+# Last, when files of the embedded bundle changed: CKD_RELEASE_KEY=FILE make sign
+sign: .venv/installed
+	.venv/bin/python -m ckd.export.release
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -18,8 +18,8 @@ from tests.end_to_end.ckd_run import (
 )
 
 from ckd.contract.version import ckd_version
-from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cli import cli
+from ckd.runtime.signed import embedded_bundle
 
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="ckd is not installed here")
 

@@ -15,7 +15,7 @@ from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import dermoscopy
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.signed import embedded_bundle
 from ckd.scores.metrics import classification_scores, segmentation_scores
 
 ROOT = Path(__file__).parents[2]

@@ -31,8 +31,8 @@ from ckd.runtime.backends.tensorrt import kept as tensorrt_kept
 from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines
 from ckd.runtime.backends.tensorrt.process import build_engine
 from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
-from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.engine_cache import EngineCache
+from ckd.runtime.signed import embedded_bundle
 
 rtx = pytest.mark.skipif(
     find_spec("tensorrt_rtx_bindings") is None,

@@ -42,7 +42,7 @@ from ckd.calibration.lint import check_quantized
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed
 from ckd.export.parity import parity_images
-from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.signed import embedded_bundle
 
 pytestmark = [
     pytest.mark.system,  # whole networks of the mobile recipe are exported and built

@@ -11,8 +11,9 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends.selection import open_backend
-from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.cascade import Cascade
 from ckd.runtime.cuda.api import Cuda
+from ckd.runtime.signed import embedded_bundle
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.gpu

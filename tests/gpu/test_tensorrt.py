@@ -10,13 +10,14 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EngineError
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends.tensorrt.sdk import has_tensorrt
-from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.cascade import Cascade
 from ckd.runtime.certificate import certificates
 from ckd.runtime.cuda.api import Cuda
 from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.cuda.runner import CudaRunner
 from ckd.runtime.engine import BuiltEngine
 from ckd.runtime.engine_cache import EngineCache
+from ckd.runtime.signed import embedded_bundle
 
 WHY_NOT = why_no_gpu() if has_tensorrt() else "TensorRT is not installed"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]

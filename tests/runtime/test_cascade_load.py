@@ -23,9 +23,9 @@ from ckd.contract.hashes import write_hashes
 from ckd.runtime import Cascade
 from ckd.runtime import cascade as cascade_module
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.chain import Chain
 from ckd.runtime.engine import Backend
+from ckd.runtime.signed import embedded_bundle
 
 pytestmark = pytest.mark.usefixtures("only_onnxruntime")
 

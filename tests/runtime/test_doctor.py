@@ -14,9 +14,9 @@ from ckd.contract.hashes import write_hashes
 from ckd.contract.version import ckd_version
 from ckd.runtime import doctor
 from ckd.runtime.acceptance import CASES
-from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.doctor import Check, examine
+from ckd.runtime.signed import embedded_bundle
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.benchmarks.contenders import frame
+from ckd.capture import CHECKS, framing_scores
 from ckd.console import Bars, no_bars
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
@@ -42,17 +43,21 @@ class Caught:
     """Pictures of one kind.
 
     Attributes:
-        total: clean pictures.
+        total: clean pictures, whose lesion lies well by truth.
         passed: those without a hint.
         hints: how often each hint was given of clean ones.
-        found: by hint and grade, how many faulty pictures were given that hint, and any; of how
-            many.
+        unframed: pictures whose lesion is cut off, small or off centre as they are.
+        unframed_caught: those with a hint.
+        found: by hint and grade, how many faulty pictures were given that hint, any hint, and a
+            hint or no answer; of how many.
     """
 
     total: int = 0
     passed: int = 0
     hints: Counter[str] = field(default_factory=Counter)
-    found: dict[tuple[str, int], tuple[int, int, int]] = field(default_factory=dict)
+    unframed: int = 0
+    unframed_caught: int = 0
+    found: dict[tuple[str, int], tuple[int, int, int, int]] = field(default_factory=dict)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -60,11 +65,13 @@ class Caught:
         return share_interval(self.passed, self.total)
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON; found is by "hint grade": as such, at all, of how many."""
+        """Ready for JSON; found is by "hint grade": as such, at all, or no answer, of how many."""
         return {
             "total": self.total,
             "passed": self.passed,
             "hints": dict(self.hints),
+            "unframed": self.unframed,
+            "unframed_caught": self.unframed_caught,
             "found": {f"{hint} {grade}": list(row) for (hint, grade), row in self.found.items()},
         }
 
@@ -223,9 +230,13 @@ def _judged(
     for done, ((image_HWC, mask_HW, name), is_target) in enumerate(pictures, start=1):
         clean = cascade.predict(image_HWC)
         hints = () if clean.capture is None else clean.capture.hints
-        caught.total += 1
-        caught.passed += not hints
-        caught.hints.update(hints)
+        if lies_well(clean, mask_HW):
+            caught.total += 1
+            caught.passed += not hints
+            caught.hints.update(hints)
+        else:
+            caught.unframed += 1
+            caught.unframed_caught += bool(hints)
         told(name, "", clean, mask_HW, is_target)
         draw = rng_of(name)
         drawn = str(draw.choice([*FAULTS])), int(draw.choice(GRADES[:-1]))
@@ -235,12 +246,24 @@ def _judged(
             damaged_HWC, moved_HW = faulty(image_HWC, mask_HW, hint, grade, name)
             finding = cascade.predict(damaged_HWC)
             found = () if finding.capture is None else finding.capture.hints
-            before = caught.found.get((hint, grade), (0, 0, 0))
-            now = (hint in found, bool(found), 1)
+            before = caught.found.get((hint, grade), (0, 0, 0, 0))
+            now = (hint in found, bool(found), bool(found) or finding.reason is not None, 1)
             caught.found[hint, grade] = tuple(map(sum, zip(before, now, strict=True)))  # type: ignore[assignment]
             told(name, hint, finding, moved_HW, is_target)
         progress(done, total)
     return caught
+
+
+def lies_well(finding: Finding, mask_HW: NDArray[np.bool_]) -> bool:
+    """Whether a lesion is not cut off, small or off centre, by its true outline."""
+    assert finding.seen_SS3 is not None
+    framing = framing_scores(finding.seen_SS3, mask_HW)
+    limits = {name: CHECKS[name].set_at for name in framing}
+    return bool(framing) and not any(
+        CHECKS[name].fails(score, limit)
+        for name, score in framing.items()
+        if (limit := limits[name]) is not None
+    )
 
 
 def _timings_1080p(cascade: Cascade) -> list[dict[str, float]]:

@@ -25,12 +25,17 @@ def to_markdown(report: CaptureReport, machine: Machine, during: Conditions) -> 
     ]
     head = (
         "hint", "of clean photographs", "of clean scenes",
-        "strong, caught as such (at all), photographs", "scenes",
+        "strong, caught as such (at all; or no answer), photographs", "scenes",
     )  # fmt: skip
     passed = "; ".join(
-        f"{one.passed} of {one.total} {name} as they are pass "
+        f"{one.passed} of {one.total} {name} whose lesion lies well pass as they are "
         f"({one.passed / max(one.total, 1):.1%}, 95 % interval {one.interval[0]:.1%} to "
         f"{one.interval[1]:.1%})"
+        + (
+            f", and {one.unframed_caught} of the {one.unframed} others, whose lesion is cut off, "
+            "small or off centre by its true outline, get a hint"
+        )
+        * bool(one.unframed)
         for name, one in kinds.items()
     )
     worth = [
@@ -45,7 +50,7 @@ def to_markdown(report: CaptureReport, machine: Machine, during: Conditions) -> 
     good_for = (
         "What it is good for: photographs by whether they pass. Optical: as they are, and with "
         "faults of light and lens, strong ones and one of a lesser grade. Framing: with faults of "
-        "where the lesion lies, which mislead the outline that they are judged by."
+        "where the lesion lies, which may mislead the outline that they are judged by."
     )
     blocks = (
         f"# The capture coach: {report.bundle}", f"{passed}.", table(head, rows),
@@ -68,8 +73,8 @@ def write_capture(
 
 
 def _found(caught: Caught, hint: str) -> str:
-    named, any_hint, total = caught.found.get((hint, GRADES[-1]), (0, 0, 0))
-    return f"{named} ({any_hint}) of {total}" if total else ""
+    named, any_hint, held, total = caught.found.get((hint, GRADES[-1]), (0, 0, 0, 0))
+    return f"{named} ({any_hint}; {held}) of {total}" if total else ""
 
 
 def _estimate(figure: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ from ckd.benchmarks.same_networks import check_same
 from ckd.console import Progress
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import UsageError
-from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.signed import embedded_bundle
 
 
 def latency(

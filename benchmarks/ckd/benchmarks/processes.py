@@ -27,7 +27,7 @@ from ckd.benchmarks.measure import (
 from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.report import Kind, Memory, Startup
 from ckd.contract.bundle import Bundle
-from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.signed import embedded_bundle
 
 #: By contender other than the chain: the module that is imported before it loads its networks.
 _LIBRARIES: Final[Mapping[Kind, str]] = {

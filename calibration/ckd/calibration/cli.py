@@ -161,9 +161,10 @@ def placement_command(
     from ckd.calibration.placed import place
     from ckd.contract.placement import placement_to_json
     from ckd.contract.whole_file import replace_file
+    from ckd.runtime.signed import open_bundle
 
     setting = QuantSetting(keep_float=tuple(keep_float or ()), residual_adds=residual_adds)
-    placement = place(_opened(bundle), setting)
+    placement = place(open_bundle(bundle), setting)
     console.make_folder(out.parent)
     replace_file(out, placement_to_json(placement).encode())
     rows = [
@@ -244,13 +245,13 @@ def budget_command(
     from ckd.calibration.budget import search
     from ckd.calibration.cost import Budget
     from ckd.calibration.int8_bundle import QuantSetting
-    from ckd.contract.bundle import Bundle, check_new
+    from ckd.contract.bundle import check_new
     from ckd.data.layouts import read_unseen
-    from ckd.runtime.cascade import embedded_bundle
+    from ckd.runtime.signed import open_bundle
 
     check_new(out)  # before anything is measured
     console.make_folder(out.parent)
-    spec = Bundle(bundle or embedded_bundle()).spec
+    spec = open_bundle(bundle).spec
     samples = read_unseen(data, split, [spec], console.say)
     source, usable = _prepare(images, bundle, limit)
 
@@ -304,10 +305,9 @@ def _prepare(images: Path, bundle: Path | None, limit: int) -> tuple["Bundle", M
 
 
 def _opened(bundle: Path | None) -> "Bundle":
-    from ckd.contract.bundle import Bundle
-    from ckd.runtime.cascade import embedded_bundle
+    from ckd.runtime.signed import open_source
 
-    return Bundle(bundle or embedded_bundle())
+    return open_source(bundle, console.say)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ckd import console
 from ckd.contract.errors import UsageError
+from ckd.export.sign_cli import Json, sign_command, verify_command
+
+if TYPE_CHECKING:
+    from ckd.contract.bundle import Bundle
 
 cli = console.app("Turn a trained run into a bundle that a device can run, and verify bundles.")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @cli.command("bundle")
@@ -79,24 +81,8 @@ def bundle(
     )
 
 
-@cli.command("verify")
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder or zip file.")],
-    as_json: Json = False,
-) -> None:
-    """Check hashes, wiring and shapes, and repeat the recorded acceptance cases."""
-    from ckd.export.verify import verify_bundle
-
-    report = verify_bundle(bundle, console.progress_bar("checks"))
-    if as_json:
-        print(json.dumps(report))
-        return
-    print(
-        f"{bundle}: {report['name']}, {report['num_files']} files, "
-        f"{report['num_bytes'] / 1e6:.1f} MB, sha256 {report['sha256'][:12]}"
-    )
-    passed = ", ".join(f"{len(cases)} in {which}" for which, cases in report["cases"].items())
-    print(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")
+cli.command("verify")(verify_command)
+cli.command("sign")(sign_command)
 
 
 @cli.command("shrink")
@@ -110,11 +96,10 @@ def shrink(
     """Keep float32 files with weights in half precision, if no decision changes on the images."""
     from dataclasses import asdict
 
-    from ckd.contract.bundle import Bundle
     from ckd.data.layouts import read_unseen
     from ckd.export.shrink import shrink_bundle
 
-    source = Bundle(bundle)
+    source = _opened(bundle)
     samples = read_unseen(data, split, [source.spec], console.say)
     report = shrink_bundle(source, samples, out, console.progress_bar)
     if as_json:
@@ -144,12 +129,11 @@ def sections(
     """
     from dataclasses import asdict
 
-    from ckd.contract.bundle import Bundle
     from ckd.data.layouts import read_split, read_unseen
     from ckd.data.samples import Sample, numbered_as
     from ckd.export.sections import write_sections
 
-    source = Bundle(bundle)
+    source = _opened(bundle)
     samples, trained_on = None, tuple[Sample, ...]()
     if data is not None:
         unseen = read_unseen(data, split, [source.spec], console.say)
@@ -174,7 +158,7 @@ def upgrade(
     """Make a bundle that an older version of ckd wrote readable for this one."""
     from ckd.export.upgrade import upgrade_bundle
 
-    upgrade_bundle(bundle, out)
+    upgrade_bundle(bundle, out)  # bundles of schema 1 were never signed
     print(f"{out}: {bundle} in schema 2; the networks are unchanged, the digest is new")
 
 
@@ -220,6 +204,13 @@ def engine(
     else:
         precisions = None if precision is None else precision.split(",")
         engine_commands.build(bundle, precisions, device, as_json)
+
+
+def _opened(path: Path) -> "Bundle":
+    """A bundle that another one is made of, which is not signed any more."""
+    from ckd.runtime.signed import open_source
+
+    return open_source(path, console.say)
 
 
 def main() -> None:

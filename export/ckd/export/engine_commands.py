@@ -7,16 +7,16 @@ from pathlib import Path
 
 from ckd.console.progress import say
 from ckd.console.tables import print_table
-from ckd.contract.bundle import Bundle
 from ckd.contract.errors import InputError
 from ckd.export.engines import build_engines, describe
 from ckd.runtime.certificate import Certificate, certificates, prune_certificates
 from ckd.runtime.engine_cache import EngineCache
+from ckd.runtime.signed import open_bundle
 
 
 def build(path: Path, precisions: Sequence[str] | None, device: str, as_json: bool) -> None:
     """Build engines, and print them with their certificates."""
-    report = build_engines(Bundle(path), precisions, device)
+    report = build_engines(open_bundle(path), precisions, device)
     if as_json:
         print(json.dumps(report.as_dict()))
         return
@@ -95,7 +95,7 @@ def prune_kept(keep_mb: int, as_json: bool) -> None:
 
 def show_certificates(path: Path, as_json: bool) -> None:
     """Print the certificates of a bundle's engines on this machine, the newest first."""
-    issued = certificates(Bundle(path))
+    issued = certificates(open_bundle(path))
     if not issued:
         raise InputError(
             f"{path}: no engines of this bundle have run on this machine; "

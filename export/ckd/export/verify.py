@@ -1,5 +1,6 @@
 """Repeats the checks of a bundle that need no PyTorch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,29 @@ from ckd.contract.errors import GateFailed
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.signed import open_bundle, signature_shown
 
 
-def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any]:
+def verify_bundle(
+    path: Path, progress: Progress | None = None, keys: Sequence[Path] | None = None
+) -> dict[str, Any]:
     """Repeat every check that needs no PyTorch: hashes, wiring, shapes, acceptance cases.
 
     Args:
         path: of a bundle folder or zip file.
         progress: told (done, total): the hashes first, then each precision.
+        keys: files in PEM, by one of which it must be signed; None for those of CKD_TRUSTED_KEYS.
 
     Returns:
         A record of the bundle and its cases, ready for JSON.
 
     Raises:
-        BundleError: a file is missing or changed, or the wiring does not fit.
+        BundleError: a file is missing or changed, the wiring does not fit, or it is not signed by
+            a key that is trusted.
         EngineError: a network cannot be loaded, or has other inputs and outputs than promised.
         GateFailed: an acceptance case did not come out as recorded.
     """
-    bundle = Bundle(path)
+    bundle = open_bundle(path, keys)
     backend = open_backend("onnxruntime", "cpu", None)
     held = bundle.spec.file_kinds()
     precisions = [p for p, files in backend.precisions.items() if files in held]
@@ -43,6 +49,8 @@ def verify_bundle(path: Path, progress: Progress | None = None) -> dict[str, Any
         "bundle": str(path),
         "name": bundle.spec.name,
         "sha256": bundle.digest(),
+        "serial": bundle.spec.serial,
+        "signature": signature_shown(bundle),
         "num_files": len(bundle.files),
         "num_bytes": bundle.num_bytes(),
         "cases": cases,

@@ -3,6 +3,7 @@
 Suffix: S side of the square grid on which a mask is looked at.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +39,9 @@ class Framing:
 def field_of(seen_SSC: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where there is a picture: all of it, or a round field of view on black."""
     grey_SS = cv2.cvtColor(seen_SSC, cv2.COLOR_RGB2GRAY)
-    lit = (cv2.blur(grey_SS, (3, 3)) > _DARK).astype(np.uint8)
+    _, lit = cv2.threshold(cv2.blur(grey_SS, (3, 3)), _DARK, 1, cv2.THRESH_BINARY)
+    if cv2.countNonZero(lit) == lit.size:
+        return np.ones(lit.shape, np.bool_)
     contours, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     field = np.zeros_like(lit)
     if contours:
@@ -54,12 +57,17 @@ def ring_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(lesion_SS.view(np.uint8), ring) > 0, np.bool_)
 
 
-def hull_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The convex hull of the lesion: an outline may leave out what glares."""
+def contours_of(lesion_SS: NDArray[np.bool_]) -> Sequence[NDArray[np.int32]]:
+    """The outlines of the lesion's pieces, cell by cell; none without a lesion."""
     contours, _ = cv2.findContours(
-        lesion_SS.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        lesion_SS.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
-    hull = np.zeros(lesion_SS.shape, np.uint8)
+    return [np.asarray(contour, np.int32) for contour in contours]
+
+
+def hull_of(contours: Sequence[NDArray[np.int32]], side: int) -> NDArray[np.bool_]:
+    """The convex hull of the lesion: an outline may leave out what glares."""
+    hull = np.zeros((side, side), np.uint8)
     if contours:
         cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(contours)), 1)
     return np.asarray(hull > 0, np.bool_)
@@ -67,25 +75,20 @@ def hull_of(lesion_SS: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def framing_of(lesion_SS: NDArray[np.bool_], field_SS: NDArray[np.bool_]) -> Framing:
     """Where a lesion, which has a cell at least, lies."""
-    side, area = lesion_SS.shape[0], int(np.count_nonzero(lesion_SS))
+    lesion, field = lesion_SS.view(np.uint8), field_SS.view(np.uint8)
+    side, area = lesion_SS.shape[0], cv2.countNonZero(lesion)
     width = float(np.sqrt(4 * area / np.pi))
-    is_border_SS = field_SS & ~_shrunk(field_SS, _BORDER)
-    reaching_SS = cv2.dilate(lesion_SS.view(np.uint8), _square(_REACHES)) > 0
-    moments = cv2.moments(lesion_SS.view(np.uint8), binaryImage=True)
+    # Beyond the picture is no field.
+    inner = cv2.erode(field, _square(_BORDER), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    border = cv2.subtract(field, inner)
+    reached = cv2.bitwise_and(cv2.dilate(lesion, _square(_REACHES)), border)
+    moments = cv2.moments(lesion, binaryImage=True)
     x, y = (2 * (moments[key] / area + 0.5) / side - 1 for key in ("m10", "m01"))
     return Framing(
-        cut_off=float(np.count_nonzero(reaching_SS & is_border_SS)) / (_BORDER * width),
+        cut_off=cv2.countNonZero(reached) / (_BORDER * width),
         width=width / side,
         off_centre=float(np.hypot(x, y)),
     )
-
-
-def _shrunk(field_SS: NDArray[np.bool_], cells: int) -> NDArray[np.bool_]:
-    """What lies so many cells within a field; beyond the picture is no field."""
-    shrunk = cv2.erode(
-        field_SS.view(np.uint8), _square(cells), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
-    return np.asarray(shrunk > 0, np.bool_)
 
 
 def _square(cells: int) -> NDArray[np.uint8]:

@@ -45,18 +45,24 @@ def hair_cover(
     """
     scale = side_px / min(image_HWC.shape[:2])
     size = tuple(max(1, round(scale * side)) for side in image_HWC.shape[1::-1])
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    grey_hw = cv2.cvtColor(cv2.resize(image_HWC, size, interpolation=way), cv2.COLOR_RGB2GRAY)
+    if size != image_HWC.shape[1::-1]:
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image_HWC = np.asarray(cv2.resize(image_HWC, size, interpolation=way), np.uint8)
+    grey_hw = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)
     least_length, within_hw = _LEAST_LENGTH * min(grey_hw.shape), None
     if within_HW is not None:
-        within = cv2.resize(within_HW.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        within = within_HW.view(np.uint8)
+        if size != within.shape[::-1]:
+            within = np.asarray(cv2.resize(within, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         box = box_of(within > 0)  # what lies around it takes as long as the part itself
         grey_hw, within_hw = np.ascontiguousarray(grey_hw[box]), within[box]
     kernel_px = round(_KERNEL * side_px) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px))
     darker_hw = cv2.morphologyEx(grey_hw, cv2.MORPH_BLACKHAT, kernel)
-    thin_hw = (darker_hw > _DARKER).astype(np.uint8)
-    _, pieces_hw, stats, _ = cv2.connectedComponentsWithStats(thin_hw)
+    _, thin_hw = cv2.threshold(darker_hw, _DARKER, 1, cv2.THRESH_BINARY)
+    if not cv2.countNonZero(thin_hw):
+        return 0.0
+    _, pieces_hw, stats, _ = cv2.connectedComponentsWithStats(thin_hw, ltype=cv2.CV_16U)
     lengths = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     is_hair = lengths >= least_length
     is_hair &= stats[:, cv2.CC_STAT_AREA] <= _LARGEST_FILL * lengths**2

@@ -3,7 +3,7 @@
 Suffixes: H rows, W columns of the photograph; S side of what the networks saw; C channels in RGB.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.capture.framing import field_of, framing_of, hull_of, ring_of
+from ckd.capture.framing import contours_of, field_of, framing_of, hull_of, ring_of
 from ckd.capture.hair import hair_cover
 from ckd.capture.light import light_of
 from ckd.capture.limits import CHECKS, hints_of, limits_of
@@ -28,7 +28,7 @@ _NOTHING: Final = ("blank", "no_skin")
 #: Grey level from which on an empty picture is white.
 _WHITE: Final = 230
 #: Places on the outline, and within it, that are looked at for sharpness.
-_ON_OUTLINE: Final = 7
+_ON_OUTLINE: Final = 6
 _WITHIN: Final = np.array([[-0.2, -0.2], [0.2, 0.2]])
 #: Where there is no lesion: the middle of the picture.
 _MIDDLE: Final = 0.5 + 0.2 * np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 0, 1)])
@@ -103,20 +103,28 @@ def capture_scores(
     side = seen_SSC.shape[0]
     nothing_SS = np.zeros((side, side), np.bool_)
     lesion_SS = nothing_SS if mask_HW is None else mask_on_grid(mask_HW, side)
-    field_SS, ring_SS = field_of(seen_SSC), ring_of(lesion_SS)
-    sharpness = sharpness_of(image_HWC, _places(lesion_SS), mm_per_px)
-    light = light_of(seen_SSC, field_SS, hull_of(lesion_SS), ring_SS)
+    field_SS, ring_SS, contours = field_of(seen_SSC), ring_of(lesion_SS), contours_of(lesion_SS)
+    sharpness = sharpness_of(image_HWC, _places(contours, side), mm_per_px)
+    light = light_of(seen_SSC, field_SS, hull_of(contours, side), ring_SS)
     scores = {
         "focus": sharpness.focus, "motion": sharpness.motion, "bright": light.bright,
         "light": light.light, "glare": light.glare,
     }  # fmt: skip
-    if lesion_SS.any():
-        framing = framing_of(lesion_SS, field_SS)
-        scores |= {
-            "cut_off": framing.cut_off, "width": framing.width, "off_centre": framing.off_centre
-        }  # fmt: skip
+    scores |= _framing(lesion_SS, field_SS)
     scores["cover"] = hair_cover(seen_SSC, ring_SS, side)
     return scores
+
+
+def framing_scores(seen_SSC: NDArray[np.uint8], mask_HW: NDArray[np.bool_]) -> dict[str, float]:
+    """The scores of where a lesion lies, as `capture_scores` gives them; none without a lesion."""
+    return _framing(mask_on_grid(mask_HW, seen_SSC.shape[0]), field_of(seen_SSC))
+
+
+def _framing(lesion_SS: NDArray[np.bool_], field_SS: NDArray[np.bool_]) -> dict[str, float]:
+    if not lesion_SS.any():
+        return {}
+    framing = framing_of(lesion_SS, field_SS)
+    return {"cut_off": framing.cut_off, "width": framing.width, "off_centre": framing.off_centre}
 
 
 def _hint_of_blank(seen_SSC: NDArray[np.uint8] | None) -> str:
@@ -129,14 +137,12 @@ def _hint_of_blank(seen_SSC: NDArray[np.uint8] | None) -> str:
     return "over_exposed" if np.median(seen_SSC) >= _WHITE else "no_skin"
 
 
-def _places(lesion_SS: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _places(contours: Sequence[NDArray[np.int32]], side: int) -> NDArray[np.float64]:
     """Where to look for sharpness, in shares of the sides: along the outline, and within it."""
-    lesion = lesion_SS.view(np.uint8)
-    contours, _ = cv2.findContours(lesion, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return _MIDDLE
     outline = max(contours, key=cv2.contourArea)[:, 0]
     steps = np.linspace(0, len(outline), _ON_OUTLINE, endpoint=False).astype(int)
     low, high = outline.min(axis=0), outline.max(axis=0)
     within = (low + high) / 2 + _WITHIN * (high - low)
-    return np.asarray((np.concatenate([outline[steps], within]) + 0.5) / lesion_SS.shape[0])
+    return np.asarray((np.concatenate([outline[steps], within]) + 0.5) / side)

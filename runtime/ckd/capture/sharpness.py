@@ -87,7 +87,7 @@ def sharpness_of(
     """
     side_px = _side_px(image_HWC.shape[:2], mm_per_px)
     tiles = _tiles(image_HWC, places, side_px)
-    tiles -= tiles.mean(axis=(1, 2), keepdims=True)
+    tiles -= tiles.reshape(len(tiles), -1).mean(axis=1)[:, None, None]
     power_F = _power(tiles)
     bands, is_noise_F, is_coarser_F = _bands()
     noise = float(power_F[is_noise_F].mean())
@@ -124,8 +124,8 @@ def _tiles(
         left = int(np.clip(x * width - side_px / 2, 0, width - side_px))
         top = int(np.clip(y * height - side_px / 2, 0, height - side_px))
         # Green is where a camera resolves most, and costs no conversion.
-        green = np.ascontiguousarray(image_HWC[top : top + side_px, left : left + side_px, 1])
-        tile[...] = _reduced(green)
+        part_HWC = image_HWC[top : top + side_px, left : left + side_px]
+        tile[...] = _reduced(np.asarray(cv2.extractChannel(part_HWC, 1), np.uint8))
     return _without_hair(tiles.reshape(-1, _TILE)).astype(np.float32).reshape(tiles.shape)
 
 
@@ -136,24 +136,31 @@ def _reduced(green: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _power(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean power of tiles [N, T, T] by frequency, [F]."""
-    spectra = np.fft.rfft2(tiles * _window())
-    return np.asarray(np.square(np.abs(spectra)).mean(axis=0).ravel(), np.float32)
+    # OpenCV takes a third of the time that NumPy takes.
+    total = np.zeros((_TILE, _TILE), np.float32)
+    for tile in tiles * _window():
+        spectrum = cv2.dft(tile, flags=cv2.DFT_COMPLEX_OUTPUT)
+        power, _ = cv2.split(cv2.mulSpectrums(spectrum, spectrum, 0, conjB=True))
+        cv2.add(total, power, total)
+    return np.asarray(total[:, : _TILE // 2 + 1].ravel() / len(tiles), np.float32)
 
 
 def _without_hair(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Tiles below each other, with what is thin and dark filled; a border counts little later."""
     filled = np.asarray(cv2.morphologyEx(sheet, cv2.MORPH_CLOSE, np.ones((_THIN, _THIN))), np.uint8)
     darker = max(_DARKER, _ABOVE_NOISE * _noise_of(sheet))
-    thin = (cv2.subtract(filled, sheet) > darker).astype(np.uint8)
+    _, thin = cv2.threshold(cv2.subtract(filled, sheet), darker, 1, cv2.THRESH_BINARY)
     wider = cv2.dilate(thin, np.ones((3, 3)))  # the edge of a hair is paler
-    return np.where(wider > 0, filled, sheet)
+    return np.asarray(cv2.copyTo(filled, wider, sheet.copy()), np.uint8)
 
 
 def _noise_of(sheet: NDArray[np.uint8]) -> float:
     """Standard deviation of white noise: structure changes little over two pixels both ways."""
-    upper, lower = sheet[:-1:2].astype(np.int16), sheet[1::2].astype(np.int16)
-    twice = np.abs(upper[:, 1:] - upper[:, :-1] - lower[:, 1:] + lower[:, :-1])
-    return float(np.median(twice)) / (2 * 0.6745)
+    # Of two rows in sixteen: the median of some two thousand places.
+    upper, lower = sheet[:-1:16].astype(np.int16), sheet[1::16].astype(np.int16)
+    twice = np.abs(upper[:, 1:] - upper[:, :-1] - lower[:, 1:] + lower[:, :-1]).ravel()
+    middle = len(twice) // 2
+    return float(np.partition(twice, middle)[middle]) / (2 * 0.6745)
 
 
 @cache

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckd.contract.fitted_sections import FITTED_SECTIONS, read_fitted, write_fitted
-    from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, read_hashes, write_hashes
+    from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, SIGNATURE, read_hashes, write_hashes
     from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
     from ckd.contract.labels import (
         ISIC2016,
@@ -98,7 +98,7 @@ else:
                 "Interrupted SourceUnavailable UsageError"
             ),
             "ckd.contract.fitted_sections": "FITTED_SECTIONS read_fitted write_fitted",
-            "ckd.contract.hashes": "HASHES SCHEMA_1_HASHES read_hashes write_hashes",
+            "ckd.contract.hashes": "HASHES SCHEMA_1_HASHES SIGNATURE read_hashes write_hashes",
             "ckd.contract.imagenet": "IMAGENET_MEAN_C IMAGENET_STD_C",
             "ckd.contract.labels": (
                 "ISIC2016 ISIC2017 ISIC2018 ISIC2019 headline_tasks label_of lesion_name"
@@ -138,6 +138,7 @@ __all__ = [
     "MODEL_CARD",
     "SCHEMA",
     "SCHEMA_1_HASHES",
+    "SIGNATURE",
     "SIGNED",
     "UNSIGNED",
     "WRITING",
@@ -183,7 +184,6 @@ __all__ = [
     "is_of_the_disk",
     "label_of",
     "lasting_folder",
-    "lazy_names",
     "lesion_name",
     "naming",
     "new_folder",

@@ -1,17 +1,34 @@
 """A bundle on disk: a folder, or the same tree as a zip file, whose files `hashes.json` lists."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ckd.contract.cascade_json import spec_from_json
 from ckd.contract.errors import BundleError, UsageError
-from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES
+from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, SIGNATURE
 from ckd.contract.listed import ListedFiles
 from ckd.contract.onnx_wire import check_whole
 from ckd.contract.spec import CascadeSpec
 
 CASCADE: Final = "cascade.json"
+_MOST_SIGNATURE_BYTES: Final = 1 << 22
+
+
+class Verifier(Protocol):
+    """Tells who signed a bundle."""
+
+    def __call__(self, signature: bytes | None, digests: Mapping[str, str]) -> str:
+        """Give the name of who signed.
+
+        Args:
+            signature: content of `SIGNATURE`; None for a bundle without one.
+            digests: SHA-256 of every other file by name.
+
+        Raises:
+            BundleError: nobody did who is trusted; the message follows the bundle's path.
+        """
 
 
 class Bundle(ListedFiles):
@@ -19,18 +36,20 @@ class Bundle(ListedFiles):
 
     Args:
         path: folder or .zip file.
+        verifier: asked before anything but the list of files is read; None to ask nobody.
 
     Attributes:
         spec: what `cascade.json` says.
+        signer: who signed it, by the verifier; None if nobody was asked.
 
     Raises:
         BundleError: the bundle is missing, altered or not understood, or it lacks `hashes.json` or
             `cascade.json`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, verifier: Verifier | None = None) -> None:
         try:
-            super().__init__(path, HASHES)
+            super().__init__(path, HASHES, unlisted=(SIGNATURE,))
         except BundleError:
             if _has_file(path, SCHEMA_1_HASHES) and not _has_file(path, HASHES):
                 raise BundleError(
@@ -38,6 +57,7 @@ class Bundle(ListedFiles):
                     f"`ckd-export upgrade {path} --out NEW` makes one of it that can be read"
                 ) from None
             raise
+        self.signer = None if verifier is None else self._verified(verifier)
         self._networks: frozenset[str] = frozenset()
         self.spec: CascadeSpec = spec_from_json(self.read(CASCADE))
         self._networks = frozenset(file for node in self.spec.nodes for file in node.files.values())
@@ -57,6 +77,19 @@ class Bundle(ListedFiles):
             except ValueError as error:
                 raise BundleError(f"{self.path}: {name} {error}; export it as one file") from None
         return content
+
+    def _verified(self, verifier: Verifier) -> str:
+        digests = {name: record.sha256 for name, record in self.files.items()}
+        signature = self.raw(SIGNATURE, _MOST_SIGNATURE_BYTES) if self.has_signature else None
+        try:
+            return verifier(signature, {**digests, HASHES: self.digest()})
+        except BundleError as error:
+            raise BundleError(f"{self.path}: {error}") from error
+
+    @property
+    def has_signature(self) -> bool:
+        """Whether it carries a signature, whoever's, which need not hold."""
+        return self.has(SIGNATURE)
 
     @property
     def id(self) -> str:

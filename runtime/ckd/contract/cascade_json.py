@@ -14,7 +14,7 @@ _MASK: Final = "mask"
 _KEYS: Final = frozenset(
     {
         "schema", "name", "system", "labels", "tasks", "preprocess", "thresholds", "tensors",
-        "nodes", "outputs", "provenance", "sections",
+        "nodes", "outputs", "provenance", "sections", "serial",
     }
 )  # fmt: skip
 
@@ -40,6 +40,8 @@ def spec_to_json(spec: CascadeSpec) -> str:
         "outputs": _outputs(spec.outputs),
         "provenance": spec.provenance,
     }
+    if spec.serial:
+        tree["serial"] = spec.serial
     if spec.sections:
         tree["sections"] = {name: asdict(section) for name, section in spec.sections.items()}
     return json.dumps(tree, indent=2) + "\n"
@@ -81,6 +83,7 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
             mask_threshold=_mask_threshold(_object(tree, "thresholds"), tree["labels"]),
             provenance=dict(tree["provenance"]),
             sections=_sections(_object(tree, "sections") if "sections" in tree else {}),
+            serial=tree.get("serial", 0),
         )
         if (said := tree["preprocess"]) != (expected := _preprocess(spec)):
             raise BundleError(f"cascade.json: preprocess is {said}, expected {expected}")

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 HASHES: Final = "hashes.json"
+#: The signature over all other files, where there is one; the list does not hold it.
+SIGNATURE: Final = "model.sig"
 #: What the list was called in bundles of schema 1.
 SCHEMA_1_HASHES: Final = "MANIFEST.json"
 #: Largest file of a bundle, because ONNX files end at 2 GiB; no more is read into memory.
@@ -63,11 +65,14 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def write_hashes(folder: Path) -> None:
-    """Write `hashes.json` of all other files in a folder, as the last step of making a bundle."""
+    """Write `hashes.json` of all other files in a folder, as the last step of making a bundle.
+
+    A signature is not among them, and no longer holds.
+    """
     records = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != HASHES:
+        if path.is_file() and name not in (HASHES, SIGNATURE):
             content = path.read_bytes()
             records[name] = {
                 "size": len(content),

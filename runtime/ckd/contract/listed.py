@@ -34,6 +34,7 @@ class ListedFiles:
     Args:
         path: folder or .zip file.
         hashes: name of the list.
+        unlisted: names of files that may be there although they are not listed.
 
     Attributes:
         files: records by name.
@@ -42,8 +43,9 @@ class ListedFiles:
         BundleError: there is no such folder or file, or its list is missing or malformed.
     """
 
-    def __init__(self, path: Path, hashes: str) -> None:
+    def __init__(self, path: Path, hashes: str, unlisted: Collection[str] = ()) -> None:
         self.path, self._hashes = path, hashes
+        self._unlisted = {hashes, *unlisted}
         self._zip: zipfile.ZipFile | None = None
         if path.is_file():
             try:
@@ -56,7 +58,7 @@ class ListedFiles:
                 raise BundleError(f"{path}: {error}; zip the bundle again") from None
         elif not path.is_dir():
             raise BundleError(f"{path}: no such bundle; `ckd-export bundle` makes one")
-        listed = self._raw(hashes, MAX_HASHES_BYTES)
+        listed = self.raw(hashes, MAX_HASHES_BYTES)
         self._digest = hashlib.sha256(listed).hexdigest()
         try:
             self.files = read_hashes(listed)
@@ -70,7 +72,7 @@ class ListedFiles:
             BundleError: the file is not listed, missing, or changed since the bundle was made.
         """
         record = self.record(name)
-        content = self._raw(name, record.size)
+        content = self.raw(name, record.size)
         if len(content) != record.size or hashlib.sha256(content).hexdigest() != record.sha256:
             raise BundleError(
                 f"{self.path}: {name} was changed since the bundle was made (expected "
@@ -87,7 +89,7 @@ class ListedFiles:
         """Read every file; `BundleError` names the first that is missing, changed or not listed."""
         for name in self.files:
             self.read(name)
-        if unlisted := sorted(self._present() - {*self.files, self._hashes}):
+        if unlisted := sorted(self._present() - {*self.files, *self._unlisted}):
             raise BundleError(
                 f"{self.path}: {unlisted[0]!r} is not listed in {self._hashes}; "
                 "delete it from the bundle"
@@ -103,7 +105,7 @@ class ListedFiles:
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.files:
-            if name == self._hashes or name in without:
+            if name in self._unlisted or name in without:
                 continue
             content, path = self.read(name), folder / name
             try:
@@ -126,14 +128,24 @@ class ListedFiles:
             raise BundleError(f"{self.path}: {name} is not listed in {self._hashes}")
         return self.files[name]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name, listed or not."""
+        if self._zip is not None:
+            return name in self._zip.namelist()
+        return (self.path / name).is_file()
+
     def _present(self) -> set[str]:
         if self._zip is not None:
             return {name for name in self._zip.namelist() if not name.endswith("/")}
         files = (path for path in self.path.rglob("*") if not path.is_dir())
         return {path.relative_to(self.path).as_posix() for path in files}
 
-    def _raw(self, name: str, limit: int) -> bytes:
-        """At most ``limit`` bytes of a file, and one more if the file is longer."""
+    def raw(self, name: str, limit: int) -> bytes:
+        """At most ``limit`` bytes of a file, not checked, and one more if the file is longer.
+
+        Raises:
+            BundleError: it is missing, or cannot be read.
+        """
         try:
             if self._zip is not None:
                 with self._zip.open(name) as packed:

@@ -115,6 +115,7 @@ class CascadeSpec:
         mask_threshold: probability above which a pixel is lesion.
         provenance: where the weights come from: data, licence, command, date, versions.
         sections: optional parts, by name.
+        serial: number of this release, so that a device can refuse older ones; 0 for none.
     """
 
     name: str
@@ -128,12 +129,15 @@ class CascadeSpec:
     mask_threshold: float = 0.5
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
+    serial: int = 0
 
     def __post_init__(self) -> None:
         self._check_names()
         self._check_wiring()
         self._check_tensors()
         self._check_outputs()
+        if type(self.serial) is not int or not 0 <= self.serial < 10**18:
+            raise _wrong(f"the serial number is {str(self.serial)[:40]!r}, no whole number")
         if not 0.0 < self.mask_threshold < 1.0:
             raise _wrong(f"the mask threshold is {self.mask_threshold}, not between 0 and 1")
 

@@ -37,7 +37,15 @@ if TYPE_CHECKING:
         OperatingPoints,
         predictive_values,
     )
-    from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule, Reason, is_blank
+    from ckd.finding.outcome import (
+        FITTED_CODES,
+        LinearScore,
+        OutcomeRule,
+        Reason,
+        is_blank,
+        is_dark,
+        is_even,
+    )
     from ckd.finding.outline import box_of, mask_on_grid
     from ckd.finding.overlay import (
         COARSE_RGB,
@@ -78,7 +86,9 @@ else:
             "ckd.finding.operating_points": (
                 "NAMES OperatingPoint OperatingPoints predictive_values"
             ),
-            "ckd.finding.outcome": "FITTED_CODES LinearScore OutcomeRule Reason is_blank",
+            "ckd.finding.outcome": (
+                "FITTED_CODES LinearScore OutcomeRule Reason is_blank is_dark is_even"
+            ),
             "ckd.finding.outline": "box_of mask_on_grid",
             "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
             "ckd.finding.pooled": "Pooled",
@@ -143,6 +153,8 @@ __all__ = [
     "evidence",
     "firm_parts",
     "is_blank",
+    "is_dark",
+    "is_even",
     "lesion_shown",
     "logit",
     "mask_from_logits",

@@ -53,8 +53,9 @@ class Finder:
         read: Callable[[str], bytes] | None = None,
         operating_point: str | None = None,
         prevalence: Mapping[str, float] | None = None,
+        signer: str | None = None,
     ) -> None:
-        self._spec = spec
+        self._spec, self._signer = spec, signer
         self._outcome, self._mask = OutcomeRule.of(spec), MaskRule.of(spec)
         self.decider = Decider(spec, read or _no_file, operating_point, prevalence)
         self._prevalence = self.decider.prevalence
@@ -115,6 +116,7 @@ class Finder:
             is_prevalence_chosen=bool(given.probabilities) and self._is_prevalence_chosen,
             fitted=fitted or {},
             left_out=left_out,
+            signer=self._signer,
             seen_SS3=image_SS3,
             bundle=self._bundle,
             backend=self._backend,

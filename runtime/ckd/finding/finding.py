@@ -62,6 +62,7 @@ class Finding:
             frame's networks said is in `raw`.
         left_out: what a deadline left no time for, see `ckd.finding.left_out`.
         late_ms: by how much a deadline was missed; None without one.
+        signer: whose signature of the bundle was checked; None if none was.
         seen_SS3: uint8 RGB, what the networks saw; nobody may change it. None if it is not kept.
         exclusive: an image has exactly one label; otherwise it may have none.
         class_maps: by label, float32 at the network's resolution: what each place of the squashed
@@ -88,6 +89,7 @@ class Finding:
     pooled: Pooled | None = None
     left_out: tuple[str, ...] = ()
     late_ms: float | None = None
+    signer: str | None = None
     seen_SS3: NDArray[np.uint8] | None = None
     exclusive: bool = True
     class_maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -230,7 +232,7 @@ class Finding:
             "bundle": self.bundle,
             "backend": self.backend,
             "precision": self.precision,
-            "trust": "unsigned",
+            "trust": "unsigned" if self.signer is None else "signed",
             "notice": NOTICE,
         }
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.picture.companions import ISIC_MASK, MASK_WORD
+    from ckd.picture.companions import ISIC_MASK, MASK_WORD, is_of_unit
     from ckd.picture.decode import (
         MAX_PIXELS,
         MIN_SIDE_PX,
@@ -25,7 +25,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.picture.companions": "ISIC_MASK MASK_WORD",
+            "ckd.picture.companions": "ISIC_MASK MASK_WORD is_of_unit",
             "ckd.picture.decode": (
                 "MAX_PIXELS MIN_SIDE_PX check_rgb holds_image read_picture read_rgb"
             ),
@@ -53,6 +53,7 @@ __all__ = [
     "check_size",
     "encode_jpeg",
     "holds_image",
+    "is_of_unit",
     "masks_in",
     "network_image",
     "num_halvings",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         verdicts_of,
     )
     from ckd.runtime.cache import Store, cache_folder
-    from ckd.runtime.cascade import Cascade, embedded_bundle
+    from ckd.runtime.cascade import Cascade
     from ckd.runtime.certificate import Certificate, certificates, certify, prune_certificates
     from ckd.runtime.chain import Chain
     from ckd.runtime.closing import Closing
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from ckd.runtime.engine_cache import EngineCache, Entry
     from ckd.runtime.settling import Settler
+    from ckd.runtime.signed import Trust, embedded_bundle, open_bundle
     from ckd.runtime.stopwatch import Stopwatch
     from ckd.runtime.verdicts import VERDICTS
 else:
@@ -56,7 +57,7 @@ else:
                 "run_acceptance verdicts_of"
             ),
             "ckd.runtime.cache": "Store cache_folder",
-            "ckd.runtime.cascade": "Cascade embedded_bundle",
+            "ckd.runtime.cascade": "Cascade",
             "ckd.runtime.certificate": "Certificate certificates certify prune_certificates",
             "ckd.runtime.chain": "Chain",
             "ckd.runtime.closing": "Closing",
@@ -66,6 +67,7 @@ else:
             ),
             "ckd.runtime.engine_cache": "EngineCache Entry",
             "ckd.runtime.settling": "Settler",
+            "ckd.runtime.signed": "Trust embedded_bundle open_bundle",
             "ckd.runtime.stopwatch": "Stopwatch",
             "ckd.runtime.verdicts": "VERDICTS",
         },
@@ -94,6 +96,7 @@ __all__ = [
     "Stopwatch",
     "Store",
     "Tolerance",
+    "Trust",
     "cache_folder",
     "certificates",
     "certify",
@@ -102,6 +105,7 @@ __all__ = [
     "embedded_bundle",
     "first_line",
     "golden_images",
+    "open_bundle",
     "pack_cases",
     "prune_certificates",
     "run_acceptance",

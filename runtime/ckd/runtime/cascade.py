@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import cast
 
@@ -35,6 +34,7 @@ from ckd.runtime.engine import (
     Outputs,
 )
 from ckd.runtime.inputs import Listener, NetworkInput, network_input, overlapped
+from ckd.runtime.signed import open_bundle
 from ckd.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class Cascade(Closing):
         self._finder = Finder(
             bundle.spec, bundle.id, backend.name, precision,
             read=bundle.read, operating_point=operating_point, prevalence=prevalence,
+            signer=bundle.signer,
         )  # fmt: skip
         self.chain = Chain.of(bundle, backend, precision)
         self._hurry = Hurry(self.chain)
@@ -110,6 +111,7 @@ class Cascade(Closing):
         num_threads: int | None = None,
         operating_point: str | None = None,
         prevalence: Mapping[str, float] | None = None,
+        trusted_keys: Sequence[Path | str] | None = None,
     ) -> "Cascade":
         """Load a bundle, by default the one that comes with `ckd`.
 
@@ -126,19 +128,23 @@ class Cascade(Closing):
                 what is flagged, see `ckd.finding.decision`.
             prevalence: by label, how frequent it is where the device is used. Moves the
                 probabilities that people see, and no decision.
+            trusted_keys: files in PEM with keys or certificates by which the bundle must be
+                signed (`ckd.runtime.signed`); None for those that CKD_TRUSTED_KEYS names.
 
         Engines that were built on this machine first repeat the bundle's acceptance cases, see
         `ckd.runtime.certificate`.
 
         Raises:
-            BundleError: the bundle is incomplete, altered or not understood.
-            EnvironmentUnusable: no backend is installed, or there is no usable GPU.
+            BundleError: the bundle is incomplete, altered or not understood, or not signed by a
+                key that is trusted.
+            EnvironmentUnusable: no backend is installed, or there is no usable GPU; or there are
+                keys, and nothing that checks signatures.
             EngineError: a network cannot be loaded.
             GateFailed: engines that were built on this machine failed the acceptance cases.
             UsageError: a name is unknown, a prevalence impossible, or the bundle lacks the
                 precision.
         """
-        opened = Bundle(embedded_bundle() if bundle is None else Path(bundle))
+        opened = open_bundle(bundle, trusted_keys)
         chosen = "fp32" if precision == "auto" else precision
 
         def load(name: str, device: str) -> "Cascade":
@@ -337,8 +343,3 @@ def _prove(chain: Chain, bundle: Bundle) -> None:
         from ckd.runtime.certificate import certify  # most devices build nothing
 
         certify(chain, bundle)
-
-
-def embedded_bundle() -> Path:
-    """Folder of the bundle that is installed with `ckd`."""
-    return Path(str(resources.files("ckd.runtime") / "bundles" / "ckdnet-mobile"))

@@ -11,17 +11,17 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends.selection import BACKENDS, chosen_device, installed
 from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 from ckd.runtime.cache import cache_folder
-from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.cascade import Cascade
 from ckd.runtime.choice import best_of, remembered
 from ckd.runtime.cpu import cpu_name, lacks_int8_instructions, usable_cores
 from ckd.runtime.cuda.presence import why_no_gpu
+from ckd.runtime.signed import embedded_bundle, open_bundle, signature_shown
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -105,7 +105,7 @@ def _tensorrt() -> Check:
 
 def _choice(path: Path) -> Check:
     """The choice that `auto` made when `_try_bundle` loaded the bundle."""
-    taken_ms = remembered(Bundle(path).digest(), "fp32", None)
+    taken_ms = remembered(open_bundle(path).digest(), "fp32", None)
     if taken_ms is None:
         where = f"{cache_folder()} cannot be written, so auto measures every time"
         return Check("backend auto", "note", where)
@@ -119,7 +119,7 @@ def _choice(path: Path) -> Check:
 
 def _try_bundle(path: Path) -> Check:
     try:
-        bundle = Bundle(path)
+        bundle = open_bundle(path)
         bundle.verify()
         with Cascade.load(path) as cascade:
             cases = run_acceptance(cascade.chain, bundle)
@@ -132,7 +132,8 @@ def _try_bundle(path: Path) -> Check:
                 "bundle",
                 "ok",
                 f"{cascade.bundle_id} on {cascade.backend.name}, {len(cases)} acceptance cases "
-                f"passed, {statistics.median(taken):.1f} ms for a 1920x1080 frame (median of 10)",
+                f"passed, {statistics.median(taken):.1f} ms for a 1920x1080 frame (median of 10); "
+                f"{signature_shown(bundle)}",
             )
     except CkdError as error:
         return Check("bundle", "problem", str(error), error.exit_code)

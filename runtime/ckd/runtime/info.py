@@ -9,7 +9,7 @@ from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.labels import lesion_name
 from ckd.finding.decision import Decider
 from ckd.finding.promises import Promises
-from ckd.runtime.cascade import embedded_bundle
+from ckd.runtime.signed import open_bundle, signature_shown
 
 
 def print_info(bundle: Path | None, prevalence: Mapping[str, float], *, as_json: bool) -> None:
@@ -25,7 +25,7 @@ def print_info(bundle: Path | None, prevalence: Mapping[str, float], *, as_json:
             which a prevalence could apply.
         UsageError: a prevalence cannot be.
     """
-    opened = Bundle(bundle or embedded_bundle())
+    opened = open_bundle(bundle)
     promises = Promises.of(Decider(opened.spec, opened.read, None, prevalence))
     if as_json:
         text = opened.read(CASCADE).decode()
@@ -55,6 +55,7 @@ def _held(opened: Bundle) -> list[tuple[str, str]]:
         ("labels", f"{names}{none}"),
         ("precisions", ", ".join(spec.file_kinds())),
         ("sections", ", ".join(sorted(spec.sections)) or "none"),
+        ("signature", signature_shown(opened)),
     ]
     for node in spec.nodes:
         rows.append((node.name, f"{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}"))

@@ -7,7 +7,6 @@ from tests.runtime.cuda.rig import CHAIN, CKDNET, DIAMOND, GRAPHS, Wiring, spec_
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.wiring import IMAGE
-from ckd.runtime.cascade import embedded_bundle
 from ckd.runtime.cuda.schedule import (
     ARRIVAL,
     Step,
@@ -15,6 +14,7 @@ from ckd.runtime.cuda.schedule import (
     plan_one_stream,
     plan_streams,
 )
+from ckd.runtime.signed import embedded_bundle
 
 
 def plan(wiring: Wiring) -> StreamPlan:

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.finding.finder import NotFinite
 from ckd.finding.finding import Finding
-from ckd.runtime.cascade import Cascade, embedded_bundle
+from ckd.runtime.cascade import Cascade
 from ckd.runtime.cpu import usable_cores
 from ckd.runtime.inputs import Analysed, Listener
 from ckd.runtime.journal import foreign
@@ -18,6 +17,7 @@ from ckd.runtime.journal.header import Header
 from ckd.runtime.journal.reading import Segment, StoredRun
 from ckd.runtime.journal.record import Heard
 from ckd.runtime.journal.stored import StoredFrame
+from ckd.runtime.signed import embedded_bundle, open_bundle
 
 #: Threads of an engine wait for each other: a thousand on two cores do not end.
 _MOST_THREADS_PER_CORE: Final = 64
@@ -74,7 +74,7 @@ def bundle_for(header: Header, asked: Path | None) -> Path | None:
     for path in (header.bundle_path, None):
         try:
             place = embedded_bundle() if path is None else Path(path)
-            if Bundle(place).digest() == header.digest:
+            if open_bundle(place).digest() == header.digest:
                 return None if path is None else place
         except (BundleError, OSError):
             continue

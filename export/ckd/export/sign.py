@@ -1,0 +1,106 @@
+"""Signs a bundle, so that devices can tell who made it: OpenSSF Model Signing v1.0, offline.
+
+The library `model-signing` signs; what devices check with is `ckd.runtime.signed`, and a bundle is
+only written if that accepts it.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ckd.contract.bundle import CASCADE, Bundle, check_new
+from ckd.contract.cascade_json import spec_to_json
+from ckd.contract.errors import UsageError
+from ckd.contract.hashes import SIGNATURE, write_hashes
+from ckd.runtime.signed import Trust
+
+
+def sign_bundle(
+    source: Path,
+    out: Path,
+    key: Path,
+    *,
+    password: str | None = None,
+    certificate: Path | None = None,
+    chain: Sequence[Path] = (),
+    serial: int | None = None,
+) -> str:
+    """Write a signed copy of a bundle.
+
+    Args:
+        source: folder or .zip file.
+        out: folder to create.
+        key: private key of P-256, P-384 or P-521, in PEM.
+        password: of the key, if it is encrypted.
+        certificate: of the key, in PEM; without one the signature names the key alone.
+        chain: with a certificate, those of its issuers up to that which devices trust, one at
+            least.
+        serial: number of the release, for `CKD_MIN_SERIAL`; None leaves it as it is.
+
+    Returns:
+        Who signed, as devices name it.
+
+    Raises:
+        BundleError: the source is incomplete, altered or not understood.
+        UsageError: ``out`` exists, or key or certificate cannot be used.
+    """
+    check_new(out)
+    if (certificate is None) != (not chain):
+        raise UsageError("a certificate and the chain of its issuers go together; give both")
+    bundle = Bundle(source)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as work:
+        folder = Path(work) / bundle.spec.name
+        bundle.copy_to(folder)
+        if serial is not None:
+            text = spec_to_json(replace(bundle.spec, serial=serial))
+            (folder / CASCADE).write_text(text)
+        write_hashes(folder)
+        try:
+            _sign(folder, key, password, certificate, chain)
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{key}: cannot sign with it ({str(error)[:120] or type(error).__name__}); "
+                "expected a private key of P-256, P-384 or P-521 in PEM, and its certificate if "
+                "one is named"
+            ) from error
+        # What devices are told to trust must accept it.
+        trusted = Path(work) / "trusted.pem"
+        trusted.write_bytes(
+            public_half(key, password) if certificate is None else chain[-1].read_bytes()
+        )
+        signed = Bundle(folder, Trust([trusted]))
+        signed.verify()
+        folder.rename(out)
+    return key.name if certificate is None else str(signed.signer)
+
+
+def _sign(
+    folder: Path, key: Path, password: str | None, certificate: Path | None, chain: Sequence[Path]
+) -> None:
+    from model_signing import hashing, signing
+
+    # Keys of certificates are read without a password by the library, so only plain ones serve.
+    config = signing.Config()  # type: ignore[no-untyped-call]
+    if certificate is None:
+        secret = None if password is None else password.encode()
+        config.use_elliptic_key_signer(private_key=key, password=secret)  # type: ignore[arg-type]
+    else:
+        config.use_certificate_signer(
+            private_key=key, signing_certificate=certificate, certificate_chain=chain
+        )
+    signature = folder / SIGNATURE
+    files = hashing.Config()  # type: ignore[no-untyped-call]
+    files.set_ignored_paths(paths=[signature], ignore_git_paths=False)
+    config.set_hashing_config(files).sign(folder, signature)
+
+
+def public_half(key: Path, password: str | None = None) -> bytes:
+    """The public key of a private one, both in PEM."""
+    from cryptography.hazmat.primitives import serialization
+
+    secret = None if password is None else password.encode()
+    private = serialization.load_pem_private_key(key.read_bytes(), secret)
+    return private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

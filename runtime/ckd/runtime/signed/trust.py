@@ -1,0 +1,167 @@
+"""Whether a bundle was signed by somebody whom this device trusts."""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ckd.contract.errors import BundleError, EnvironmentUnusable, UsageError
+from ckd.contract.hashes import SIGNATURE
+from ckd.runtime.signed.envelope import Envelope
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+#: Of the curves of the standard: which hash is signed.
+_HASHES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
+_MOST_KEY_BYTES: Final = 1 << 20
+
+
+class Trust:
+    """Public keys, and certificates of those who may issue certificates to signers.
+
+    Args:
+        files: in PEM, each with one public key (of the curves P-256, P-384 or P-521), or with
+            certificates.
+
+    Raises:
+        EnvironmentUnusable: the package `cryptography` is not installed.
+        UsageError: there is no file, or one cannot be read or holds neither.
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        if importlib.util.find_spec("cryptography") is None:
+            raise EnvironmentUnusable(
+                "keys are configured, and cryptography, which checks signatures, is not installed; "
+                "in the folder of this project: `pip install '.[signed]'`"
+            )
+        self._keys: dict[str, tuple[EllipticCurvePublicKey, str]] = {}
+        self._roots: list[x509.Certificate] = []
+        for path in files:
+            self._take(path)
+        if not self._keys and not self._roots:
+            raise UsageError("no key is named; name a file with a public key, or with certificates")
+
+    def __call__(self, signature: bytes | None, digests: Mapping[str, str]) -> str:
+        """Check a signature over the files of a bundle.
+
+        Args:
+            signature: the file; None for a bundle without one.
+            digests: SHA-256 of every file by name.
+
+        Returns:
+            Who signed: the file of the key, or the subject of the certificate.
+
+        Raises:
+            BundleError: it is not signed, by nobody who is trusted, or other files were signed.
+        """
+        if signature is None:
+            raise BundleError(
+                "is not signed, and keys are configured; sign it, or take a signed one"
+            )
+        try:
+            envelope = Envelope.of(signature)
+            key, name = self._key_of(envelope)
+            _check(key, envelope)
+            signed = envelope.digests()
+        except ValueError as error:
+            raise BundleError(f"the signature in {SIGNATURE} {error}") from error
+        if signed != digests:
+            other = min(
+                name for name in signed.keys() | digests if signed.get(name) != digests.get(name)
+            )
+            raise BundleError(f"{other!r} is not as it was signed by {name}; take the bundle again")
+        return name
+
+    def _take(self, path: Path) -> None:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+        try:
+            if not path.is_file() or path.stat().st_size > _MOST_KEY_BYTES:
+                raise ValueError("no file of keys")
+            content = path.read_bytes()
+            if b"BEGIN CERTIFICATE" in content:
+                self._roots += x509.load_pem_x509_certificates(content)
+                return
+            key = serialization.load_pem_public_key(content)
+            if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _HASHES:
+                raise ValueError("a key of another kind")
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{path}: expected a public key of P-256, P-384 or P-521 or certificates, in PEM "
+                f"({str(error)[:80]})"
+            ) from error
+        self._keys[key_hash(key)] = key, path.name
+
+    def _key_of(self, envelope: Envelope) -> "tuple[EllipticCurvePublicKey, str]":
+        """The key that must have signed; `ValueError` if it is not trusted."""
+        if envelope.certificates:
+            return self._certified(envelope.certificates)
+        if envelope.key_hash not in self._keys:
+            known = ", ".join(name for _, name in self._keys.values()) or "certificates alone"
+            raise ValueError(f"is by a key that is not trusted here; trusted: {known}")
+        return self._keys[envelope.key_hash]
+
+    def _certified(self, chain: tuple[bytes, ...]) -> "tuple[EllipticCurvePublicKey, str]":
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+        from cryptography.x509.verification import (
+            Criticality,
+            ExtensionPolicy,
+            PolicyBuilder,
+            Store,
+            VerificationError,
+        )
+
+        if not self._roots:
+            raise ValueError("is by a certificate, and no certificate is trusted here")
+        first, *others = map(x509.load_der_x509_certificate, chain)
+        try:
+            usage = first.extensions.get_extension_for_class(x509.KeyUsage).value
+        except x509.ExtensionNotFound:
+            usage = None
+        if usage is None or not usage.digital_signature:
+            raise ValueError("is by a certificate that is not for signing")
+        issuer = ExtensionPolicy.permit_all().require_present(
+            x509.BasicConstraints, Criticality.AGNOSTIC, None
+        )
+        # A device's clock may be wrong, and a bundle outlives the certificate of who signed it:
+        # the chain is looked at as it was when that certificate was issued.
+        policy = (
+            PolicyBuilder()
+            .store(Store(self._roots))
+            .time(first.not_valid_before_utc)
+            .extension_policies(ca_policy=issuer, ee_policy=ExtensionPolicy.permit_all())
+        )
+        try:
+            policy.build_client_verifier().verify(first, others)
+        except VerificationError as error:
+            raise ValueError("is by a certificate that nobody trusted issued") from error
+        key = first.public_key()
+        if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _HASHES:
+            raise ValueError("is by a certificate with a key of another kind")
+        return key, first.subject.rfc4514_string()
+
+
+def key_hash(key: "EllipticCurvePublicKey") -> str:
+    """SHA-256 of a public key's PEM, in hexadecimal digits, by which signatures name it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(pem).hexdigest()
+
+
+def _check(key: "EllipticCurvePublicKey", envelope: Envelope) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+
+    algorithm = getattr(hashes, _HASHES[key.curve.name])()
+    try:
+        key.verify(envelope.signature, envelope.signed_bytes, ECDSA(algorithm))
+    except InvalidSignature:
+        raise ValueError("is not by the key that it names, or was changed") from None
