@@ -14,6 +14,7 @@ from ckd.contract.hashes import write_hashes
 from ckd.contract.version import ckd_version
 from ckd.runtime import doctor
 from ckd.runtime.acceptance import CASES
+from ckd.runtime.cache import Store
 from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.doctor import Check, examine
 from ckd.runtime.signed import embedded_bundle
@@ -152,3 +153,18 @@ def test_what_gpu_there_is_can_be_read(tiny_bundle: Path, monkeypatch: pytest.Mo
         "ok",
         "NVIDIA H100, compute capability 9.0, 80.0 GiB, driver for CUDA 13.0, CUDA 12.6",
     )
+
+
+def test_a_cache_that_others_may_write_to_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
+) -> None:
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+    store = Store(tmp_path / "cache/backends")
+    store.write({"kept": 1}, 1)
+    kept = store.path({"kept": 1})
+    kept.chmod(0o666)
+    told = next(check for check in examine(tiny_bundle) if check.what == "cache")
+    assert told.status == "note"
+    assert f"chmod go-w {kept}" in told.detail
+    kept.unlink()
+    assert next(check for check in examine(tiny_bundle) if check.what == "cache").status == "ok"

@@ -139,15 +139,6 @@ def test_a_folder_without_locks_is_read(cache: EngineCache, monkeypatch: Any) ->
     assert bytes(fetch(cache, other(threads=9), Builder(b"built"))) == b"built"
 
 
-def test_a_shared_cache_can_be_read_by_others(cache: EngineCache) -> None:
-    before = os.umask(0o022)
-    try:
-        fetch(cache, KEY, Builder())
-    finally:
-        os.umask(before)
-    assert cache.path(KEY).stat().st_mode & 0o777 == 0o644
-
-
 def test_those_used_longest_ago_make_room(cache: EngineCache) -> None:
     cache.limit_bytes = 250
     for index in range(3):

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         label_of,
         lesion_name,
     )
+    from ckd.contract.lazy import lazy_names
     from ckd.contract.learnt import (
         LEARNT_RECORD,
         LEARNT_WEIGHTS,
@@ -103,6 +104,7 @@ else:
             "ckd.contract.labels": (
                 "ISIC2016 ISIC2017 ISIC2018 ISIC2019 headline_tasks label_of lesion_name"
             ),
+            "ckd.contract.lazy": "lazy_names",
             "ckd.contract.learnt": (
                 "LEARNT_RECORD LEARNT_WEIGHTS Learnt bias_of read_learnt weight_key write_learnt"
             ),
@@ -184,6 +186,7 @@ __all__ = [
     "is_of_the_disk",
     "label_of",
     "lasting_folder",
+    "lazy_names",
     "lesion_name",
     "naming",
     "new_folder",

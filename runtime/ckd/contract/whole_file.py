@@ -31,13 +31,20 @@ from ckd.contract.leftovers import BUILDING, claim, discard, sweep, temporary
 _FOLDERS: Final = 256
 
 
-def replace_file(path: Path, content: bytes | memoryview) -> None:
+def replace_file(path: Path, content: bytes | memoryview, mode: int | None = None) -> None:
     """Write a file so that a reader gets either all of the old content or all of the new.
+
+    Args:
+        path: of the file.
+        content: of it.
+        mode: who may read and write it; None for what the process gives to new files.
 
     Raises:
         OSError: the file cannot be written, and is named; the old content stays.
     """
     with replacing(path) as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(content)
 
 

@@ -2,7 +2,8 @@
 
 A record has a value, and a key with all facts that the value depends on; the digest of the key is
 the name of the file. So a record that was made under other facts is never read by mistake, and
-processes that write at the same time overwrite each other's records only of the same key.
+processes that write at the same time overwrite each other's records only of the same key. Records
+that somebody else could have written are not read (`ckd.runtime.private`).
 """
 
 import hashlib
@@ -12,12 +13,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import EnvironmentUnusable
 from ckd.contract.whole_file import replace_file
+from ckd.runtime.private import FILE_MODE, NotPrivate, make_private, private_file
 
+#: No record is so large.
+_MOST_BYTES: Final = 16 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -61,8 +64,8 @@ class Store:
         path = self.path(key)
         content = {"key": dict(key), "value": value, "sha256": _digest([dict(key), value])}
         try:
-            lasting_folder(self.folder)
-            replace_file(path, json.dumps(content, indent=1).encode())
+            make_private(self.folder)
+            replace_file(path, json.dumps(content, indent=1).encode(), FILE_MODE)
             self._make_room(path)
         except OSError as error:  # a full or read-only disk
             _log.info("%s cannot be kept: %s", path, error)
@@ -70,13 +73,20 @@ class Store:
         return True
 
     def record(self, path: Path) -> Record | None:
-        """The record in a file; None if it is missing, damaged, or something else."""
+        """The record in a file; None if it is missing, damaged, or not this user's alone."""
         try:
-            content = json.loads(path.read_text())
+            with private_file(path) as file:
+                text = file.read(_MOST_BYTES + 1)
+            if len(text) > _MOST_BYTES:
+                return None
+            content = json.loads(text)
             key, value = content["key"], content["value"]
             if not isinstance(key, dict) or content["sha256"] != _digest([key, value]):
                 return None
             return Record(path, key, value)
+        except NotPrivate as error:
+            _log.warning("%s", error)
+            return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 

@@ -21,6 +21,7 @@ from ckd.runtime.cascade import Cascade
 from ckd.runtime.choice import best_of, remembered
 from ckd.runtime.cpu import cpu_name, lacks_int8_instructions, usable_cores
 from ckd.runtime.cuda.presence import why_no_gpu
+from ckd.runtime.private import refusals
 from ckd.runtime.signed import embedded_bundle, open_bundle, signature_shown
 from ckd.runtime.sources.opencv import build_feature
 
@@ -66,7 +67,7 @@ def examine(bundle: Path | None = None) -> list[Check]:
             checks.append(Check(name, "ok", _version(package)))
         else:
             checks.append(Check(name, "note", f"not installed; {remedy}"))
-    checks += [_gpu(), _tensorrt()]
+    checks += [_gpu(), _tensorrt(), _cache()]
     checks.append(_try_bundle(bundle or embedded_bundle()))
     on_cpu = chosen_device("auto", "auto") == "cpu"
     if on_cpu and len(installed()) > 1 and checks[-1].status == "ok":
@@ -101,6 +102,17 @@ def _tensorrt() -> Check:
         return Check("tensorrt", "ok", import_tensorrt().name)
     except CkdError as error:
         return Check("tensorrt", "note", str(error))
+
+
+def _cache() -> Check:
+    try:
+        folder = cache_folder()
+    except CkdError as error:
+        return Check("cache", "note", str(error))
+    if told := refusals(folder):
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+        return Check("cache", "note", f"{told[0]}{more}")
+    return Check("cache", "ok", f"{folder}: written by nobody else")
 
 
 def _choice(path: Path) -> Check:

@@ -3,7 +3,8 @@
 An engine is valid only for the machine, the versions and the settings that it was built with. Its
 key has all of them; an engine with another key, or with damaged content, is built again. The files
 are in ``engines`` of the cache folder, and beside each engine there is its record (see
-`ckd.runtime.cache.Store`) with size and SHA-256 of the content.
+`ckd.runtime.cache.Store`) with size and SHA-256 of the content. Both are used only if nobody but
+this user and root could have written them.
 """
 
 import contextlib
@@ -18,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ckd.contract.disk import lasting_folder
 from ckd.contract.leftovers import WRITING
 from ckd.contract.whole_file import replace_file
 from ckd.runtime.cache import Record, Store, cache_folder
+from ckd.runtime.private import FILE_MODE, NotPrivate, make_private, private_file
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -75,7 +76,7 @@ class EngineCache:
         path = self.path(key)
         lock = None
         try:
-            lasting_folder(self.folder)
+            make_private(self.folder)
             lock = _locked(path)
         except OSError as error:  # without locks nobody can be writing, so reading is safe
             _log.info("engines cannot be kept in %s: %s", self.folder, error)
@@ -122,6 +123,9 @@ class EngineCache:
             return None
         try:
             content = _mapped(path)
+        except NotPrivate as error:
+            _log.warning("%s; building it again", error)
+            return None
         except (OSError, ValueError) as error:  # no permission, empty, or just removed
             _log.warning("%s cannot be read (%s); building it again", path, error)
             return None
@@ -135,7 +139,7 @@ class EngineCache:
     def _write(self, path: Path, key: EngineKey, content: bytes | memoryview) -> mmap.mmap:
         """Write the engine, then its record: an engine without one counts as missing."""
         _record_path(path).unlink(missing_ok=True)
-        replace_file(path, content)
+        replace_file(path, content, FILE_MODE)
         _forget_pages(path)
         sha256 = hashlib.sha256(content).hexdigest()
         if not self._records.write(key, {"size": len(content), "sha256": sha256}):
@@ -242,5 +246,5 @@ def _forget_pages(path: Path) -> None:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:  # private: OpenVINO wants memory that could be written
+    with private_file(path) as file:  # a private map: OpenVINO wants memory that could be written
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
