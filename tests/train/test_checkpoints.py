@@ -12,7 +12,12 @@ import torch
 from ckd.contract.errors import InputError, UsageError
 from ckd.train.fitting.checkpoints import WholeCheckpoints
 from ckd.train.fitting.stage_folder import StageFolder
-from ckd.train.fitting.whole_checkpoint import before, check_checkpoint, whole_checkpoint
+from ckd.train.fitting.whole_checkpoint import (
+    before,
+    check_checkpoint,
+    is_whole,
+    whole_checkpoint,
+)
 from ckd.train.recipes.taught import plain_mobile
 from ckd.train.recipes.text import load_recipe
 
@@ -147,3 +152,25 @@ def test_names_of_stages_stay_in_the_run(tmp_path: Path, name: str) -> None:
     path.write_text(path.read_text().replace('"name": "seg"', f'"name": "{name}"'))
     with pytest.raises(UsageError, match=r"stages.*(match pattern|a run has a folder)"):
         load_recipe(path)
+
+
+class Planted:
+    """What a pickle would carry out as it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_something_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    path, told = tmp_path / "last.ckpt", tmp_path / "told"
+    torch.save({"epoch": 1, "state_dict": {}, "callbacks": Planted(told)}, path)
+    assert not is_whole(path)
+    with pytest.raises(InputError, match="damaged or cut off"):
+        check_checkpoint(path, "rootseg")
+    assert not told.exists()
+    with pytest.raises(Exception, match="Weights only load failed"):
+        WholeCheckpoints().load_checkpoint(path, weights_only=True)
+    assert not told.exists()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ckd.contract.cells import cell
 from ckd.contract.errors import UsageError
 from ckd.contract.labels import label_of
 from ckd.contract.spec import CascadeSpec
@@ -101,7 +102,7 @@ def write_changes(rows: Sequence[Change], names: tuple[str, str], folder: Path) 
     )
     for row in rows:
         cells = [_cell(value) for name in pairs for value in getattr(row, name)]
-        writer.writerow((row.image, row.truth or "", *cells))
+        writer.writerow(map(cell, (row.image, row.truth or "", *cells)))
     replace_file(folder / "changes.csv", text.getvalue().encode())
     replace_file(folder / "changes.md", _markdown(rows, names).encode())
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ckd.contract.bundle import CASCADE, Bundle, check_new
     from ckd.contract.card import MODEL_CARD, with_part, without_part
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
+    from ckd.contract.cells import cell, uncelled
     from ckd.contract.confusion import (
         Bools,
         Confusion,
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
         label_of,
         lesion_name,
     )
-    from ckd.contract.lazy import lazy_names
     from ckd.contract.learnt import (
         LEARNT_RECORD,
         LEARNT_WEIGHTS,
@@ -87,6 +87,7 @@ else:
             "ckd.contract.bundle": "Bundle CASCADE check_new",
             "ckd.contract.card": "MODEL_CARD with_part without_part",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
+            "ckd.contract.cells": "cell uncelled",
             "ckd.contract.confusion": (
                 "Bools Confusion Reals check_scores confusion_from_masks "
                 "confusion_from_scores require threshold_jaccard"
@@ -104,7 +105,6 @@ else:
             "ckd.contract.labels": (
                 "ISIC2016 ISIC2017 ISIC2018 ISIC2019 headline_tasks label_of lesion_name"
             ),
-            "ckd.contract.lazy": "lazy_names",
             "ckd.contract.learnt": (
                 "LEARNT_RECORD LEARNT_WEIGHTS Learnt bias_of read_learnt weight_key write_learnt"
             ),
@@ -174,6 +174,7 @@ __all__ = [
     "UsageError",
     "bias_of",
     "built_from",
+    "cell",
     "check_new",
     "check_scores",
     "check_wiring",
@@ -206,6 +207,7 @@ __all__ = [
     "sync_folder",
     "sync_together",
     "threshold_jaccard",
+    "uncelled",
     "weight_key",
     "with_part",
     "without_part",

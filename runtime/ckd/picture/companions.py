@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ckd.contract.cells import uncelled
 from ckd.contract.errors import InputError
 from ckd.picture.decode import read_rgb
 from ckd.picture.limits import GREY_COLOUR
@@ -97,7 +98,7 @@ class Companions:
         try:
             with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 _, *rows = csv.reader(file)
-                return frozenset(row[0] for row in rows if row)
+                return frozenset(uncelled(row[0]) for row in rows if row)
         except (OSError, ValueError, csv.Error):  # ValueError: it is empty
             return frozenset()
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from ckd.contract.cells import cell
 from ckd.contract.disk import naming, sync_folder, sync_together, write_all
 
 
@@ -61,7 +62,7 @@ def _new(path: Path) -> io.FileIO:
 
 
 def _line(row: Sequence[object]) -> bytes:
-    """Names of files may hold any bytes."""
+    """Names of files may hold any bytes, and what spreadsheets take for formulas."""
     line = io.StringIO(newline="")
-    csv.writer(line).writerow(row)
+    csv.writer(line).writerow(map(cell, row))
     return line.getvalue().encode("utf-8", "surrogateescape")

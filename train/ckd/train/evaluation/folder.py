@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ckd.contract.cells import cell
 from ckd.contract.disk import lasting_folder
 from ckd.contract.labels import label_of
 from ckd.contract.whole_file import replace_file
@@ -150,7 +151,8 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
             probabilities = score.probabilities or ()
             masks = [getattr(score.fine, name, None) for name in _MASK_COLUMNS]
             masks.append(getattr(score.coarse, "jaccard", None))
-            row = [score.id, "" if score.label is None else label_of(labels, score.label)]
+            label = "" if score.label is None else label_of(labels, score.label)
+            row: list[object] = [cell(score.id), cell(label)]
             row += [f"{p:.6f}" for p in probabilities] or [""] * len(labels)
             row.append(
                 label_of(labels, predicted_label(score, evaluation)) if probabilities else ""

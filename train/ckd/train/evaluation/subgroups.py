@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.console.progress import Progress
+from ckd.contract.cells import cell
 from ckd.contract.disk import lasting_folder
 from ckd.contract.labels import label_of
 from ckd.contract.whole_file import replace_file
@@ -101,9 +102,8 @@ def write_groups(
     for sample, traits in zip(grouped.samples.samples, grouped.traits, strict=True):
         label = "" if sample.label is None else label_of(grouped.samples.labels, sample.label)
         numbers = (traits.lesion_share, traits.ita_degrees, traits.hair_share)
-        writer.writerow(
-            (sample.id, label, *("" if number is None else f"{number:.4f}" for number in numbers))
-        )
+        figures = ("" if number is None else f"{number:.4f}" for number in numbers)
+        writer.writerow((cell(sample.id), cell(label), *figures))
     replace_file(out / "groups.csv", table.getvalue().encode())
     text = groups_text(grouped.scores, target, sentence)
     replace_file(out / "groups.md", f"{text}\n".encode())

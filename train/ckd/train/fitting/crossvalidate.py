@@ -19,6 +19,7 @@ import lightning.pytorch as pl
 
 from ckd.console import Progress
 from ckd.console.tables import text_table
+from ckd.contract.cells import uncelled
 from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import replace_file
@@ -165,7 +166,7 @@ def _is_finished(folder: Path, recipe: Recipe, weights: Weights, held_out: Sampl
         return False  # `fit` compares the settings of an unfinished fold
     table = evaluation / "per_image.csv"
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        ids = [row.get("id") for row in csv.DictReader(file)]
+        ids = [uncelled(row.get("id") or "") for row in csv.DictReader(file)]
     differs = {
         "settings": load_recipe(folder / "recipe.json") != recipe,
         "starting weights": load_data(folder)["weights"] != identity(weights),

@@ -147,7 +147,7 @@ class StageFolder:
             if best is None and is_whole(before(checkpoint)):
                 remedy = "repeat the command, which goes on from the epoch before"
             raise InputError(f"{checkpoint}: missing, damaged or cut off; {remedy}")
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         networks = {
             name: {
                 key.removeprefix(f"system.networks.{name}."): value

@@ -97,7 +97,7 @@ def train_stage(
     module.to(memory_format=torch.channels_last)
     try:
         with workers_named(f"stage {stage.name}"):
-            trainer.fit(module, ckpt_path=checkpoint)
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as error:  # Lightning turns Ctrl-C and SIGTERM into this
         raise Interrupted(f"{stage.name} was interrupted; the same command goes on") from error
     except torch.OutOfMemoryError as error:

@@ -50,7 +50,7 @@ def is_whole(path: Path) -> bool:
             attributes = {part.external_attr for part in parts.infolist()}
             if parts.testzip() is not None or len(attributes) != 1:
                 return False
-        torch.load(path, map_location="meta", weights_only=False)
+        torch.load(path, map_location="meta", weights_only=True)
     except Exception:  # zipfile, zlib and PyTorch may raise anything for a damaged file
         return False
     return True
