@@ -399,8 +399,11 @@ def test_redirects_without_end_are_refused() -> None:
         ("http://anna:se@cret@cam/v@1", "http://cam/v@1"),
         ("http://anna:se/cret@cam/v", "http://cam/v"),
         ("http://cam:80/v@1", "http://cam:80/v@1"),
-        ("http://cam/v?user=a&pwd=secret&x=1", "http://cam/v?user=a&pwd=***&x=1"),
+        ("http://cam/v?user=a&pwd=secret&x=1", "http://cam/v?user=***&pwd=***&x=***"),
         ("rtsp://cam/v?loginpass=secret", "rtsp://cam/v?loginpass=***"),
+        ("http://cam/v?usr=a;loginpas=b&Channel=1", "http://cam/v?usr=***;loginpas=***&Channel=1"),
+        ("http://cam/v?x=a?pwd=b#token=c", "http://cam/v?x=***"),
+        ("http://anna:se#cr?et@cam/v", "http://cam/v"),
         ("http://cam/video?size=2", "http://cam/video?size=2"),
     ],
 )

@@ -169,8 +169,9 @@ def test_a_file_is_not_used_for_another_camera(tmp_path: Path) -> None:
             choose_unit(path, elsewhere, lambda typed: None)
     stream = written(tmp_path, 'source = "http://host/video"', "stream.toml")
     assert choose_unit(stream, "http://host/video")[1] == "http://host/video"
-    with pytest.raises(InputError, match="is the file of http://host/video"):
-        choose_unit(stream, "http://other/video")
+    with pytest.raises(InputError, match="is the file of http://host/video") as told:
+        choose_unit(stream, "http://anna:secret@other/video")
+    assert "secret" not in str(told.value)
     by_id = written(tmp_path, 'source = "/dev/v4l/by-id/handle"', "by_id.toml")
     known = {"/dev/v4l/by-id/handle": ONE, "0": ONE, "2": OTHER}
     assert choose_unit(by_id, "0", lambda typed: known[typed])[1] == "0"

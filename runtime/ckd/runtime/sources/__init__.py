@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ckd.runtime.sources.controls import Locks
     from ckd.runtime.sources.faults import FaultKind, faults_shown
     from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
+    from ckd.runtime.sources.http_password import without_password
     from ckd.runtime.sources.images import image_files, images_below
     from ckd.runtime.sources.latest import LatestFrame, Reconnect
     from ckd.runtime.sources.opencv import build_feature, open_capture, quiet_opencv
@@ -32,6 +33,7 @@ else:
             "ckd.runtime.sources.controls": "Locks",
             "ckd.runtime.sources.faults": "FaultKind faults_shown",
             "ckd.runtime.sources.frames": "Frame FrameSource SourceState",
+            "ckd.runtime.sources.http_password": "without_password",
             "ckd.runtime.sources.images": "image_files images_below",
             "ckd.runtime.sources.latest": "LatestFrame Reconnect",
             "ckd.runtime.sources.opencv": "build_feature open_capture quiet_opencv",
@@ -66,4 +68,5 @@ __all__ = [
     "quiet_opencv",
     "takes_format",
     "usb_device_of",
+    "without_password",
 ]

@@ -14,7 +14,14 @@ from urllib.request import parse_http_list, parse_keqv_list
 _DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 #: Of an address whose password holds a slash that should have been %2F.
 _NO_PORT = re.compile(r"//[^/?#:]*:(?!\d+(?:[/?#]|$)).*@")
-_SECRET = re.compile(r"(?i)([?&][\w-]*(?:pass|pwd|token|secret|key|auth)[\w-]*=)[^&#]*")
+_PAIR = re.compile(r"([?&;])([^=?&;]*)=[^&;]*")
+#: Of a query only these values are shown: cameras have many names for a password.
+_HARMLESS = frozenset(
+    {
+        "camera", "channel", "compression", "fps", "framerate", "height", "profile", "quality",
+        "rate", "resolution", "size", "stream", "subtype", "width",
+    }
+)  # fmt: skip
 
 
 class Password:
@@ -76,6 +83,13 @@ class Password:
 
 
 def without_password(url: str) -> str:
-    """An address as people may see it: no user, no password, no secret in its query."""
-    bare = _NO_PORT.sub("//", re.sub(r"//[^/]*@", "//", url))
-    return _SECRET.sub(r"\1***", bare)
+    """An address as people may see it: no user, no password, no fragment, no value of its query.
+
+    Values of a query that say what picture is wanted are shown.
+    """
+    bare = _NO_PORT.sub("//", re.sub(r"//[^/]*@", "//", url)).partition("#")[0]
+    return _PAIR.sub(_shown_pair, bare)
+
+
+def _shown_pair(found: re.Match[str]) -> str:
+    return found[0] if found[2].lower() in _HARMLESS else f"{found[1]}{found[2]}=***"

@@ -4,7 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckd.contract.errors import InputError, SourceUnavailable, UsageError
-from ckd.runtime.sources import CameraSeeker, UsbDevice, connected_cameras, looks_like_camera
+from ckd.runtime.sources import (
+    CameraSeeker,
+    UsbDevice,
+    connected_cameras,
+    looks_like_camera,
+    without_password,
+)
 from ckd.runtime.unit.reading import read_unit
 from ckd.runtime.unit.unit import Unit
 
@@ -54,8 +60,9 @@ def choose_unit(
             )
         if device is None and source is not None and _is_elsewhere(unit, source):
             raise InputError(
-                f"{path}: is the file of {unit.source}, and {source} is another source; name the "
-                "file of that one, or take the line source = out of it"
+                f"{path}: is the file of {without_password(unit.source or '')}, and "
+                f"{without_password(source)} is another source; name the file of that one, or "
+                "take the line source = out of it"
             )
     chosen = unit.source if source is None else source
     if chosen is None:
