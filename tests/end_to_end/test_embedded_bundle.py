@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from ckd.contract.bundle import Bundle
+from ckd.contract.card import MODEL_CARD
 from ckd.contract.confusion import confusion_from_masks
 from ckd.data.layouts import read_split
 from ckd.data.synthetic.write import dermoscopy
 from ckd.runtime import Cascade
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.signed import embedded_bundle
+from ckd.runtime.signed import embedded_bundle, open_bundle
 from ckd.scores.metrics import classification_scores, segmentation_scores
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,16 @@ def test_acceptance_cases_pass_here() -> None:
     bundle.verify()
     with Cascade.load() as cascade:
         assert all(case.passed for case in run_acceptance(cascade.chain, bundle))
+
+
+def test_its_signature_fits_and_the_card_says_by_what_key() -> None:
+    """Bundle files changed without it: `make sign`, with CKD_RELEASE_KEY for a release."""
+    pytest.importorskip("cryptography")
+    bundle = open_bundle(trusted_keys=[embedded_bundle().parent / "release.pub"])
+    assert bundle.signer == "release.pub"
+    card = bundle.read(MODEL_CARD).decode()
+    assert card.count("## Signature") == 1
+    assert "ephemeral key" in card or "release key" in card
 
 
 def test_it_finds_generated_lesions() -> None:

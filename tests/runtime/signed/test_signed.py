@@ -22,6 +22,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, CkdError, EnvironmentUnusable, UsageError
 from ckd.contract.hashes import HASHES, SIGNATURE, write_hashes
 from ckd.export.cli import cli as ckd_export
+from ckd.export.release import sign_embedded
 from ckd.export.sign import sign_bundle
 from ckd.runtime import Cascade
 from ckd.runtime.cli import cli as ckd_run
@@ -379,3 +380,23 @@ def test_what_is_made_of_a_signed_bundle_is_not_signed_and_that_is_said(
     assert "does not hold for what is made of it; `ckd-export sign` makes a new one" in err
     assert not (tmp_path / "new" / SIGNATURE).exists()
     Bundle(tmp_path / "new").verify()
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_the_bundle_of_a_release_is_signed_in_its_place(
+    bundle_copy: Path, key: Key, is_kept: bool
+) -> None:
+    given = key.private if is_kept else None
+    for _ in range(2):  # a second time takes the place of the first
+        said = sign_embedded(bundle_copy, given)
+    assert ("release key" if is_kept else "ephemeral key") in said
+    public = bundle_copy.parent / "release.pub"
+    bundle = open_bundle(bundle_copy, [public])
+    bundle.verify()
+    card = bundle.read("model_card.md").decode()
+    assert card.count("## Signature") == 1
+    assert card.rstrip().endswith(said)
+    assert (public.read_bytes() == key.public.read_bytes()) == is_kept
+    assert "PRIVATE" not in "".join(
+        path.read_text(errors="replace") for path in bundle_copy.parent.iterdir() if path.is_file()
+    )
