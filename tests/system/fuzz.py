@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from damage import damaged, odd_json, odd_text
+from fuzz_trust import Case, TrustCases
 from long_run import BUNDLE, Counts, command_line, resident_mib
 from mjpeg_camera import jpeg_of, part
 from mutator import seeds
@@ -53,9 +54,6 @@ MASK_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP")
 #: Where inputs are kept that raised anything but CkdError.
 FAILED = Path("runs") / "fuzz"
 
-#: Makes the input of one case in an empty folder, and gives what reads it.
-Case = Callable[[random.Random, Path], Callable[[], object]]
-
 
 class Cases:
     """The kinds of cases, and the sound inputs that they damage."""
@@ -86,6 +84,7 @@ class Cases:
             "table": self.table,
             "journal": self.journal,
             "stream": self.stream,
+            **TrustCases(folder).kinds,
         }
 
     def photograph(self, rng: random.Random, folder: Path) -> Callable[[], object]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.contract.arrays import read_arrays
     from ckd.contract.binomial import exact_interval
     from ckd.contract.bundle import CASCADE, Bundle, check_new
     from ckd.contract.card import MODEL_CARD, with_part, without_part
@@ -83,6 +84,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.contract.arrays": "read_arrays",
             "ckd.contract.binomial": "exact_interval",
             "ckd.contract.bundle": "Bundle CASCADE check_new",
             "ckd.contract.card": "MODEL_CARD with_part without_part",
@@ -193,6 +195,7 @@ __all__ = [
     "new_folder",
     "one_writer",
     "placement_to_json",
+    "read_arrays",
     "read_fitted",
     "read_hashes",
     "read_learnt",

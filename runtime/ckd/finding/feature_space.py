@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.arrays import read_arrays
 from ckd.contract.errors import BundleError
 
 MOST_COMPONENTS = 64
 _LARGEST = 1 << 16  # features
+_MOST_BYTES = 1 << 26  # unpacked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +73,10 @@ class FeatureSpace:
             BundleError: the file is damaged, or is about another number of features.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                mean_D, whitening_CD = (
-                    np.asarray(arrays[name], np.float32) for name in ("mean", "whitening")
-                )
+            arrays = read_arrays(content, ("mean", "whitening"), _MOST_BYTES)
+            mean_D, whitening_CD = (
+                np.asarray(arrays[name], np.float32) for name in ("mean", "whitening")
+            )
             if mean_D.shape != (num_features,) or num_features > _LARGEST:
                 raise ValueError(f"mean has shape {list(mean_D.shape)}")
             if whitening_CD.ndim != 2 or whitening_CD.shape[1] != num_features:
