@@ -118,7 +118,7 @@ def is_foreign(model: onnx.ModelProto) -> bool:
         return True
     if any(opset.domain not in ("", "ai.onnx") for opset in model.opset_import):
         return True
-    return any(is_foreign_graph(graph) for graph in (model.graph,))
+    return is_foreign_graph(model.graph)
 
 
 def is_foreign_graph(graph: onnx.GraphProto) -> bool:
@@ -190,21 +190,35 @@ def test_what_is_no_onnx_is_refused(content: bytes) -> None:
     assert refuses(content)
 
 
+def nested(graphs: int) -> bytes:
+    """A file with so many graphs in each other, each in an attribute of a node."""
+    graph = b""
+    for _ in range(graphs):
+        for key in (0x32, 0x2A, 0x0A):  # in an attribute, in a node, in a graph
+            graph = bytes([key]) + varint(len(graph)) + graph
+    return b"\x3a" + varint(len(graph)) + graph
+
+
 def test_nesting_and_numbers_of_fields_end_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = network().graph
-    for _ in range(40):
-        graph = network(branched(graph)).graph if graph.ByteSize() < 1 << 20 else graph
-        if graph.ByteSize() > 1 << 20:
-            break
-    inner = b""
-    for _ in range(200):  # node of a graph, attribute of the node, graph of the attribute
-        for key in (0x32, 0x2A, 0x0A):
-            inner = bytes([key]) + varint(len(inner)) + inner
+    check_whole(nested(10))
     with pytest.raises(ValueError, match="without end"):
-        check_whole(b"\x3a" + varint(len(inner)) + inner)
+        check_whole(nested(20))
+    with pytest.raises(ValueError, match="without end"):
+        check_whole(nested(2000))
     monkeypatch.setattr("ckd.contract.onnx_wire._MOST_FIELDS", 100)
     with pytest.raises(ValueError, match="more fields"):
         check_whole(b"\x08\x07" * 101)
+
+
+def test_a_file_that_onnx_runtime_takes_for_its_own_format_is_refused() -> None:
+    """It goes by four letters, which may stand in the name of who made an ONNX file."""
+    other = b"\x00ORTM" + bytes(40)
+    polyglot = b"\x12" + varint(len(other)) + other + b"\x3a\x00"
+    assert polyglot[4:8] != b"ORTM" or onnx.load_from_string(polyglot)
+    shifted = b"\x12" + varint(len(other) + 1) + b"\x00" + other + b"\x3a\x00"
+    for content in (polyglot, shifted):
+        assert refuses(content) == (content[4:8] == b"ORTM")
+    assert refuses(b"\x12\x2d\x00\x00ORTM" + bytes(39) + b"\x3a\x00")
 
 
 def varint(value: int) -> bytes:

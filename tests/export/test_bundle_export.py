@@ -21,7 +21,6 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import (
     BundleError,
     CkdError,
-    EngineError,
     GateFailed,
     InputError,
     UsageError,
@@ -350,7 +349,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], bool, type[CkdError], str]] = 
     ),
     "garbage for a network": (
         lambda folder: (folder / "cls.fp32.onnx").write_bytes(b"garbage"),
-        True, EngineError, "cannot load cls",
+        True, BundleError, "no ONNX file",
     ),
     "weights": (_change_weight, True, GateFailed, "4 of 4 acceptance cases failed on onnxruntime"),
     "labels exchanged for fewer": (

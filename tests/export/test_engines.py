@@ -162,13 +162,12 @@ def test_what_was_built_ahead_is_taken_over_where_there_is_a_gpu(
 
 @rtx
 def test_a_network_that_tensorrt_refuses_is_one_error(engine: Engine, bundle_copy: Path) -> None:
-    (bundle_copy / "cls.fp32.onnx").write_bytes(b"no network")
+    (bundle_copy / "cls.fp32.onnx").write_bytes(b"\x08\x0a\x3a\x00")  # an empty graph
     write_hashes(bundle_copy)
     done = engine(bundle_copy)
     assert done.code == 1
-    assert done.error == (
-        "cannot build cls (fp32): TensorRT cannot read it: Failed to parse the ONNX model."
-    )
+    assert done.error.startswith("cannot build cls (fp32): TensorRT cannot ")
+    assert "\n" not in done.error
 
 
 @rtx
@@ -287,7 +286,7 @@ def test_engines_that_could_not_be_kept_are_not_built(
 def test_engines_without_room_are_not_called_built(
     engine: Engine, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, mode: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ckd.runtime.engine_cache.replace_file", full)

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,10 +28,11 @@ def mode(path: Path) -> int:
 
 
 def test_what_is_made_is_for_this_user_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
-    store, cache = Store(tmp_path / "records"), EngineCache(tmp_path / "engines")
+    store, cache = Store(tmp_path / "new/records"), EngineCache(tmp_path / "new/engines")
     assert store.write(KEY, 1)
     with cache.slot(KEY) as slot:
         slot.keep(b"engine")
+    assert mode(tmp_path / "new") == 0o700
     for path in (store.path(KEY), cache.path(KEY), cache.path(KEY).with_suffix(".json")):
         assert (mode(path), mode(path.parent)) == (0o600, 0o700)
     assert store.read(KEY) == 1
@@ -113,15 +115,31 @@ def test_links_pipes_and_folders_are_not_used(tmp_path: Path) -> None:
             pass
     with pytest.raises(FileNotFoundError), private_file(folder / "none"):
         pass
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.symlink_to(folder)
+    (folder / "file").write_text("{}")
+    with pytest.raises(NotPrivate, match="elsewhere is a link"), private_file(elsewhere / "file"):
+        pass
 
 
-def test_a_root_s_folder_that_nobody_else_writes_to_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave something to others")
+def test_what_root_leaves_to_be_read_is_used_by_others() -> None:
     """So a maker ships engines: in a part of the system's image that only root may write to."""
-    store = Store(tmp_path / "records")
-    store.write(KEY, 1)
-    if os.geteuid() != 0:
-        pytest.skip("what root wrote needs root")
-    monkeypatch.setattr("ckd.runtime.private.os.geteuid", lambda: 54321)
-    assert store.read(KEY) == 1
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        store = Store(Path(place) / "cache/records")
+        store.write(KEY, 1)
+        reader, writer = os.pipe()
+        for path in (None, Path(place) / "cache", store.folder, store.path(KEY)):
+            if path is not None:
+                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+            if path in (None, store.path(KEY)):
+                child = os.fork()
+                if child == 0:  # nothing but this test's own code runs in it
+                    os.setuid(54321)
+                    os.write(writer, b"1" if store.read(KEY) == 1 else b"0")
+                    os._exit(0)
+                os.waitpid(child, 0)
+        assert os.read(reader, 9) == b"01"  # what is made is for root alone
+        os.close(reader)
+        os.close(writer)

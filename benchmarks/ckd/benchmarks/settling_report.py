@@ -58,7 +58,9 @@ def write_settling(
     written = ["settling.json", "settling.md"]
     try:
         from ckd.benchmarks.settling_picture import write_picture
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
         return written
     write_picture(figures, pans, out / "settling.png")
     return [*written, "settling.png"]

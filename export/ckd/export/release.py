@@ -1,6 +1,7 @@
 """Signs the bundle that comes with `ckd`: python -m ckd.export.release
 
-The private key is in the file that CKD_RELEASE_KEY names. Without one a key is made, used once and
+The private key is in the file that CKD_RELEASE_KEY names, and its password, if it has one, in
+CKD_KEY_PASSWORD. Without one a key is made, used once and
 thrown away, and the card says so. The public half is put beside the bundle, for the wheel.
 """
 
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from ckd import console
+from ckd.contract.bundle import Bundle
 from ckd.contract.card import MODEL_CARD
-from ckd.contract.hashes import HASHES, SIGNATURE, write_hashes
+from ckd.contract.hashes import HASHES, SIGNATURE
 from ckd.contract.whole_file import replace_file
 from ckd.export.sign import public_half, sign_bundle
+from ckd.export.sign_cli import KEY_PASSWORD
 from ckd.runtime.signed import embedded_bundle
 
 RELEASE_KEY: Final = "CKD_RELEASE_KEY"
@@ -29,12 +32,15 @@ _EPHEMERAL: Final = (
 )
 
 
-def sign_embedded(folder: Path, key: Path | None) -> str:
+def sign_embedded(folder: Path, key: Path | None, password: str | None = None) -> str:
     """Sign a bundle in its place, with a word about the key in its card.
+
+    Nothing of it is changed before the signed copy is whole.
 
     Args:
         folder: of the bundle; `release.pub` is written beside it.
         key: private key in PEM; None for an ephemeral one.
+        password: of the key, if it is encrypted.
 
     Returns:
         What the card says.
@@ -47,16 +53,14 @@ def sign_embedded(folder: Path, key: Path | None) -> str:
         if key is None:
             key = Path(work) / "ephemeral.pem"
             key.write_bytes(_made_key())
-        card = folder / MODEL_CARD
-        text = _SECTION.sub("", card.read_text()).rstrip("\n")
-        replace_file(card, f"{text}\n\n## Signature\n\n{said}\n".encode())
-        (folder / SIGNATURE).unlink(missing_ok=True)
-        write_hashes(folder)
+        text = _SECTION.sub("", Bundle(folder).read(MODEL_CARD).decode()).rstrip("\n")
         signed = Path(work) / "signed"
-        sign_bundle(folder, signed, key)
-        assert (signed / HASHES).read_bytes() == (folder / HASHES).read_bytes()
-        replace_file(folder / SIGNATURE, (signed / SIGNATURE).read_bytes())
-        replace_file(folder.parent / "release.pub", public_half(key))
+        sign_bundle(
+            folder, signed, key, password=password, card=f"{text}\n\n## Signature\n\n{said}\n"
+        )
+        for name in (MODEL_CARD, HASHES, SIGNATURE):
+            replace_file(folder / name, (signed / name).read_bytes())
+        replace_file(folder.parent / "release.pub", public_half(key, password))
     return said
 
 
@@ -73,8 +77,10 @@ def _made_key() -> bytes:
 
 def main() -> None:
     """Sign the embedded bundle."""
-    key = os.environ.get(RELEASE_KEY)
-    console.run(lambda: print(sign_embedded(embedded_bundle(), Path(key) if key else None)))
+    key, password = os.environ.get(RELEASE_KEY), os.environ.get(KEY_PASSWORD) or None
+    console.run(
+        lambda: print(sign_embedded(embedded_bundle(), Path(key) if key else None, password))
+    )
 
 
 if __name__ == "__main__":

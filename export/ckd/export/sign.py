@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ckd.contract.bundle import CASCADE, Bundle, check_new
+from ckd.contract.card import MODEL_CARD
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import UsageError
 from ckd.contract.hashes import SIGNATURE, write_hashes
+from ckd.contract.whole_file import new_folder
 from ckd.runtime.signed import Trust
 
 
@@ -25,6 +27,7 @@ def sign_bundle(
     certificate: Path | None = None,
     chain: Sequence[Path] = (),
     serial: int | None = None,
+    card: str | None = None,
 ) -> str:
     """Write a signed copy of a bundle.
 
@@ -37,9 +40,10 @@ def sign_bundle(
         chain: with a certificate, those of its issuers up to that which devices trust, one at
             least.
         serial: number of the release, for `CKD_MIN_SERIAL`; None leaves it as it is.
+        card: text of the model card; None leaves it as it is.
 
     Returns:
-        Who signed, as devices name it.
+        The file of the key, or the subject of the certificate.
 
     Raises:
         BundleError: the source is incomplete, altered or not understood.
@@ -49,29 +53,28 @@ def sign_bundle(
     if (certificate is None) != (not chain):
         raise UsageError("a certificate and the chain of its issuers go together; give both")
     bundle = Bundle(source)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as work:
-        folder = Path(work) / bundle.spec.name
-        bundle.copy_to(folder)
+    with new_folder(out) as new, tempfile.TemporaryDirectory() as keys:
+        bundle.copy_to(new.path)
         if serial is not None:
             text = spec_to_json(replace(bundle.spec, serial=serial))
-            (folder / CASCADE).write_text(text)
-        write_hashes(folder)
+            (new.path / CASCADE).write_text(text)
+        if card is not None:
+            (new.path / MODEL_CARD).write_text(card)
+        write_hashes(new.path)
+        trusted = Path(keys) / "trusted.pem"
         try:
-            _sign(folder, key, password, certificate, chain)
+            _sign(new.path, key, password, certificate, chain)
+            # What devices are told to trust must accept it.
+            trusted.write_bytes(chain[-1].read_bytes() if chain else public_half(key, password))
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(
                 f"{key}: cannot sign with it ({str(error)[:120] or type(error).__name__}); "
                 "expected a private key of P-256, P-384 or P-521 in PEM, and its certificate if "
                 "one is named"
             ) from error
-        # What devices are told to trust must accept it.
-        trusted = Path(work) / "trusted.pem"
-        trusted.write_bytes(
-            public_half(key, password) if certificate is None else chain[-1].read_bytes()
-        )
-        signed = Bundle(folder, Trust([trusted]))
+        signed = Bundle(new.path, Trust([trusted]))
         signed.verify()
-        folder.rename(out)
+        new.keep()
     return key.name if certificate is None else str(signed.signer)
 
 
@@ -80,12 +83,11 @@ def _sign(
 ) -> None:
     from model_signing import hashing, signing
 
-    # Keys of certificates are read without a password by the library, so only plain ones serve.
     config = signing.Config()  # type: ignore[no-untyped-call]
     if certificate is None:
         secret = None if password is None else password.encode()
         config.use_elliptic_key_signer(private_key=key, password=secret)  # type: ignore[arg-type]
-    else:
+    else:  # the library reads such keys without a password
         config.use_certificate_signer(
             private_key=key, signing_certificate=certificate, certificate_chain=chain
         )
@@ -96,7 +98,11 @@ def _sign(
 
 
 def public_half(key: Path, password: str | None = None) -> bytes:
-    """The public key of a private one, both in PEM."""
+    """The public key of a private one, both in PEM.
+
+    Raises:
+        OSError, ValueError, TypeError: it cannot be read, or is no such key.
+    """
     from cryptography.hazmat.primitives import serialization
 
     secret = None if password is None else password.encode()

@@ -193,15 +193,17 @@ def _bands() -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
     return np.array(bands, np.float32), radius_F >= _NOISE, is_coarser_F
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _white_noise(side_px: int) -> NDArray[np.float32]:
     """Power of white noise in tiles of such a side by frequency, [F]; 1 where noise is measured.
 
     A reduction by no whole number of pixels leaves less of the highest frequencies.
     """
-    rng = np.random.default_rng(0)
-    noise = rng.normal(128, 20, (_NOISE_TILES, side_px, side_px)).clip(0, 255).astype(np.uint8)
-    tiles = np.array([_reduced(one) for one in noise], np.float32)
+    rng, made = np.random.default_rng(0), []
+    for _ in range(_NOISE_TILES):  # one after another, as a tile may be a large part of a picture
+        noise = 128 + 20 * rng.standard_normal((side_px, side_px), np.float32)
+        made.append(_reduced(noise.clip(0, 255).astype(np.uint8)))
+    tiles = np.array(made, np.float32)
     power_F = _power(tiles - tiles.mean(axis=(1, 2), keepdims=True))
     # The same along every direction: the mean over rings tells more than a frequency.
     rings_F = np.round(np.hypot(*_frequencies()) * _TILE).astype(np.intp).ravel()

@@ -1,9 +1,9 @@
 """A bundle on disk: a folder, or the same tree as a zip file, whose files `hashes.json` lists."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from ckd.contract.cascade_json import spec_from_json
 from ckd.contract.errors import BundleError, UsageError
@@ -16,19 +16,10 @@ CASCADE: Final = "cascade.json"
 _MOST_SIGNATURE_BYTES: Final = 1 << 22
 
 
-class Verifier(Protocol):
-    """Tells who signed a bundle."""
-
-    def __call__(self, signature: bytes | None, digests: Mapping[str, str]) -> str:
-        """Give the name of who signed.
-
-        Args:
-            signature: content of `SIGNATURE`; None for a bundle without one.
-            digests: SHA-256 of every other file by name.
-
-        Raises:
-            BundleError: nobody did who is trusted; the message follows the bundle's path.
-        """
+#: Tells who signed a bundle: given the content of `SIGNATURE`, None for a bundle without one, and
+#: the SHA-256 of every other file by name, it gives a name, or raises `BundleError` with a message
+#: that follows the bundle's path.
+Verifier = Callable[[bytes | None, Mapping[str, str]], str]
 
 
 class Bundle(ListedFiles):

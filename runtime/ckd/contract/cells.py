@@ -9,8 +9,8 @@ import re
 from typing import Final
 
 _MARK: Final = "'"
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-_MARKED: Final = re.compile(r"'+[=+\-@\t\r]")
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_MARKED: Final = re.compile(r"'+[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def cell(value: object) -> object:

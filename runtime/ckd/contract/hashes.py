@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,9 +48,9 @@ def check_names(names: Iterable[str]) -> None:
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
             raise ValueError(f"{name!r} points outside the bundle")
-        if not name.isprintable():
+        if not name.isprintable() or name.rstrip("/") != str(parts):  # as "a/./b" is
             raise ValueError(f"{name!r} is no file name")
-        other = seen.setdefault(name.casefold(), name)
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are one file where case is ignored")
 

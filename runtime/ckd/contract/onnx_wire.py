@@ -12,10 +12,12 @@ understood is refused, but for fields that are unknown, as a parser skips them.
 from collections.abc import Iterator
 from typing import Final
 
+_OTHER_FORMAT: Final = b"ORTM"
 #: Domains of the standard's own operators.
 _STANDARD: Final = (b"", b"ai.onnx")
-#: Graphs within graphs, and fields of a file, of which networks have far fewer.
-_DEEPEST: Final = 16
+#: Messages within messages (a graph within a graph is three: node, attribute, graph), and fields
+#: of a file, of which networks have far fewer.
+_DEEPEST: Final = 48
 _MOST_FIELDS: Final = 2_000_000
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE, _OPSET = range(7)
 #: Of a kind of message: number of a field -> the kind of message in it.
@@ -44,10 +46,10 @@ def check_whole(content: bytes) -> None:
         ValueError: it is no ONNX file, holds what only other files or programs can make whole, or
             is nested or split up as no network is; the message follows the file's name.
     """
-    try:
-        numbers = _Reader(content).read()
-    except IndexError:
-        raise ValueError("is cut off, or no ONNX file") from None
+    # ONNX Runtime takes a file with these letters for one of its own format, whatever else it is.
+    if content[4:8] == _OTHER_FORMAT:
+        raise ValueError("is of ONNX Runtime's own format, expected ONNX")
+    numbers = _Reader(content).read()
     if 7 not in numbers:
         raise ValueError("holds no graph, or is no ONNX file")
 
@@ -63,7 +65,7 @@ class _Reader:
         left = [(_MODEL, 0, len(self._content), 0)]
         while left:
             kind, start, end, depth = left.pop()
-            if depth > _DEEPEST * len(_WITHIN):
+            if depth > _DEEPEST:
                 raise ValueError("holds graphs within graphs without end")
             for number, wire, at, value in self._fields(start, end):
                 if (what := _FOREIGN.get(kind, {}).get(number)) and (wire == _BYTES or value):

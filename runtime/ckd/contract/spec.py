@@ -153,7 +153,9 @@ class CascadeSpec:
         if unknown := set(self.tasks) - set(self.labels):
             raise _wrong(f"the task {min(unknown)!r} is no label")
         for name in (self.name, self.system):
-            if not name or not name.isprintable() or "/" in name:
+            # It may become that of a folder.
+            is_path = "/" in name or "\\" in name or name in (".", "..")
+            if not name or not name.isprintable() or is_path:
                 raise _wrong(f"{name!r} is no name")
 
     def _check_wiring(self) -> None:

@@ -37,9 +37,11 @@ _ALL_NETWORKS, _AFTER = "networks", ("postprocess", "capture")
 
 def is_time(deadline_ms: object) -> bool:
     """Whether it is a number of milliseconds, more than 0 and not more than ten days."""
-    if not isinstance(deadline_ms, int | float) or isinstance(deadline_ms, bool):
+    if isinstance(deadline_ms, bool):
         return False
-    return 0 < deadline_ms <= _LONGEST_MS
+    if not isinstance(deadline_ms, int | float | np.integer | np.floating):
+        return False
+    return bool(0 < deadline_ms <= _LONGEST_MS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ which somebody might change in between; and what is made here is for this user a
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ckd.contract.disk import lasting_folder
+from ckd.contract.disk import sync_folder
 
 #: Modes of what is made.
 FOLDER_MODE: Final = 0o700
@@ -27,14 +28,18 @@ class NotPrivate(OSError):
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder for this user alone; one of this user's that others may write to becomes so.
+    """Make a folder, and those above it that are missing, for this user alone.
+
+    One of this user's that others may write to becomes private.
 
     Raises:
         OSError: it cannot be made.
     """
-    lasting_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(FOLDER_MODE)
+    missing = [*itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents))]
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(FOLDER_MODE)
+        sync_folder(path.parent)
     known = folder.stat()
     if known.st_uid == _user() and known.st_mode & _OTHERS_WRITE:
         folder.chmod(FOLDER_MODE)
@@ -48,7 +53,7 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         NotPrivate: somebody else could; or it is a link, or no file.
         OSError: it cannot be opened.
     """
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    folder = _opened_folder(path.parent)
     try:
         check_private(os.fstat(folder), path.parent)
         try:
@@ -71,19 +76,31 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def _opened_folder(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except NotADirectoryError:
+        if folder.is_symlink():
+            raise NotPrivate(f"{folder} is a link, and not used; remove it") from None
+        raise
+
+
 def refusals(folder: Path) -> list[str]:
-    """Of the files below a folder why each is not used that is not."""
+    """Of a folder and the files below it why each is not used that is not."""
     told = []
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.is_dir() and not path.is_symlink():
-            continue
+    for path in [folder, *sorted(folder.rglob("*"))] if folder.is_dir() else ():
         try:
-            with private_file(path):
-                pass
+            if path.is_dir() and not path.is_symlink():
+                check_private(path.stat(), path)
+            elif path.suffix != ".lock":  # nobody goes by what is in those
+                with private_file(path):
+                    pass
         except NotPrivate as error:
             told.append(str(error))
-        except OSError:  # removed meanwhile, or not to be read
+        except FileNotFoundError:  # removed meanwhile
             continue
+        except OSError as error:
+            told.append(f"{path} cannot be read ({error.strerror})")
     return told
 
 

@@ -148,6 +148,12 @@ def test_nothing_is_saved_while_a_hint_is_told_or_the_answer_may_change() -> Non
     assert saved([shown(at_s, 1.0, pooled=3) for at_s in steps(0, 2)]) == []
 
 
+def test_a_frame_of_long_before_the_answer_settled_is_not_saved() -> None:
+    frames = [shown(at_s, focus=-at_s, pooled=5 if at_s >= 4 else 2) for at_s in steps(0, 5)]
+    (at_s,) = saved(frames)
+    assert 2.9 <= at_s <= 4.1
+
+
 def test_the_sharpest_frame_is_saved_with_the_answer_of_the_moment() -> None:
     kept: list[Shown] = []
 

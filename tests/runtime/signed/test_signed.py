@@ -1,7 +1,7 @@
 """Signed bundles: with keys a device runs nothing else, and it says who signed."""
 
 import base64
-import importlib.util
+import functools
 import json
 import random
 import shutil
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from tests.runtime.photographs import photo
+from tests.runtime.photographs import edit_spec, photo
 from tests.runtime.signed.keys import Key, certificate
 
 from ckd import console
@@ -213,7 +213,7 @@ def forged(signed: Path, key: Key, **changes: Any) -> None:
     [
         ({"_type": "https://in-toto.io/Statement/v0.1"}, "states"),
         ({"predicateType": "https://example.org/other"}, "states 'https://example.org/other'"),
-        ({"subject": []}, "is malformed|not enough values"),
+        ({"subject": []}, "is malformed"),
         ({"subject__0__digest": {"sha256": "0" * 64}}, "a digest that is not that of its list"),
         ({"predicate__serialization__method": "shards"}, "lists parts of files"),
         ({"predicate__resources": []}, "a digest that is not that of its list"),
@@ -312,11 +312,7 @@ def test_without_keys_a_bundle_is_said_to_be_unsigned(
 def test_keys_without_the_package_that_checks_them_end_with_3(
     signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec",
-        lambda name, *more: None if name == "cryptography" else found(name, *more),
-    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "cryptography.x509.verification", None)
     with pytest.raises(EnvironmentUnusable, match=r"pip install '\.\[signed\]'") as told:
         open_bundle(signed, [key.public])
     assert told.value.exit_code == 3
@@ -380,6 +376,43 @@ def test_what_is_made_of_a_signed_bundle_is_not_signed_and_that_is_said(
     assert "does not hold for what is made of it; `ckd-export sign` makes a new one" in err
     assert not (tmp_path / "new" / SIGNATURE).exists()
     Bundle(tmp_path / "new").verify()
+
+
+def test_a_hostile_certificate_is_refused_as_any_other(
+    signed: Path, tmp_path: Path, key: Key
+) -> None:
+    """The library has errors of its own for odd certificates."""
+    root = Key.made(tmp_path, "root")
+    trust = Trust([certificate(tmp_path, "maker", root, "maker", root, is_root=True)])
+    own = certificate(tmp_path, "signer", key, "maker", root)
+    pem = own.read_text().splitlines()[1:-1]
+    der = base64.b64decode("".join(pem))
+    tree = json.loads((signed / SIGNATURE).read_bytes())
+    rng = random.Random(5)
+    for _ in range(500):
+        odd = bytearray(der)
+        for _ in range(rng.choice((1, 2))):
+            odd[rng.randrange(len(odd))] = rng.randrange(256)
+        chain = [{"rawBytes": base64.b64encode(bytes(odd)).decode()}]
+        tree["verificationMaterial"] = {"x509CertificateChain": {"certificates": chain}}
+        with pytest.raises(BundleError, match=r"is by a certificate|is not by the key"):
+            trust(json.dumps(tree).encode(), {})
+
+
+def test_a_release_key_that_cannot_sign_changes_nothing(bundle_copy: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no key")
+    before = {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="cannot sign with it"):
+        sign_embedded(bundle_copy, bad)
+    assert {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_bundle_that_calls_itself_a_path_is_refused(bundle_copy: Path) -> None:
+    for name in ("..", ".", "a\\b", "../x"):
+        edit_spec(bundle_copy, functools.partial(dict.update, name=name))
+        with pytest.raises(BundleError, match="is no name"):
+            Bundle(bundle_copy)
 
 
 @pytest.mark.parametrize("is_kept", [False, True])

@@ -22,6 +22,8 @@ def session_options() -> ort.SessionOptions:
     """Options that every session has: it logs errors only and allocates weights exactly."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # `ckd.contract.onnx_wire` looked through it as ONNX, and as nothing else.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # On a CPU, kernels copy weights into a layout of their own; in the arena, the first copy would
     # be kept too, which doubles the memory. On a GPU, an arena would round up their size.
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")

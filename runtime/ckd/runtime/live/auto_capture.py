@@ -51,6 +51,9 @@ class AutoCapture(Closing):
         self._last_s = captured_s
         if not _is_good(shown) or self._is_saved:
             return
+        if self._sharpest is not None:  # its answer may not have been in what is pooled now
+            is_old = captured_s - self._sharpest.frame.captured_s > GOOD_S
+            self._sharpest = None if is_old else self._sharpest
         if self._sharpest is None or _sharpness(shown) > _sharpness(self._sharpest):
             self._sharpest = shown
         if self._since_s is None:

@@ -130,6 +130,8 @@ class Settler:
                 self._begin_anew()
             else:
                 self._is_strange = True
+        else:  # a blurred frame tells nothing
+            self._is_strange = False
 
     def _held(self, finding: Finding, captured_s: float) -> Finding:
         answer = self._answer

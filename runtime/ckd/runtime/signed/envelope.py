@@ -27,6 +27,10 @@ _MOST_CERTIFICATES: Final = 10
 _MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 
+class _Odd(ValueError):
+    """Something that we looked for, and say in our own words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A signature and what is signed.
@@ -53,14 +57,14 @@ class Envelope:
         try:
             tree = json.loads(content)
             if tree["mediaType"] != _MEDIA_TYPE:
-                raise ValueError(f"is of the type {str(tree['mediaType'])[:60]!r}")
+                raise _Odd(f"is of the type {str(tree['mediaType'])[:60]!r}")
             envelope, material = tree["dsseEnvelope"], tree["verificationMaterial"]
             if envelope["payloadType"] != _PAYLOAD_TYPE:
-                raise ValueError(f"signs {str(envelope['payloadType'])[:60]!r}")
+                raise _Odd(f"signs {str(envelope['payloadType'])[:60]!r}")
             (signature,) = envelope["signatures"]
             chain = material.get("x509CertificateChain", {}).get("certificates", [])
             if len(chain) > _MOST_CERTIFICATES:
-                raise ValueError(f"holds {len(chain)} certificates")
+                raise _Odd(f"holds {len(chain)} certificates")
             return cls(
                 payload=_decoded(envelope["payload"]),
                 signature=_decoded(signature["sig"]),
@@ -85,20 +89,20 @@ class Envelope:
         try:
             statement: Mapping[str, Any] = json.loads(self.payload)
             if (statement["_type"], statement["predicateType"]) != (_STATEMENT, _PREDICATE):
-                raise ValueError(f"states {str(statement['predicateType'])[:60]!r}")
+                raise _Odd(f"states {str(statement['predicateType'])[:60]!r}")
             (subject,) = statement["subject"]
             predicate = statement["predicate"]
             if predicate["serialization"]["method"] != "files":
-                raise ValueError("lists parts of files")
+                raise _Odd("lists parts of files")
             resources = predicate["resources"]
             if len(resources) > _MOST_FILES:
-                raise ValueError(f"lists {len(resources)} files")
+                raise _Odd(f"lists {len(resources)} files")
             digests = {str(one["name"]): _sha256_of(one) for one in resources}
             if len(digests) != len(resources):
-                raise ValueError("lists a file twice")
+                raise _Odd("lists a file twice")
             together = b"".join(bytes.fromhex(_sha256_of(one)) for one in resources)
             if hashlib.sha256(together).hexdigest() != subject["digest"]["sha256"]:
-                raise ValueError("has a digest that is not that of its list")
+                raise _Odd("has a digest that is not that of its list")
         except _MALFORMED as error:
             raise ValueError(_told(error)) from error
         return digests
@@ -107,7 +111,7 @@ class Envelope:
 def _sha256_of(resource: Mapping[str, Any]) -> str:
     digest = resource["digest"]
     if resource["algorithm"] != "sha256" or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError(f"has the digest {str(digest)[:80]!r}")
+        raise _Odd(f"has the digest {str(digest)[:80]!r}")
     return str(digest)
 
 
@@ -117,10 +121,9 @@ def _decoded(text: object) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise ValueError("holds no base64 where that is expected") from None
+        raise _Odd("holds no base64 where that is expected") from None
 
 
 def _told(error: Exception) -> str:
-    """Of our own errors their text; of a missing or foreign part that it is so."""
-    text = str(error) if type(error) is ValueError and error.args else ""
-    return text if text.isprintable() and text and len(text) < 200 else "is malformed"
+    """Our own words; of what Python says that it is malformed."""
+    return str(error) if isinstance(error, _Odd) else "is malformed"

@@ -38,11 +38,13 @@ def open_bundle(
         EnvironmentUnusable: there are keys, and the package `cryptography` is missing.
         UsageError: a key cannot be read, or CKD_MIN_SERIAL is no number.
     """
-    if trusted_keys is None:
-        trusted_keys = [key for key in os.environ.get(TRUSTED_KEYS, "").split(os.pathsep) if key]
-    elif not trusted_keys:
+    if trusted_keys is None and (named := os.environ.get(TRUSTED_KEYS)) is not None:
+        trusted_keys = [key for key in named.split(os.pathsep) if key]
+        if not trusted_keys:  # as from a variable that was expanded to nothing
+            raise UsageError(f"{TRUSTED_KEYS} is set and names no key; name one, or unset it")
+    elif trusted_keys is not None and not trusted_keys:
         raise UsageError("trusted_keys is empty; None is for the keys that CKD_TRUSTED_KEYS names")
-    trust = Trust(map(Path, trusted_keys)) if trusted_keys else None
+    trust = None if trusted_keys is None else Trust(map(Path, trusted_keys))
     bundle = Bundle(embedded_bundle() if path is None else Path(path), trust)
     least = _least_serial()
     if bundle.spec.serial < least:

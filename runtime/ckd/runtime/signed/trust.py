@@ -1,7 +1,6 @@
 """Whether a bundle was signed by somebody whom this device trusts."""
 
 import hashlib
-import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,11 +31,14 @@ class Trust:
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        if importlib.util.find_spec("cryptography") is None:
+        try:
+            from cryptography.x509.verification import ExtensionPolicy  # noqa: F401
+        except ImportError as error:
             raise EnvironmentUnusable(
-                "keys are configured, and cryptography, which checks signatures, is not installed; "
-                "in the folder of this project: `pip install '.[signed]'`"
-            )
+                "keys are configured, and cryptography from version 45 on, which checks "
+                "signatures, is not installed; in the folder of this project: "
+                "`pip install '.[signed]'`"
+            ) from error
         self._keys: dict[str, tuple[EllipticCurvePublicKey, str]] = {}
         self._roots: list[x509.Certificate] = []
         for path in files:
@@ -90,7 +92,7 @@ class Trust:
             key = serialization.load_pem_public_key(content)
             if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _HASHES:
                 raise ValueError("a key of another kind")
-        except (OSError, ValueError, TypeError) as error:
+        except Exception as error:  # the library has many for odd keys
             raise UsageError(
                 f"{path}: expected a public key of P-256, P-384 or P-521 or certificates, in PEM "
                 f"({str(error)[:80]})"
@@ -100,7 +102,12 @@ class Trust:
     def _key_of(self, envelope: Envelope) -> "tuple[EllipticCurvePublicKey, str]":
         """The key that must have signed; `ValueError` if it is not trusted."""
         if envelope.certificates:
-            return self._certified(envelope.certificates)
+            try:
+                return self._certified(envelope.certificates)
+            except _Refused:
+                raise
+            except Exception as error:  # the library has many for odd certificates
+                raise _Refused("is by a certificate that cannot be read") from error
         if envelope.key_hash not in self._keys:
             known = ", ".join(name for _, name in self._keys.values()) or "certificates alone"
             raise ValueError(f"is by a key that is not trusted here; trusted: {known}")
@@ -118,14 +125,10 @@ class Trust:
         )
 
         if not self._roots:
-            raise ValueError("is by a certificate, and no certificate is trusted here")
+            raise _Refused("is by a certificate, and no certificate is trusted here")
         first, *others = map(x509.load_der_x509_certificate, chain)
-        try:
-            usage = first.extensions.get_extension_for_class(x509.KeyUsage).value
-        except x509.ExtensionNotFound:
-            usage = None
-        if usage is None or not usage.digital_signature:
-            raise ValueError("is by a certificate that is not for signing")
+        if not _may_sign(first):
+            raise _Refused("is by a certificate that is not for signing")
         issuer = ExtensionPolicy.permit_all().require_present(
             x509.BasicConstraints, Criticality.AGNOSTIC, None
         )
@@ -140,11 +143,30 @@ class Trust:
         try:
             policy.build_client_verifier().verify(first, others)
         except VerificationError as error:
-            raise ValueError("is by a certificate that nobody trusted issued") from error
+            raise _Refused("is by a certificate that nobody trusted issued") from error
         key = first.public_key()
         if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _HASHES:
-            raise ValueError("is by a certificate with a key of another kind")
+            raise _Refused("is by a certificate with a key of another kind")
         return key, first.subject.rfc4514_string()
+
+
+class _Refused(ValueError):
+    """A certificate that was read, and is not accepted."""
+
+
+def _may_sign(certificate: "x509.Certificate") -> bool:
+    """Whether it is for signatures, and if it says for which ones, also for code."""
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    extensions = {one.oid: one.value for one in certificate.extensions}
+    usage = extensions.get(x509.KeyUsage.oid)
+    if not isinstance(usage, x509.KeyUsage) or not usage.digital_signature:
+        return False
+    purposes = extensions.get(x509.ExtendedKeyUsage.oid)
+    if not isinstance(purposes, x509.ExtendedKeyUsage):
+        return purposes is None
+    return ExtendedKeyUsageOID.CODE_SIGNING in purposes
 
 
 def key_hash(key: "EllipticCurvePublicKey") -> str:

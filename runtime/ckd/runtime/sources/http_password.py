@@ -14,7 +14,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 _DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 #: Of an address whose password holds a slash that should have been %2F.
 _NO_PORT = re.compile(r"//[^/?#:]*:(?!\d+(?:[/?#]|$)).*@")
-_PAIR = re.compile(r"([?&;])([^=?&;]*)=[^&;]*")
+_HARMLESS_VALUE = re.compile(r"[\w.-]{1,20}")
 #: Of a query only these values are shown: cameras have many names for a password.
 _HARMLESS = frozenset(
     {
@@ -88,8 +88,15 @@ def without_password(url: str) -> str:
     Values of a query that say what picture is wanted are shown.
     """
     bare = _NO_PORT.sub("//", re.sub(r"//[^/]*@", "//", url)).partition("#")[0]
-    return _PAIR.sub(_shown_pair, bare)
+    place, mark, query = bare.partition("?")
+    if not mark:
+        return place
+    parts = re.split(r"([?&;])", query)
+    return f"{place}?{''.join(part if part in '?&;' else _shown(part) for part in parts)}"
 
 
-def _shown_pair(found: re.Match[str]) -> str:
-    return found[0] if found[2].lower() in _HARMLESS else f"{found[1]}{found[2]}=***"
+def _shown(part: str) -> str:
+    name, _, value = part.partition("=")
+    if name.lower() in _HARMLESS and _HARMLESS_VALUE.fullmatch(value):
+        return part
+    return f"{name}=***" if "=" in part else "***"

@@ -104,7 +104,8 @@ def _is_elsewhere(unit: Unit, source: str) -> bool:
     named = unit.source or source
     if looks_like_camera(source) and looks_like_camera(named):
         return named.lower().startswith("usb:")
-    return source != named and all(
+    bare = [without_password(one) for one in (source, named)]
+    return bare[0] != bare[1] and all(
         looks_like_camera(one) or "://" in one for one in (source, named)
     )
 
