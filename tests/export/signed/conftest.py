@@ -3,10 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.runtime.signed.keys import Key
-
-pytest.importorskip("cryptography")
-pytest.importorskip("model_signing")
+from tests.export.signed.keys import Key
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from tests.export.signed.keys import Key, certificate
 from tests.runtime.photographs import edit_spec, photo
-from tests.runtime.signed.keys import Key, certificate
 
 from ckd import console
 from ckd.contract.bundle import Bundle
