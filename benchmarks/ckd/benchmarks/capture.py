@@ -258,11 +258,10 @@ def lies_well(finding: Finding, mask_HW: NDArray[np.bool_]) -> bool:
     """Whether a lesion is not cut off, small or off centre, by its true outline."""
     assert finding.seen_SS3 is not None
     framing = framing_scores(finding.seen_SS3, mask_HW)
-    limits = {name: CHECKS[name].set_at for name in framing}
     return bool(framing) and not any(
         CHECKS[name].fails(score, limit)
         for name, score in framing.items()
-        if (limit := limits[name]) is not None
+        if (limit := CHECKS[name].set_at) is not None
     )
 
 

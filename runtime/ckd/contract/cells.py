@@ -9,8 +9,9 @@ import re
 from typing import Final
 
 _MARK: Final = "'"
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-_MARKED: Final = re.compile(r"'+[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_BEGINS: Final = r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_FORMULA: Final = re.compile(f"'*{_BEGINS}")
+_MARKED: Final = re.compile(f"'+{_BEGINS}")
 
 
 def cell(value: object) -> object:
