@@ -16,6 +16,7 @@ import pytest
 from findings import made_finding
 from numpy.typing import NDArray
 from services import needs_program
+from tests.runtime.live.rig import at_once
 
 from ckd.finding.decision import Decision
 from ckd.finding.finder import NotFinite
@@ -86,7 +87,7 @@ def live_view(
     with open_source(str(video), live=True) as source:
         view = WebView(port=0, source_name=source.name, save=save)
         loop = threading.Thread(
-            target=run_live, args=(source, counted, draw), kwargs={"views": [view]}
+            target=run_live, args=(source, at_once(counted), draw), kwargs={"views": [view]}
         )
         loop.start()
         try:
@@ -296,7 +297,7 @@ def test_a_journal_that_leaves_frames_out_is_plain_to_see(
     lesion_video: Path, tmp_path: Path
 ) -> None:
     with open_source(str(lesion_video)) as source, WebView(port=0) as view:
-        run_live(source, analyse, draw, views=[view], max_frames=1)
+        run_live(source, at_once(analyse), draw, views=[view], max_frames=1)
         with kept_saying(view, Status(state="live", journal="No space left on device")):
             full = browse(view.url, tmp_path, "--dump-dom")
         with kept_saying(view, Status(state="live")):
@@ -308,7 +309,7 @@ def test_a_journal_that_leaves_frames_out_is_plain_to_see(
 
 def test_a_lost_camera_is_plain_to_see(lesion_video: Path, tmp_path: Path) -> None:
     with open_source(str(lesion_video)) as source, WebView(port=0) as view:
-        run_live(source, analyse, draw, views=[view], max_frames=1)
+        run_live(source, at_once(analyse), draw, views=[view], max_frames=1)
         lost = Status(state="no signal", detail="attempt 2 of 10 to reconnect in 1.0 s")
         with kept_saying(view, lost):
             dom = browse(view.url, tmp_path, "--dump-dom")

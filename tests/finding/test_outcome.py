@@ -215,7 +215,7 @@ def test_a_blank_picture_has_no_finding_whatever_the_networks_say() -> None:
     finder, logits = finder_and_logits()
     found = finder(logits, (40, 50), lesion((225, 180, 165), (120, 70, 55)))
     assert (found.outcome, found.raw.mask_HW is found.mask_HW) == ("answer", True)
-    nothing = finder(logits, (40, 50), lambda: flat(0, 0, 0))
+    nothing = finder(logits, (40, 50), flat(0, 0, 0))
     assert nothing.reason == Reason("blank")
     assert nothing.mask_HW is not None
     assert nothing.mask_HW.shape == (40, 50)

@@ -5,6 +5,7 @@ Suffixes: H rows, W columns, C channels in RGB order, S network side in pixels.
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ckd.finding.finding import Finding
 from ckd.finding.logits import mask_from_logits, softmax
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
+from ckd.runtime.inputs import Analysed, Listener
 
 pytestmark = pytest.mark.usefixtures("only_onnxruntime")
 
@@ -96,6 +98,23 @@ def test_a_finding_stays_valid_while_others_are_made(cascade: Cascade) -> None:
     np.testing.assert_array_equal(first.mask_HW, before)
     assert second.mask_HW is not None
     assert not np.array_equal(second.mask_HW, before)
+
+
+def test_findings_are_made_elsewhere_after_the_networks_had_other_images(
+    cascade: Cascade,
+) -> None:
+    images = [photo(seed) for seed in range(3)]
+    alone = [cascade.predict(image) for image in images]
+    gates = [cascade.chain.run_all(network_image(image, SIDE))["gate1"] for image in images]
+    heard: list[Analysed] = []
+    cascade.listener = Listener(heard.append, every_tensor=True)
+    begun = [cascade.begin(image) for image in images]
+    assert not heard
+    with ThreadPoolExecutor(1) as another:
+        made = [another.submit(make).result() for make in begun]
+    for number, finding in enumerate(made):
+        assert_equal(finding, alone[number])
+        np.testing.assert_array_equal(heard[number].tensors["gate1"], gates[number])
 
 
 def test_the_image_given_is_not_changed(cascade: Cascade) -> None:

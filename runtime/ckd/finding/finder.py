@@ -66,7 +66,7 @@ class Finder:
         self,
         logits: Mapping[str, NDArray[Any]],
         size_hw: tuple[int, int],
-        image_SS3: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]],
+        image_SS3: NDArray[np.uint8],
         left_out: tuple[str, ...] = (),
     ) -> Finding:
         """The finding of a photograph; how long it took is for the caller to say.
@@ -88,7 +88,6 @@ class Finder:
             if not np.isfinite(logits[name]).all():
                 raise NotFinite(f"{sentence('not_finite')} ({name})")
         raw = answers_from_logits(self._spec, logits, *size_hw, outputs=outputs)
-        image_SS3 = image_SS3() if callable(image_SS3) else image_SS3
         given = self._delivered(raw)
         reason = self._reason(given, logits, image_SS3, is_whole=not left_out)
         decision: Decision | None = None

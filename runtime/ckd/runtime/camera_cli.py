@@ -153,7 +153,7 @@ def camera_command(
             raise UsageError(f"--auto-capture: {cascade.bundle_id} does not judge captures")
         cascade.warmup()
         report = run_live(
-            frames, partial(cascade.predict, deadline_ms=deadline_ms), draw_overlay,
+            frames, partial(cascade.begin, deadline_ms=deadline_ms), draw_overlay,
             views=[*views, *button_views, *filter(None, (capturing,))], recorder=recorder,
             journal=kept,
             settler=Settler(cascade.decider), on_finding=on_finding, max_frames=max_frames,

@@ -4,7 +4,8 @@ Suffixes: H rows, W columns of the image as given; C channels in RGB order.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from ckd.runtime.engine import (
     EngineBuilder,
     Outputs,
 )
-from ckd.runtime.inputs import Listener, NetworkInput, network_input, overlapped
+from ckd.runtime.inputs import Analysed, Listener, NetworkInput, network_input, overlapped
 from ckd.runtime.signed import open_bundle
 from ckd.runtime.stopwatch import Stopwatch
 
@@ -85,6 +86,7 @@ class Cascade(Closing):
         self.bundle_digest = bundle.digest()
         self.judge = CaptureJudge.of(bundle.spec)
         self.listener: Listener | None = None
+        self._finished: deque[Stopwatch] = deque()  # of findings, from which to learn
 
     @property
     def spec(self) -> CascadeSpec:
@@ -202,19 +204,33 @@ class Cascade(Closing):
             EngineError: an engine failed, or gave infinity or no number (`NotFinite`).
             UsageError: the deadline is no time.
         """
-        if deadline_ms is not None and not is_time(deadline_ms):
-            raise UsageError(
-                f"deadline_ms: {deadline_ms!r}, expected a number above 0 and up to 1e9"
-            )
+        _check_deadline(deadline_ms)
         on_host = isinstance(image, _ON_HOST)
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner) and not on_host:
             finding = self._predict_device(runner, cast(DeviceArray, image))
             return _timed(finding, deadline_ms)
-        taken = network_input(image, self.spec.image_size)
-        if deadline_ms is None:
-            return self._analysed(taken)
-        return _timed(self._hurried(taken, deadline_ms), deadline_ms)
+        return self._begun(network_input(image, self.spec.image_size), deadline_ms)()
+
+    def begin(
+        self, image_HWC: NDArray[np.uint8], *, deadline_ms: float | None = None
+    ) -> Callable[[], Finding]:
+        """Run the networks on an image, and give what makes its finding, to be called once.
+
+        That may be done in another thread, while the networks run on the next image; `predict`
+        does both, one after the other. A journal hears of the image when its finding is made.
+
+        Args:
+            image_HWC: uint8 RGB, which must stay as it is until then.
+            deadline_ms: as in `predict`.
+
+        Raises:
+            InputError: the array is not an image that can be analysed.
+            EngineError: an engine failed; `NotFinite` is raised where the finding is made.
+            UsageError: the deadline is no time.
+        """
+        _check_deadline(deadline_ms)
+        return self._begun(network_input(image_HWC, self.spec.image_size), deadline_ms)
 
     def analyse_input(
         self,
@@ -233,9 +249,9 @@ class Cascade(Closing):
         """
         taken = NetworkInput(image_SS3, size_hw)
         if not left_out:
-            return self._analysed(taken)
+            return self._begun(taken)()
         outputs = self._hurry.run_without(image_SS3, taken.watch, left_out)
-        return self._finding(outputs, taken, tuple(left_out))
+        return self._finding(self._copied(outputs, taken, tuple(left_out)), taken)
 
     def stream(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Finding]:
         """The findings of images, in order; each image is taken when the iterator is advanced.
@@ -252,7 +268,7 @@ class Cascade(Closing):
         runner = self.chain.runner
         if isinstance(runner, DeviceRunner) and not (self.listener and self.listener.every_tensor):
             taken = overlapped(runner, images, self.spec.image_size)
-            return (self._finding(*one) for one in taken)
+            return (self._finding(self._copied(*one), one[1]) for one in taken)
         return map(self.predict, images)
 
     def run_device(self, image: object) -> Mapping[str, DeviceBuffer]:
@@ -286,36 +302,52 @@ class Cascade(Closing):
         """Release every engine; the cascade cannot be used afterwards."""
         self.chain.close()
 
-    def _analysed(self, taken: NetworkInput) -> Finding:
-        image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
-        finding = self._finding(self.chain.run(image_SS3, taken.watch.lap), taken)
-        self._hurry.learn(taken.watch)
-        return finding
+    def _begun(
+        self, taken: NetworkInput, deadline_ms: float | None = None
+    ) -> Callable[[], Finding]:
+        while self._finished:  # learnt here, as findings may be made in another thread
+            self._hurry.learn(self._finished.popleft())
+        left_out: tuple[str, ...] = ()
+        if deadline_ms is None:
+            outputs = self.chain.run(taken.image_SS3, taken.watch.lap)
+        else:
+            outputs, left_out = self._hurry.run(taken.image_SS3, taken.watch, deadline_ms)
+        analysed = self._copied(outputs, taken, left_out)
 
-    def _hurried(self, taken: NetworkInput, deadline_ms: float) -> Finding:
-        image_SS3 = cast(NDArray[np.uint8], taken.image_SS3)
-        outputs, left_out = self._hurry.run(image_SS3, taken.watch, deadline_ms)
-        finding = self._finding(outputs, taken, left_out)
-        self._hurry.learn(taken.watch)
+        def finding() -> Finding:
+            made = self._finding(analysed, taken)
+            self._finished.append(taken.watch)
+            return _timed(made, deadline_ms)
+
         return finding
 
     def _predict_device(self, runner: DeviceRunner, image: DeviceArray) -> Finding:
-        def seen() -> NDArray[np.uint8]:
-            """What the networks saw, copied to the host: a hundred kilobytes."""
-            return np.asarray(self.chain.buffers[IMAGE].read()[0], np.uint8)
-
         watch = Stopwatch()
         logits = runner.run_from_device(image)
         watch.lap("networks")
+        # What the networks saw, copied to the host: a hundred kilobytes.
+        seen_SS3 = np.asarray(self.chain.buffers[IMAGE].read()[0], np.uint8)
         height, width = map(int, image.shape[:2])
-        return self._finding(logits, NetworkInput(seen, (height, width), watch))
+        taken = NetworkInput(seen_SS3, (height, width), watch)
+        return self._finding(self._copied(logits, taken), taken)
 
-    def _finding(
-        self, logits: Outputs, taken: NetworkInput, left_out: tuple[str, ...] = ()
-    ) -> Finding:
+    def _copied(
+        self, outputs: Outputs, taken: NetworkInput, left_out: tuple[str, ...] = ()
+    ) -> Analysed:
+        """What the networks saw and gave, before the next run overwrites it."""
+        tensors: Outputs = {}
+        if self.listener is not None and self.listener.every_tensor:
+            written = self._written(left_out)
+            tensors = {name: buffer.read().copy() for name, buffer in written.items()}
+        copies = {name: values.copy() for name, values in outputs.items()}
+        return Analysed(taken.image_SS3, taken.size_hw, copies, tensors, left_out)
+
+    def _finding(self, analysed: Analysed, taken: NetworkInput) -> Finding:
         if self.listener is not None:
-            self.listener.hear(logits, taken, self._written(left_out), left_out)
-        finding = self._finder(logits, taken.size_hw, taken.image_SS3, left_out)
+            self.listener.told(analysed)
+        finding = self._finder(
+            analysed.outputs, analysed.size_hw, analysed.image_SS3, analysed.left_out
+        )
         taken.watch.lap("postprocess")
         if self.judge is not None and taken.image_HWC is not None:
             finding = self.judge.judged(taken.image_HWC, finding)
@@ -328,6 +360,11 @@ class Cascade(Closing):
             return self.chain.buffers
         written = {IMAGE, *self._hurry.written_by(left_out)}
         return {name: buffer for name, buffer in self.chain.buffers.items() if name in written}
+
+
+def _check_deadline(deadline_ms: float | None) -> None:
+    if deadline_ms is not None and not is_time(deadline_ms):
+        raise UsageError(f"deadline_ms: {deadline_ms!r}, expected a number above 0 and up to 1e9")
 
 
 def _timed(finding: Finding, deadline_ms: float | None) -> Finding:

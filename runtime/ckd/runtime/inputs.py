@@ -5,21 +5,18 @@ network input in pixels.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckd.picture.decode import check_rgb, read_rgb
 from ckd.picture.resize import network_image
-from ckd.runtime.engine import DeviceBuffer, DeviceRunner, Outputs
+from ckd.runtime.engine import DeviceRunner, Outputs
 from ckd.runtime.stopwatch import Stopwatch
-
-#: What the networks saw, uint8 RGB; on a GPU it is copied to the host only if somebody asks.
-Seen: TypeAlias = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +28,7 @@ class NetworkInput:
     host.
     """
 
-    image_SS3: Seen
+    image_SS3: NDArray[np.uint8]
     size_hw: tuple[int, int]
     watch: Stopwatch = field(default_factory=Stopwatch)
     image_HWC: NDArray[np.uint8] | None = None
@@ -39,7 +36,7 @@ class NetworkInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysed:
-    """What the networks saw and gave, in arrays that the next run overwrites.
+    """What the networks saw and gave, in arrays that the next run leaves alone.
 
     Attributes:
         image_SS3: uint8 RGB, what the networks saw.
@@ -55,6 +52,12 @@ class Analysed:
     tensors: Outputs
     left_out: tuple[str, ...] = ()
 
+    @property
+    def num_bytes(self) -> int:
+        """That the arrays take."""
+        arrays = (self.image_SS3, *self.outputs.values(), *self.tensors.values())
+        return sum(array.nbytes for array in arrays)
+
 
 class Listener:
     """Has a function told of every image that a cascade analyses, before its finding is made.
@@ -62,27 +65,13 @@ class Listener:
     So it hears of an image also if a network gave no finite numbers.
 
     Args:
-        told: called in the thread that analyses.
+        told: called in the thread that makes the finding.
         every_tensor: give all tensors of the graph. On a GPU each is then copied to the host for
             every image, and images do not overlap.
     """
 
     def __init__(self, told: Callable[[Analysed], None], *, every_tensor: bool = False) -> None:
-        self._told, self.every_tensor = told, every_tensor
-
-    def hear(
-        self,
-        outputs: Outputs,
-        taken: NetworkInput,
-        buffers: Mapping[str, DeviceBuffer],
-        left_out: tuple[str, ...] = (),
-    ) -> None:
-        """Tell of an image that has run through the networks; ``buffers`` are those it wrote."""
-        seen, tensors = taken.image_SS3, {}
-        if self.every_tensor:
-            tensors = {name: buffer.read() for name, buffer in buffers.items()}
-        image_SS3 = seen() if callable(seen) else seen
-        self._told(Analysed(image_SS3, taken.size_hw, outputs, tensors, left_out))
+        self.told, self.every_tensor = told, every_tensor
 
 
 def network_input(image: object, side: int) -> NetworkInput:
@@ -115,7 +104,6 @@ def overlapped(
             taken = network_input(image, side)
             taken.watch.lap("preprocess")
             under_way.append(taken)
-            assert not callable(taken.image_SS3)
             yield taken.image_SS3[None]
 
     for outputs in runner.stream(prepared()):

@@ -1,6 +1,7 @@
 """Records which rooms a piece of work goes through, and which functions it enters them by."""
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -35,8 +36,20 @@ class _Call:
     name: str = ""
 
 
+#: How the names of threads begin that do a part of the walk, and are recorded with it.
+_PARTNERS = "networks"
+
+
+class _Thread(threading.local):
+    """What is under way in a thread."""
+
+    def __init__(self) -> None:
+        self.calls: list[_Call] = []
+        self.importing: FrameType | None = None
+
+
 class Tracer:
-    """A context in which the calls of this thread are recorded.
+    """A context in which the calls of this thread are recorded, and of those that help it.
 
     What runs while a module is imported is left out.
 
@@ -48,38 +61,47 @@ class Tracer:
     def __init__(self) -> None:
         self.walk: Visit | None = None
         self.returns: dict[str, None] = {}
-        self._calls: list[_Call] = []
-        self._importing: FrameType | None = None
+        self._thread = _Thread()
+        self._main = self._thread.calls
 
     def __enter__(self) -> "Tracer":
+        threading.setprofile(self._begin)
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, *exception: object) -> None:
         sys.setprofile(None)
+        threading.setprofile(None)
+
+    def _begin(self, *event: Any) -> None:
+        """The first event of another thread."""
+        is_partner = threading.current_thread().name.startswith(_PARTNERS)
+        sys.setprofile(self._event if is_partner else None)
 
     def _event(self, frame: FrameType, event: str, result: Any) -> None:
         if event not in ("call", "return") or (room := room_of(frame.f_code.co_filename)) is None:
             return
-        if self._importing is not None:
-            if event == "return" and frame is self._importing:
-                self._importing = None
+        thread = self._thread
+        if thread.importing is not None:
+            if event == "return" and frame is thread.importing:
+                thread.importing = None
         elif event == "call" and frame.f_code.co_name == "<module>":
-            self._importing = frame
+            thread.importing = frame
         elif event == "call":
-            self._calls.append(self._entered(frame, room))
+            thread.calls.append(self._entered(frame, room))
         else:
             self._left(frame, result)
 
     def _entered(self, frame: FrameType, room: Room) -> _Call:
-        caller = self._calls[-1].visit if self._calls else None
+        calls = self._thread.calls
+        caller = calls[-1].visit if calls else self._helped(room)
         name = _name_of(frame.f_code)
         if room.aside or not is_a_step(frame):
             return _Call(frame, caller)
         if caller is None:
             self.walk = caller = self.walk or Visit(room)
         if room is caller.room:
-            came_from = self._calls and room_of(self._calls[-1].frame.f_code.co_filename)
+            came_from = calls and room_of(calls[-1].frame.f_code.co_filename)
             if came_from is not room:  # through a room aside, as a command through the console
                 caller.functions[name] = None
             return _Call(frame, caller)
@@ -91,10 +113,16 @@ class Tracer:
             self._note_return(call)
         return call
 
+    def _helped(self, room: Room) -> Visit | None:
+        """The visit that another thread, which begins in a room, helps the main thread with."""
+        visits = (call.visit for call in reversed(self._main))
+        return next((visit for visit in visits if visit is not None and visit.room is room), None)
+
     def _left(self, frame: FrameType, result: object) -> None:
-        if not any(call.frame is frame for call in self._calls):
+        calls = self._thread.calls
+        if not any(call.frame is frame for call in calls):
             return  # it was entered before recording began
-        while (call := self._calls.pop()).frame is not frame:
+        while (call := calls.pop()).frame is not frame:
             pass
         if call.caller is not None and result is not None:
             self._note_return(call)

@@ -83,7 +83,7 @@ def test_clocks_that_jump_change_no_order_and_lose_nothing(
             Journal(tmp_path / "journal", cascade, source, limit=10**9, waits=True) as journal,
         ):
             report = run_live(
-                source, cascade.predict, draw_overlay, recorder=recorder, journal=journal
+                source, cascade.begin, draw_overlay, recorder=recorder, journal=journal
             )
         assert report.statistics.num_analysed == 12
     assert played_ms(recording) == [round(1e3 * (time_s - 1e5)) for time_s in times_s()]

@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,21 @@ def no_drawing(image_HWC: Any, finding: Finding) -> Any:
 
 
 def test_a_live_run_is_recorded_with_its_keys(cascade: Cascade, tmp_path: Path) -> None:
-    def analyse(image_HWC: Any) -> Finding:
-        finding = cascade.predict(image_HWC)
-        if source.num_given == 2:
-            raise NotFinite("no usable numbers")
+    def begin(image_HWC: Any) -> Callable[[], Finding]:
+        make, number = cascade.begin(image_HWC), source.num_given
+
+        def finding() -> Finding:
+            made = make()
+            if number == 2:
+                raise NotFinite("no usable numbers")
+            return made
+
         return finding
 
     source = Photographs()
     with Journal(tmp_path, cascade, source, limit=10**9) as journal:
         run_live(
-            source, analyse, no_drawing, journal=journal,
+            source, begin, no_drawing, journal=journal,
             on_finding=lambda frame, finding: journal.key("window", f"k{frame.index}"),
         )  # fmt: skip
     (segment,) = segments(tmp_path)
@@ -101,7 +106,7 @@ def test_views_are_told_that_nothing_is_recorded(
     view, deadline_s = Told(), time.monotonic() + 10
     source = Slow()
     with Journal(tmp_path, cascade, source, limit=10**9) as journal:
-        report = run_live(source, cascade.predict, no_drawing, views=[view], journal=journal)
+        report = run_live(source, cascade.begin, no_drawing, views=[view], journal=journal)
     assert report.statistics.num_analysed == NUM_FRAMES
     assert view.details[-1] == "No space left on device"
     assert f"0 frames in 0 segments, {NUM_FRAMES} not recorded (No space left" in journal.summary

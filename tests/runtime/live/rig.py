@@ -1,6 +1,7 @@
 """Frames, findings and drawings of tests of the live view."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +25,13 @@ def analyse(image_HWC: NDArray[np.uint8]) -> Finding:
     mask_HW = np.zeros(image_HWC.shape[:2], np.bool_)
     mask_HW[:24, :32] = True
     return made_finding(mask_HW, None, {"MEL": 0.2, "SBK": 0.1, "NEV": 0.7})
+
+
+def at_once(
+    analyse: Callable[[NDArray[np.uint8]], Finding],
+) -> Callable[[NDArray[np.uint8]], Callable[[], Finding]]:
+    """For a loop: nothing is done beforehand, all where the finding is made."""
+    return lambda image_HWC: partial(analyse, image_HWC)
 
 
 def draw(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.runtime.live.rig import HEIGHT, WIDTH, analyse, draw
+from tests.runtime.live.rig import HEIGHT, WIDTH, analyse, at_once, draw
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.finding.finding import Finding
@@ -160,7 +160,7 @@ def test_a_recording_survives_a_failing_run(tmp_path: Path, clip: Path) -> None:
         pytest.raises(RuntimeError, match="engine"),
         record(path) as recording,
     ):
-        run_live(source, fail_late, draw, recorder=recording)
+        run_live(source, at_once(fail_late), draw, recorder=recording)
     with VideoFile(path) as video:
         assert len(list(video)) == 5
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from findings import made_finding, tiny_spec
 from numpy.typing import NDArray
-from tests.runtime.live.rig import LIVE, analyse, draw, frame
+from tests.runtime.live.rig import LIVE, analyse, at_once, draw, frame
 
 from ckd.contract.errors import CkdError
 from ckd.data.synthetic import dermoscopy
@@ -71,7 +71,7 @@ def test_views_get_the_settled_answer_and_the_journal_the_frame_s_own() -> None:
 
     journal, seen = SpyJournal(), []
     run_live(
-        Frames(3), scripted, draw,
+        Frames(3), at_once(scripted), draw,
         journal=journal,  # type: ignore[arg-type]
         settler=Settler(Decider(tiny_spec(), lambda name: b"")),
         on_finding=lambda frame, finding: seen.append(finding),

@@ -109,7 +109,7 @@ def test_mask_overlay_recording_snapshot_and_journal_agree(
         Journal(tmp_path / "journal", cascade, source, limit=10**8, waits=True) as journal,
     ):
         run_live(
-            source, cascade.predict, draw_overlay, views=[Watcher(), button], recorder=recorder,
+            source, cascade.begin, draw_overlay, views=[Watcher(), button], recorder=recorder,
             journal=journal,
         )  # fmt: skip
     assert [one.frame.index for one in shown] == [0, 1, 2]

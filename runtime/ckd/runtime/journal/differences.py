@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ckd.contract.wiring import IMAGE
 from ckd.finding.finding import Finding
 from ckd.runtime.chain import Chain
-from ckd.runtime.journal.record import Heard, mask_hashes, sha256_of
+from ckd.runtime.inputs import Analysed
+from ckd.runtime.journal.record import mask_hashes, sha256_of
 from ckd.runtime.journal.stored import StoredFrame
 
 #: What of a finding follows from the logits of its one frame. The rest says by what it was made,
@@ -52,7 +53,7 @@ class Difference:
 
 
 def difference(
-    chain: Chain, stored: StoredFrame, heard: Heard, finding: Finding | None
+    chain: Chain, stored: StoredFrame, heard: Analysed, finding: Finding | None
 ) -> Difference | None:
     """The first difference; None where every recorded bit is the same.
 

@@ -20,7 +20,7 @@ from ckd.runtime.closing import Closing
 from ckd.runtime.inputs import Analysed, Listener
 from ckd.runtime.journal.header import header_of
 from ckd.runtime.journal.layout import HEADER, check_folder, new_run, remove_run, segments_in
-from ckd.runtime.journal.record import FrameRecord, Heard
+from ckd.runtime.journal.record import FrameRecord
 from ckd.runtime.journal.ring import Ring
 from ckd.runtime.journal.segments import KeyRecord
 from ckd.runtime.journal.writing import Writer
@@ -89,7 +89,7 @@ class Journal(Closing):
             self._lock = stack.pop_all()
         ring = Ring(folder, self.run, limit, min_free_bytes)
         self._writer = Writer(self.run, header, ring, waits=waits, say=say)
-        self._heard: Heard | None = None
+        self._heard: Analysed | None = None
         self._in_turn = threading.Lock()  # records stand as they count; guards all below
         self._num_analysed = self._num_unusable = 0
         self._over_frames: Mapping[str, Any] = {}
@@ -109,7 +109,7 @@ class Journal(Closing):
     def add(
         self, frame: Frame, finding: Finding | None, over_frames: Mapping[str, Any] | None = None
     ) -> None:
-        """Record the frame that the cascade analysed last, in the thread that analyses.
+        """Record the frame whose finding was made last, in the thread that makes findings.
 
         Args:
             frame: as it came from the source.
@@ -136,7 +136,7 @@ class Journal(Closing):
         self._lock.close()
 
     def _hear(self, analysed: Analysed) -> None:
-        self._heard = Heard.of(analysed)
+        self._heard = analysed
 
     def _record(
         self, frame: Frame, finding: Finding | None, over_frames: Mapping[str, Any]

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ckd.finding.files import png_of
 from ckd.finding.finding import Finding
 from ckd.picture.encode import encode_jpeg
-from ckd.runtime.engine import Outputs
 from ckd.runtime.inputs import Analysed
 
 #: Of photographs that do not come from the camera as a JPEG; with colour at half resolution.
@@ -24,34 +23,6 @@ JPEG_QUALITY: Final = 85
 #: How a PNG begins.
 _PNG: Final = b"\x89PNG"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Heard:
-    """Copies of what the networks saw and gave, see `Analysed`."""
-
-    image_SS3: NDArray[np.uint8]
-    size_hw: tuple[int, int]
-    outputs: Outputs
-    tensors: Outputs
-    left_out: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, analysed: Analysed) -> "Heard":
-        """Copies that stay valid when the next image is analysed."""
-        return cls(
-            analysed.image_SS3.copy(),
-            analysed.size_hw,
-            {name: values.copy() for name, values in analysed.outputs.items()},
-            {name: values.copy() for name, values in analysed.tensors.items()},
-            analysed.left_out,
-        )
-
-    @property
-    def num_bytes(self) -> int:
-        """That the copies take."""
-        arrays = (self.image_SS3, *self.outputs.values(), *self.tensors.values())
-        return sum(array.nbytes for array in arrays)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -74,7 +45,7 @@ class FrameRecord:
     source_index: int
     captured_s: float
     photograph: bytes | NDArray[np.uint8]
-    heard: Heard
+    heard: Analysed
     finding: Finding | None
     analysed_s: float
     counters: Mapping[str, Any]

@@ -15,7 +15,6 @@ from ckd.runtime.journal import foreign
 from ckd.runtime.journal.differences import Difference, difference
 from ckd.runtime.journal.header import Header
 from ckd.runtime.journal.reading import Segment, StoredRun
-from ckd.runtime.journal.record import Heard
 from ckd.runtime.journal.stored import StoredFrame
 from ckd.runtime.signed import embedded_bundle, open_bundle
 
@@ -125,10 +124,10 @@ def replay_run(
     """
     is_same = cascade.bundle_digest == run.header.digest
     every_tensor = is_same and run.header.every_tensor
-    heard: list[Heard] = []
+    heard: list[Analysed] = []
 
     def hear(analysed: Analysed) -> None:
-        heard[:] = [Heard.of(analysed)]
+        heard[:] = [analysed]
 
     cascade.listener = Listener(hear, every_tensor=every_tensor)
     try:
@@ -143,7 +142,7 @@ def replay_run(
 
 
 def _segment(
-    segment: Segment, cascade: Cascade, heard: list[Heard], missing: Missing, is_same: bool
+    segment: Segment, cascade: Cascade, heard: list[Analysed], missing: Missing, is_same: bool
 ) -> Iterator[Replayed]:
     for stored in segment.frames:
         missing.count(stored.number)

@@ -1,12 +1,17 @@
-"""The live loop: newest frame -> analyse -> draw -> views and recorder, until told to stop."""
+"""The live loop: newest frame -> analyse -> draw -> views and recorder, until told to stop.
+
+The networks run in a thread of their own: they have the next frame while the finding of the one
+before is made, settled, written and shown, which keeps a second core busy.
+"""
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +30,8 @@ from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
 if TYPE_CHECKING:
     from ckd.runtime.journal import Journal
 
+#: What makes the finding of an image whose networks have run.
+MakeFinding: TypeAlias = Callable[[], Finding]
 StoppedBy = Literal["max frames", "duration", "source ended", "interrupted", "view closed"]
 
 #: Longest wait for a frame, after which the views are updated and may end the loop.
@@ -54,7 +61,7 @@ class LiveReport:
 
 def run_live(
     source: FrameSource,
-    analyse: Callable[[NDArray[np.uint8]], Finding],
+    begin: Callable[[NDArray[np.uint8]], MakeFinding],
     draw: Callable[[NDArray[np.uint8], Finding], NDArray[np.uint8]],
     *,
     views: Sequence[View] = (),
@@ -67,14 +74,15 @@ def run_live(
 ) -> LiveReport:
     """Analyse frames until a limit, the end of the source, a closed view or Ctrl-C.
 
-    The caller closes source, views and recorder; this function uses them in the calling thread
-    only. An overlay is drawn when a view or the recorder asks for it. A frame for which
-    ``analyse`` raises `NotFinite` is counted and not shown; what else the functions given here
-    raise ends the loop and is raised.
+    The caller closes source, views and recorder. All happens in the calling thread, except that
+    another takes frames and calls ``begin``. An overlay is drawn when a view or the recorder asks
+    for it. A frame whose finding raises `NotFinite` is counted and not shown; what else the
+    functions given here raise ends the loop and is raised.
 
     Args:
         source: gives the newest frame.
-        analyse: gives the finding of an image, uint8 RGB HWC.
+        begin: runs the networks on an image, uint8 RGB HWC, and gives what makes its finding
+            (`ckd.runtime.cascade.Cascade.begin`).
         draw: gives the overlay of an image and its finding, uint8 RGB HWC; a view may call it in
             a thread of its own.
         views: told of every finding, and several times a second of the source's state.
@@ -91,39 +99,41 @@ def run_live(
     meter = _Meter(source, recorder, journal)
     stopped_by: StoppedBy | None = None
     try:
-        while stopped_by is None:
-            left_s = POLL_S if duration_s is None else duration_s - meter.elapsed_s
-            if left_s <= 0:
-                stopped_by = "duration"
-                break
-            frame = source.get(min(left_s, POLL_S))
-            if frame is None and (has_ended := source.state == "ended"):
-                frame = source.get(0)  # one may have arrived between the two calls
-            shown: Shown | None = None
-            finding: Finding | None = None
-            if frame is not None:
-                own: Finding | None = None
-                with suppress(NotFinite):  # the next frame may be well again
-                    own = analyse(frame.image_HWC)
-                    finding = own if settler is None else settler.settle(own, frame.captured_s)
-                meter.count(frame, is_usable=own is not None)
-                if journal is not None:
-                    journal.add(frame, own, None if settler is None else settler.state)
-            if frame is not None and finding is not None:
-                if on_finding is not None:
-                    on_finding(frame, finding)
-                overlay = Drawn(partial(draw, frame.image_HWC, finding))
-                shown = Shown(frame, finding, overlay)
-                if recorder is not None:
-                    recorder.write(overlay, frame.captured_s)
-            for view in views:
-                view.update(meter.status(), shown)
-            if any(view.closed for view in views):
-                stopped_by = "view closed"
-            elif meter.num_analysed == max_frames:
-                stopped_by = "max frames"
-            elif frame is None and has_ended:
-                stopped_by = "source ended"
+        with ThreadPoolExecutor(1, "networks") as networks:
+            coming = networks.submit(_take, source, begin, POLL_S)
+            while stopped_by is None:
+                frame, make_finding, has_ended = coming.result()
+                left_s = POLL_S if duration_s is None else duration_s - meter.elapsed_s
+                is_last = make_finding is not None and meter.num_analysed + 1 == max_frames
+                if left_s > 0 and not is_last:
+                    coming = networks.submit(_take, source, begin, min(left_s, POLL_S))
+                shown: Shown | None = None
+                finding: Finding | None = None
+                if frame is not None and make_finding is not None:
+                    own: Finding | None = None
+                    with suppress(NotFinite):  # the next frame may be well again
+                        own = make_finding()
+                        finding = own if settler is None else settler.settle(own, frame.captured_s)
+                    meter.count(frame, is_usable=own is not None)
+                    if journal is not None:
+                        journal.add(frame, own, None if settler is None else settler.state)
+                if frame is not None and finding is not None:
+                    if on_finding is not None:
+                        on_finding(frame, finding)
+                    overlay = Drawn(partial(draw, frame.image_HWC, finding))
+                    shown = Shown(frame, finding, overlay)
+                    if recorder is not None:
+                        recorder.write(overlay, frame.captured_s)
+                for view in views:
+                    view.update(meter.status(), shown)
+                if any(view.closed for view in views):
+                    stopped_by = "view closed"
+                elif is_last:
+                    stopped_by = "max frames"
+                elif frame is None and has_ended:
+                    stopped_by = "source ended"
+                elif left_s <= 0:
+                    stopped_by = "duration"
     except KeyboardInterrupt:
         stopped_by = "interrupted"
     except SourceUnavailable:
@@ -131,6 +141,16 @@ def run_live(
             view.update(meter.status(), None)  # show the failure before the views are closed
         raise
     return LiveReport(stopped_by, meter.statistics())
+
+
+def _take(
+    source: FrameSource, begin: Callable[[NDArray[np.uint8]], MakeFinding], timeout_s: float
+) -> tuple[Frame | None, MakeFinding | None, bool]:
+    """The newest frame, what makes its finding, and whether the source has ended."""
+    frame, has_ended = source.get(timeout_s), False
+    if frame is None and (has_ended := source.state == "ended"):
+        frame = source.get(0)  # one may have arrived between the two calls
+    return frame, None if frame is None else begin(frame.image_HWC), has_ended
 
 
 class _Meter:
