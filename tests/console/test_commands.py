@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import typer
 from typing_extensions import override
 
 from ckd import console
@@ -95,6 +96,25 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
     printed = capsys.readouterr().err
     assert printed.startswith(line)
     assert printed.count("\n") == 1
+
+
+def test_complaints_about_what_was_typed_or_set_command_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = console.app("A command with an option.")
+
+    @app.command()
+    def count(number: int = typer.Option(0, envvar="CKD_NUMBER")) -> None:
+        raise AssertionError
+
+    monkeypatch.setenv("CKD_NUMBER", "3\x1b[31m\u202e")
+    for arguments in (["count"], ["count", "--\x1b[2J"], ["count", "x\x9b1m"], ["\x1b]0;a\x07"]):
+        with pytest.raises(SystemExit) as ended:
+            console.run(partial(app, arguments))
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert "\\x" in said
+        assert not {"\x1b", "\x9b", "\x07", "\u202e"} & {*said}
 
 
 def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,9 +333,11 @@ def test_what_a_library_makes_of_a_signal_is_an_interruption(
             console.run(command)
         assert ended.value.code == 128 + signal.SIGTERM
     said = capsys.readouterr().err
-    assert said == "interrupted (ImportError: initialization failed)\n"
-    with pytest.raises(RuntimeError, match="a defect"):
+    assert said == "interrupted (ImportError)\n"
+    with pytest.raises(SystemExit) as ended:
         console.run(console.ends_when_stopped(partial(_fail, RuntimeError("a defect"))))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("Traceback")
 
 
 @pytest.mark.parametrize("is_closed", [False, True])

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from ckd.console.tables import print_table
+from ckd.console.tables import print_table, text_table
 
 
 class Terminal(io.StringIO):
@@ -34,3 +34,7 @@ def test_a_narrow_terminal_breaks_cells_and_cuts_none(monkeypatch: pytest.Monkey
     lines = terminal.getvalue().splitlines()
     assert sum(line.count("x") for line in lines) == 50
     assert len(lines) > 2
+
+
+def test_a_cell_commands_no_terminal() -> None:
+    assert text_table(("", ""), [("a\x1b[31m", "b\u202e\nc")]) == r"a\x1b[31m  b\u202e\nc"

@@ -7,6 +7,7 @@ import pytest
 from findings import made_finding
 
 from ckd import console
+from ckd.contract import printable
 from ckd.contract.errors import InputError
 from ckd.runtime.sinks import ResultFolder, print_finding
 
@@ -22,10 +23,11 @@ def test_a_name_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None
         console.run(lambda: fail_on(name))
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 1
-    for line in (captured.out, *captured.err.splitlines()[:1]):
+    assert captured.err.count("\n") == 2
+    for line in (captured.out, *captured.err.splitlines()):
         assert r"a\x1b]0;title\x07\nerror: b\u202egnp.png" in line
     assert "\x1b" not in captured.err
-    assert console.printable("naïve 早\u202f.png") == "naïve 早\u202f.png"
+    assert printable("naïve 早\u202f.png") == "naïve 早\u202f.png"
 
 
 def fail_on(name: str) -> None:

@@ -110,7 +110,7 @@ def latency_command(
         console.say(f"wrote {', '.join(written)} to {out}")
         if "latency.png" not in written:
             console.say("no picture: `pip install matplotlib` first")
-    print(report.to_json() if as_json else report.to_markdown(), end="")
+    console.show(report.to_json() if as_json else report.to_markdown(), end="", keep="\n")
 
 
 cli.command("compare")(compare_command)

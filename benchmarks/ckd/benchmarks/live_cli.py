@@ -56,7 +56,9 @@ def settling_command(
         written = write_settling(figures, pans, run.machine, run.during, out)
         console.say(f"wrote {', '.join(written)} to {out}")
     text = json.dumps(rounded(figures.as_dict())) + "\n"
-    print(text if as_json else to_markdown(figures, run.machine, run.during), end="")
+    console.show(
+        text if as_json else to_markdown(figures, run.machine, run.during), end="", keep="\n"
+    )
 
 
 def capture_command(
@@ -83,7 +85,9 @@ def capture_command(
         written = write_capture(report, run.machine, run.during, out)
         console.say(f"wrote {', '.join(written)} to {out}")
     text = json.dumps(rounded(report.as_dict())) + "\n"
-    print(text if as_json else to_markdown(report, run.machine, run.during), end="")
+    console.show(
+        text if as_json else to_markdown(report, run.machine, run.during), end="", keep="\n"
+    )
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ def accuracy_command(
     if as_json:
         print(json.dumps([one.as_dict() for one in accuracies]))
         return
-    print(f"{samples.name} {split}, {len(samples)} images, single view\n")
+    console.show(f"{samples.name} {split}, {len(samples)} images, single view\n", keep="\n")
     print_table(*accuracy_table(accuracies))
 
 
@@ -121,7 +121,9 @@ def backbones_command(
     if out is not None:
         written = backbones.write_backbones(report, out)
         console.say(f"wrote {', '.join(written)} to {out}")
-    print(backbones.to_json(report) if as_json else backbones.to_markdown(report), end="")
+    console.show(
+        backbones.to_json(report) if as_json else backbones.to_markdown(report), end="", keep="\n"
+    )
 
 
 def compare_command(
@@ -195,7 +197,9 @@ def compare_command(
             written = side_by_side_report.write_side_by_side(sides, out)
             console.say(f"wrote {', '.join(written)} to {out}")
         report = side_by_side_report
-        print(report.to_json(sides) if as_json else report.to_markdown(sides), end="")
+        console.show(
+            report.to_json(sides) if as_json else report.to_markdown(sides), end="", keep="\n"
+        )
         return
     from ckd.benchmarks import compare_report
     from ckd.benchmarks.compare_run import compare_run
@@ -222,7 +226,8 @@ def compare_command(
     if out is not None:
         written = compare_report.write_comparison(comparison, out)
         console.say(f"wrote {', '.join(written)} to {out}")
-    print(
+    console.show(
         compare_report.to_json(comparison) if as_json else compare_report.to_markdown(comparison),
         end="",
+        keep="\n",
     )

@@ -140,7 +140,7 @@ def quantize_command(
     if as_json:
         print(json.dumps(report.as_dict()))
         return
-    print(f"{out}: {how}")
+    console.show(f"{out}: {how}")
     rows = []
     for name, size in report.bytes_fp32.items():
         small = report.bytes_int8[name]
@@ -173,7 +173,7 @@ def placement_command(
     ]
     head = ("network", "layers in INT8", "tensors with Q/DQ")
     print_table(head, rows, head[1:])
-    print(out)
+    console.show(out)
 
 
 @cli.command("sensitivity")
@@ -268,7 +268,7 @@ def budget_command(
     if as_json:
         print(json.dumps(accepted.as_dict()))
         return
-    print(
+    console.show(
         f"{out}: INT8 in {', '.join(accepted.int8)}, "
         f"{accepted.speed_up:.2f} times as fast as float32"
     )

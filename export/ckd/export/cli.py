@@ -68,14 +68,14 @@ def bundle(
         print(json.dumps({"relative_errors": errors, "macs": macs}))
         return
     size_mb = sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
-    print(f"{out}: {report.num_networks} networks, {size_mb:.1f} MB")
+    console.show(f"{out}: {report.num_networks} networks, {size_mb:.1f} MB")
     for which, parity in report.parity.items():
         worst = max(parity, key=lambda tensor: tensor.relative)
-        print(
+        console.show(
             f"{which}: largest difference from PyTorch {worst.relative:.1e} standard deviations "
             f"({worst.tensor}, {len(parity)} tensors compared)"
         )
-    print(
+    console.show(
         f"{report.macs_exported / 1e9:.2f} GMAC an image, "
         f"{report.macs_trained / 1e9:.2f} as trained"
     )
@@ -105,7 +105,7 @@ def shrink(
     if as_json:
         print(json.dumps(asdict(report)))
         return
-    print(
+    console.show(
         f"{out}: {report.bytes_after / 1e6:.1f} MB, {bundle} has {report.bytes_before / 1e6:.1f}; "
         f"no decision changed on {report.num_images} images"
     )
@@ -147,7 +147,7 @@ def sections(
     checked = ""
     if samples is not None:
         checked = f"; {len(report.lost)} of {report.num_images} photographs get no answer"
-    print(f"{out}: {bundle} with {', '.join(report.names) or 'no section'}{checked}")
+    console.show(f"{out}: {bundle} with {', '.join(report.names) or 'no section'}{checked}")
 
 
 @cli.command("upgrade")
@@ -159,7 +159,7 @@ def upgrade(
     from ckd.export.upgrade import upgrade_bundle
 
     upgrade_bundle(bundle, out)  # bundles of schema 1 were never signed
-    print(f"{out}: {bundle} in schema 2; the networks are unchanged, the digest is new")
+    console.show(f"{out}: {bundle} in schema 2; the networks are unchanged, the digest is new")
 
 
 @cli.command("engine")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ckd.console.progress import say
+from ckd.console.progress import say, show
 from ckd.console.tables import print_table
 from ckd.contract.errors import InputError
 from ckd.export.engines import build_engines, describe
@@ -78,7 +78,7 @@ def show_kept(as_json: bool) -> None:
             numbers=("MB",),
         )
     total_mb = sum(entry.size for entry in entries) / 1e6
-    print(f"{len(entries)} engines, {total_mb:.1f} MB in {cache.folder}")
+    show(f"{len(entries)} engines, {total_mb:.1f} MB in {cache.folder}")
 
 
 def prune_kept(keep_mb: int, as_json: bool) -> None:
@@ -90,7 +90,7 @@ def prune_kept(keep_mb: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"folder": str(cache.folder), "freed_bytes": freed, "left_bytes": left}))
         return
-    print(f"{freed / 1e6:.1f} MB freed, {left / 1e6:.1f} MB left in {cache.folder}")
+    show(f"{freed / 1e6:.1f} MB freed, {left / 1e6:.1f} MB left in {cache.folder}")
 
 
 def show_certificates(path: Path, as_json: bool) -> None:
@@ -110,30 +110,30 @@ def show_certificates(path: Path, as_json: bool) -> None:
 
 def _print_certificate(certificate: Certificate) -> None:
     failed = f"FAILED {certificate.num_failed} of"
-    print(
+    show(
         f"{certificate.bundle} in {certificate.precision}: "
         f"{'passed' if certificate.passed else failed} {certificate.num_cases} acceptance cases"
     )
     machine = (f"{name.replace('_', ' ')} {value}" for name, value in certificate.machine.items())
-    print(f"  on        {', '.join(machine)}")
-    print(f"  made      {certificate.made} by ckd {certificate.ckd}")
+    show(f"  on        {', '.join(machine)}")
+    show(f"  made      {certificate.made} by ckd {certificate.ckd}")
     for kind, errors in (
         ("error", certificate.tensor_errors),
         ("edge", certificate.edge_errors),
     ):
         for name, error in errors.items():
             shown = "no numbers" if error is None else f"{error:.1e} standard deviations"
-            print(f"  {kind:9} {name} {shown}")
+            show(f"  {kind:9} {name} {shown}")
     jaccard, dice = certificate.mask_jaccard, certificate.mask_dice
     if jaccard is not None and dice is not None:
-        print(f"  masks     Jaccard {jaccard:.4f}, Dice {dice:.4f} at least")
+        show(f"  masks     Jaccard {jaccard:.4f}, Dice {dice:.4f} at least")
     if certificate.probability_shift is not None:
-        print(
+        show(
             f"  diagnosis probabilities shifted by {certificate.probability_shift:.1e} at most, "
             f"{certificate.decision_flips} decisions changed"
         )
     for name, sha256 in certificate.engines.items():
-        print(f"  engine    {name} {sha256}")
+        show(f"  engine    {name} {sha256}")
 
 
 def _when(seconds: float) -> str:

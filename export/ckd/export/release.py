@@ -79,7 +79,7 @@ def main() -> None:
     """Sign the embedded bundle."""
     key, password = os.environ.get(RELEASE_KEY), os.environ.get(KEY_PASSWORD) or None
     console.run(
-        lambda: print(sign_embedded(embedded_bundle(), Path(key) if key else None, password))
+        lambda: console.show(sign_embedded(embedded_bundle(), Path(key) if key else None, password))
     )
 
 

@@ -47,7 +47,7 @@ def sign_command(
         chain=chain or (),
         serial=serial,
     )
-    print(f"{out}: {bundle}, signed by {signer}")
+    console.show(f"{out}: {bundle}, signed by {signer}")
 
 
 def verify_command(
@@ -68,9 +68,9 @@ def verify_command(
     if as_json:
         print(json.dumps(report))
         return
-    print(
+    console.show(
         f"{bundle}: {report['name']}, {report['num_files']} files, "
         f"{report['num_bytes'] / 1e6:.1f} MB, sha256 {report['sha256'][:12]}, {report['signature']}"
     )
     passed = ", ".join(f"{len(cases)} in {which}" for which, cases in report["cases"].items())
-    print(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")
+    console.show(f"hashes, wiring and shapes fit; acceptance cases passed: {passed}")

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from ckd.console.progress import (
         Bars,
         Progress,
+        hide_names,
         is_first_process,
         no_bars,
-        printable,
         progress_bar,
         say,
+        show,
     )
     from ckd.console.tables import print_table, text_table
 else:
@@ -43,7 +44,7 @@ else:
                 "prevalence_of"
             ),
             "ckd.console.progress": (
-                "Bars Progress is_first_process no_bars printable progress_bar say"
+                "Bars Progress hide_names is_first_process no_bars progress_bar say show"
             ),
             "ckd.console.tables": "print_table text_table",
         },
@@ -67,14 +68,15 @@ __all__ = [
     "ends_when_stopped",
     "finite",
     "fold_of",
+    "hide_names",
     "is_first_process",
     "make_folder",
     "no_bars",
     "prevalence_of",
     "print_table",
-    "printable",
     "progress_bar",
     "run",
     "say",
+    "show",
     "text_table",
 ]

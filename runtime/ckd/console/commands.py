@@ -2,28 +2,57 @@
 
 import functools
 import io
-import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import typer
+from typing_extensions import override
 
-from ckd.console.progress import give_up_streams, on_stderr, printable, take_down_bars
+from ckd.console.crash import kind_of, tell_crash, telling_of_crashes
+from ckd.console.progress import give_up_streams, hide_names, on_stderr, show, take_down_bars
 from ckd.console.signals import Signals
 from ckd.contract.disk import lasting_folder, refusal
 from ckd.contract.errors import CkdError, Interrupted, UsageError
+from ckd.contract.escapes import printable
 from ckd.contract.version import ckd_version
 
 _P = ParamSpec("_P")
 
 
+class _Commands(typer.core.TyperGroup):
+    """Commands whose complaints about what was typed, or set in the environment, are printable."""
+
+    @override
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _printable_complaints():
+            return super().make_context(*args, **kwargs)
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        with _printable_complaints():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_complaints() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Typer's errors of this kind have no public name that all its versions share.
+        if hasattr(error, "format_message") and hasattr(error, "message"):
+            error.message = printable(str(error.message))
+        raise
+
+
 def app(help_text: str) -> typer.Typer:
     """A command line with the options and settings that all of ours share."""
     command_line = typer.Typer(
+        cls=_Commands,
         help=help_text,
         no_args_is_help=True,
         add_completion=False,
@@ -36,7 +65,7 @@ def app(help_text: str) -> typer.Typer:
         version: bool = typer.Option(False, "--version", help="Print the version and stop."),
     ) -> None:
         if version:
-            print(ckd_version())
+            show(ckd_version())
             raise typer.Exit
 
     command_line.info.help = help_text
@@ -77,25 +106,29 @@ def ends_when_stopped(command: Callable[_P, None]) -> Callable[_P, None]:
 
 def _interrupted_in(error: Exception) -> str:
     """What a library made of the signal: one that is being imported calls it its own failure."""
-    return printable(f"interrupted ({type(error).__name__}: {error})")
+    return f"interrupted ({kind_of(error)})"
 
 
 def run(command: Callable[[], object]) -> None:
     """Run a command line; an error becomes one line on stderr and an exit code.
+
+    A defect of the program becomes a traceback that says nothing of what it worked on
+    (`ckd.console.crash`), and exit code 1.
 
     Ctrl-C, SIGTERM and SIGHUP raise `KeyboardInterrupt` in the command, see `Signals`. If the
     command does not end by itself then, the exit code is 130, 143 or 129.
     """
     signals = Signals()
     signals.listen()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    hide_names(None)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # Pillow's, for one, of a photograph with odd metadata
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     try:
-        _carry_out(command, signals)
+        with telling_of_crashes():
+            _carry_out(command, signals)
     finally:
         give_up_streams()
 
@@ -108,20 +141,21 @@ def _carry_out(command: Callable[[], object], signals: Signals) -> None:
         finally:
             take_down_bars()  # before an error is printed over them
     except Interrupted as error:
-        on_stderr(printable(f"error: {error}", keep="\n"))
+        on_stderr(f"error: {error}")
         raise SystemExit(signals.exit_code) from None
     except CkdError as error:
-        on_stderr(printable(f"error: {error}", keep="\n"))
+        on_stderr(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
-        if (error.name or "ckd").startswith("ckd"):
-            raise  # a module of ours that is missing is a defect
+        if (error.name or "ckd").startswith("ckd"):  # one of ours that is missing is a defect
+            tell_crash(error)
+            raise SystemExit(1) from None
         # Without PyTorch, onnx is what calibration lacks: its extra is the smaller one.
         extra = "calibrate" if error.name in ("onnx", "onnx_ir", "onnxruntime") else "export"
         on_stderr(f"error: {error.name} is not installed; pip install '.[{extra}]' in ckd's folder")
         raise SystemExit(3) from None
     except OSError as error:  # a full disk, a folder without permission
-        on_stderr(printable(f"error: {refusal(error)}"))
+        on_stderr(f"error: {refusal(error)}")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         on_stderr("interrupted")
@@ -133,7 +167,8 @@ def _carry_out(command: Callable[[], object], signals: Signals) -> None:
         raise SystemExit(signals.exit_code) from None
     except Exception as error:
         if signals.first is None:
-            raise
+            tell_crash(error)
+            raise SystemExit(1) from None
         on_stderr(_interrupted_in(error))
         raise SystemExit(signals.exit_code) from None
 

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import sys
-import unicodedata
 from collections.abc import Callable
 from typing import Any
+
+from ckd.contract.escapes import printable
 
 #: Called with how much of a piece of work is done: (done, total).
 Progress = Callable[[int, int], None]
@@ -13,10 +14,8 @@ Progress = Callable[[int, int], None]
 #: Called with the name of a piece of work that begins; gives the `Progress` of it.
 Bars = Callable[[str], Progress]
 
-#: Control and format characters, and those that end lines (Unicode's general categories).
-_COMMANDS = frozenset({"Cc", "Cf", "Zl", "Zp"})
-
 _bars: list[Any] = []  # bars on the terminal, which `take_down_bars` removes
+_hidings: list[Callable[[str], str]] = []  # the one of `hide_names`, if any
 
 
 def progress_bar(unit: str) -> Progress:
@@ -60,17 +59,32 @@ def is_first_process() -> bool:
 def say(line: str) -> None:
     """Print a line on stderr, from the first process only."""
     if is_first_process():
-        on_stderr(printable(line))
+        on_stderr(line)
 
 
-def on_stderr(text: str) -> None:
-    """Print text on stderr, if it can be.
+def show(text: object, keep: str = "", end: str = "\n") -> None:
+    """Print text for people on stdout; `printable`, but for the characters ``keep``.
+
+    JSON for programs is printed as it is: all that is not printable in it is an escape already.
+    """
+    print(printable(str(text), keep), end=end)
+
+
+def hide_names(hiding: Callable[[str], str] | None) -> None:
+    """Have a function take names out of every line on stderr from now on; None ends that."""
+    _hidings[:] = [] if hiding is None else [hiding]
+
+
+def on_stderr(text: str, keep: str = "") -> None:
+    """Print text on stderr, if it can be; `printable`, but for the characters ``keep``.
 
     A terminal that was closed, or a log on a full disk, ends neither the work nor its clean-up.
     """
+    for hiding in _hidings:
+        text = hiding(text)
     if sys.stderr is not None:  # closed before the start, as by `2>&-`; stdout is for results
         with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text, keep), file=sys.stderr, flush=True)
 
 
 def give_up_streams() -> None:
@@ -88,16 +102,3 @@ def give_up_streams() -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Text as it may be shown on a terminal, but for the characters ``keep``.
-
-    Names of files may hold what breaks lines, turns the direction of writing or commands terminals.
-    """
-    return "".join(
-        sign.encode("unicode_escape").decode()
-        if unicodedata.category(sign) in _COMMANDS and sign not in keep
-        else sign
-        for sign in text
-    )

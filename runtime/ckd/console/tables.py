@@ -5,6 +5,8 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ckd.contract.escapes import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -57,5 +59,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collecti
             Text(title), justify="right" if title in numbers else "left", overflow="fold"
         )
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table

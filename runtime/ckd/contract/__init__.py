@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SourceUnavailable,
         UsageError,
     )
+    from ckd.contract.escapes import printable, printable_tree
     from ckd.contract.fitted_sections import FITTED_SECTIONS, read_fitted, write_fitted
     from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, SIGNATURE, read_hashes, write_hashes
     from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
@@ -101,6 +102,7 @@ else:
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
                 "Interrupted SourceUnavailable UsageError"
             ),
+            "ckd.contract.escapes": "printable printable_tree",
             "ckd.contract.fitted_sections": "FITTED_SECTIONS read_fitted write_fitted",
             "ckd.contract.hashes": "HASHES SCHEMA_1_HASHES SIGNATURE read_hashes write_hashes",
             "ckd.contract.imagenet": "IMAGENET_MEAN_C IMAGENET_STD_C",
@@ -195,6 +197,8 @@ __all__ = [
     "new_folder",
     "one_writer",
     "placement_to_json",
+    "printable",
+    "printable_tree",
     "read_arrays",
     "read_fitted",
     "read_hashes",

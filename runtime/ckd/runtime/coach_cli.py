@@ -113,7 +113,10 @@ def coach_command(
     elif others := sorted(named_so - {*HINTS, bad.name}):
         console.say(f"note: no hint is named {', '.join(others)}; known: {', '.join(HINTS)}")
     if unit is None:
-        print("\n".join(("[coach]", *(f"{name} = {limit!r}" for name, limit in fitted.items()))))
+        console.show(
+            "\n".join(("[coach]", *(f"{name} = {limit!r}" for name, limit in fitted.items()))),
+            keep="\n",
+        )
     else:
         put_coach(unit, fitted)
         console.say(f"written into {unit}")

@@ -28,20 +28,21 @@ def print_info(bundle: Path | None, prevalence: Mapping[str, float], *, as_json:
     opened = open_bundle(bundle)
     promises = Promises.of(Decider(opened.spec, opened.read, None, prevalence))
     if as_json:
-        text = opened.read(CASCADE).decode()
+        content = json.loads(opened.read(CASCADE))
         if promises is not None:
-            text = json.dumps({**json.loads(text), "promises": promises.as_dict()}, indent=2)
-        print(text)
+            content["promises"] = promises.as_dict()
+        print(json.dumps(content, indent=2))
         return
     spec = opened.spec
-    print(f"{spec.name}  ({spec.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
+    console.show(f"{spec.name}  ({spec.system}, {opened.num_bytes() / 1e6:.1f} MB, {opened.path})")
     console.print_table(("", ""), [*_held(opened), *_promised(promises)])
     if promises is not None:
         percent, target = f"{100 * promises.prevalence:.3g} %", lesion_name(promises.target)
-        print(
+        console.show(
             "\nCounted on the photographs that the points were fitted on, unseen by the networks;"
             "\nwhat others gave stands in the bundle's card, model_card.md. PPV and NPV where "
-            f"{percent} are {target}:\n"
+            f"{percent} are {target}:\n",
+            keep="\n",
         )
         console.print_table(*promises.table())
 

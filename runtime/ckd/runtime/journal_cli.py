@@ -203,7 +203,7 @@ def _print_outcome(outcome: "Outcome") -> None:
         head = ("output", "frames that differ", "largest difference")
         console.print_table(head, rows, numbers=head[1:])
     if outcome.changes:
-        cells = [tuple(map(console.printable, one.row)) for one in outcome.changes]
+        cells = [one.row for one in outcome.changes]
         console.print_table(("frames", "label", "decision", "referral"), cells[:_MOST_ROWS])
         if len(cells) > _MOST_ROWS:
             console.say(f"note: {len(cells) - _MOST_ROWS} more rows; --json prints every frame")

@@ -198,7 +198,7 @@ def colour_command(
     for note in fit.notes:
         console.say(f"note: {note}")
     if unit is None:
-        print(fit.toml, end="")
+        console.show(fit.toml, end="", keep="\n")
     else:
         put_matrix(unit, fit.matrix)
         console.say(f"written into {unit}")
@@ -232,7 +232,7 @@ def scale_command(
     scale = measure_scale(image_HWC, tick_mm, str(photo))
     console.say(f"{photo}: {scale.summary}")
     if unit is None:
-        print(scale.toml, end="")
+        console.show(scale.toml, end="", keep="\n")
     else:
         put_scale(unit, scale.mm_per_px, image_HWC.shape[0], image_HWC.shape[1], str(photo))
         console.say(f"written into {unit}")

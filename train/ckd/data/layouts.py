@@ -134,11 +134,10 @@ def _challenge(root: Path) -> Challenge | None:
 def _unknown(root: Path) -> InputError:
     content = sorted(path.name for path in root.iterdir())
     shown = ", ".join(content[:8]) + (f" and {len(content) - 8} more" if len(content) > 8 else "")
-    looked_for = "\n".join(f"  {c.name}: {', '.join(c.names('train'))}" for c in _KNOWN)
+    looked_for = "; ".join(f"{c.name}: {', '.join(c.names('train'))}" for c in _KNOWN)
     return InputError(
-        f"{root}: not a data set that can be read; the folder holds {shown or 'nothing'}.\n"
-        "Images and, of the masks and the table, at least one were looked for:\n"
-        f"{looked_for}\n"
-        "  plain: images, masks, labels.csv (image,label[,split][,group])\n"
+        f"{root}: not a data set that can be read; the folder holds {shown or 'nothing'}. Images "
+        "and, of the masks and the table, at least one were looked for: "
+        f"{looked_for}; plain: images, masks, labels.csv (image,label[,split][,group]). "
         "Give the folder that directly holds these, under these names."
     )

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ckd.console import printable, text_table
+from ckd.console import text_table
+from ckd.contract.escapes import printable
 from ckd.data.samples import Split
 from ckd.data.suspects import Suspect
 
@@ -73,7 +74,7 @@ class DataReport:
         """The report as paragraphs for a terminal."""
         lines = [f"{self.name}, {self.root}", "", self._table(), *self.left_out, ""]
         for problem in self.problems:
-            shown = printable(", ".join(problem.examples))
+            shown = ", ".join(map(printable, problem.examples))
             more = problem.count - len(problem.examples)
             lines.append(f"{problem.severity}: {problem.sentence}")
             if shown:

@@ -30,5 +30,5 @@ def capture_command(
     if as_json:
         print(json.dumps(section))
         return
-    print((out / "capture.md").read_text())
+    console.show((out / "capture.md").read_text(), keep="\n")
     console.say(f"written to {out}; `ckd-export sections BUNDLE --from {out} --out NEW` uses it")

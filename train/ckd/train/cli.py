@@ -93,7 +93,7 @@ def fit_command(
     fit(chosen, data, run, options, console.progress_bar)
     if console.is_first_process():
         learning_curves(run)
-        print(run)
+        console.show(run)
 
 
 @cli.command("crossvalidate")
@@ -126,7 +126,7 @@ def crossvalidate_command(
         only=only,
         progress=console.progress_bar("folds"),
     )
-    print(json.dumps(summary) if as_json else summary_text(summary))
+    console.show(json.dumps(summary) if as_json else summary_text(summary), keep="\n")
 
 
 @cli.command("recipes")
@@ -140,7 +140,7 @@ def recipes_command(as_json: Json = False) -> None:
         print(json.dumps({name: asdict(make()) for name, make in RECIPES.items()}))
         return
     for name, make in RECIPES.items():
-        print(f"{name}\n{textwrap.indent(inspect.getdoc(make) or '', '    ')}\n")
+        console.show(f"{name}\n{textwrap.indent(inspect.getdoc(make) or '', '    ')}\n", keep="\n")
 
 
 @cli.command("backbones")
@@ -200,7 +200,7 @@ def data_check(
     from ckd.data.check import check_dataset
 
     report = check_dataset(folder, progress=console.progress_bar("files"))
-    print(json.dumps(report.as_dict()) if as_json else report.to_text())
+    console.show(json.dumps(report.as_dict()) if as_json else report.to_text(), keep="\n")
     if report.suspects:
         from ckd.train.evaluation.suspects_sheet import write_suspects
 
@@ -223,7 +223,7 @@ def data_generate(
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; name another folder")
     write_isic2017(out, num_train=num_train, num_val=num_val, side_px=side_px, seed=seed)
-    print(out)
+    console.show(out)
 
 
 def main() -> None:

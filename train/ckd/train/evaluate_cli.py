@@ -95,7 +95,7 @@ def evaluate_command(
         if groups:
             by_group, table = _groups(recipe.name, Judge(system, sections), samples, folder)
             tree, text = {**tree, "groups": by_group}, f"{text}\n\n{table}"
-    print(json.dumps(tree) if as_json else text)
+    console.show(json.dumps(tree) if as_json else text, keep="\n")
     if not (folder / "tsne.png").exists():
         needed = f"a classifier and {MIN_IMAGES} images with labels"
         console.say(f"no tsne.png: it takes {needed}")
@@ -152,5 +152,7 @@ def _corruptions(
     about, sentence = judge.about(recipe, samples), judge.sentence(recipe, samples)
     write_robustness(measured, summary, samples.samples[0], folder, about, sentence)
     tree = {**about, **robustness_dict(measured, summary)}
-    print(json.dumps(tree) if as_json else robustness_terminal(measured, summary, sentence))
+    console.show(
+        json.dumps(tree) if as_json else robustness_terminal(measured, summary, sentence), keep="\n"
+    )
     console.say(f"details: {folder}")

@@ -50,5 +50,5 @@ def sections_command(
         print(json.dumps(sections))
         return
     for name in sections:
-        print((out / f"{name}.md").read_text())
+        console.show((out / f"{name}.md").read_text(), keep="\n")
     console.say(f"written to {out}; `ckd-export sections BUNDLE --from {out} --out NEW` uses it")

@@ -84,7 +84,9 @@ def study_command(
     )
     if plan:
         planned = planned_pieces(loaded, conditions, console.progress_bar)
-        print(json.dumps([asdict(s) for s in planned]) if as_json else plan_text(planned))
+        console.show(
+            json.dumps([asdict(s) for s in planned]) if as_json else plan_text(planned), keep="\n"
+        )
         return
     is_finished = table or run_study(loaded, conditions, console.progress_bar)
     rows = report(loaded, out)
@@ -92,8 +94,8 @@ def study_command(
         summary = json.loads((out / "summary.json").read_text())
         print(json.dumps({"finished": is_finished and not table, "rows": summary}))
     else:
-        print(table_text(rows))
-        print(out if is_finished else f"{out}: not finished; the same command goes on")
+        console.show(table_text(rows), keep="\n")
+        console.show(out if is_finished else f"{out}: not finished; the same command goes on")
 
 
 def qat_command(
@@ -124,4 +126,4 @@ def qat_command(
     inside = console.fold_of(fold)
     options = FitOptions(weights=None, fresh=fresh, fold=inside, accelerator=accelerator)
     train_quantised(run, placement, data, out, options, settings or [], console.progress_bar)
-    print(out)
+    console.show(out)

@@ -78,8 +78,8 @@ def gpu_command(
             settings=settings,
             deadline=Deadline(limit),
             command=public_command("ckd-bench", sys.argv[1:]),
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=console.say,
         )
-    print(report.to_json() if as_json else report.to_markdown(), end="")
+    console.show(report.to_json() if as_json else report.to_markdown(), end="", keep="\n")
     if not any(race.results for race in report.races):
         raise EngineError("nobody could race, so nothing was measured; the report says why")

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
+from ckd.contract.escapes import printable
+
 #: The longest text that is taken, as a label or the name of a tensor.
 MAX_TEXT: Final = 1000
 #: The largest whole number that every reader of JSON keeps exact.
@@ -18,8 +20,7 @@ _MAX_SAID: Final = 160
 
 def said(error: Exception) -> str:
     """What a decoder says of damage, as it may stand in a message: on one line, and not long."""
-    text = " ".join(str(error).split())
-    shown = text if text.isprintable() else ascii(text)
+    shown = printable(" ".join(str(error).split()))
     return shown if len(shown) <= _MAX_SAID else f"{shown[:_MAX_SAID]}..."
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from ckd.contract.errors import CkdError
+from ckd.contract.escapes import printable_tree
 from ckd.runtime.live.web_board import Board
 
 #: A browser has one connection for the stream, and one or two for the rest.
@@ -215,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json({"error": why}, status)
 
     def _send_json(self, content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
-        self._send(json.dumps(content).encode(), "application/json", status)
+        self._send(json.dumps(printable_tree(content)).encode(), "application/json", status)
 
     def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         self.send_response(status)

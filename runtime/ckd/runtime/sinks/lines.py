@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ckd.console.progress import printable
+from ckd.console.progress import show
 from ckd.finding.finding import Finding
 
 
@@ -35,6 +35,6 @@ def print_finding(
     if finding.decision is not None:
         said.insert(0, finding.headline)
     figures = (f"lesion {finding.lesion_area_px} px", f"{finding.timings_ms['total']:.0f} ms")
-    print(printable("  ".join((name, *filter(None, said), *figures, paths.get("overlay", "")))))
-    for sentence in (*finding.beneath, *finding.coaching):
-        print(f"    {sentence}")
+    first = "  ".join((name, *filter(None, said), *figures, paths.get("overlay", "")))
+    for line in (first, *(f"    {sentence}" for sentence in (*finding.beneath, *finding.coaching))):
+        show(line)

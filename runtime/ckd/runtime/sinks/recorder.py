@@ -71,7 +71,7 @@ class Recorder(Closing):
         self._num_waiting_bytes, self._waits_since_s = 0, 0.0
         self._state = RecordingState(path=path)
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name=f"recording {path.name}")
+        self._thread = threading.Thread(target=self._run, name="recording")
         self._thread.start()
 
     @property
@@ -136,7 +136,7 @@ class Recorder(Closing):
         except OSError as error:
             self._end_early(error.strerror or str(error))
         except Exception as error:  # a `write` that waits for this thread would wait for ever
-            _log.error("%s: the recording failed", self.path, exc_info=True)
+            _log.error("a recording failed", exc_info=True)
             self._end_early(f"{type(error).__name__} {error}".strip())
         finally:
             self._file.close()
