@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         DeviceName,
         Json,
         MinFree,
+        NoNames,
         OperatingPointName,
         PrecisionName,
         Prevalence,
@@ -39,7 +40,7 @@ else:
         {
             "ckd.console.commands": "app ends_when_stopped make_folder run",
             "ckd.console.options": (
-                "BackendName BundlePath DeviceName Json MOST_THREADS MinFree "
+                "BackendName BundlePath DeviceName Json MOST_THREADS MinFree NoNames "
                 "OperatingPointName PrecisionName Prevalence Threads bytes_of finite fold_of "
                 "prevalence_of"
             ),
@@ -58,6 +59,7 @@ __all__ = [
     "DeviceName",
     "Json",
     "MinFree",
+    "NoNames",
     "OperatingPointName",
     "PrecisionName",
     "Prevalence",

@@ -95,6 +95,14 @@ MinFree = Annotated[
         "seconds; as in 500MB or 2GB.",
     ),
 ]
+NoNames = Annotated[
+    bool,
+    typer.Option(
+        "--no-names",
+        help="Show and write number and hash of an input in place of its name, which may be that "
+        "of a patient.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
 
 

@@ -16,6 +16,7 @@ from ckd.console.options import (
     DeviceName,
     Json,
     MinFree,
+    NoNames,
     OperatingPointName,
     PrecisionName,
     Prevalence,
@@ -38,8 +39,11 @@ def camera_command(
     source: Annotated[
         str | None,
         typer.Argument(
+            envvar="CKD_SOURCE",
+            show_envvar=True,
             help="Index, /dev/videoN, usb:VID:PID:SERIAL, csi://N, gst://PIPELINE, rtsp:// or "
-            "http:// stream, or a file; default: that of the unit file, or 0."
+            "http:// stream, or a file; default: that of the unit file, or 0. An address with a "
+            "password belongs into CKD_SOURCE or the unit file: others see the command line.",
         ),
     ] = None,
     unit: unit_cli.UnitFile = None,
@@ -92,6 +96,7 @@ def camera_command(
     journal: journal_cli.JournalFolder = None,
     journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
     journal_tensors: journal_cli.JournalTensors = False,
+    no_names: NoNames = False,
     as_json: Json = False,
     lists: Annotated[
         bool, typer.Option("--list", help="Show which cameras are connected, and end.")
@@ -109,7 +114,7 @@ def camera_command(
     from ckd.runtime.live import AutoCapture, open_views, run_live, save_snapshot
     from ckd.runtime.settling import Settler
     from ckd.runtime.sinks import Recorder, print_finding
-    from ckd.runtime.sources import CameraFormat, Frame
+    from ckd.runtime.sources import CameraFormat, Frame, InputNames, looks_like_camera
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     if (width is None) != (height is None):
@@ -119,6 +124,9 @@ def camera_command(
     if auto_capture:
         console.make_folder(out)
     chosen = unit_cli.CameraChoice.of(unit, source, camera)
+    is_file = not looks_like_camera(chosen.source) and "://" not in chosen.source
+    played = [Path(chosen.source).expanduser()] if is_file else []
+    console.hide_names(InputNames(played, are_hidden=no_names).hidden)
     save = partial(save_snapshot, out)
     recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
     black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
@@ -126,7 +134,8 @@ def camera_command(
     def on_finding(frame: Frame, finding: "Finding") -> None:
         if as_json:  # the source as typed may hold a password, its name does not
             about = {"captured": utc_of(frame.captured_s), **frame.about}
-            print_finding(f"{frames.name}#{frame.index}", finding, as_json=True, about=about)
+            name = frames.label if no_names else frames.name
+            print_finding(f"{name}#{frame.index}", finding, as_json=True, about=about)
 
     with (
         chosen.open() as frames,
@@ -135,7 +144,7 @@ def camera_command(
             view,
             host=host,
             port=port,
-            source_name=frames.name,
+            source_name=frames.label,
             save=save,
             say=console.say,
             pressed=black_box.key,

@@ -20,6 +20,7 @@ from ckd.console.options import (
     DeviceName,
     Json,
     MinFree,
+    NoNames,
     OperatingPointName,
     PrecisionName,
     Prevalence,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ckd.finding.finding import Finding
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import Failure
+    from ckd.runtime.sources import InputNames
 
 cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
 
@@ -53,6 +55,7 @@ def image_command(
     prevalence: Prevalence = None,
     unit: unit_cli.UnitFile = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/image"),
+    no_names: NoNames = False,
     as_json: Json = False,
 ) -> None:
     """Analyse images: writes mask, overlay and JSON for each, and one predictions.csv.
@@ -63,30 +66,33 @@ def image_command(
     from ckd.picture.decode import read_picture
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
-    from ckd.runtime.sources.images import image_files
+    from ckd.runtime.sources import InputNames, image_files
 
+    names = InputNames(paths, are_hidden=no_names)
+    console.hide_names(names.hidden)
     shares, camera_unit = prevalence_of(prevalence), unit_cli.unit_of(unit)
     about = None if camera_unit is None else {"unit": camera_unit.about}
-    files = list(image_files(paths, out, console.say))
+    files = names.files = list(image_files(paths, out, console.say))
     failed = 0
     with (
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
-        ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
+        ResultFolder(out, cascade.spec.labels, _settings(cascade, names)) as folder,
     ):
         say_choices(cascade)
         unit_cli.set_coach(cascade, camera_unit)
-        for path in _with_bar(files, "images"):
+        for number, path in _with_bar(files, "images"):
+            name = names.shown(number)
             try:
                 image_HWC, notes = read_picture(path)
                 if camera_unit is not None:
                     image_HWC = camera_unit.picture(image_HWC, str(path))
                 finding = cascade.predict(image_HWC)
-                written = folder.add(path, finding, image_HWC, about)
+                written = folder.add(name, finding, image_HWC, about)
             except (InputError, NotFinite) as error:
                 named = NotFinite(f"{path}: {error}") if isinstance(error, NotFinite) else error
-                folder.add_failure(path, _failure(error))
+                folder.add_failure(name, _failure(error))
                 if len(files) == 1:
                     raise named from error.__cause__
                 failed += 1
@@ -94,7 +100,7 @@ def image_command(
                 continue
             for note in notes:
                 console.say(f"note: {path}: {note}")
-            print_finding(str(path), finding, as_json=as_json, files=written, about=about)
+            print_finding(name, finding, as_json=as_json, files=written, about=about)
     console.say(f"results in {out}. {NOTICE}")
     if failed:
         raise InputError(f"{failed} of {len(files)} images could not be analysed, see above")
@@ -120,6 +126,7 @@ def video_command(
     journal: journal_cli.JournalFolder = None,
     journal_size: journal_cli.JournalSize = journal_cli.DEFAULT_SIZE,
     journal_tensors: journal_cli.JournalTensors = False,
+    no_names: NoNames = False,
     as_json: Json = False,
 ) -> None:
     """Analyse every frame of a video: writes an overlay video and predictions.csv.
@@ -130,9 +137,11 @@ def video_command(
     """
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.sinks import ResultFolder, print_finding
-    from ckd.runtime.sources import Frame, faults_shown
+    from ckd.runtime.sources import Frame, InputNames, faults_shown
     from ckd.runtime.video import analyse_video
 
+    names = InputNames([path], are_hidden=no_names)
+    console.hide_names(names.hidden)
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
     camera_unit = unit_cli.unit_of(unit)
@@ -141,22 +150,23 @@ def video_command(
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares
         ) as cascade,
-        ResultFolder(out, cascade.spec.labels, _settings(cascade)) as folder,
+        ResultFolder(out, cascade.spec.labels, _settings(cascade, names)) as folder,
         black_box.open(cascade, source, bundle, operating_point, shares, waits=True) as kept,
     ):
         say_choices(cascade)
         unit_cli.set_coach(cascade, camera_unit)
         total = min(n for n in (source.num_frames, max_frames, sys.maxsize) if n)
-        progress = console.progress_bar("frames")
+        progress, name = console.progress_bar("frames"), names.shown(1)
 
         def on_finding(frame: Frame, finding: "Finding") -> None:
             if as_json:
-                print_finding(f"{path}#{frame.index}", finding, as_json=True, about=frame.about)
+                print_finding(f"{name}#{frame.index}", finding, as_json=True, about=frame.about)
             progress(frame.index + 1, total)
 
         report = analyse_video(
             source, cascade, folder, max_frames=max_frames, on_finding=on_finding, say=console.say,
             video_format=video_format, min_free_bytes=min_free_bytes, journal=kept,
+            stem=name if no_names else path.stem,
         )  # fmt: skip
     if source.faults:
         console.say(f"note: {path}: {faults_shown(source.faults)} frames were passed over")
@@ -213,10 +223,10 @@ def main() -> None:
     console.run(cli)
 
 
-def _settings(cascade: "Cascade") -> dict[str, object]:
+def _settings(cascade: "Cascade", names: "InputNames") -> dict[str, object]:
     decider, prevalence = cascade.decider, cascade.decider.prevalence
     return {
-        "command": sys.argv[1:],
+        "command": names.command(sys.argv[1:]),
         "bundle": cascade.bundle_id,
         "backend": cascade.backend.name,
         "precision": cascade.precision,
@@ -235,10 +245,10 @@ def _failure(error: Exception) -> "Failure":
     return "not_finite" if isinstance(error, NotFinite) else "unreadable"
 
 
-def _with_bar(files: list[Path], unit: str) -> Iterator[Path]:
+def _with_bar(files: list[Path], unit: str) -> Iterator[tuple[int, Path]]:
     progress = console.progress_bar(unit)
     for number, path in enumerate(files, start=1):
-        yield path
+        yield number, path
         progress(number, len(files))
 
 

@@ -59,6 +59,7 @@ def analyse_video(
     cascade: Cascade,
     folder: ResultFolder,
     *,
+    stem: str | None = None,
     max_frames: int | None = None,
     journal: "Journal | None" = None,
     on_finding: Callable[[Frame, Finding], None] | None = None,
@@ -79,6 +80,7 @@ def analyse_video(
         source: the file, from its start.
         cascade: analyses the frames; on a GPU frames overlap.
         folder: where the results go.
+        stem: what videos and rows are called after; None for that of the file.
         max_frames: number of frames after which to stop.
         journal: gets every analysed frame, also one without a finding.
         on_finding: called with every frame and its finding, in order.
@@ -91,7 +93,7 @@ def analyse_video(
         EngineError: an engine failed; `NotFinite` names the frame.
         EnvironmentUnusable: videos cannot be written here, which is found before any analysis.
     """
-    stem, started_s, num_frames = source.path.stem, time.monotonic(), 0
+    stem, started_s, num_frames = stem or source.path.stem, time.monotonic(), 0
     drawings: dict[str, Draw] = {"overlay": draw_overlay}
     if cascade.spec.outputs.class_map is not None:
         drawings = {"explanation": draw_explanation, **drawings}

@@ -83,7 +83,7 @@ def header_of(
 ) -> bytes:
     """The content of a header, for a cascade as it is loaded; arguments as `Header`'s.
 
-    ``source`` is the name of the camera or file, for people, without a password.
+    ``source`` is the label of the camera or file (`FrameSource.label`).
     """
     content = {
         "schema": SCHEMA,

@@ -72,7 +72,7 @@ class Journal(Closing):
         header = header_of(
             cascade,
             bundle_path=None if bundle_path is None else str(bundle_path.absolute()),
-            source=source.name,
+            source=source.label,
             operating_point=operating_point,
             prevalence=prevalence or {},
             every_tensor=every_tensor,

@@ -137,7 +137,7 @@ class Recorder(Closing):
             self._end_early(error.strerror or str(error))
         except Exception as error:  # a `write` that waits for this thread would wait for ever
             _log.error("a recording failed", exc_info=True)
-            self._end_early(f"{type(error).__name__} {error}".strip())
+            self._end_early(type(error).__name__)
         finally:
             self._file.close()
 

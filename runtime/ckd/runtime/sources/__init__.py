@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ckd.runtime.sources.http_password import without_password
     from ckd.runtime.sources.images import image_files, images_below
     from ckd.runtime.sources.latest import LatestFrame, Reconnect
+    from ckd.runtime.sources.names import InputNames, input_label
     from ckd.runtime.sources.opencv import build_feature, open_capture, quiet_opencv
     from ckd.runtime.sources.seeking import CameraSeeker, looks_like_camera
     from ckd.runtime.sources.usb import CameraFormat
@@ -36,6 +37,7 @@ else:
             "ckd.runtime.sources.http_password": "without_password",
             "ckd.runtime.sources.images": "image_files images_below",
             "ckd.runtime.sources.latest": "LatestFrame Reconnect",
+            "ckd.runtime.sources.names": "InputNames input_label",
             "ckd.runtime.sources.opencv": "build_feature open_capture quiet_opencv",
             "ckd.runtime.sources.seeking": "CameraSeeker looks_like_camera",
             "ckd.runtime.sources.usb": "CameraFormat",
@@ -50,6 +52,7 @@ __all__ = [
     "FaultKind",
     "Frame",
     "FrameSource",
+    "InputNames",
     "LatestFrame",
     "Locks",
     "Reconnect",
@@ -62,6 +65,7 @@ __all__ = [
     "faults_shown",
     "image_files",
     "images_below",
+    "input_label",
     "looks_like_camera",
     "open_capture",
     "open_source",

@@ -10,6 +10,7 @@ path/to/clip.mp4           video file, or a folder of images
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ckd.contract.errors import SourceUnavailable, UsageError
@@ -68,6 +69,7 @@ def open_source(
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     opener: Callable[[], FrameReader]
     interrupt: Callable[[], None] | None = None
+    path: Path | None = None
     if not text:
         raise UsageError(f"the source is empty; expected {_GRAMMAR}")
     if looks_like_camera(text):
@@ -94,12 +96,13 @@ def open_source(
         if not live:
             return VideoFile(path)
         open_recording(path).close()  # so that a wrong file is an error now
-        name, opener = path.name, lambda: open_recording(path)
+        name, opener = path.name, partial(open_recording, path)
     # OpenCV cannot be interrupted, so closing may have to wait for it to open and to read.
     patience_s = open_timeout_s + read_timeout_s + 1
     return LatestFrame(
-        opener, name=name, reconnect=reconnect, close_timeout_s=patience_s, interrupt=interrupt
-    )
+        opener, name=name, recording=path, reconnect=reconnect, close_timeout_s=patience_s,
+        interrupt=interrupt,
+    )  # fmt: skip
 
 
 def takes_format(source: str) -> bool:

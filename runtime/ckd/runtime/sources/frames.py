@@ -50,6 +50,14 @@ class FrameSource(Closing):
     name: str  # may be shown to people: it holds no password
 
     @property
+    def label(self) -> str:
+        """What stands in journals and on pages: the name of a camera, and of a file none.
+
+        See `ckd.runtime.sources.names`.
+        """
+        return self.name
+
+    @property
     @abstractmethod
     def state(self) -> SourceState:
         """The present state of the source."""

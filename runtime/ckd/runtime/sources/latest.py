@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from typing_extensions import override
 
 from ckd.contract.errors import SourceUnavailable
 from ckd.runtime.sources.faults import FaultCounter, FaultKind, FrameFault, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
+from ckd.runtime.sources.names import InputNames
 from ckd.runtime.sources.opencv import FrameReader, rgb_of
 from ckd.runtime.sources.whole import check_frame_size
 
@@ -48,6 +51,7 @@ class LatestFrame(FrameSource):
         opener: opens the source, or raises `SourceUnavailable`; called in the reader thread, and
             again after a loss.
         name: of the source, for people; without a password.
+        recording: the file that is played, which has a label in place of its name.
         reconnect: how to reconnect.
         close_timeout_s: how long `close` waits for the thread.
         interrupt: called by `close`: ends what the opener or a reader of its waits for.
@@ -58,11 +62,13 @@ class LatestFrame(FrameSource):
         opener: Callable[[], FrameReader],
         *,
         name: str,
+        recording: Path | None = None,
         reconnect: Reconnect | None = None,
         close_timeout_s: float = 10.0,
         interrupt: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
+        self._names = InputNames([] if recording is None else [recording], are_hidden=True)
         self._opener = opener
         self._reconnect = reconnect or Reconnect()
         self._close_timeout_s = close_timeout_s
@@ -81,8 +87,13 @@ class LatestFrame(FrameSource):
         self._last_grab_s = 0.0
         self._stop = threading.Event()
         # A daemon thread, so that a driver that never returns cannot keep the program running.
-        self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
+
+    @cached_property
+    @override
+    def label(self) -> str:
+        return self._names.shown(1) if self._names.files else self.name
 
     @property
     @override
@@ -157,7 +168,7 @@ class LatestFrame(FrameSource):
         except Exception as error:  # `get` raises it in the consumer's thread
             with self._changed:
                 self._error = error
-                self._set_state("failed", str(error))
+                self._set_state("failed", self._names.hidden(str(error)))
 
     def _keep_connected(self) -> None:
         attempt = 0

@@ -1,6 +1,7 @@
 """Video files: every frame in order, and an error at the end of a damaged file."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from ckd.picture.upright import upright
 from ckd.runtime.sources.containers import holds_its_end, orientation_shown
 from ckd.runtime.sources.faults import FaultKind, Grabbed
 from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
+from ckd.runtime.sources.names import input_label
 from ckd.runtime.sources.opencv import CaptureReader, Recording, open_capture, rgb_of
 from ckd.runtime.sources.sequence import SequenceReader
 
@@ -41,6 +43,11 @@ class VideoFile(FrameSource):
         self._reader = open_recording(path)
         self._num_taken = 0
         self._state: SourceState = "live"
+
+    @cached_property
+    @override
+    def label(self) -> str:
+        return input_label(1, self.path)
 
     @property
     def num_frames(self) -> int | None:

@@ -28,6 +28,11 @@ class UnitSource(FrameSource):
 
     @property
     @override
+    def label(self) -> str:
+        return self._source.label
+
+    @property
+    @override
     def state(self) -> SourceState:
         return self._source.state
 
