@@ -1,6 +1,8 @@
 """`ckd-run camera`: a live source, analysed, shown, and kept."""
 
 import json
+import os
+import sys
 import time
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
@@ -111,10 +113,16 @@ def camera_command(
 
     from ckd.finding.overlay import draw_overlay
     from ckd.runtime.cascade import Cascade
-    from ckd.runtime.live import AutoCapture, open_views, run_live, save_snapshot
+    from ckd.runtime.live import VIEW_TOKEN, AutoCapture, open_views, run_live, save_snapshot
     from ckd.runtime.settling import Settler
     from ckd.runtime.sinks import Recorder, print_finding
-    from ckd.runtime.sources import CameraFormat, Frame, InputNames, looks_like_camera
+    from ckd.runtime.sources import (
+        CameraFormat,
+        Frame,
+        InputNames,
+        looks_like_camera,
+        without_password,
+    )
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     if (width is None) != (height is None):
@@ -124,6 +132,11 @@ def camera_command(
     if auto_capture:
         console.make_folder(out)
     chosen = unit_cli.CameraChoice.of(unit, source, camera)
+    if source is not None and source in sys.argv and without_password(source) != source:
+        console.say(
+            "note: others on this machine can read a password on the command line; put the address "
+            "into the environment, CKD_SOURCE, or into the unit file"
+        )
     is_file = not looks_like_camera(chosen.source) and "://" not in chosen.source
     played = [Path(chosen.source).expanduser()] if is_file else []
     console.hide_names(InputNames(played, are_hidden=no_names).hidden)
@@ -148,6 +161,7 @@ def camera_command(
             save=save,
             say=console.say,
             pressed=black_box.key,
+            token=os.environ.get(VIEW_TOKEN) or None,
         ) as views,
         Cascade.load(
             bundle, backend, device, precision, threads, operating_point, shares

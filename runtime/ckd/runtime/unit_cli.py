@@ -1,5 +1,6 @@
 """`ckd-run unit colour` and `unit scale` measure a camera; other commands take its unit file."""
 
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,18 @@ def video_of(video: Path, unit: "Unit | None") -> "VideoFile":
     return UnitVideo(video, unit)
 
 
+def _note_open_secret(unit: "Unit") -> None:
+    """Say so if everybody on this machine can read the password in a unit file."""
+    from ckd.runtime.sources import without_password
+
+    source = unit.source or ""
+    if without_password(source) != source and unit.path.stat().st_mode & stat.S_IROTH:
+        console.say(
+            f"note: {unit.path}: holds a password, and others on this machine can read it; "
+            f"`chmod o-r {unit.path}`"
+        )
+
+
 @dataclass(slots=True)
 class CameraChoice:
     """The camera to open, with its unit if there is one.
@@ -111,6 +124,7 @@ class CameraChoice:
         from ckd.runtime.unit import Handle, choose_unit
 
         unit, chosen = choose_unit(path, source)
+        _note_open_secret(unit)
         if asked is not None:
             raise UsageError("--width, --height and --fps: the unit file says them")
         camera = unit.camera if takes_format(chosen) else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ckd.runtime.live.pressing import ButtonView
     from ckd.runtime.live.snapshot import save_snapshot
     from ckd.runtime.live.view import LiveStatistics, Saver, Shown, Status, View
-    from ckd.runtime.live.web import WebView
+    from ckd.runtime.live.web import VIEW_TOKEN, WebView
     from ckd.runtime.live.window import WindowView
 else:
     __getattr__ = lazy_names(
@@ -32,12 +32,13 @@ else:
             "ckd.runtime.live.pressing": "ButtonView",
             "ckd.runtime.live.snapshot": "save_snapshot",
             "ckd.runtime.live.view": "LiveStatistics Saver Shown Status View",
-            "ckd.runtime.live.web": "WebView",
+            "ckd.runtime.live.web": "VIEW_TOKEN WebView",
             "ckd.runtime.live.window": "WindowView",
         },
     )
 
 __all__ = [
+    "VIEW_TOKEN",
     "AutoCapture",
     "ButtonView",
     "LiveReport",

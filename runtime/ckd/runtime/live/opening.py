@@ -22,6 +22,7 @@ def open_views(
     save: Saver,
     say: Callable[[str], None],
     pressed: Callable[[str, str], None] = lambda view, key: None,
+    token: str | None = None,
 ) -> Iterator[list[View]]:
     """Open the view of a kind, if any, and close it at the end of a ``with`` block.
 
@@ -33,6 +34,7 @@ def open_views(
         save: what the save button does.
         say: told where the web view is.
         pressed: told in which view a key or button was pressed, and what it does.
+        token: that the address of the web view must have; None to draw one where it is needed.
 
     Raises:
         UsageError: the web view cannot listen there.
@@ -40,8 +42,9 @@ def open_views(
     """
     if kind == "web":
         with WebView(
-            host=host, port=port, source_name=source_name, save=save, pressed=partial(pressed, kind)
-        ) as web:
+            host=host, port=port, source_name=source_name, save=save,
+            pressed=partial(pressed, kind), token=token,
+        ) as web:  # fmt: skip
             say(f"live view: {web.url}  (Ctrl-C ends it)")
             yield [web]
     elif kind == "window":

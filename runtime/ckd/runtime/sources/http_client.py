@@ -196,6 +196,8 @@ def _said(error: Exception) -> str:
             )
         case TimeoutError():
             return "no answer in time"
+        case http.client.InvalidURL():  # which says the address, with what is secret in it
+            return "spaces and other such characters of an address must be written as %20 and so on"
         case socket.gaierror():
             return "no such host"
         case http.client.RemoteDisconnected() | ConnectionResetError():

@@ -132,7 +132,9 @@ class Table:
 
     def wrong(self, key: str, expected: str) -> InputError:
         """The error for a value that is not what it should be."""
-        got = _shown(self._content.get(key))
+        value = self._content.get(key)
+        is_address = isinstance(value, str) and "://" in value  # which may hold a password
+        got = "an address with other characters" if is_address else _shown(value)
         return InputError(f"{self._where}: {self._path(key)}: expected {expected}, got {got}")
 
     def _get(self, key: str) -> Any:
