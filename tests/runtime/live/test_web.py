@@ -20,6 +20,7 @@ from ckd.contract.errors import UsageError
 from ckd.finding.sentences import NOTICE
 from ckd.runtime.live import (
     LiveStatistics,
+    Status,
     WebView,
     save_snapshot,
 )
@@ -211,6 +212,23 @@ def test_off_the_loopback_a_token_is_needed() -> None:
         assert ask(view, "/")[0] == 403
         assert ask(view, "/state.json?token=guess")[0] == 403
         assert ask(view, f"/state.json?{token}")[0] == 200
+
+
+def test_a_token_that_was_given_is_needed_everywhere_and_not_in_the_printed_address() -> None:
+    token = "sixteen_letters-or-more"
+    with WebView(port=0, token=token) as view:
+        assert view.url.endswith("/?token=***")
+        assert ask(view, "/state.json")[0] == 403
+        assert ask(view, "/state.json?token=***")[0] == 403
+        assert ask(view, f"/state.json?token={token}")[0] == 200
+
+
+def test_what_a_camera_calls_itself_turns_no_text_of_the_page() -> None:
+    with WebView(port=0, source_name="a\x1b[31m\u202eb\u2028c") as view:
+        view.update(Status(state="failed", detail="it answers 500 \x9b\u2066"), None)
+        state = json.loads(ask(view, "/state.json")[1])
+    assert state["source"] == r"a\x1b[31m\u202eb\u2028c"
+    assert state["detail"] == r"it answers 500 \x9b\u2066"
 
 
 def test_viewers_are_bounded_and_leave_their_place() -> None:
