@@ -141,7 +141,7 @@ def free_port() -> int:
 
 def test_an_unreachable_camera_is_one_line_and_code_6(tiny_bundle: Path, tmp_path: Path) -> None:
     url = f"http://me:secret@127.0.0.1:{free_port()}/video"
-    run = ckd_run(tmp_path, "camera", url, "--view", "none", "--bundle", tiny_bundle)
+    run = ckd_run(tmp_path, "camera", "--view", "none", "--bundle", tiny_bundle, CKD_SOURCE=url)
     refused(run, 6, "no video stream")
     assert "secret" not in run.err
     run = ckd_run(tmp_path, "camera", "/dev/video97", "--view", "none", "--bundle", tiny_bundle)
