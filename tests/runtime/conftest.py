@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from ckd.contract.hashes import write_hashes
 from ckd.runtime import Cascade
 from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 
@@ -38,3 +39,19 @@ def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 def cascade(tiny_bundle: Path) -> Iterator[Cascade]:
     with Cascade.load(tiny_bundle, num_threads=1) as cascade:
         yield cascade
+
+
+@pytest.fixture
+def int8_bundle(bundle_copy: Path) -> Path:
+    """The tiny bundle with files for INT8 on the CPU, which are those of FP32."""
+    cascade_json = bundle_copy / "cascade.json"
+    text = cascade_json.read_text()
+    for node in ("rootseg", "cls", "seg_encoder", "seg_decoder"):
+        file = f'"fp32": "{node}.fp32.onnx"'
+        assert file in text
+        text = text.replace(file, f'{file}, "int8.cpu": "{node}.fp32.onnx"')
+    text = text.replace('"fp32": "float32"', '"fp32": "float32", "int8.cpu": "float32"')
+    text = text.replace('"fp32": "uint8"', '"fp32": "uint8", "int8.cpu": "uint8"')
+    cascade_json.write_text(text)
+    write_hashes(bundle_copy)
+    return bundle_copy

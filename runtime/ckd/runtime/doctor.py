@@ -55,6 +55,11 @@ def examine(bundle: Path | None = None) -> list[Check]:
         checks.append(
             Check("int8", "note", "no instructions for it (VNNI): slow, and sums may saturate")
         )
+    if "onnxruntime" in installed():
+        from ckd.runtime.backends.onnxruntime import why_no_int8
+
+        if why := why_no_int8():
+            checks.append(Check("int8 by onnxruntime", "note", why))
     for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
         version = build_feature(feature)
         checks.append(

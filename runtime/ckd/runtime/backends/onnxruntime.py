@@ -1,12 +1,13 @@
 """ONNX Runtime on the CPU, reading and writing shared buffers in place."""
 
+import re
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
 import onnxruntime as ort
 from typing_extensions import override
 
-from ckd.contract.errors import EngineError
+from ckd.contract.errors import EngineError, EnvironmentUnusable
 from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import TensorSpec
@@ -14,6 +15,20 @@ from ckd.runtime.backends.host import HostBuffer, HostRunner
 from ckd.runtime.backends.onnxruntime_session import SessionEngine, session_options
 from ckd.runtime.cpu import usable_cores
 from ckd.runtime.engine import Backend, DeviceBuffer, Engine, first_line
+
+#: Major and minor. Before it INT8 convolutions were wrong on some x86 processors (AMX, AVX-VNNI).
+RIGHT_INT8: Final = (1, 26)
+
+
+def why_no_int8() -> str | None:
+    """Why this ONNX Runtime computes no INT8 on the CPU, with the remedy; None if it does."""
+    if tuple(int(part) for part in re.findall(r"\d+", ort.__version__)[:2]) >= RIGHT_INT8:
+        return None
+    return (
+        f"ONNX Runtime {ort.__version__} computes INT8 wrongly on some processors; expected "
+        f"{'.'.join(map(str, RIGHT_INT8))} or newer, which needs Python 3.11; or take OpenVINO: "
+        "`pip install '.[openvino]'`, then --backend openvino"
+    )
 
 
 class OnnxRuntimeBackend(Backend):
@@ -31,6 +46,8 @@ class OnnxRuntimeBackend(Backend):
     def load(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
     ) -> "OnnxRuntimeEngine":
+        if self.precisions[precision].startswith("int8") and (why := why_no_int8()):
+            raise EnvironmentUnusable(why)
         options = session_options()
         options.intra_op_num_threads = self.num_threads
         options.inter_op_num_threads = 1
