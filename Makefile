@@ -6,6 +6,7 @@ PYTHON ?= python3
 IMAGE ?=
 MINUTES ?= 30
 RECORD ?=
+OUT ?= dist/release
 PIP = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST = .venv/bin/python -m pytest
 # Of everything that a quick edit can break, what is tested in seconds.
@@ -14,7 +15,7 @@ QUICK = $(addprefix tests/,architecture/test_exports.py architecture/test_servic
 # Tests start hundreds of processes: compiled sources are kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test system lint soak load fuzz kept rate study-env bundle sign clean
+.PHONY: demo check test system lint soak load fuzz kept rate study-env bundle sign pins sbom release clean
 
 demo: .venv-run/installed ## Analyse IMAGE (or a generated one) with the embedded networks
 	@test -n "$(IMAGE)" -o -d runs/demo-images || \
@@ -52,6 +53,20 @@ bundle: .venv/installed
 # Last, when files of the embedded bundle changed: CKD_RELEASE_KEY=FILE make sign
 sign: .venv/installed
 	.venv/bin/python -m ckd.export.release
+
+# After a change of what devices install or of its versions.
+pins: .venv/installed
+	.venv/bin/python -m ckd.export.supply.pins
+
+# What `make demo` installed, in runs/sbom.json, and whether it may be.
+sbom: .venv/installed .venv-run/installed
+	mkdir -p runs
+	.venv/bin/python -m ckd.export.supply.sbom write .venv-run/bin/python runs/sbom.json
+	.venv/bin/python -m ckd.export.supply.sbom check .venv-run/bin/python runs/sbom.json
+
+# Of the last commit: CKD_RELEASE_KEY=FILE make release [OUT=FOLDER]
+release: .venv/installed
+	.venv/bin/python -m ckd.export.supply.release_folder "$(OUT)"
 
 lint: .venv/installed
 	.venv/bin/ruff check .
