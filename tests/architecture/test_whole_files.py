@@ -32,6 +32,7 @@ EXCEPTIONS = {
     ("export/ckd/export/bundle.py", "write_bundle"): IN_NEW_FOLDER,
     ("export/ckd/export/sign.py", "sign_bundle"): IN_NEW_FOLDER,
     ("export/ckd/export/release.py", "sign_embedded"): TEMPORARY,
+    ("export/ckd/export/supply/release_folder.py", "write_release"): IN_NEW_FOLDER,
     ("export/ckd/export/onnx.py", "export_onnx"): IN_NEW_FOLDER,
     ("export/ckd/export/sections.py", "write_sections"): IN_NEW_FOLDER,
     ("export/ckd/export/sections.py", "_with_temperatures"): IN_NEW_FOLDER,

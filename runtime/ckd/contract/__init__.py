@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     )
     from ckd.contract.spec import CascadeSpec, FileKind, NodeSpec, OutputSpec, Section
     from ckd.contract.tensors import DType, TensorSpec
-    from ckd.contract.version import built_from, ckd_version
+    from ckd.contract.version import DISTRIBUTION, built_from, ckd_version
     from ckd.contract.whole_file import FileGroup, new_folder, replace_file, replacing
     from ckd.contract.wiring import IMAGE, check_wiring
     from ckd.contract.writer_lock import LOCK, one_writer
@@ -120,7 +120,7 @@ else:
             ),
             "ckd.contract.spec": "CascadeSpec FileKind NodeSpec OutputSpec Section",
             "ckd.contract.tensors": "DType TensorSpec",
-            "ckd.contract.version": "built_from ckd_version",
+            "ckd.contract.version": "DISTRIBUTION built_from ckd_version",
             "ckd.contract.whole_file": "FileGroup new_folder replace_file replacing",
             "ckd.contract.wiring": "IMAGE check_wiring",
             "ckd.contract.writer_lock": "LOCK one_writer",
@@ -129,6 +129,7 @@ else:
 
 __all__ = [
     "CASCADE",
+    "DISTRIBUTION",
     "FITTED_SECTIONS",
     "HASHES",
     "IMAGE",

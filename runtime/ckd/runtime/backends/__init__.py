@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ckd.runtime.backends.onnxruntime import why_no_int8
     from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
     from ckd.runtime.backends.selection import (
         BACKENDS,
@@ -20,6 +21,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ckd.runtime.backends.onnxruntime": "why_no_int8",
             "ckd.runtime.backends.onnxruntime_cuda": "OnnxRuntimeCudaBackend",
             "ckd.runtime.backends.selection": (
                 "BACKENDS GPU_BACKENDS chosen_device installed open_backend"
@@ -34,4 +36,5 @@ __all__ = [
     "chosen_device",
     "installed",
     "open_backend",
+    "why_no_int8",
 ]
