@@ -1,4 +1,4 @@
-"""INT8 is computed by an ONNX Runtime that does so rightly, or by another backend, or not at all."""
+"""INT8 is computed by an ONNX Runtime that does it rightly, by another backend, or not at all."""
 
 from pathlib import Path
 
@@ -27,7 +27,10 @@ def old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "is_right"),
-    [("1.9.0", False), ("1.25.1", False), ("1.26.0.dev20260401", True), ("1.31.1", True), ("2.0", True)],
+    [
+        ("1.9.0", False), ("1.25.1", False), ("1.26.0.dev20260401", True), ("1.31.1", True),
+        ("2.0", True),
+    ],
 )  # fmt: skip
 def test_it_goes_by_the_version(
     monkeypatch: pytest.MonkeyPatch, version: str, is_right: bool
