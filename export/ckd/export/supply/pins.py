@@ -120,7 +120,7 @@ def main() -> None:
             path = FOLDER / list_name(python, machine)
             text = pinned(project, python, machine)
             replace_file(project / path, text.encode())
-            print(f"{path}: {text.count('--hash')} packages")
+            console.show(f"{path}: {text.count('--hash')} packages")
 
 
 if __name__ == "__main__":

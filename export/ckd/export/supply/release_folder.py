@@ -124,7 +124,7 @@ def main() -> None:
     password = os.environ.get(KEY_PASSWORD) or None
     names = write_release(Path.cwd(), out, Path(key) if key else None, password)
     said = "signed" if SIGNATURE in names else f"not signed, as {RELEASE_KEY} names no key"
-    print(f"{out}: {len(names)} files, {said}")
+    console.show(f"{out}: {len(names)} files, {said}")
 
 
 if __name__ == "__main__":

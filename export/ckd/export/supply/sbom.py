@@ -142,7 +142,7 @@ def main() -> None:
     does = write_sbom if given.what == "write" else check_sbom
     licences = does(given.python, given.file)
     counted = ", ".join(f"{name} ({n})" for name, n in sorted(Counter(licences.values()).items()))
-    print(f"{given.file}: {len(licences)} packages, as installed; {counted}")
+    console.show(f"{given.file}: {len(licences)} packages, as installed; {counted}")
 
 
 if __name__ == "__main__":
