@@ -27,7 +27,7 @@ from ckd.contract.hashes import write_hashes
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
-from ckd.runtime.acceptance import pack_cases, run_acceptance
+from ckd.runtime.acceptance import TOLERANCES, pack_cases, run_acceptance
 
 MINMAX = QuantSetting(method="minmax")
 
@@ -79,6 +79,35 @@ def test_backends_agree_on_an_int8_bundle(quantised: Path, lesions: Path) -> Non
     # Not the fine mask: a decoder of random weights makes one step of a grid a step of the answer.
     for name in ("coarse_logits", "gate1", "logits", "g0", "h1"):
         np.testing.assert_allclose(given[0][name], given[1][name], atol=0.3 * given[0][name].std())
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-bf16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_openvino_kept_answers_to_the_bit_as_what_it_compiled(
+    quantised: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    precision: str,
+) -> None:
+    ov = pytest.importorskip("openvino")
+    monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
+    bundle = Path(shutil.copytree(quantised, tmp_path / "bundle"))
+    limits = json.loads((bundle / TOLERANCES).read_text())
+    # Random weights amplify rounding to bfloat16, where a processor has it.
+    limits["int8"] = {"mask_jaccard": 0, "probability": 1, "class_map": 99, "features": 99}
+    (bundle / TOLERANCES).write_text(json.dumps(limits))
+    write_hashes(bundle)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+    def answers() -> dict[str, bytes]:
+        with Cascade.load(bundle, "openvino", "cpu", precision, threads) as cascade:
+            tensors = cascade.chain.run_all(image)
+        return {name: tensor.tobytes() for name, tensor in tensors.items()}
+
+    fresh = answers()
+    monkeypatch.setattr(ov.Core, "compile_model", lambda *_: pytest.fail("compiled again"))
+    assert answers() == fresh
 
 
 def test_every_network_is_calibrated_on_what_the_ones_before_make_of_the_images(

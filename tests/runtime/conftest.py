@@ -36,6 +36,19 @@ def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def cpuinfo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Stands for /proc/cpuinfo; not there until written."""
+    path = tmp_path / "cpuinfo"
+    read = Path.read_text
+
+    def read_text(self: Path, *args: str, **kwargs: str) -> str:
+        return read(path if str(self) == "/proc/cpuinfo" else self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return path
+
+
+@pytest.fixture
 def cascade(tiny_bundle: Path) -> Iterator[Cascade]:
     with Cascade.load(tiny_bundle, num_threads=1) as cascade:
         yield cascade

@@ -10,4 +10,5 @@ def fetch(
     cache: EngineCache, key: EngineKey, build: Callable[[], bytes | memoryview]
 ) -> mmap.mmap | bytes | memoryview:
     with cache.slot(key) as slot:
-        return slot.engine if slot.engine is not None else slot.keep(build())
+        file = slot.engine if slot.engine is not None else slot.keep(build())
+    return file.content

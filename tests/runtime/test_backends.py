@@ -240,12 +240,12 @@ def test_a_node_states_its_inputs_and_outputs(backend: Backend, bundle: Bundle) 
     assert [spec.name for spec in engine.outputs] == ["logits", "mean1", "mean2", "mean3", "mean4"]
 
 
-def test_nothing_on_the_cpu_passes_for_an_engine_that_was_built_here(
+def test_what_is_compiled_here_has_to_prove_itself_and_nothing_else(
     backend: Backend, bundle: Bundle
 ) -> None:
     engine, _ = load(backend, bundle, 0)
-    assert not isinstance(backend, EngineBuilder)
-    assert not isinstance(engine, BuiltEngine)
+    compiles = backend.name == "openvino"
+    assert isinstance(backend, EngineBuilder) == isinstance(engine, BuiltEngine) == compiles
 
 
 def test_an_engine_reads_and_writes_the_buffers_it_was_bound_to(

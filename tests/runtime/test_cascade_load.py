@@ -114,7 +114,7 @@ def test_auto_does_not_hide_engines_that_answer_wrongly(
 
     monkeypatch.setattr(cascade_module, "open_backend", lambda *_: Builds(1))
     monkeypatch.setattr(cascade_module, "chosen_device", lambda *_: "cuda")
-    monkeypatch.setattr("ckd.runtime.certificate.certify", refuse)
+    monkeypatch.setattr("ckd.runtime.proving.certify", refuse)
     with pytest.raises(GateFailed, match="4 of 4"):
         Cascade.load(tiny_bundle)
 

@@ -1,5 +1,6 @@
 """Engines that were built here prove themselves before they are used, whatever built them."""
 
+import itertools
 import json
 import re
 import tempfile
@@ -20,14 +21,15 @@ from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import cascade as cascade_module
-from ckd.runtime import certificate as certificate_module
+from ckd.runtime import proving
 from ckd.runtime.acceptance import CASES
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeEngine
 from ckd.runtime.cache import Store
 from ckd.runtime.cascade import Cascade
-from ckd.runtime.certificate import certificates, certify, prune_certificates
+from ckd.runtime.certificate import STEADY, certificates, prune_certificates
 from ckd.runtime.engine import DeviceBuffer
 from ckd.runtime.engine_cache import EngineCache
+from ckd.runtime.proving import certify
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -43,6 +45,7 @@ class BuiltHere(OnnxRuntimeBackend):
     """
 
     name = "built"
+    device = "cuda:0"  # says what to do where engines take long to build
 
     def __init__(
         self, changes: Mapping[str, Change] | None = None, build: str = "", **machine: str | int
@@ -157,7 +160,7 @@ def test_engines_that_answer_as_recorded_get_a_certificate(load: Load, tiny_bund
 
 def test_with_a_certificate_no_case_is_run(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     load(BuiltHere())
-    monkeypatch.setattr(certificate_module, "run_acceptance", never)
+    monkeypatch.setattr(proving, "run_twice", never)
     assert len(load(BuiltHere())) == 1
 
 
@@ -167,7 +170,7 @@ def test_other_engines_or_another_machine_must_prove_themselves(
 ) -> None:
     load(BuiltHere())
     with monkeypatch.context() as patch:
-        patch.setattr(certificate_module, "run_acceptance", never)
+        patch.setattr(proving, "run_twice", never)
         with pytest.raises(AssertionError, match="run again"):
             load(BuiltHere(**other))
     assert len(load(BuiltHere(**other))) == 2
@@ -213,6 +216,46 @@ def test_one_wrong_answer_is_refused_and_recorded(
 def test_a_tensor_between_the_networks_that_is_wrong_shows_in_the_answers(load: Load) -> None:
     with pytest.raises(GateFailed, match="acceptance cases failed"):
         load(BuiltHere({"gate1": np.zeros_like}))
+
+
+def after(runs: int, change: Change) -> Change:
+    """A change that begins after so many runs."""
+    count = itertools.count()
+    return lambda values: change(values) if next(count) >= runs else values
+
+
+@pytest.mark.parametrize("runs", [1, 4, 6, 7])
+def test_an_engine_whose_answers_change_later_is_refused(load: Load, runs: int) -> None:
+    with pytest.raises(GateFailed, match="the same image has another answer later"):
+        load(BuiltHere({"logits": after(runs, np.negative)}))
+    (certificate,) = written()
+    assert certificate["passed"] is False
+
+
+def test_answers_that_drift_within_every_tolerance_are_found(load: Load) -> None:
+    count = itertools.count()
+
+    def drift(values: NDArray[Any]) -> NDArray[Any]:
+        """All logits rise alike, so that no probability changes yet."""
+        return values + np.float32(0.01 * next(count) * values.std())
+
+    with pytest.raises(GateFailed, match=r"0 of 4 .*the same image has another answer later"):
+        load(BuiltHere({"logits": drift}))
+    (certificate,) = written()
+    assert certificate["num_failed"] == 0
+    assert certificate["repeat_errors"]["logits"] > STEADY
+    assert certificate["repeat_errors"]["mask_logits"] == 0
+
+
+def test_what_is_left_of_the_image_before_is_found(load: Load) -> None:
+    before: list[NDArray[Any]] = []
+
+    def remember(values: NDArray[Any]) -> NDArray[Any]:
+        before.append(values.copy())
+        return values + np.float32(0.02) * before[-2 if len(before) > 1 else -1]
+
+    with pytest.raises(GateFailed, match="the same image has another answer later"):
+        load(BuiltHere({"mask_logits": remember}))
 
 
 def test_refused_engines_leave_the_cpu_usable(
@@ -274,6 +317,7 @@ def test_decisions_that_change_are_counted(load: Load, tiny_bundle: Path) -> Non
         lambda tree: sealed({**tree, "engines": {}}),
         lambda tree: sealed({**tree, "num_failed": 1}),
         lambda tree: sealed({**tree, "num_cases": 0}),
+        lambda tree: sealed({**tree, "repeat_errors": {}}),
         lambda tree: "[" * 100_000,
     ],
 )
@@ -295,6 +339,7 @@ def test_a_damaged_certificate_is_none(
         ("engines", {"cls": ["00"]}),
         ("tensor_errors", {"logits": "small"}),
         ("edge_errors", []),
+        ("repeat_errors", {"logits": "none"}),
         ("mask_jaccard", "all of it"),
         ("probability_shift", []),
         ("decision_flips", None),
@@ -335,7 +380,7 @@ def test_without_readable_cases_nothing_is_proved(load: Load, bundle_copy: Path)
 
 
 def test_other_backends_need_none(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificate_module, "run_acceptance", never)
+    monkeypatch.setattr(proving, "run_twice", never)
     with Cascade.load(tiny_bundle, "onnxruntime", num_threads=1) as cascade:
         assert certify(cascade.chain, Bundle(tiny_bundle)) is None
     assert written() == []

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.runtime.cpuinfo import X86
 
 from ckd.contract.errors import EngineError
 from ckd.runtime import choice
@@ -41,6 +42,14 @@ def test_the_fastest_is_taken_and_remembered() -> None:
 def test_what_matters_is_measured_anew(bundle: str, precision: str, threads: int) -> None:
     fastest_backend("a bundle", "fp32", 2, measured)
     assert remembered(bundle, precision, threads) is None
+
+
+def test_times_of_a_processor_with_other_instructions_are_measured_anew(cpuinfo: Path) -> None:
+    cpuinfo.write_text(X86.format("avx2 avx512_vnni"))
+    fastest_backend("a bundle", "int8", 2, measured)
+    assert remembered("a bundle", "int8", 2) == TIMES_MS
+    cpuinfo.write_text(X86.format("avx2"))  # of the same name, as a cloud may change it
+    assert remembered("a bundle", "int8", 2) is None
 
 
 def test_hardly_faster_is_no_reason_to_change() -> None:

@@ -3,23 +3,9 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
+from tests.runtime.cpuinfo import X86
 
 from ckd.runtime import Cascade, cpu
-
-X86 = "processor\t: 0\nmodel name\t: Fast One\ncpu family\t: 6\nmodel\t\t: 143\nflags\t\t: {}\n\n"
-
-
-@pytest.fixture
-def cpuinfo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Stands for /proc/cpuinfo; not there until written."""
-    path = tmp_path / "cpuinfo"
-    read = Path.read_text
-
-    def read_text(self: Path, *args: str, **kwargs: str) -> str:
-        return read(path if str(self) == "/proc/cpuinfo" else self, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    return path
 
 
 def test_x86(cpuinfo: Path) -> None:

@@ -197,7 +197,7 @@ def build():
 
 with EngineCache(Path(sys.argv[1])).slot({"a": 1}) as slot:
     engine = slot.engine if slot.engine is not None else slot.keep(build())
-assert bytes(engine) == b"engine"
+assert bytes(engine.content) == b"engine"
 """
 
 

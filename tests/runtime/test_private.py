@@ -80,7 +80,7 @@ def test_a_planted_engine_is_built_again(tmp_path: Path) -> None:
     with cache.slot(KEY) as slot:
         assert slot.engine is None
         kept = slot.keep(b"built anew")
-    assert bytes(kept) == b"built anew"
+    assert bytes(kept.content) == b"built anew"
     assert mode(cache.path(KEY)) == 0o600
 
 

@@ -120,6 +120,7 @@ def _print_certificate(certificate: Certificate) -> None:
     for kind, errors in (
         ("error", certificate.tensor_errors),
         ("edge", certificate.edge_errors),
+        ("again", certificate.repeat_errors),
     ):
         for name, error in errors.items():
             shown = "no numbers" if error is None else f"{error:.1e} standard deviations"

@@ -12,9 +12,10 @@ from ckd.runtime.backends.tensorrt.backend import TensorRtBackend
 from ckd.runtime.backends.tensorrt.kept import Kept, KeptEngines
 from ckd.runtime.backends.tensorrt.sdk import TensorRt, import_tensorrt
 from ckd.runtime.cascade import Cascade
-from ckd.runtime.certificate import Certificate, certify
+from ckd.runtime.certificate import Certificate
 from ckd.runtime.cuda.presence import why_no_gpu
 from ckd.runtime.engine_cache import EngineCache, Entry
+from ckd.runtime.proving import certify
 
 
 @runtime_checkable

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from ckd.runtime.cache import Store, cache_folder
     from ckd.runtime.cascade import Cascade
-    from ckd.runtime.certificate import Certificate, certificates, certify, prune_certificates
+    from ckd.runtime.certificate import Certificate, certificates, prune_certificates
     from ckd.runtime.chain import Chain
     from ckd.runtime.closing import Closing
     from ckd.runtime.cpu import cpu_flags, cpu_name, usable_cores
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         first_line,
     )
     from ckd.runtime.engine_cache import EngineCache, Entry
+    from ckd.runtime.proving import certify
     from ckd.runtime.settling import Settler
     from ckd.runtime.signed import Trust, embedded_bundle, open_bundle
     from ckd.runtime.stopwatch import Stopwatch
@@ -58,7 +59,7 @@ else:
             ),
             "ckd.runtime.cache": "Store cache_folder",
             "ckd.runtime.cascade": "Cascade",
-            "ckd.runtime.certificate": "Certificate certificates certify prune_certificates",
+            "ckd.runtime.certificate": "Certificate certificates prune_certificates",
             "ckd.runtime.chain": "Chain",
             "ckd.runtime.closing": "Closing",
             "ckd.runtime.cpu": "cpu_flags cpu_name usable_cores",
@@ -66,6 +67,7 @@ else:
                 "Backend BuiltEngine DeviceBuffer Engine EngineBuilder Runner first_line"
             ),
             "ckd.runtime.engine_cache": "EngineCache Entry",
+            "ckd.runtime.proving": "certify",
             "ckd.runtime.settling": "Settler",
             "ckd.runtime.signed": "Trust embedded_bundle open_bundle",
             "ckd.runtime.stopwatch": "Stopwatch",

@@ -104,31 +104,32 @@ def run_acceptance(chain: Chain, bundle: Bundle) -> list[CaseResult]:
     Raises:
         BundleError: the bundle has no readable cases, or none for the chain's precision.
     """
-    in_int8 = chain.precision.startswith("int8")
-    images_NSS3, recorded = _read_cases(
-        bundle, CASES_INT8 if in_int8 else CASES, chain.spec.outputs.names()
-    )
-    try:
-        limits = json.loads(bundle.read(TOLERANCES))["int8" if in_int8 else chain.precision]
-        tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{bundle.path}: unreadable acceptance tolerances ({error})") from error
-    verdicts = read_verdicts(bundle, len(images_NSS3))
-    judge = CaseJudge(
-        chain.spec, bundle.read, chain.precision,
-        Steps(tolerance.probability, 1 - tolerance.mask_jaccard),
-    )  # fmt: skip
-    return [
-        _compare(
-            index,
-            judge,
-            tolerance,
-            chain.run_all(image_SS3),
-            {name: values[index] for name, values in recorded.items()},
-            None if verdicts is None else verdicts[index],
-        )
-        for index, image_SS3 in enumerate(images_NSS3)
-    ]
+    exam = _Exam(chain, bundle)
+    return [exam.run(index)[0] for index in range(exam.num_cases)]
+
+
+def run_twice(chain: Chain, bundle: Bundle) -> tuple[list[CaseResult], dict[str, float]]:
+    """Run every case twice, the second time in the opposite order.
+
+    An engine that keeps something of the image before, or whose answers drift with every run,
+    answers otherwise the second time.
+
+    Returns:
+        The worse result of each case; and of each output the largest difference between two answers
+        to one image, in standard deviations of the first.
+
+    Raises:
+        BundleError: as `run_acceptance`.
+    """
+    exam = _Exam(chain, bundle)
+    first = [exam.run(index) for index in range(exam.num_cases)]
+    again = [exam.run(index) for index in reversed(range(exam.num_cases))][::-1]
+    results, errors = [], dict.fromkeys(chain.spec.outputs.names(), 0.0)
+    for (one, answered), (other, repeated) in zip(first, again, strict=True):
+        results.append(_worse(one, other))
+        for name, error in errors.items():
+            errors[name] = _larger(error, tensor_error(repeated[name], answered[name]))
+    return results, errors
 
 
 def verdicts_of(bundle: Bundle) -> bytes:
@@ -167,6 +168,65 @@ def _read_cases(
     except Exception as error:  # NumPy may raise anything for a damaged file
         raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
     return tensors.pop(IMAGE), tensors
+
+
+class _Exam:
+    """The cases of a bundle, for networks that are loaded."""
+
+    def __init__(self, chain: Chain, bundle: Bundle) -> None:
+        in_int8 = chain.precision.startswith("int8")
+        self._chain = chain
+        self._images_NSS3, self._recorded = _read_cases(
+            bundle, CASES_INT8 if in_int8 else CASES, chain.spec.outputs.names()
+        )
+        self.num_cases = len(self._images_NSS3)
+        try:
+            limits = json.loads(bundle.read(TOLERANCES))["int8" if in_int8 else chain.precision]
+            self._tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BundleError(
+                f"{bundle.path}: unreadable acceptance tolerances ({error})"
+            ) from error
+        self._verdicts = read_verdicts(bundle, self.num_cases)
+        self._judge = CaseJudge(
+            chain.spec, bundle.read, chain.precision,
+            Steps(self._tolerance.probability, 1 - self._tolerance.mask_jaccard),
+        )  # fmt: skip
+
+    def run(self, index: int) -> tuple[CaseResult, dict[str, NDArray[Any]]]:
+        """The result of a case, and the outputs by tensor name, batch axis of one included."""
+        tensors = self._chain.run_all(self._images_NSS3[index])
+        outputs = {name: tensors[name] for name in self._recorded}
+        recorded = {name: values[index] for name, values in self._recorded.items()}
+        verdict = None if self._verdicts is None else self._verdicts[index]
+        return _compare(index, self._judge, self._tolerance, outputs, recorded, verdict), outputs
+
+
+def _worse(one: CaseResult, other: CaseResult) -> CaseResult:
+    """What is worse of two results of one case."""
+    both = {name: (error, other.tensor_errors[name]) for name, error in one.tensor_errors.items()}
+    return CaseResult(
+        case=one.case,
+        mask_jaccard=_min(one.mask_jaccard, other.mask_jaccard),
+        coarse_jaccard=_min(one.coarse_jaccard, other.coarse_jaccard),
+        probability_error=(
+            None
+            if one.probability_error is None or other.probability_error is None
+            else _larger(one.probability_error, other.probability_error)
+        ),
+        passed=one.passed and other.passed,
+        tensor_errors={name: _larger(*errors) for name, errors in both.items()},
+        decision_flips=max(one.decision_flips, other.decision_flips),
+    )
+
+
+def _min(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else min(one, other)
+
+
+def _larger(one: float, other: float) -> float:
+    """No number, if one of them is none."""
+    return float(np.maximum(one, other))
 
 
 def _compare(

@@ -134,7 +134,7 @@ class Cascade(Closing):
                 signed (`ckd.runtime.signed`); None for those that CKD_TRUSTED_KEYS names.
 
         Engines that were built on this machine first repeat the bundle's acceptance cases, see
-        `ckd.runtime.certificate`.
+        `ckd.runtime.proving`.
 
         Raises:
             BundleError: the bundle is incomplete, altered or not understood, or not signed by a
@@ -377,6 +377,6 @@ def _timed(finding: Finding, deadline_ms: float | None) -> Finding:
 def _prove(chain: Chain, bundle: Bundle) -> None:
     """Have engines that were built on this machine repeat the bundle's acceptance cases."""
     if isinstance(chain.backend, EngineBuilder):
-        from ckd.runtime.certificate import certify  # most devices build nothing
+        from ckd.runtime.proving import certify  # many devices build nothing
 
         certify(chain, bundle)

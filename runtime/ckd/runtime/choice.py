@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import CkdError
+from ckd.contract.errors import CkdError, GateFailed
 from ckd.runtime.backends.selection import BACKENDS, installed, open_backend
 from ckd.runtime.cache import Store, cache_folder
 from ckd.runtime.chain import Chain
-from ckd.runtime.cpu import cpu_name, usable_cores
+from ckd.runtime.cpu import cpu_name, kernel_instructions, usable_cores
+from ckd.runtime.proving import certify
 
 #: Number of choices that are kept; the oldest are removed.
 MAX_REMEMBERED: Final = 64
@@ -52,6 +53,8 @@ def fastest_backend(
             try:
                 taken_ms[name] = measure(name)
             except CkdError as error:
+                if isinstance(error, GateFailed):  # the others say what a backend is not made for
+                    _log.warning("%s is not taken: %s", name, error)
                 errors.append(error)
         if not taken_ms:
             raise errors[0]
@@ -64,9 +67,11 @@ def networks_ms(bundle: Bundle, precision: str, num_threads: int | None, name: s
     """A CPU backend's time for one image in milliseconds; arguments as of `fastest_backend`.
 
     Raises:
-        CkdError: the backend cannot run the bundle in this precision.
+        CkdError: the backend cannot run the bundle in this precision, or its engines failed the
+            acceptance cases.
     """
     with Chain.of(bundle, open_backend(name, "cpu", num_threads), precision) as chain:
+        certify(chain, bundle)
         return chain.measure_ms()
 
 
@@ -106,5 +111,6 @@ def _key(bundle: str, precision: str, num_threads: int | None) -> dict[str, Any]
         "threads": num_threads or usable_cores(),
         "machine": platform.machine(),
         "processor": cpu_name(),
+        "instructions": kernel_instructions(),
         "backends": versions,
     }

@@ -2,11 +2,15 @@
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Final
 
 #: Instruction sets that multiply four pairs of 8-bit numbers and add the products in 32 bits.
 _INT8_FLAGS: Final = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+#: Names of instruction sets that a kernel may be chosen by; the other flags change with the system,
+#: and no kernel does. ("smep" of x86 is about memory, "sme" of ARM about matrices.)
+_KERNEL_FLAG: Final = re.compile(r"(s?sse|avx|amx|fma|f16c|asimd|fphp|i8mm|bf16|sve|sme(?!p$)).*")
 
 
 def cpu_name() -> str:
@@ -24,6 +28,11 @@ def cpu_flags() -> frozenset[str]:
     """The processor's instruction sets by their names in Linux; empty if they are not known."""
     entries = _cpuinfo()
     return frozenset(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
+
+
+def kernel_instructions() -> str:
+    """The instruction sets by which kernels are chosen, as a text; empty if they are not known."""
+    return " ".join(sorted(flag for flag in cpu_flags() if _KERNEL_FLAG.fullmatch(flag)))
 
 
 def lacks_int8_instructions() -> bool:

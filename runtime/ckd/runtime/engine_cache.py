@@ -50,6 +50,20 @@ class Entry:
     used_s: float  # when it was last used, seconds since 1970
 
 
+@dataclass(frozen=True, slots=True)
+class EngineFile:
+    """The content of an engine's file.
+
+    Attributes:
+        content: mapped into memory, where the file is kept. The kernel may drop pages of the map:
+            it reads them again when they are needed.
+        sha256: of the content.
+    """
+
+    content: mmap.mmap | bytes | memoryview
+    sha256: str
+
+
 class EngineCache:
     """A folder of engines.
 
@@ -87,7 +101,7 @@ class EngineCache:
             if lock is not None:
                 lock.release()
 
-    def find(self, key: EngineKey) -> mmap.mmap | None:
+    def find(self, key: EngineKey) -> EngineFile | None:
         """The engine of a key; None if it is missing or damaged."""
         return self._read(self.path(key), key)
 
@@ -112,7 +126,7 @@ class EngineCache:
             self._remove(path)
         return freed
 
-    def _read(self, path: Path, key: EngineKey) -> mmap.mmap | None:
+    def _read(self, path: Path, key: EngineKey) -> EngineFile | None:
         entry = self._entry(path)
         if entry is None:
             if path.exists():
@@ -134,14 +148,15 @@ class EngineCache:
             return None
         with contextlib.suppress(OSError):  # a read-only folder
             os.utime(path)
-        return content
+        return EngineFile(content, entry.sha256)
 
-    def _write(self, path: Path, key: EngineKey, content: bytes | memoryview) -> mmap.mmap:
+    def _write(
+        self, path: Path, key: EngineKey, content: bytes | memoryview, sha256: str
+    ) -> mmap.mmap:
         """Write the engine, then its record: an engine without one counts as missing."""
         _record_path(path).unlink(missing_ok=True)
         replace_file(path, content, FILE_MODE)
         _forget_pages(path)
-        sha256 = hashlib.sha256(content).hexdigest()
         if not self._records.write(key, {"size": len(content), "sha256": sha256}):
             path.unlink(missing_ok=True)
             raise OSError(f"the record of {path.name} cannot be written")
@@ -189,22 +204,21 @@ class Slot:
     """The place of one engine, see `EngineCache.slot`.
 
     Attributes:
-        engine: mapped into memory; None if it is missing or damaged. The kernel may drop pages of
-            the map: it reads them again when they are needed.
+        engine: None if it is missing or damaged.
     """
 
-    engine: mmap.mmap | None
-    _write: Callable[[bytes | memoryview], mmap.mmap] | None
+    engine: EngineFile | None
+    _write: Callable[[bytes | memoryview, str], mmap.mmap] | None
 
-    def keep(self, content: bytes | memoryview) -> mmap.mmap | bytes | memoryview:
+    def keep(self, content: bytes | memoryview) -> EngineFile:
         """Keep an engine that was built, and give it mapped; where it cannot be kept, as it is."""
-        if self._write is None:
-            return content
-        try:
-            return self._write(content)
-        except OSError as error:
-            _log.info("an engine cannot be kept: %s", error)
-            return content
+        sha256 = hashlib.sha256(content).hexdigest()
+        if self._write is not None:
+            try:
+                return EngineFile(self._write(content, sha256), sha256)
+            except OSError as error:
+                _log.info("an engine cannot be kept: %s", error)
+        return EngineFile(content, sha256)
 
 
 def _record_path(path: Path) -> Path:

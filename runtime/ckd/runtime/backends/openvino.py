@@ -1,8 +1,11 @@
 """OpenVINO on the CPU, reading and writing shared buffers in place.
 
 Its kernels use bfloat16 and int8 instructions where the processor has them. Settings that it would
-choose by itself are fixed here: FP32 stays FP32 unless bf16 was asked for, and one request has all
-threads.
+choose by itself are fixed here: FP32 stays FP32 unless bf16 was asked for, one request has all
+threads, and the device is the CPU by name: never AUTO, which may change it while it runs.
+
+A compiled network that was kept is imported only if it has proved itself
+(`ckd.runtime.certificate`); otherwise it is compiled again, and the new one has to.
 """
 
 import functools
@@ -23,15 +26,25 @@ from ckd.contract.listed import Content
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.tensors import DType, TensorSpec
 from ckd.runtime.backends.host import HostBuffer, HostRunner
-from ckd.runtime.cpu import usable_cores
-from ckd.runtime.engine import Backend, DeviceBuffer, Engine, check_promise, first_line
-from ckd.runtime.engine_cache import EngineCache, EngineKey
+from ckd.runtime.certificate import has_proved
+from ckd.runtime.cpu import kernel_instructions, usable_cores
+from ckd.runtime.engine import (
+    BuiltEngine,
+    DeviceBuffer,
+    Engine,
+    EngineBuilder,
+    check_promise,
+    first_line,
+)
+from ckd.runtime.engine_cache import EngineCache, EngineFile, EngineKey
 
 _DTYPES: Final[Mapping[str, DType]] = {"u8": "uint8", "f32": "float32", "f16": "float16"}
 #: What OpenVINO computes in where a file says float32. By default it takes bfloat16 where the
 #: processor has it; in the layers that INT8 leaves in float, that lowered the Jaccard index of the
 #: embedded cascade on melanomas by 0.017, so bfloat16 has to be asked for.
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
+
+_CPU: Final = "CPU"
 
 _Settings = Mapping[str, str | int]
 
@@ -49,8 +62,12 @@ def _core() -> ov.Core:
     return ov.Core()
 
 
-class OpenVinoBackend(Backend):
-    """Engines on the CPU. A buffer's memory is one NumPy array that all requests share."""
+class OpenVinoBackend(EngineBuilder):
+    """Engines on the CPU. A buffer's memory is one NumPy array that all requests share.
+
+    Attributes:
+        machine: what compiled networks depend on besides the network and the precision.
+    """
 
     name = "openvino"
     device = "cpu"
@@ -65,6 +82,19 @@ class OpenVinoBackend(Backend):
         self.num_threads = num_threads or usable_cores()
         self._core = _core()
         self._cache = EngineCache()
+        self._has_warned = False  # that the type is another than asked for
+        self._settings: _Settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.num_threads,
+        }
+        self.machine: Mapping[str, str | int] = {
+            "openvino": ov.get_version(),
+            "device": str(self._core.get_property(_CPU, "FULL_DEVICE_NAME")),
+            "capabilities": " ".join(self._core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES")),
+            "instructions": kernel_instructions(),
+            **self._settings,
+        }
 
     @override
     def load(
@@ -75,52 +105,59 @@ class OpenVinoBackend(Backend):
         The cached file is mapped into memory, and its pages are given back once the weights have
         their layout for the kernels. That halves the memory of a network that is compiled directly.
         """
-        settings: _Settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self.num_threads,
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        }
-        key: EngineKey = {
-            "network": node.name,
-            "onnx": onnx.sha256,
-            "openvino": ov.get_version(),
-            "device": str(self._core.get_property("CPU", "FULL_DEVICE_NAME")),
-            "instructions": str(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
-            **settings,
-        }
-
+        hint = {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
+        settings: _Settings = {**self._settings, **hint}
+        key: EngineKey = {"network": node.name, "onnx": onnx.sha256, **self.machine, **hint}
         try:
-            exported = _Exported(self._kept(key, onnx, settings))
+            exported = _Exported(self._kept(key, node, onnx, settings, precision))
             try:
-                compiled = self._core.import_model(exported.tensor, "CPU", dict(settings))
+                compiled = self._core.import_model(exported.tensor, _CPU, dict(settings))
             except RuntimeError as error:
                 _log.warning("%s is compiled again: %s", node.name, first_line(error))
                 self._cache.drop(key)
-                exported = _Exported(self._kept(key, onnx, settings))
-                compiled = self._core.import_model(exported.tensor, "CPU", dict(settings))
+                exported = _Exported(self._kept(key, node, onnx, settings, precision))
+                compiled = self._core.import_model(exported.tensor, _CPU, dict(settings))
         except CkdError:
             raise
         except Exception as error:
             raise EngineError(f"cannot load {node.name}: {first_line(error)}") from error
+        self._tell_type(compiled, _HINTS[precision])
         exported.give_back_pages()
         return OpenVinoEngine(node, compiled, exported, specs)
 
     def _kept(
-        self, key: EngineKey, onnx: Content, settings: _Settings
-    ) -> mmap.mmap | bytes | memoryview:
-        """The compiled network as OpenVINO exports it; it is compiled if the cache has none."""
+        self, key: EngineKey, node: NodeSpec, onnx: Content, settings: _Settings, precision: str
+    ) -> EngineFile:
+        """The compiled network as OpenVINO exports it: one that proved itself, or a new one."""
         with self._cache.slot(key) as slot:
-            if slot.engine is not None:
-                return slot.engine
-            # OpenVINO reads a file piece by piece; it would copy a network in memory twice.
+            if (kept := slot.engine) is not None:
+                if has_proved(kept.sha256, node.name, precision, self.machine):
+                    return kept
+                _log.info("the kept %s has not proved itself here and is not used", node.name)
+            compiled = self._core.compile_model(self._read(onnx), _CPU, dict(settings))
+            exported: io.BytesIO = compiled.export_model()
+            return slot.keep(exported.getbuffer())
+
+    def _read(self, onnx: Content) -> ov.Model:
+        """A network; OpenVINO reads a file piece by piece, and would copy one in memory twice."""
+        try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "network.onnx"
                 path.write_bytes(onnx.read())
-                model = self._core.read_model(path)
-            compiled = self._core.compile_model(model, "CPU", dict(settings))
-            exported: io.BytesIO = compiled.export_model()
-            return slot.keep(exported.getbuffer())
+                return self._core.read_model(path)
+        except OSError as error:  # no room for it
+            _log.info("the network is read in memory: %s", error)
+            return self._core.read_model(io.BytesIO(onnx.read()))
+
+    def _tell_type(self, compiled: ov.CompiledModel, asked: str) -> None:
+        """Warn, once, if OpenVINO computes in another type than it was asked for."""
+        given = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if given != asked and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "OpenVINO computes in %s and not in %s, for which this processor has no "
+                "instructions", given, asked
+            )  # fmt: skip
 
     @override
     def allocate(self, spec: TensorSpec) -> "OpenVinoBuffer":
@@ -139,7 +176,8 @@ class OpenVinoBackend(Backend):
 class _Exported:
     """A compiled network as OpenVINO writes it; the network goes on reading its weights here."""
 
-    def __init__(self, content: mmap.mmap | bytes | memoryview) -> None:
+    def __init__(self, file: EngineFile) -> None:
+        self.sha256, content = file.sha256, file.content
         self._content = content if isinstance(content, mmap.mmap) else bytearray(content)
         if isinstance(self._content, mmap.mmap) and hasattr(mmap, "MADV_NOHUGEPAGE"):
             # With huge pages, each bias that is read would keep 2 MB of weights in memory.
@@ -163,8 +201,12 @@ class OpenVinoBuffer(HostBuffer):
         self.tensor = ov.Tensor(self.array, shared_memory=True)
 
 
-class OpenVinoEngine(Engine):
-    """One inference request bound to fixed buffers."""
+class OpenVinoEngine(BuiltEngine):
+    """One inference request bound to fixed buffers.
+
+    Attributes:
+        sha256: of the compiled network.
+    """
 
     def __init__(
         self,
@@ -173,7 +215,7 @@ class OpenVinoEngine(Engine):
         exported: _Exported,
         specs: Mapping[str, TensorSpec],
     ) -> None:
-        self.name = node.name
+        self.name, self.sha256 = node.name, exported.sha256
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
         self.outputs = tuple(_spec(port) for port in compiled.outputs)
         check_promise(node, self.inputs, self.outputs, specs)

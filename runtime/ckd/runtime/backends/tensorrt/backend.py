@@ -31,7 +31,7 @@ class TensorRtBackend(EngineBuilder):
     """Engines on one GPU, in the precision of their files.
 
     Attributes:
-        machine: what the engines depend on; `ckd.runtime.certificate` has them repeat the bundle's
+        machine: what the engines depend on; `ckd.runtime.proving` has them repeat the bundle's
             acceptance cases for each.
         tensorrt: the TensorRT that is installed.
         log: its latest warnings and errors.

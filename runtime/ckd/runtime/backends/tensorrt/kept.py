@@ -4,7 +4,6 @@ An engine works only with the network, the TensorRT, the driver and the GPU that
 all of them are in its key.
 """
 
-import hashlib
 import logging
 import mmap
 import time
@@ -20,7 +19,7 @@ from ckd.runtime.backends.tensorrt.build import OPTIONS
 from ckd.runtime.backends.tensorrt.process import build_engine
 from ckd.runtime.backends.tensorrt.sdk import TensorRt
 from ckd.runtime.cuda.api import Cuda
-from ckd.runtime.engine_cache import EngineCache, EngineKey
+from ckd.runtime.engine_cache import EngineCache, EngineFile, EngineKey
 
 KERNEL_DRIVER: Final = Path("/sys/module/nvidia/version")
 L4T_RELEASE: Final = Path("/etc/nv_tegra_release")
@@ -79,18 +78,16 @@ class KeptEngines:
         key = self.key(node, onnx, specs, precision)
         seconds: float | None = None
         with self._cache.slot(key) as slot:
-            content: mmap.mmap | bytes | memoryview
             if slot.engine is not None:
-                content = slot.engine
+                file = slot.engine
             elif (ahead := self._built_ahead(node, onnx, specs, precision)) is not None:
-                content = slot.keep(bytes(ahead))
+                file = slot.keep(bytes(ahead.content))
             else:
                 _log.info("building the engine of %s (%s)", node.name, precision)
                 start = time.perf_counter()
                 built = self._build(node, onnx, precision)
                 seconds = time.perf_counter() - start
-                content = slot.keep(built)
-        sha256 = hashlib.sha256(content).hexdigest()
+                file = slot.keep(built)
         path = self._cache.path(key)
         if seconds is not None and not path.is_file() and not self._has_warned:
             self._has_warned = True
@@ -99,6 +96,7 @@ class KeptEngines:
                 "set CKD_CACHE to a folder that can be written and has room",
                 path.parent,
             )
+        content, sha256 = file.content, file.sha256
         return Kept(node.name, precision, content, len(content), sha256, path, seconds)
 
     def drop(
@@ -121,7 +119,7 @@ class KeptEngines:
 
     def _built_ahead(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
-    ) -> mmap.mmap | None:
+    ) -> EngineFile | None:
         """The engine that was built ahead of time, if any; it is finished when it is loaded."""
         if self._cuda is None or not self._tensorrt.builds_ahead:
             return None
