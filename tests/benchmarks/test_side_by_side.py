@@ -93,6 +93,21 @@ def test_bundles_with_other_orders_of_labels_are_scored_by_name(
     )
 
 
+def test_a_bundle_is_compared_with_itself_in_another_precision(
+    explained_bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ["accuracy", str(explained_bundle), "--data", str(data), "--changes", str(tmp_path)]
+    precisions = ["--precision", "fp32", "--precision", "fp16"]
+    done = CliRunner().invoke(cli, [*words, *precisions, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [one["precision"] for one in json.loads(done.stdout)] == ["fp32", "fp16"]
+    told = (tmp_path / "changes.md").read_text()
+    assert told.startswith("## What changed from tiny in fp32 to tiny in fp16\n")
+    for few in ([], [*precisions, "--precision", "fp32"]):
+        refused = CliRunner().invoke(cli, [*words, *few])
+        assert isinstance(refused.exception, UsageError)
+
+
 @pytest.fixture(scope="module")
 def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two photographs of every lesion, no split, and a file that is no photograph."""

@@ -135,6 +135,20 @@ def test_the_doctor_finds_this_machine_fit(tiny_bundle: Path, tmp_path: Path) ->
     assert checks["bundle"] == checks["onnxruntime"] == "ok"
 
 
+def test_the_doctor_tests_what_the_environment_says(tiny_bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    variables = {
+        "CKD_BACKEND": "openvino", "CKD_DEVICE": "cpu", "CKD_BUNDLE": str(tiny_bundle),
+        "CKD_THREADS": "1", "CKD_CACHE": str(tmp_path / "cache"),
+    }  # fmt: skip
+    run = ckd_run(tmp_path, "doctor", **variables)
+    assert (run.code, run.err) == (0, "")
+    assert " on openvino in fp32, 4 acceptance cases passed" in run.out
+    run = ckd_run(tmp_path, "doctor", **{**variables, "CKD_BACKEND": "tensorrt"})
+    assert run.code == 2
+    assert "tensorrt runs on a GPU" in run.out
+
+
 def test_the_doctor_names_a_broken_bundle_and_ends_with_its_exit_code(
     bundle_copy: Path, tmp_path: Path
 ) -> None:

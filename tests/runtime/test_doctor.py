@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from ckd.contract.bundle import Bundle
 from ckd.contract.hashes import write_hashes
 from ckd.contract.version import ckd_version
 from ckd.runtime import doctor
@@ -17,7 +18,7 @@ from ckd.runtime.acceptance import CASES
 from ckd.runtime.cache import Store
 from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.doctor import Check, examine
-from ckd.runtime.signed import embedded_bundle
+from ckd.runtime.signed import embedded_bundle, open_bundle
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -155,16 +156,58 @@ def test_what_gpu_there_is_can_be_read(tiny_bundle: Path, monkeypatch: pytest.Mo
     )
 
 
+def test_what_would_be_used_is_what_is_tested(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = by_name(examine(tiny_bundle, "onnxruntime", num_threads=1))
+    assert " on onnxruntime in fp32, 4 acceptance cases" in checks["bundle"].detail
+    assert "engines" not in checks  # it builds none
+    for code, *options in (
+        (3, "openvino"), (2, "onnxruntime", "cpu", "bf16"), (2, "trt"), (2, "auto", "gpu")
+    ):  # fmt: skip
+        check = by_name(examine(tiny_bundle, *map(str, options)))["bundle"]
+        assert (check.status, check.exit_code) == ("problem", code), options
+
+
+def test_engines_that_were_kept_are_told_and_those_that_could_not_be(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    pytest.importorskip("openvino")
+    (tmp_path / "file").write_text("in the way")
+    for cache, told in (("cache", "answered the 4 cases twice"), ("file/cache", "make room")):
+        monkeypatch.setenv("CKD_CACHE", str(tmp_path / cache))
+        checks = by_name(examine(tiny_bundle, "openvino", "cpu", num_threads=1))
+        assert " on openvino in fp32, 4 acceptance cases" in checks["bundle"].detail
+        assert checks["engines"].status == ("ok" if cache == "cache" else "note")
+        assert told in checks["engines"].detail
+
+
+def test_a_bundle_is_opened_once(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def open_counted(*given: Path) -> Bundle:
+        opened.append(given)
+        return open_bundle(*given)
+
+    monkeypatch.setattr(doctor, "open_bundle", open_counted)
+    monkeypatch.setattr("ckd.runtime.cascade.open_bundle", open_counted)
+    assert by_name(examine(tiny_bundle))["bundle"].status == "ok"
+    assert len(opened) == 1
+
+
 def test_a_cache_that_others_may_write_to_is_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
 ) -> None:
     monkeypatch.setenv("CKD_CACHE", str(tmp_path / "cache"))
     store = Store(tmp_path / "cache/backends")
-    store.write({"kept": 1}, 1)
-    kept = store.path({"kept": 1})
-    kept.chmod(0o666)
-    told = next(check for check in examine(tiny_bundle) if check.what == "cache")
-    assert told.status == "note"
-    assert f"chmod go-w {kept}" in told.detail
-    kept.unlink()
+    kept = [store.path({"kept": number}) for number in (1, 2)]
+    for number in (1, 2):
+        store.write({"kept": number}, 1)
+        kept[number - 1].chmod(0o666)
+    told = [check for check in examine(tiny_bundle) if check.what == "cache"]
+    assert [check.status for check in told] == ["note", "note"]
+    for path in kept:
+        assert sum(f"chmod go-w {path}" in check.detail for check in told) == 1
+        path.unlink()
     assert next(check for check in examine(tiny_bundle) if check.what == "cache").status == "ok"

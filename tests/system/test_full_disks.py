@@ -1,5 +1,6 @@
 """Full disks and memory: one line that names the file and the remedy, and what was there stays."""
 
+import contextlib
 import json
 import os
 import signal
@@ -46,6 +47,45 @@ def test_a_full_disk_ends_a_batch_with_one_line_and_keeps_what_is_there(
         grow(disk, "40m")
         again = ckd_run(tmp_path, "image", "in", "--bundle", tiny_bundle, "--out", disk / "out")
         assert (again.code, len(list(out.glob("*.json")))) == (0, 21)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+@pytest.mark.parametrize("room", ["0", "48k", "160k"])
+def test_a_full_cache_disk_stops_no_answer(
+    tiny_bundle: Path, tmp_path: Path, room: str, backend: str
+) -> None:
+    """Neither engines nor certificates nor the choice nor temporary files have room; or some."""
+    pytest.importorskip("openvino")
+    cv2.imwrite(str(tmp_path / "a.png"), photo())
+    image = (
+        "image",
+        "a.png",
+        "--bundle",
+        tiny_bundle,
+        "--threads",
+        "1",
+        "--json",
+        "--device",
+        "cpu",
+    )
+    variables = {"CKD_BACKEND": backend, "TMPDIR": str(tmp_path)}
+    right = ckd_run(tmp_path, *image, "--out", "right", **variables, CKD_CACHE=str(tmp_path / "c"))
+    assert right.code == 0
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        free = (1 << 20) - (int(room.rstrip("k")) << 10)
+        with contextlib.suppress(OSError), (disk / "full").open("wb", buffering=0) as file:
+            file.write(bytes(free))
+        for name in ("first", "second"):
+            run = ckd_run(
+                tmp_path, *image, "--out", name,
+                **{**variables, "TMPDIR": str(disk), "CKD_CACHE": str(disk / "cache")},
+            )  # fmt: skip
+            assert run.code == 0, run.err
+            assert not run.errors
+            assert run.records[0]["mask"]
+            for key in ("top", "lesion_area_px"):
+                assert run.records[0][key] == right.records[0][key]
+        assert not list(disk.rglob(f"{WRITING}*"))
 
 
 def test_no_room_for_results_is_said_before_anything_is_analysed(

@@ -36,12 +36,15 @@ def accuracy_command(
         str, typer.Option(help="onnxruntime, openvino, tensorrt, or auto.")
     ] = "onnxruntime",
     device: Annotated[str, typer.Option(help="As in `ckd-run`.")] = "auto",
-    precision: Annotated[str, typer.Option(help="As in `ckd-run`.")] = "fp32",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="As in `ckd-run`; repeatable, every bundle in each. [default: fp32]"),
+    ] = None,
     changes: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for what the second of two bundles says otherwise than the first, image "
-            "by image (changes.csv, changes.md)."
+            help="Folder for what the second of two bundles, or of two precisions, says otherwise "
+            "than the first, image by image (changes.csv, changes.md)."
         ),
     ] = None,
     as_json: Json = False,
@@ -55,14 +58,20 @@ def accuracy_command(
     if data is None:
         raise UsageError("--data is missing: the folder of a data set, see `ckd-train data check`")
     chosen: list[Path | None] = list(bundles) if bundles else [None]
+    precisions = precision or ["fp32"]
     if changes is not None:
-        if len(chosen) != 2:
-            raise UsageError(f"--changes compares two bundles, got {len(chosen)}; name both")
+        if len(chosen) * len(precisions) != 2:
+            raise UsageError(
+                f"--changes compares two bundles, or one in two precisions, got {len(chosen)} in "
+                f"{', '.join(precisions)}; name both"
+            )
         console.make_folder(changes)
     with ExitStack() as stack:
         # All are opened before the first is scored, so that a wrong one costs no scoring.
         cascades = [
-            stack.enter_context(Cascade.load(path, backend, device, precision)) for path in chosen
+            stack.enter_context(Cascade.load(path, backend, device, one))
+            for path in chosen
+            for one in precisions
         ]
         specs = [cascade.spec for cascade in cascades]
         samples = read_unseen(data, split, specs, console.say)
@@ -78,7 +87,11 @@ def accuracy_command(
 
         first, second = accuracies
         rows = changes_of(first.scores, second.scores, (specs[0], specs[1]))
-        write_changes(rows, (specs[0].name, specs[1].name), changes)
+        names = [
+            spec.name if len(precisions) == 1 else f"{spec.name} in {one}"
+            for spec, one in zip(specs, precisions * 2, strict=False)
+        ]
+        write_changes(rows, (names[0], names[1]), changes)
     if as_json:
         print(json.dumps([one.as_dict() for one in accuracies]))
         return

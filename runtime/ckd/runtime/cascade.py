@@ -147,14 +147,28 @@ class Cascade(Closing):
                 precision.
         """
         opened = open_bundle(bundle, trusted_keys)
+        return cls.of(opened, backend, device, precision, num_threads, operating_point, prevalence)
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        num_threads: int | None = None,
+        operating_point: str | None = None,
+        prevalence: Mapping[str, float] | None = None,
+    ) -> "Cascade":
+        """Load a bundle that is open already; arguments and errors as of `load`."""
         chosen = "fp32" if precision == "auto" else precision
 
         def load(name: str, device: str) -> "Cascade":
             cascade = cls(
-                opened, open_backend(name, device, num_threads), chosen, operating_point, prevalence
+                bundle, open_backend(name, device, num_threads), chosen, operating_point, prevalence
             )
             try:
-                _prove(cascade.chain, opened)
+                _prove(cascade.chain, bundle)
             except BaseException:
                 cascade.close()
                 raise
@@ -172,8 +186,8 @@ class Cascade(Closing):
                 # A failure is a warning; a GPU that is not meant for this, or lacks bf16, is none.
                 level = logging.WARNING if isinstance(error, EngineError) else logging.INFO
                 _log.log(level, "%s; taking the CPU", error)
-        measure = partial(networks_ms, opened, chosen, num_threads)
-        return load(fastest_backend(opened.digest(), chosen, num_threads, measure), "cpu")
+        measure = partial(networks_ms, bundle, chosen, num_threads)
+        return load(fastest_backend(bundle.digest(), chosen, num_threads, measure), "cpu")
 
     def warmup(self, runs: int = 2) -> None:
         """Run on a grey image with a spot: what is made when first needed slows no real one."""

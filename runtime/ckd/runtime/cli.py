@@ -198,13 +198,19 @@ def info_command(
 
 @cli.command("doctor")
 def doctor_command(
-    bundle: Annotated[Path | None, typer.Argument(help="Default: the embedded bundle.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(envvar="CKD_BUNDLE", help="Default: the embedded bundle.")
+    ] = None,
+    backend: BackendName = "auto",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Check this machine: backends, cameras' needs, and a bundle's acceptance cases."""
     from ckd.runtime.doctor import examine
 
-    checks = examine(bundle)
+    checks = examine(bundle, backend, device, precision, threads)
     if as_json:
         print(json.dumps([asdict(check) for check in checks]))
     else:

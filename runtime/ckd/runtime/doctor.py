@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
@@ -18,11 +19,14 @@ from ckd.runtime.backends.selection import BACKENDS, chosen_device, installed
 from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 from ckd.runtime.cache import cache_folder
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.certificate import certificates
 from ckd.runtime.choice import best_of, remembered
 from ckd.runtime.cpu import cpu_name, lacks_int8_instructions, usable_cores
 from ckd.runtime.cuda.presence import why_no_gpu
+from ckd.runtime.engine import BuiltEngine
+from ckd.runtime.engine_cache import EngineCache
 from ckd.runtime.private import refusals
-from ckd.runtime.signed import embedded_bundle, open_bundle, signature_shown
+from ckd.runtime.signed import open_bundle, signature_shown
 from ckd.runtime.sources.opencv import build_feature
 
 
@@ -43,8 +47,17 @@ class Check:
     exit_code: int = 0
 
 
-def examine(bundle: Path | None = None) -> list[Check]:
-    """Check the software, then load a bundle, repeat its acceptance cases and time it."""
+def examine(
+    bundle: Path | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    num_threads: int | None = None,
+) -> list[Check]:
+    """Check the software, then load a bundle, repeat its acceptance cases and time it.
+
+    Arguments are those of `Cascade.load`, so that what is tested is what would be used.
+    """
     checks = [
         Check("system", "ok", f"{platform.system()} {platform.machine()}, Python {_python()}"),
         Check("cores", "ok", f"{usable_cores()} usable, {cpu_name()}"),
@@ -72,11 +85,16 @@ def examine(bundle: Path | None = None) -> list[Check]:
             checks.append(Check(name, "ok", _version(package)))
         else:
             checks.append(Check(name, "note", f"not installed; {remedy}"))
-    checks += [_gpu(), _tensorrt(), _cache()]
-    checks.append(_try_bundle(bundle or embedded_bundle()))
-    on_cpu = chosen_device("auto", "auto") == "cpu"
-    if on_cpu and len(installed()) > 1 and checks[-1].status == "ok":
-        checks.append(_choice(bundle or embedded_bundle()))
+    checks += [_gpu(), _tensorrt(), *_cache()]
+    try:
+        opened = open_bundle(bundle)
+        opened.verify()
+        with Cascade.of(opened, backend, device, precision, num_threads) as cascade:
+            checks += [_tried(cascade, opened), *_engines(cascade, opened)]
+    except CkdError as error:
+        return [*checks, Check("bundle", "problem", str(error), error.exit_code)]
+    if backend == "auto" and chosen_device(backend, device) == "cpu" and len(installed()) > 1:
+        checks.append(_choice(opened, cascade.precision, num_threads))
     return checks
 
 
@@ -109,22 +127,25 @@ def _tensorrt() -> Check:
         return Check("tensorrt", "note", str(error))
 
 
-def _cache() -> Check:
+def _cache() -> list[Check]:
+    """One fact for each file that is not used."""
     try:
         folder = cache_folder()
     except CkdError as error:
-        return Check("cache", "note", str(error))
+        return [Check("cache", "note", str(error))]
     if told := refusals(folder):
-        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-        return Check("cache", "note", f"{told[0]}{more}")
-    return Check("cache", "ok", f"{folder}: written by nobody else")
+        return [Check("cache", "note", why) for why in told]
+    return [Check("cache", "ok", f"{folder}: written by nobody else")]
 
 
-def _choice(path: Path) -> Check:
-    """The choice that `auto` made when `_try_bundle` loaded the bundle."""
-    taken_ms = remembered(open_bundle(path).digest(), "fp32", None)
+def _choice(bundle: Bundle, precision: str, num_threads: int | None) -> Check:
+    """The choice that `auto` made when the bundle was loaded."""
+    taken_ms = remembered(bundle.digest(), precision, num_threads)
     if taken_ms is None:
-        where = f"{cache_folder()} cannot be written, so auto measures every time"
+        where = (
+            f"{cache_folder()} cannot be written, so auto measures every time; make room there, or "
+            "set CKD_CACHE to another folder"
+        )
         return Check("backend auto", "note", where)
     figures = ", ".join(f"{name} {ms:.1f} ms" for name, ms in taken_ms.items())
     return Check(
@@ -134,26 +155,41 @@ def _choice(path: Path) -> Check:
     )
 
 
-def _try_bundle(path: Path) -> Check:
-    try:
-        bundle = open_bundle(path)
-        bundle.verify()
-        with Cascade.load(path) as cascade:
-            cases = run_acceptance(cascade.chain, bundle)
-            if failed := [case for case in cases if not case.passed]:
-                raise GateFailed(f"{len(failed)} of {len(cases)} acceptance cases failed")
-            cascade.warmup()
-            frame = np.full((1080, 1920, 3), 128, np.uint8)
-            taken = [cascade.predict(frame).timings_ms["total"] for _ in range(10)]
-            return Check(
-                "bundle",
-                "ok",
-                f"{cascade.bundle_id} on {cascade.backend.name}, {len(cases)} acceptance cases "
-                f"passed, {statistics.median(taken):.1f} ms for a 1920x1080 frame (median of 10); "
-                f"{signature_shown(bundle)}",
-            )
-    except CkdError as error:
-        return Check("bundle", "problem", str(error), error.exit_code)
+def _tried(cascade: Cascade, bundle: Bundle) -> Check:
+    cases = run_acceptance(cascade.chain, bundle)
+    if failed := [case for case in cases if not case.passed]:
+        raise GateFailed(f"{len(failed)} of {len(cases)} acceptance cases failed")
+    cascade.warmup()
+    frame = np.full((1080, 1920, 3), 128, np.uint8)
+    taken = [cascade.predict(frame).timings_ms["total"] for _ in range(10)]
+    return Check(
+        "bundle",
+        "ok",
+        f"{cascade.bundle_id} on {cascade.backend.name} in {cascade.precision}, {len(cases)} "
+        f"acceptance cases passed, {statistics.median(taken):.1f} ms for a 1920x1080 frame (median "
+        f"of 10); {signature_shown(bundle)}",
+    )
+
+
+def _engines(cascade: Cascade, bundle: Bundle) -> list[Check]:
+    """Whether engines that were built here are there at the next start."""
+    built = [one for one in cascade.chain.engines.values() if isinstance(one, BuiltEngine)]
+    if not built:
+        return []
+    cache, used = EngineCache(), {engine.sha256 for engine in built}
+    if used <= {entry.sha256 for entry in cache.entries()}:
+        for one in certificates(bundle):
+            if used == {*one.engines.values()}:
+                told = f"answered the {one.num_cases} cases twice, {one.made}"
+                return [Check("engines", "ok", f"kept in {cache.folder}; {told}")]
+    return [
+        Check(
+            "engines",
+            "note",
+            f"cannot be kept in {cache.folder}, so they are built and tested at every start; make "
+            "room there, or set CKD_CACHE to another folder",
+        )
+    ]
 
 
 def _version(package: str) -> str:
