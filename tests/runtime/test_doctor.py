@@ -162,11 +162,14 @@ def test_what_would_be_used_is_what_is_tested(
     checks = by_name(examine(tiny_bundle, "onnxruntime", num_threads=1))
     assert " on onnxruntime in fp32, 4 acceptance cases" in checks["bundle"].detail
     assert "engines" not in checks  # it builds none
-    for code, *options in (
-        (3, "openvino"), (2, "onnxruntime", "cpu", "bf16"), (2, "trt"), (2, "auto", "gpu")
-    ):  # fmt: skip
-        check = by_name(examine(tiny_bundle, *map(str, options)))["bundle"]
-        assert (check.status, check.exit_code) == ("problem", code), options
+    for backend, device, precision, code in (
+        ("openvino", "auto", "auto", 3),
+        ("onnxruntime", "cpu", "bf16", 2),
+        ("trt", "auto", "auto", 2),
+        ("auto", "gpu", "auto", 2),
+    ):
+        check = by_name(examine(tiny_bundle, backend, device, precision))["bundle"]
+        assert (check.status, check.exit_code) == ("problem", code), (backend, device, precision)
 
 
 def test_engines_that_were_kept_are_told_and_those_that_could_not_be(
@@ -186,9 +189,9 @@ def test_engines_that_were_kept_are_told_and_those_that_could_not_be(
 def test_a_bundle_is_opened_once(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    def open_counted(*given: Path) -> Bundle:
-        opened.append(given)
-        return open_bundle(*given)
+    def open_counted(path: Path | None = None, keys: None = None) -> Bundle:
+        opened.append(path)
+        return open_bundle(path, keys)
 
     monkeypatch.setattr(doctor, "open_bundle", open_counted)
     monkeypatch.setattr("ckd.runtime.cascade.open_bundle", open_counted)
