@@ -126,7 +126,7 @@ def _refusal(chain: Chain, bundle: Bundle, certificate: Certificate) -> str:
     if not certificate.is_steady:
         reasons.insert(0, "the same image has another answer later")
     remedy = (
-        "they are compiled anew at the next start; until they pass, `--backend onnxruntime`"
+        "They are compiled anew at the next start; until they pass, `--backend onnxruntime`"
         if chain.backend.device == "cpu"
         else "`ckd-export engine --prune` and build them anew, take fp32, or `--device cpu`"
     )
