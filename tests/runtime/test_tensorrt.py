@@ -292,3 +292,14 @@ def test_a_build_that_fails_leaves_nothing() -> None:
         load(network(do="be killed"))
     assert kept_keys() == []
     assert load().kept.seconds is not None  # the lock is free
+
+
+def test_a_build_without_room_for_its_files_is_an_error_that_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", no_room)
+    with pytest.raises(EngineError, match=r"cannot build cls \(fp16\): .*set TMPDIR"):
+        TensorRtBackend(gpu()).load(NODE, network(), SPECS, "fp16")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ckd.contract.errors import EngineError
 from ckd.contract.listed import Content
 from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
@@ -115,7 +116,14 @@ class KeptEngines:
     def _build(self, node: NodeSpec, onnx: Content, precision: str) -> bytes:
         free_bytes = 0 if self._cuda is None else self._cuda.free_bytes()
         index = 0 if self._cuda is None else self._cuda.index
-        return build_engine(node.name, precision, onnx.read(), free_bytes, index)
+        content = onnx.read()
+        try:
+            return build_engine(node.name, precision, content, free_bytes, index)
+        except OSError as error:  # so that who takes any backend takes another one
+            raise EngineError(
+                f"cannot build {node.name} ({precision}): {error}; free some space, or set TMPDIR "
+                "to a folder on another disk"
+            ) from error
 
     def _built_ahead(
         self, node: NodeSpec, onnx: Content, specs: Mapping[str, TensorSpec], precision: str
