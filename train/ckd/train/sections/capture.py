@@ -44,8 +44,6 @@ SET_LIMITS: Final[Mapping[str, float]] = {
 #: caught is taken, and otherwise the last.
 _FALSE_REJECTS: Final = (0.01, 0.015, 0.02, 0.03)
 _ENOUGH: Final = 0.9
-#: Where there is room between clean pictures and strong faults, so far the limit goes into it.
-_BEYOND: Final = 0.25
 #: Clean pictures of each kind and half of which there must be so many.
 _LEAST_CLEAN: Final = 5
 #: Side of what a network sees of a picture.
@@ -140,10 +138,6 @@ def fit_limits(measured: Sequence[Measured]) -> dict[str, float]:
             limit = laxer(limit_at(check, scores, share) for scores in clean)
             caught = [np.mean([check.fails(one, limit) for one in scores]) for scores in strong]
             if min(caught) >= _ENOUGH:
-                # The strong fault that is hardest to tell, of those that are to be caught.
-                near = [limit_at(check, scores, _ENOUGH) for scores in strong]
-                stricter = max(near) if check.is_least else min(near)
-                limit = laxer(limit, limit + _BEYOND * (stricter - limit))
                 break
         limits[name] = round(float(limit), 4)
     return limits
