@@ -25,6 +25,7 @@ import typer
 from ckd import console
 from ckd.benchmarks.markdown import table
 from ckd.contract.errors import UsageError
+from ckd.contract.parsing import read_json
 from ckd.contract.whole_file import replace_file
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
@@ -116,11 +117,11 @@ def _recipe(way: str, seed: int, settings: list[str]) -> Recipe:
 def _scores(recipe: Recipe, system: System, samples: SampleSet, folder: Path) -> Scores:
     """Of the validation images, a single view of each; not computed again for the same weights."""
     kept = folder / "scores.json"
-    if not kept.exists() or json.loads(kept.read_text())["weights"] != system.digest():
+    if not kept.exists() or read_json(kept)["weights"] != system.digest():
         system.to(device_for("auto"))
         bar = console.progress_bar("images")
         evaluate(recipe, system, samples, folder, views="1", progress=bar)
-    scores: dict[str, Any] = json.loads(kept.read_text())["classification"]
+    scores: dict[str, Any] = read_json(kept)["classification"]
     return {name: scores[name] for name in _FIGURES}
 
 

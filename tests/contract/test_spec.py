@@ -193,6 +193,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "negative shape": (lambda t: t["tensors"]["gate1"].update(shape=[-1, 4]), "is not static"),
     "words in a shape": (lambda t: t["tensors"]["gate1"].update(shape=["N", 4]), "is not static"),
     "fractions in a shape": (lambda t: t["tensors"]["gate1"].update(shape=[1.5]), "is not static"),
+    "true in a shape": (lambda t: t["tensors"]["gate1"].update(shape=[True, 4]), "is not static"),
+    "a hundred axes": (lambda t: t["tensors"]["gate1"].update(shape=[1] * 100), "has 100 axes"),
+    "a size of many digits": (
+        lambda t: t["tensors"]["gate1"].update(shape=[10**200]), "is over 1024 MiB"
+    ),
     "shape of another type": (lambda t: t["tensors"]["gate1"].update(shape=4), "malformed"),
     "huge tensor": (
         lambda t: t["tensors"]["gate1"].update(shape=[2**40, 2**40]),
@@ -258,8 +263,17 @@ REFUSED: dict[str, tuple[Change, str]] = {
     # thresholds
     "threshold 0": (lambda t: t["thresholds"].update(mask=0), "mask threshold is 0.0, not between"),
     "threshold 1": (lambda t: t["thresholds"].update(mask=1), "mask threshold is 1.0, not between"),
-    "threshold NaN": (lambda t: t["thresholds"].update(mask=float("nan")), "threshold is nan"),
-    "threshold of 400 digits": (lambda t: t["thresholds"].update(mask=10**400), "malformed"),
+    "threshold NaN": (
+        lambda t: t["thresholds"].update(mask=float("nan")), "NaN is no finite number"
+    ),
+    "threshold of 400 digits": (
+        lambda t: t["thresholds"].update(mask=10**400), "a number has 401 digits, expected 300"
+    ),
+    "threshold of a large number": (
+        lambda t: t["thresholds"].update(mask=10**200), "mask threshold is 1e.200, not between"
+    ),
+    "true as threshold": (lambda t: t["thresholds"].update(mask=True), "True is no number"),
+    "threshold in quotes": (lambda t: t["thresholds"].update(mask="0.5"), "'0.5' is no number"),
     "threshold of no label": (lambda t: t["thresholds"].update(XX=0.5), "threshold 'XX' is not"),
     "thresholds in a list": (lambda t: t.update(thresholds=[]), "thresholds is no JSON object"),
     "sections in a list": (lambda t: t.update(sections=[]), "sections is no JSON object"),

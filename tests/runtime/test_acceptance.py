@@ -203,6 +203,10 @@ def test_a_file_that_holds_no_cases_is_refused(
         {"fp32": {"mask_jaccard": 0.9}},
         {"fp32": {"mask_jaccard": 0.9, "probability": 0.1, "more": 1}},
         {"fp32": {"mask_jaccard": "much", "probability": 0.1}},
+        {"fp32": {"mask_jaccard": True, "probability": 0.1}},
+        {"fp32": {"mask_jaccard": 0.9, "probability": -0.1}},
+        {"fp32": {"mask_jaccard": 0.9, "probability": 1e300}},
+        {"fp32": {"mask_jaccard": 0.9, "probability": float("inf")}},
         {"fp32": None},
     ],
 )

@@ -5,7 +5,6 @@ contenders differ. So contenders take turns call by call, and two of them are co
 of neighbouring calls, not by two averages.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.errors import EngineError, UsageError
+from ckd.contract.parsing import parse_json
 
 if TYPE_CHECKING:  # the processes whose memory is measured import this file, and need no console
     from ckd.console import Progress
@@ -181,7 +181,7 @@ def fresh_process(command: Sequence[str]) -> ProcessUse:
             os.killpg(watcher.pid, signal.SIGKILL)
             raise
     exit_code, wall_ms, peak_mb, output = (
-        json.loads(said) if watcher.returncode == 0 else (1, 0.0, 0.0, "")
+        parse_json(said) if watcher.returncode == 0 else (1, 0.0, 0.0, "")
     )
     if exit_code != 0:
         last = (complaints.strip().splitlines() or ["it printed nothing"])[-1]

@@ -27,6 +27,7 @@ from ckd.benchmarks.measure import (
 from ckd.benchmarks.peers import open_peer
 from ckd.benchmarks.report import Kind, Memory, Startup
 from ckd.contract.bundle import Bundle
+from ckd.contract.parsing import parse_json
 from ckd.runtime.signed import embedded_bundle
 
 #: By contender other than the chain: the module that is imported before it loads its networks.
@@ -73,7 +74,7 @@ def memory_of(kind: Kind, source: Path, bundle: Path, setting: CascadeSetting) -
     code = "import sys; from ckd.benchmarks.processes import print_memory as p; p(*sys.argv[1:])"
     arguments = [kind, str(source), str(bundle)]
     arguments += [setting.backend, setting.device, setting.precision, str(setting.threads)]
-    return Memory(*json.loads(fresh_process([sys.executable, "-c", code, *arguments]).output))
+    return Memory(*parse_json(fresh_process([sys.executable, "-c", code, *arguments]).output))
 
 
 def print_memory(

@@ -11,6 +11,7 @@ from ckd.console import Bars
 from ckd.contract.bundle import Bundle
 from ckd.contract.card import MODEL_CARD, with_part
 from ckd.contract.hashes import write_hashes
+from ckd.contract.parsing import read_json
 from ckd.data.samples import SampleSet
 from ckd.runtime.backends.selection import installed, open_backend
 from ckd.runtime.cascade import Cascade
@@ -46,7 +47,7 @@ def record_cost(folder: Path, text: str, record: Mapping[str, Any]) -> None:
         text: of `cost_text`.
         record: added to calibration.json.
     """
-    known = json.loads((folder / CALIBRATION).read_text())
+    known = read_json(folder / CALIBRATION)
     (folder / CALIBRATION).write_text(json.dumps({**known, **record}) + "\n")
     if (card := folder / MODEL_CARD).is_file():
         card.write_text(with_part(card.read_text(), COST_TITLE, text))

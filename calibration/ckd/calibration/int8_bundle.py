@@ -21,6 +21,7 @@ from ckd.contract.card import MODEL_CARD, without_part
 from ckd.contract.cascade_json import spec_to_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import write_hashes
+from ckd.contract.parsing import parse_json
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.whole_file import new_folder
 from ckd.runtime.acceptance import (
@@ -242,7 +243,7 @@ def _record(images: Mapping[str, Path], setting: QuantSetting) -> str:
 
 def _json(bundle: Bundle, name: str) -> dict[str, Any]:
     try:
-        return dict(json.loads(bundle.read(name)))
+        return dict(parse_json(bundle.read(name)))
     except (ValueError, TypeError) as error:
         raise BundleError(f"{bundle.path}: {name} is no JSON object ({error})") from error
 

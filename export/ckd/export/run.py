@@ -1,6 +1,5 @@
 """A bundle of a training run, with all that is known of the run."""
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -10,6 +9,7 @@ from typing import Any
 
 from ckd.console import Bars, no_bars
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.parsing import read_json
 from ckd.contract.version import ckd_version
 from ckd.export.bundle import ExportReport, write_bundle
 from ckd.export.model_card import Evidence
@@ -107,7 +107,7 @@ def measured_scores(run: Path, system: System) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        scores = dict(json.loads(path.read_text()))
+        scores = dict(read_json(path))
         measured = scores["weights"], scores["mask_threshold"]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: damaged ({error!r}); run `ckd-train evaluate` again") from error

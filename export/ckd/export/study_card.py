@@ -1,11 +1,11 @@
 """The part of a model card that says how a network was chosen and made in a study."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import read_json
 from ckd.train.fitting.run_folder import recipe_of
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.soup import Soup
@@ -44,8 +44,8 @@ def study_section(run: Path) -> str:
     run = run.resolve()
     study = run.parent.parent
     try:
-        about = json.loads((study / "study.json").read_text())
-        rows = json.loads((study / "summary.json").read_text())
+        about = read_json(study / "study.json")
+        rows = read_json(study / "summary.json")
         commit, folds = about["ground"]["commit"], about["ground"]["folds"]
         lines = [TITLE, "", *_stages(recipe_of(run)), "", *_folds(run.parent, folds), ""]
         lines += _candidates(rows, folds)
@@ -94,7 +94,7 @@ def _folds(candidate: Path, folds: int) -> list[str]:
     for k in range(folds):
         path = candidate / f"fold{k}" / "evaluation" / "scores.json"
         if path.exists():
-            scores = json.loads(path.read_text())
+            scores = read_json(path)
             cells = [_with_interval(scores, figure) for figure in _INTERVALS]
             lines.append(f"| {k} | {scores['num_images']} | {' | '.join(cells)} |")
     return lines

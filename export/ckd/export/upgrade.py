@@ -8,6 +8,7 @@ from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
 from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, write_hashes
 from ckd.contract.listed import ListedFiles
+from ckd.contract.parsing import parse_json
 from ckd.contract.whole_file import new_folder
 
 
@@ -52,12 +53,12 @@ def _opened(source: Path) -> ListedFiles:
 
 def _converted(source: Path, cascade: bytes) -> str:
     try:
-        tree = json.loads(cascade)
+        tree = parse_json(cascade)
         if tree["schema"] != 1:
             raise BundleError(f"{source}: schema {tree['schema']!r}; expected 1")
         tree["schema"] = SCHEMA
         tree["outputs"] = tree.pop("results")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{source}: {CASCADE} is malformed ({error!r})") from error
     try:
         return spec_to_json(spec_from_json(json.dumps(tree)))

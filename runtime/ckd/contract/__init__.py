@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     )
     from ckd.contract.leftovers import WRITING, discard, sweep
     from ckd.contract.listed import Content, ListedFiles
+    from ckd.contract.parsing import parse_json, parse_toml, read_json, read_toml, toml_text
     from ckd.contract.placement import (
         SIGNED,
         UNSIGNED,
@@ -114,6 +115,7 @@ else:
             ),
             "ckd.contract.leftovers": "WRITING discard sweep",
             "ckd.contract.listed": "Content ListedFiles",
+            "ckd.contract.parsing": "parse_json parse_toml read_json read_toml toml_text",
             "ckd.contract.placement": (
                 "Grid NetworkPlacement PlacedLayer Placement SIGNED UNSIGNED "
                 "placement_to_json read_placement"
@@ -197,14 +199,18 @@ __all__ = [
     "naming",
     "new_folder",
     "one_writer",
+    "parse_json",
+    "parse_toml",
     "placement_to_json",
     "printable",
     "printable_tree",
     "read_arrays",
     "read_fitted",
     "read_hashes",
+    "read_json",
     "read_learnt",
     "read_placement",
+    "read_toml",
     "refusal",
     "replace_file",
     "replacing",
@@ -215,6 +221,7 @@ __all__ = [
     "sync_folder",
     "sync_together",
     "threshold_jaccard",
+    "toml_text",
     "uncelled",
     "weight_key",
     "with_part",

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ckd.contract.errors import BundleError
+from ckd.contract.parsing import parse_json
 from ckd.contract.spec import SECTION_NAMES, CascadeSpec, NodeSpec, OutputSpec, Section
 
 #: Increased when a reader of the old number would misread the new content.
@@ -47,10 +48,8 @@ def spec_to_json(spec: CascadeSpec) -> str:
     return json.dumps(tree, indent=2) + "\n"
 
 
-#: What a tree of another form leads to; the overflow, a number of 400 digits.
-_MALFORMED = (
-    TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError,
-)  # fmt: skip
+#: What a tree of another form leads to.
+_MALFORMED = (TypeError, ValueError, AttributeError, IndexError)
 
 
 def spec_from_json(text: str | bytes) -> CascadeSpec:
@@ -62,7 +61,7 @@ def spec_from_json(text: str | bytes) -> CascadeSpec:
             informative.
     """
     try:
-        tree = json.loads(text)
+        tree = parse_json(text)
         if not isinstance(tree, dict):
             raise TypeError("it is no JSON object")
         _check_schema(tree["schema"])
@@ -111,7 +110,10 @@ def _mask_threshold(thresholds: Mapping[str, Any], labels: Collection[str]) -> f
     """Bundles of earlier versions also say 0.5 for each label, which nothing reads."""
     if unknown := set(thresholds) - {_MASK, *labels}:
         raise BundleError(f"cascade.json: the threshold {min(unknown)!r} is not understood")
-    return float(thresholds.get(_MASK, 0.5))
+    threshold = thresholds.get(_MASK, 0.5)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise TypeError(f"the mask threshold {threshold!r} is no number")
+    return float(threshold)
 
 
 def _object(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:

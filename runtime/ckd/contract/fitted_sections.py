@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import read_json
 from ckd.contract.spec import SECTION_NAMES, Section
 from ckd.contract.whole_file import replace_file
 
@@ -32,7 +33,7 @@ def read_fitted(folder: Path) -> dict[str, Section]:
     """
     path = folder / FITTED_SECTIONS
     try:
-        tree = json.loads(path.read_bytes())
+        tree = read_json(path)
         if not isinstance(tree, dict) or not tree:
             raise ValueError("it holds no section")
         for name, part in tree.items():
@@ -45,7 +46,7 @@ def read_fitted(folder: Path) -> dict[str, Section]:
         raise InputError(
             f"{path} is not there; `ckd-train sections` fits sections and writes it"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: damaged ({error}); `ckd-train sections` makes it anew"
         ) from error

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ckd.contract.parsing import parse_json
+
 HASHES: Final = "hashes.json"
 #: The signature over all other files, where there is one; the list does not hold it.
 SIGNATURE: Final = "model.sig"
@@ -34,10 +36,10 @@ def read_hashes(text: bytes) -> dict[str, FileRecord]:
         ValueError: the text is not JSON of that form, or a name or record is not acceptable.
     """
     try:
-        listed = json.loads(text, object_pairs_hook=_distinct)
+        listed = parse_json(text)
         check_names(listed)
         return {name: _record(fields) for name, fields in listed.items()}
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -53,16 +55,6 @@ def check_names(names: Iterable[str]) -> None:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are one file where case is ignored")
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON, in which no key may be twice: readers differ in which one counts."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is there twice")
-    return content
 
 
 def write_hashes(folder: Path) -> None:
@@ -84,7 +76,7 @@ def write_hashes(folder: Path) -> None:
 
 def _record(record: Mapping[str, object]) -> FileRecord:
     size, sha256 = record["size"], record["sha256"]
-    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
+    if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
         raise ValueError(f"{size!r} is no file size")
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{sha256!r} is no SHA-256")

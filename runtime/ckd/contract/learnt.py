@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import read_json
 from ckd.contract.placement import Placement, placement_to_json, read_placement
 from ckd.contract.whole_file import replace_file
 
@@ -95,7 +96,7 @@ def read_learnt(folder: Path) -> Learnt:
     placement = read_placement(folder / LEARNT_PLACEMENT)
     path = folder / LEARNT_RANGES
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
         if tree["placement"] != placement.digest:
             raise ValueError(f"it is of another placement than {LEARNT_PLACEMENT} beside it")
         scales = {
@@ -104,7 +105,7 @@ def read_learnt(folder: Path) -> Learnt:
         }
         learnt = Learnt(placement, scales, {})
         path = folder / LEARNT_RECORD
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        record = dict(read_json(path))
         files = dict(record["files"])
         for name in (LEARNT_WEIGHTS, LEARNT_RANGES):
             path = folder / name
@@ -113,5 +114,5 @@ def read_learnt(folder: Path) -> Learnt:
         return replace(learnt, record=record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({error}); repeat `ckd-train qat`") from error

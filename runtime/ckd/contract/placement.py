@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import read_json
 
 #: Increased when a reader of the old number would misread the new content.
 PLACEMENT_SCHEMA: Final = 1
@@ -111,7 +112,7 @@ def read_placement(path: Path) -> Placement:
         InputError: the file is missing, or not of this form.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
         if tree["schema"] != PLACEMENT_SCHEMA:
             raise ValueError(f"schema {tree['schema']!r}, this ckd reads {PLACEMENT_SCHEMA}")
         networks = {str(name): _network(fields) for name, fields in tree["networks"].items()}
@@ -120,7 +121,7 @@ def read_placement(path: Path) -> Placement:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except KeyError as error:
         raise InputError(f"{path}: no placement, {error} is missing; {_REMEDY}") from error
-    except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: no placement ({error}); {_REMEDY}") from error
 
 

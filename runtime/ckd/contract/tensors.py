@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from ckd.contract.errors import EngineError
 DType = Literal["uint8", "float32", "float16"]
 
 _DTYPES: tuple[str, ...] = get_args(DType)
+#: TensorRT takes no more.
+_MOST_AXES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,10 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
             raise ValueError(f"{self.name}: dtype {self.dtype!r} is none of {', '.join(_DTYPES)}")
-        if not self.shape or not all(isinstance(size, int) and size > 0 for size in self.shape):
+        if len(self.shape) > _MOST_AXES:
+            raise ValueError(f"{self.name} has {len(self.shape)} axes, expected {_MOST_AXES}")
+        # `true` of JSON is an integer, too.
+        if not self.shape or not all(type(size) is int and size > 0 for size in self.shape):
             raise ValueError(f"{self.name}: shape {list(self.shape)} is not static and positive")
 
     @property

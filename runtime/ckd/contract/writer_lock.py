@@ -19,6 +19,7 @@ from typing import Final
 from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import UsageError
 from ckd.contract.leftovers import claim, sweep
+from ckd.contract.parsing import parse_json
 
 #: Name of the lock in its folder.
 LOCK: Final = ".ckd-writer"
@@ -166,12 +167,12 @@ def _owner(descriptor: int) -> Owner | None:
     """Who wrote the lock; None if nobody did yet, or a kill cut it short."""
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
-        fields = json.loads(os.read(descriptor, 4096))
+        fields = parse_json(os.read(descriptor, 4096))
         pid, since_s = int(fields["pid"]), float(fields["since_s"])
         if pid < 1 or not 0 <= since_s < _YEAR_5000_S:
             return None
         return Owner(**{**fields, "pid": pid, "since_s": since_s})
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -7,7 +7,6 @@ Suffixes: H rows, W columns, C channels.
 """
 
 import csv
-import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy as np
 
 from ckd.contract.cells import uncelled
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import read_json
 from ckd.picture.decode import read_rgb
 from ckd.picture.limits import GREY_COLOUR
 
@@ -118,10 +118,8 @@ def _is_finding(path: Path) -> bool:
 
 def _finding_in(path: Path) -> dict[str, Any] | None:
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
-            return None
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        record = read_json(path, _MAX_JSON_BYTES)
+    except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.keys() >= _KEYS else None
 

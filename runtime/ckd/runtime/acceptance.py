@@ -19,6 +19,7 @@ from ckd.contract.arrays import read_arrays
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import BundleError
+from ckd.contract.parsing import parse_json
 from ckd.contract.wiring import IMAGE
 from ckd.finding.verdict import Steps, Verdict
 from ckd.runtime.chain import Chain
@@ -29,6 +30,8 @@ CASES: Final = "acceptance/cases.npz"
 #: from those in float32 is measured on real images, see `ckd.calibration`.
 CASES_INT8: Final = "acceptance/cases.int8.npz"
 TOLERANCES: Final = "acceptance/tolerances.json"
+#: Of a tolerance; with a larger one every engine would pass.
+_LARGEST: Final = 100.0
 #: Unpacked; ours take some ten megabytes.
 _MOST_CASES_BYTES: Final = 1 << 30
 
@@ -132,6 +135,12 @@ def run_twice(chain: Chain, bundle: Bundle) -> tuple[list[CaseResult], dict[str,
     return results, errors
 
 
+def _limit(name: str, limit: object) -> float:
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= _LARGEST:
+        raise ValueError(f"{name} is {limit!r}, expected a number from 0 to {_LARGEST:g}")
+    return float(limit)
+
+
 def verdicts_of(bundle: Bundle) -> bytes:
     """The content of `VERDICTS`: what each case's recorded outputs come to in float32.
 
@@ -181,8 +190,8 @@ class _Exam:
         )
         self.num_cases = len(self._images_NSS3)
         try:
-            limits = json.loads(bundle.read(TOLERANCES))["int8" if in_int8 else chain.precision]
-            self._tolerance = Tolerance(**{name: float(limit) for name, limit in limits.items()})
+            limits = parse_json(bundle.read(TOLERANCES))["int8" if in_int8 else chain.precision]
+            self._tolerance = Tolerance(**{name: _limit(name, x) for name, x in limits.items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(
                 f"{bundle.path}: unreadable acceptance tolerances ({error})"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import EnvironmentUnusable
+from ckd.contract.parsing import parse_json
 from ckd.contract.whole_file import replace_file
 from ckd.runtime.private import FILE_MODE, NotPrivate, make_private, private_file
 
@@ -79,7 +80,7 @@ class Store:
                 text = file.read(_MOST_BYTES + 1)
             if len(text) > _MOST_BYTES:
                 return None
-            content = json.loads(text)
+            content = parse_json(text)
             key, value = content["key"], content["value"]
             if not isinstance(key, dict) or content["sha256"] != _digest([key, value]):
                 return None
@@ -87,7 +88,7 @@ class Store:
         except NotPrivate as error:
             _log.warning("%s", error)
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def paths(self) -> Iterator[Path]:
@@ -128,7 +129,7 @@ def cache_folder() -> Path:
 
 def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
     """As a key comes back from JSON, where tuples are lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(key)))
+    plain: dict[str, Any] = parse_json(json.dumps(dict(key)))
     return plain
 
 

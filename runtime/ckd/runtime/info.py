@@ -7,6 +7,7 @@ from pathlib import Path
 from ckd import console
 from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.labels import lesion_name
+from ckd.contract.parsing import parse_json
 from ckd.finding.decision import Decider
 from ckd.finding.promises import Promises
 from ckd.runtime.signed import open_bundle, signature_shown
@@ -28,7 +29,7 @@ def print_info(bundle: Path | None, prevalence: Mapping[str, float], *, as_json:
     opened = open_bundle(bundle)
     promises = Promises.of(Decider(opened.spec, opened.read, None, prevalence))
     if as_json:
-        content = json.loads(opened.read(CASCADE))
+        content = parse_json(opened.read(CASCADE))
         if promises is not None:
             content["promises"] = promises.as_dict()
         print(json.dumps(content, indent=2))

@@ -5,7 +5,6 @@ threshold; and a bundle whose labels or sections were changed decides otherwise 
 networks. So the verdict on each case is recorded, and compared as far as it is firm.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError
+from ckd.contract.parsing import parse_json
 from ckd.contract.spec import CascadeSpec
 from ckd.finding.answers import Answers, answers_from_logits, most_probable, quality_of
 from ckd.finding.decision import Decider
@@ -31,10 +31,10 @@ def read_verdicts(bundle: Bundle, count: int) -> list[Verdict] | None:
     if VERDICTS not in bundle.files:
         return None
     try:
-        verdicts = [Verdict(**parts) for parts in json.loads(bundle.read(VERDICTS))]
+        verdicts = [Verdict(**parts) for parts in parse_json(bundle.read(VERDICTS))]
         if len(verdicts) != count:
             raise ValueError(f"{len(verdicts)} verdicts of {count} cases")
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise BundleError(f"{bundle.path}: unreadable verdicts of cases ({error})") from error
     return verdicts
 

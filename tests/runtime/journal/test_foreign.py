@@ -74,13 +74,13 @@ DAMAGED_FRAME: dict[str, tuple[Callable[[Files], object], str]] = {
 DAMAGED_SEGMENT: dict[str, tuple[Callable[[Files], object], str]] = {
     "no lines": (lambda files: files.pop(LINES), "'lines.jsonl' is missing"),
     "no JSON": (put(LINES, b"words\n"), "is damaged (Expecting value"),
-    "not UTF-8": (put(LINES, b'{"kind": "\xff"}\n'), "no JSON in UTF-8"),
+    "not UTF-8": (put(LINES, b'{"kind": "\xff"}\n'), "is no text in UTF-8"),
     "a list": (put(LINES, b"[1]\n"), "expected a JSON object, got list of 1"),
-    "deep": (put(LINES, b"[" * 100_000), "JSON of too many levels"),
-    "infinity": (put(LINES, b'{"kind": NaN}\n'), "NaN is no number"),
+    "deep": (put(LINES, b"[" * 100_000), "has over 64 levels"),
+    "infinity": (put(LINES, b'{"kind": NaN}\n'), "NaN is no finite number"),
     "a number of many digits": (
         put(LINES, b'{"kind": "frame", "size_hw": [60, ' + b"9" * 4000 + b"]}\n"),
-        "got a number of many digits",
+        "a number has 4000 digits, expected 300 at most",
     ),
     "many lines": (put(LINES, b"{}\n" * 10_001), "over 10000 lines"),
     "no size": (line(size_hw=None), "size_hw: expected rows and columns"),

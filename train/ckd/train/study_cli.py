@@ -8,6 +8,7 @@ import typer
 
 from ckd import console
 from ckd.contract.errors import UsageError
+from ckd.contract.parsing import read_json
 from ckd.train.cli_options import (
     Accelerator,
     Data,
@@ -91,7 +92,7 @@ def study_command(
     is_finished = table or run_study(loaded, conditions, console.progress_bar)
     rows = report(loaded, out)
     if as_json:
-        summary = json.loads((out / "summary.json").read_text())
+        summary = read_json(out / "summary.json")
         print(json.dumps({"finished": is_finished and not table, "rows": summary}))
     else:
         console.show(table_text(rows), keep="\n")

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ckd import console
 from ckd.contract.errors import GateFailed, InputError
+from ckd.contract.parsing import read_json
 from ckd.contract.version import DISTRIBUTION
 from ckd.contract.whole_file import replace_file
 from ckd.export.supply.installed import Installed, comparable, installed_in
@@ -62,7 +63,7 @@ def write_sbom(
             "--output-file", file,
             variables=variables,
         )  # fmt: skip
-        tree = json.loads(file.read_bytes())
+        tree = read_json(file)
     for component in tree["components"]:
         name = comparable(component["name"])
         component.pop("externalReferences", None)  # with the place that it was installed from

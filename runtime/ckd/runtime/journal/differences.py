@@ -4,7 +4,6 @@ Tensors are compared in the order in which the networks write them, so that the 
 differs is where the difference came in.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ckd.contract.parsing import parse_json
 from ckd.contract.wiring import IMAGE
 from ckd.finding.finding import Finding
 from ckd.runtime.chain import Chain
@@ -112,7 +112,7 @@ def _finding_differs(stored: StoredFrame, finding: Finding | None) -> str:
     if finding is None or stored.finding is None:
         is_same = finding is None and stored.finding is None
         return "" if is_same else "whether there is a finding at all"
-    now = json.loads(finding.to_json())
+    now = parse_json(finding.to_json())
     for key in _COMPARED:
         if key in stored.finding and not _holds(now[key], stored.finding[key]):
             return f"the finding's {key}"

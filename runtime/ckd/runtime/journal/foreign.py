@@ -4,12 +4,11 @@ Every function raises `ValueError` that says what was expected and what was foun
 asked for are passed over, so that journals of later versions can be read.
 """
 
-import json
-import math
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from ckd.contract.escapes import printable
+from ckd.contract.parsing import parse_json
 
 #: The longest text that is taken, as a label or the name of a tensor.
 MAX_TEXT: Final = 1000
@@ -25,13 +24,8 @@ def said(error: Exception) -> str:
 
 
 def object_of(text: bytes) -> dict[str, Any]:
-    """A JSON object; infinity and "not a number" are refused."""
-    try:
-        content = json.loads(text, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("JSON of too many levels") from None
-    except UnicodeDecodeError:
-        raise ValueError("no JSON in UTF-8") from None
+    """A JSON object."""
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError(f"expected a JSON object, got {_shown(content)}")
     return content
@@ -46,17 +40,11 @@ def whole(record: Mapping[str, Any], key: str, least: int = 0, most: int = MAX_W
 
 
 def number(record: Mapping[str, Any], key: str) -> float:
-    """A finite number."""
+    """A number; `object_of` takes finite ones only."""
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(key, "a number", value)
-    try:
-        given = float(value)
-    except OverflowError:
-        given = math.inf
-    if not math.isfinite(given):
-        raise _wrong(key, "a finite number", value)
-    return given
+    return float(value)
 
 
 def text(record: Mapping[str, Any], key: str) -> str:
@@ -108,7 +96,3 @@ def _shown(value: object) -> str:
         return f"{type(value).__name__} of {len(value)}"
     shown = ascii(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")

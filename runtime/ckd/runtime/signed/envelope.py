@@ -10,11 +10,12 @@ Nothing here checks a signature; `ckd.runtime.signed.trust` does.
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from ckd.contract.parsing import parse_json
 
 _MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -24,7 +25,7 @@ _PREDICATE: Final = "https://model_signing/signature/v1.0"
 _MOST_FILES: Final = 10_000
 _MOST_CERTIFICATES: Final = 10
 #: What a tree of another form leads to.
-_MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
+_MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 class _Odd(ValueError):
@@ -55,7 +56,7 @@ class Envelope:
             ValueError: it is no such file.
         """
         try:
-            tree = json.loads(content)
+            tree = parse_json(content)
             if tree["mediaType"] != _MEDIA_TYPE:
                 raise _Odd(f"is of the type {str(tree['mediaType'])[:60]!r}")
             envelope, material = tree["dsseEnvelope"], tree["verificationMaterial"]
@@ -87,7 +88,7 @@ class Envelope:
             ValueError: the statement is of another kind, or contradicts itself.
         """
         try:
-            statement: Mapping[str, Any] = json.loads(self.payload)
+            statement: Mapping[str, Any] = parse_json(self.payload)
             if (statement["_type"], statement["predicateType"]) != (_STATEMENT, _PREDICATE):
                 raise _Odd(f"states {str(statement['predicateType'])[:60]!r}")
             (subject,) = statement["subject"]

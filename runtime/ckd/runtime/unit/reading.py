@@ -10,7 +10,7 @@ from ckd.capture import CHECKS, MOST_LIMIT
 from ckd.runtime.sources import CameraFormat, Locks
 from ckd.runtime.unit.colour import Matrix, matrix_of
 from ckd.runtime.unit.geometry import Geometry
-from ckd.runtime.unit.tables import Table, is_number, read_toml
+from ckd.runtime.unit.tables import Table, is_number, text_and_tree
 from ckd.runtime.unit.unit import ButtonChoice, Purpose, Unit
 
 _LEAST_PX: Final = 16
@@ -35,7 +35,7 @@ def read_unit(path: Path | str) -> Unit:
             its type or out of bounds; the message names the key.
     """
     path = Path(path)
-    _, content = read_toml(path)
+    _, content = text_and_tree(path)
     file = Table(path, content)
     name = file.text("name") or path.stem
     source, polarised = file.text("source"), file.flag("polarised")

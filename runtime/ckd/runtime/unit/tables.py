@@ -4,21 +4,13 @@ An error is one line with the key, what was expected, and what stands there.
 """
 
 import difflib
-import stat
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import parse_toml, toml_text
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-#: No unit file is larger.
-_MOST_BYTES: Final = 1 << 20
 _SHOWN: Final = 60
 
 
@@ -145,37 +137,32 @@ class Table:
         return f"{self._name}.{key}" if self._name else key
 
 
-def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+def text_and_tree(path: Path) -> tuple[str, dict[str, Any]]:
     """The text of a TOML file, and what it says.
 
     Raises:
         InputError: it cannot be read, or is not TOML.
     """
     try:
-        known = path.stat()  # of a pipe or device no end may come
-        if not stat.S_ISREG(known.st_mode):
-            raise InputError(f"{path}: cannot be read (is no file); expected a unit file, in TOML")
-        if known.st_size > _MOST_BYTES:
-            raise InputError(f"{path}: is over 1 MB, expected a unit file of some lines")
-        text = path.read_text(encoding="utf-8")
+        text = toml_text(path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); expected a unit file, in TOML"
         ) from error
-    except ValueError as error:  # its bytes are no text
+    except ValueError as error:  # it is too long, or no text
         raise _no_toml(path, error) from error
-    return text, parse_toml(path, text)
+    return text, tree_of(path, text)
 
 
-def parse_toml(path: Path, text: str) -> dict[str, Any]:
+def tree_of(path: Path, text: str) -> dict[str, Any]:
     """What a TOML text says; ``path`` is for messages.
 
     Raises:
         InputError: it is not TOML.
     """
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also for a number of too many digits
+        return parse_toml(text)
+    except ValueError as error:
         raise _no_toml(path, error) from error
 
 

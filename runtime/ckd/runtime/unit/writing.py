@@ -10,7 +10,7 @@ from ckd.contract.whole_file import replace_file
 from ckd.runtime.unit.chart import matrix_toml
 from ckd.runtime.unit.colour import Matrix
 from ckd.runtime.unit.reading import read_unit
-from ckd.runtime.unit.tables import parse_toml, read_toml
+from ckd.runtime.unit.tables import text_and_tree, tree_of
 
 #: A line that begins a table, or one of a list of tables; no row of a matrix looks like it.
 _HEADER: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_][\w. -]*\]\]?\s*(#.*)?")
@@ -73,12 +73,12 @@ def written_limit(limit: float) -> float:
 
 def _put(path: Path, table: str, values: Mapping[str, str]) -> None:
     read_unit(path)
-    changed, wanted = read_toml(path)
+    changed, wanted = text_and_tree(path)
     for key, value in values.items():
-        wanted.setdefault(table, {})[key] = parse_toml(path, f"value = {value}")["value"]
+        wanted.setdefault(table, {})[key] = tree_of(path, f"value = {value}")["value"]
         changed = _with_key(changed, table, key, value)
     try:
-        is_as_wanted = parse_toml(path, changed) == wanted
+        is_as_wanted = tree_of(path, changed) == wanted
     except InputError:
         is_as_wanted = False
     if not is_as_wanted:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ckd.contract.arrays import read_arrays
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import parse_json
 from ckd.contract.whole_file import replace_file
 from ckd.data.samples import Sample
 from ckd.train.evaluation.views import Logits
@@ -101,7 +102,7 @@ class HeldOutAnswers:
         """
         try:
             content = read_arrays(path.read_bytes(), None, _MOST_BYTES)
-            about = json.loads(str(content["about"]))
+            about = parse_json(str(content["about"]))
             read = cls(
                 labels=tuple(map(str, about["labels"])),
                 weights=str(about["weights"]),

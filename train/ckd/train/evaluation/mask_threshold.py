@@ -9,7 +9,6 @@ of its student.
 Suffixes: T thresholds, N images.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from ckd.console.progress import Progress, say
 from ckd.contract.confusion import confusion_from_masks
 from ckd.contract.errors import InputError
+from ckd.contract.parsing import read_json
 from ckd.data.masks import read_mask
 from ckd.data.samples import SampleSet
 from ckd.finding.files import write_json
@@ -103,7 +103,7 @@ def load_mask_threshold(path: Path, system: System) -> float:
     if not path.exists():
         return 0.5
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         threshold = float(record["mask_threshold"])
         weights = record["weights"]
         if not 0.0 < threshold < 1.0:

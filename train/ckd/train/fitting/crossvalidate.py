@@ -22,6 +22,7 @@ from ckd.console.tables import text_table
 from ckd.contract.cells import uncelled
 from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.parsing import read_json
 from ckd.contract.whole_file import replace_file
 from ckd.data.folds import split_fold
 from ckd.data.layouts import read_split
@@ -188,7 +189,7 @@ def fold_figures(folder: Path) -> dict[str, float | None]:
     """
     path = folder / "evaluation" / "scores.json"
     try:
-        scores = json.loads(path.read_text())
+        scores = read_json(path)
         figures: dict[str, float | None] = {"num_images": scores["num_images"]}
         for kind, masks in scores["segmentation"].items():
             figures[f"{kind}_jaccard"] = masks and masks["jaccard"]

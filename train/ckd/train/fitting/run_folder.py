@@ -16,6 +16,7 @@ from ckd.console import is_first_process
 from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.leftovers import discard
+from ckd.contract.parsing import read_json
 from ckd.contract.whole_file import replace_file
 from ckd.contract.writer_lock import LOCK
 from ckd.train.evaluation.mask_threshold import (
@@ -143,7 +144,7 @@ def load_data(run: Path) -> dict[str, Any]:
     """What `data.json` of a run folder holds; `InputError` if it is missing or damaged."""
     path = run / "data.json"
     try:
-        description = json.loads(path.read_text())
+        description = read_json(path)
         required = {"name", "labels", "num_train", "class_counts", "digest"}
         if missing := required - set(description):
             raise ValueError(f"no {min(missing)} in it")

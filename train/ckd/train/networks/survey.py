@@ -5,7 +5,6 @@ ImageNet's linear layer. Time, ONNX files and INT8 need rooms above this one, wh
 imported; what they measured comes as a file.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final, get_args
 import torch
 
 from ckd.contract.errors import UsageError
+from ckd.contract.parsing import read_json
 from ckd.train.networks.encoder import AnyBackbone, build_encoder
 from ckd.train.networks.macs import macs_of
 
@@ -100,7 +100,7 @@ def read_measured(path: Path, side_px: int) -> Mapping[str, MeasuredBackbone]:
         UsageError: there is no such file, or it holds something else, or another image size.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["backbones"]
+        rows = read_json(path)["backbones"]
         measured = [MeasuredBackbone(**row) for row in rows]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error

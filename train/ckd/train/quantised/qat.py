@@ -14,6 +14,7 @@ from safetensors.torch import save
 from ckd.console import Bars, is_first_process, no_bars, say
 from ckd.contract.errors import UsageError
 from ckd.contract.learnt import LEARNT_RECORD, Learnt, read_learnt, weight_key, write_learnt
+from ckd.contract.parsing import parse_json
 from ckd.contract.placement import Placement, read_placement
 from ckd.contract.version import ckd_version
 from ckd.data.samples import numbered_as
@@ -179,6 +180,6 @@ def _record(
         "data": {key: description[key] for key in ("name", "num_train", "digest")},
         "fold": None if options.fold is None else list(options.fold),
         "seed": recipe.seed,
-        "stage": json.loads(json.dumps(asdict(stage))),  # lists, as they are read again
+        "stage": parse_json(json.dumps(asdict(stage))),  # lists, as they are read again
         "versions": {"ckd": ckd_version(), "torch": version("torch")},
     }

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ckd.contract.errors import UsageError
+from ckd.contract.parsing import parse_json, read_json
 from ckd.train.recipes.recipe import Recipe
 
 #: The kinds of entries of `Recipe.stages`, as pydantic names them in an address.
@@ -19,8 +20,8 @@ _KINDS = ("stage", "soup")
 def load_recipe(path: Path) -> Recipe:
     """Read a file that `Recipe.save` wrote; `UsageError` says what is wrong in it."""
     try:
-        tree = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        tree = read_json(path)
+    except ValueError as error:
         raise UsageError(f"{path}: not JSON ({error})") from error
     return _validated(tree, str(path))
 
@@ -31,7 +32,7 @@ def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
     Raises:
         UsageError: an unknown setting (with the nearest known one) or a value that does not fit.
     """
-    tree: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    tree: dict[str, Any] = parse_json(json.dumps(asdict(recipe)))
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals:
@@ -43,8 +44,8 @@ def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
         if isinstance(branch, list) or leaf not in branch:
             raise UsageError(_unknown(override, leaf, _keys(branch)))
         try:
-            branch[leaf] = json.loads(text)
-        except json.JSONDecodeError:
+            branch[leaf] = parse_json(text)
+        except ValueError:
             branch[leaf] = text
     return _validated(tree, "--set")
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.parsing import read_json
 from ckd.contract.whole_file import replace_file
 from ckd.contract.writer_lock import LOCK
 from ckd.data.samples import SampleSet
@@ -127,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _object(path: Path, objects: Sequence[str] | None) -> dict[str, Any]:
     """A JSON object; one of `_DAMAGE` if the file does not hold it."""
-    content = json.loads(path.read_text())
+    content = read_json(path)
     if not isinstance(content, dict):
         raise TypeError("not what a study wrote")
     inside = content if objects is None else objects

@@ -21,7 +21,6 @@
 All candidates are judged on the same folds.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,17 +29,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from ckd.contract.errors import UsageError
+from ckd.contract.parsing import read_toml
 from ckd.data.samples import SplitBy
 from ckd.train.recipes.catalogue import find_recipe
 from ckd.train.recipes.recipe import Recipe
 from ckd.train.recipes.stage import Seed, Stage
 from ckd.train.recipes.text import with_overrides
 from ckd.train.settings import STRICT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: A name that can be the name of a folder on any system.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -157,10 +152,10 @@ class Study:
 def load_study(path: Path) -> Study:
     """Read a study; `UsageError` says what is wrong in the file."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = read_toml(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not TOML ({error})") from error
     try:
         study = TypeAdapter(Study).validate_python(_frozen(tree))

@@ -5,7 +5,6 @@ ends the process; some graphs crash TensorRT. A new process also holds no weight
 earlier engine.
 """
 
-import json
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from ckd import console
 from ckd.contract.errors import EngineError
+from ckd.contract.parsing import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def build_engine(
                     for line in process.stdout:
                         if not line.endswith("\n"):  # the process ended in the middle of a line
                             break
-                        event = json.loads(line)
+                        event = parse_json(line)
                         outcome |= event
                         if "progress" in event:
                             tell(min(99, int(100 * event["progress"])), 100)
