@@ -7,6 +7,7 @@ IMAGE ?=
 MINUTES ?= 30
 RECORD ?=
 OUT ?= dist/release
+TARGET ?=
 PIP = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST = .venv/bin/python -m pytest
 # Of everything that a quick edit can break, what is tested in seconds.
@@ -31,11 +32,12 @@ test: lint ## Lint, types, import rules, documentation and every test that needs
 system: .venv/installed ## Tests with browsers and other Pythons; soak, load, fuzz and kept
 	$(PYTEST) -m system --durations 10
 
-# The same as in `make system`, for MINUTES, with the counts in the file RECORD if it is named.
+# The same as in `make system`, for MINUTES, with the counts in the file RECORD if it is named; of
+# fuzz's targets all, or TARGET alone.
 # `rate` is not among those: it measures, and wants the machine for itself.
 soak load fuzz kept rate: .venv/installed
 	PYTHONPATH=tests/support .venv/bin/python tests/system/$@.py --minutes $(MINUTES) \
-		$(if $(RECORD),--record $(RECORD))
+		$(if $(RECORD),--record $(RECORD)) $(if $(and $(TARGET),$(filter fuzz,$@)),--target $(TARGET))
 
 # A wheel of the last commit in an environment of its own, so that a study of days does not change
 # while its code is worked on: make study-env AT=../study-env

@@ -1,6 +1,11 @@
 """Damage for the fuzz test: of bytes, of JSON values and of tables."""
 
 import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+#: Makes the input of one case in an empty folder, and gives what reads it.
+Case = Callable[[random.Random, Path], Callable[[], object]]
 
 
 def damaged(rng: random.Random, content: bytes) -> bytes:
@@ -26,6 +31,12 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
                 if rng.random() < 0.2:
                     del changed[at:]
     return bytes(changed)
+
+
+def many(rng: random.Random, content: bytes, pieces: Sequence[bytes]) -> bytes:
+    """Bytes with one of some pieces put in somewhere, many times over."""
+    at, count = rng.randrange(len(content) + 1), rng.choice((70, 5000, 200_000))
+    return content[:at] + rng.choice(pieces) * count + content[at:]
 
 
 def odd_json(rng: random.Random, value: object) -> object:

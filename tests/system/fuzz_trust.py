@@ -3,13 +3,21 @@
 Each kind makes its input of a sound one, and gives what reads it.
 """
 
+import base64
+import json
+import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from damage import damaged, odd_text
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.serialization import Encoding
+from damage import Case, damaged, odd_json, odd_text
+from keys import Key, certificate
 from long_run import BUNDLE
 
 from ckd.contract.bundle import Bundle
@@ -17,7 +25,10 @@ from ckd.contract.hashes import HASHES, SIGNATURE, write_hashes
 from ckd.export.release import sign_embedded
 from ckd.runtime.acceptance import CASES, golden_images
 from ckd.runtime.cache import Store
+from ckd.runtime.certificate import SUFFIX, Certificate, certificates, prune_certificates
+from ckd.runtime.engine_cache import EngineCache
 from ckd.runtime.signed import Trust
+from ckd.runtime.signed.envelope import Envelope
 from ckd.runtime.unit import read_unit
 from ckd.train.fitting.whole_checkpoint import is_whole
 
@@ -40,8 +51,6 @@ key = "KEY_CAMERA"
 [coach]
 focus = -5.2
 """
-#: Makes the input of one case in an empty folder, and gives what reads it.
-Case = Callable[[random.Random, Path], Callable[[], object]]
 
 
 class TrustCases:
@@ -56,6 +65,24 @@ class TrustCases:
         self._signature = (signed / SIGNATURE).read_bytes()
         self._digests = {name: record.sha256 for name, record in bundle.files.items()}
         self._digests[HASHES] = bundle.digest()
+        root, signer = (Key.made(folder, name) for name in ("root", "signer"))
+        files = [
+            certificate(folder, "maker", root, "maker", root, is_root=True),
+            certificate(folder, "signer", signer, "maker", root),
+        ]
+        self._roots = Trust([files[0]])
+        self._pems = [*(file.read_bytes() for file in files), root.public.read_bytes()]
+        self._chain = [
+            x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
+            for file in reversed(files)
+        ]
+        self._signed = json.loads(self._signature)
+        signature = signer.pair.sign(
+            Envelope.of(self._signature).signed_bytes, ECDSA(hashes.SHA256())
+        )
+        self._signed["dsseEnvelope"]["signatures"][0]["sig"] = _base64(signature)
+        assert self._roots(self._certified(self._chain), self._digests) == "CN=signer"
+        self._bundle = Bundle(BUNDLE)
         checkpoint = folder / "sound.ckpt"
         torch.save(
             {"epoch": 1, "state_dict": {"w": torch.ones(20)}, "loops": {"a": [1]}}, checkpoint
@@ -68,6 +95,9 @@ class TrustCases:
             "unit": self.unit,
             "cache": self.cache,
             "checkpoint": self.checkpoint,
+            "certificate": self.certificate,
+            "x509": self.x509,
+            "keys": self.keys,
         }
 
     def network(self, rng: random.Random, folder: Path) -> Callable[[], object]:
@@ -111,6 +141,64 @@ class TrustCases:
         path.write_bytes(damaged(rng, self._checkpoint))
         return lambda: is_whole(path)
 
+    def certificate(self, rng: random.Random, folder: Path) -> Callable[[], object]:
+        """A certificate of engines with odd values, whole as a record, which counts as absent."""
+        digest = self._bundle.digest()
+        sound = Certificate(
+            bundle="tiny", bundle_sha256=digest, precision="fp16", machine={"gpu": "A"},
+            engines={"cls": "0" * 64}, num_cases=3, num_failed=0, tensor_errors={"logits": 0.1},
+            edge_errors={"gate1": None}, mask_jaccard=0.99, mask_dice=0.995,
+            probability_shift=0.001, decision_flips=0, made="2026-01-01T00:00:00+00:00", ckd="1",
+        ).as_dict()  # fmt: skip
+        tree: object = sound
+        for _ in range(rng.randint(0, 3)):
+            tree = odd_json(rng, tree)
+        fields = tree if isinstance(tree, dict) else sound
+        names = ("bundle", "bundle_sha256", "precision", "machine", "engines")
+        key = {name: fields[name] for name in names if name in fields}
+        value = {name: part for name, part in fields.items() if name not in names}
+        os.environ["CKD_CACHE"] = str(folder)
+        Store(EngineCache().folder, SUFFIX).write(key, value)
+
+        def read() -> None:
+            for one in certificates(self._bundle):
+                assert one.passed, one
+            prune_certificates()
+
+        return read
+
+    def x509(self, rng: random.Random, folder: Path) -> Callable[[], object]:
+        """A signature by a certificate, of which one of the chain is damaged, lacks or is twice."""
+        chain = list(self._chain)
+        at = rng.randrange(len(chain))
+        match rng.randrange(6):
+            case 0:
+                del chain[at]
+            case 1:
+                chain.append(chain[at])
+            case _:
+                chain[at] = damaged(rng, chain[at])
+        content = self._certified(chain)
+        (folder / SIGNATURE).write_bytes(content)
+
+        def read() -> None:
+            # What is accepted is the sound chain, with more or less than it needs.
+            assert self._roots(content, self._digests) == "CN=signer"
+            assert self._chain[0] in chain
+
+        return read
+
+    def keys(self, rng: random.Random, folder: Path) -> Callable[[], object]:
+        """A damaged file of a key or certificate that is trusted."""
+        path = folder / "trusted.pem"
+        path.write_bytes(damaged(rng, rng.choice(self._pems)))
+        return lambda: Trust([path])
+
+    def _certified(self, chain: list[bytes]) -> bytes:
+        listed = [{"rawBytes": _base64(one)} for one in chain]
+        material = {"x509CertificateChain": {"certificates": listed}}
+        return json.dumps({**self._signed, "verificationMaterial": material}).encode()
+
     def _rehashed(
         self, rng: random.Random, folder: Path, name: str, read: Callable[[Bundle], object]
     ) -> Callable[[], object]:
@@ -120,3 +208,7 @@ class TrustCases:
         path.write_bytes(damaged(rng, path.read_bytes()))
         write_hashes(bundle)
         return lambda: read(Bundle(bundle))
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -28,25 +28,25 @@ Counts = dict[str, object]
 LongRun = Callable[..., Counts]
 
 
-def command_line(run: LongRun, **numbers: int) -> None:
-    """The command of a long run: `--minutes N`, `--record FILE`, and the run's own numbers."""
+def command_line(run: LongRun, **own: int | str) -> None:
+    """The command of a long run: `--minutes N`, `--record FILE`, and the run's own options."""
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--record", type=Path, help="write the counts to this JSON file")
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in own.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CKD_CACHE"] = str(Path(folder) / "cache")
         work = Path(folder) / "work"
         work.mkdir()
         began_s = time.monotonic()
-        counts = run(options.minutes, work, **{name: getattr(options, name) for name in numbers})
+        counts = run(options.minutes, work, **{name: getattr(options, name) for name in own})
         minutes = (time.monotonic() - began_s) / 60
     record = {
         "command": " ".join(
             [f"make {Path(sys.argv[0]).stem} MINUTES={options.minutes:g}"]
-            + [f"--{name} {getattr(options, name)}" for name in numbers]
+            + [f"--{name} {getattr(options, name)}" for name in own if getattr(options, name) != ""]
         ),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "ckd": ckd_version(),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.export.signed.keys import Key
+from keys import Key
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from tests.export.signed.keys import Key, certificate
+from keys import Key, certificate
 from tests.runtime.photographs import edit_spec, photo
 
 from ckd import console

@@ -19,6 +19,8 @@ import socket
 import socketserver
 import sys
 import threading
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -31,7 +33,7 @@ from ckd.runtime.live.web_board import Board
 
 #: A browser has one connection for the stream, and one or two for the rest.
 MAX_CONNECTIONS = 24
-#: A client that reads nothing for this long is disconnected.
+#: A client that reads nothing, or has not asked for anything, for this long is disconnected.
 CLIENT_TIMEOUT_S = 10.0
 #: The header that the page sends with every POST; see the top of this file.
 POST_HEADER = "X-CKD-View"
@@ -68,7 +70,8 @@ class ViewServer(ThreadingHTTPServer):
         self.token = token
         self.page = files("ckd.runtime.live").joinpath("page.html").read_bytes()
         self.streams = threading.BoundedSemaphore(max_streams)
-        self._connections: set[Any] = set()
+        #: With the time until which it must have said what it wants; None while it is answered.
+        self._connections: dict[Any, float | None] = {}
         self._connections_lock = threading.Lock()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -89,7 +92,7 @@ class ViewServer(ThreadingHTTPServer):
         with self._connections_lock:
             full = len(self._connections) >= MAX_CONNECTIONS
             if not full:
-                self._connections.add(request)
+                self._connections[request] = None
         if full:
             self.shutdown_request(request)
         else:
@@ -98,8 +101,25 @@ class ViewServer(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         """End a client's connection."""
         with self._connections_lock:
-            self._connections.discard(request)
+            self._connections.pop(request, None)
         super().shutdown_request(request)
+
+    def wait_for(self, connection: Any, until_s: float | None) -> None:
+        """A client must have said what it wants by a time (monotonic); None while it is answered.
+
+        A timeout of the socket alone would let a client send a byte now and then for ever.
+        """
+        with self._connections_lock:
+            if connection in self._connections:
+                self._connections[connection] = until_s
+
+    def service_actions(self) -> None:
+        """Disconnect clients that are too slow; called several times a second."""
+        now_s = time.monotonic()
+        with self._connections_lock:
+            slow = [one for one, until_s in self._connections.items() if (until_s or now_s) < now_s]
+        for connection in slow:
+            _shut(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log an error, unless a browser has disconnected; the server goes on."""
@@ -112,12 +132,14 @@ class ViewServer(ThreadingHTTPServer):
         self.shutdown()
         with self._connections_lock:
             for connection in self._connections:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # it has ended already
+                _shut(connection)
         self.server_close()
         self._thread.join()
+
+
+def _shut(connection: Any) -> None:
+    with suppress(OSError):  # it has ended already
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -126,6 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = CLIENT_TIMEOUT_S
     server_version = "ckd"
     sys_version = ""
+
+    def handle_one_request(self) -> None:
+        self.server.wait_for(self.connection, time.monotonic() + CLIENT_TIMEOUT_S)
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        is_whole = super().parse_request()
+        self.server.wait_for(self.connection, None)
+        return is_whole
 
     def do_GET(self) -> None:
         url = self._asked()

@@ -1,0 +1,105 @@
+"""Cases of the fuzz test for the server of the live page: whatever bytes a client sends.
+
+The server answers or ends the connection, and goes on; it writes no traceback.
+"""
+
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from damage import Case, damaged, many
+
+from ckd.runtime.live import WebView
+from ckd.runtime.live.web_server import MAX_CONNECTIONS
+
+SOUND = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    b"GET /state.json HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
+    b"GET /stream.mjpg HTTP/1.0\r\nHost: [::1]\r\n\r\n",
+    b"POST /save HTTP/1.1\r\nHost: 127.0.0.1\r\nX-CKD-View: 1\r\nContent-Length: 4\r\n\r\nsave",
+    b"POST /freeze?on=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-CKD-View: 1\r\n\r\n",
+    b"POST /freeze?on=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-CKD-View: 1\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\n\r\n",
+    b"GET /state.json HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+)
+PIECES = (
+    b"a: b\r\n",
+    b"\r\n",
+    b"%",
+    b"?a=b&",
+    b"/",
+    b"\xff",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"A",
+    b" ",
+)
+#: A client that has said all waits no longer for the end of its connection.
+_ENDS_WITHIN_S = 20.0
+#: Of an answer so much is read; the stream has no end.
+_MOST_BYTES = 1 << 18
+
+
+class HttpCases:
+    """A live page, and raw requests to it; with `with`."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, Case] = {"http": self.http}
+
+    def __enter__(self) -> "HttpCases":
+        self._view = WebView(port=0, source_name="fuzz")
+        self._said = _Said()
+        logging.getLogger("ckd").addHandler(self._said)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        logging.getLogger("ckd").removeHandler(self._said)
+        self._view.close()
+
+    def http(self, rng: random.Random, folder: Path) -> Callable[[], object]:
+        """A damaged request, or several in one connection."""
+        content = b"".join(rng.choice(SOUND) for _ in range(rng.choice((1, 1, 1, 3))))
+        if rng.random() < 0.2:
+            content = many(rng, content, PIECES)
+        content = damaged(rng, content)
+        (folder / "request").write_bytes(content)
+        return lambda: self.send(content)
+
+    def send(self, content: bytes) -> None:
+        """Send a request; AssertionError if its connection does not end, or the server suffers."""
+        url = urlsplit(self._view.url)
+        assert url.hostname is not None
+        assert url.port is not None
+        with socket.create_connection((url.hostname, url.port), _ENDS_WITHIN_S) as client:
+            try:
+                client.sendall(content)
+                client.shutdown(socket.SHUT_WR)
+                left, began_s = _MOST_BYTES, time.monotonic()
+                while left > 0 and (got := client.recv(65536)):
+                    left -= len(got)
+                    assert time.monotonic() - began_s < _ENDS_WITHIN_S, "it does not end"
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # it had heard enough
+        assert not self._said.lines, self._said.lines
+        assert threading.active_count() < 2 * MAX_CONNECTIONS, "threads are left over"
+
+
+class _Said(logging.Handler):
+    """Keeps what the server logs, which nothing of a client's should make it do."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
