@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 safetensors = pytest.importorskip("safetensors.numpy")
 
+from made_of import made_of
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -72,6 +73,7 @@ def model() -> "ModelProto":
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
+RECORD: dict[str, Any] = {"seed": 3, "run_weights": "a" * 64}
 LAYERS = ("node_first", "node_second", "node_sum", "node_y")
 SCALES = {"x": 0.03, "clipped": 0.02, "second": 0.04, "sum": 0.05}
 
@@ -196,11 +198,18 @@ def test_every_node_that_differs_from_the_placement_fails_the_gate(
 
 
 @pytest.fixture(scope="module")
-def learnt(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle, as if it were of the run that was learnt from."""
+    out = tmp_path_factory.mktemp("exported") / "tiny"
+    return made_of(tiny_bundle, out, {"weights_digest": RECORD["run_weights"]})
+
+
+@pytest.fixture(scope="module")
+def learnt(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As if training had left the tiny bundle's own weights, and a scale of 0.05 everywhere."""
-    placement = place(Bundle(tiny_bundle), QuantSetting())
+    placement = place(Bundle(exported), QuantSetting())
     folder = tmp_path_factory.mktemp("learnt")
-    write_learnt(folder, Learnt(placement, _scales(placement), {"seed": 3}), _weights(tiny_bundle))
+    write_learnt(folder, Learnt(placement, _scales(placement), RECORD), _weights(exported))
     return folder
 
 
@@ -223,10 +232,10 @@ def _weights(bundle: Path) -> bytes:
 
 
 def test_a_bundle_of_what_was_learnt_holds_the_placement_node_for_node(
-    learnt: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    learnt: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "int8"
-    call = ["quantize", "--bundle", str(tiny_bundle), "--learnt", str(learnt), "--out", str(out)]
+    call = ["quantize", "--bundle", str(exported), "--learnt", str(learnt), "--out", str(out)]
     cli.cli(call, standalone_mode=False)
     assert "by what was learnt in" in capsys.readouterr().out
     made = Bundle(out)
@@ -243,7 +252,7 @@ def test_a_bundle_of_what_was_learnt_holds_the_placement_node_for_node(
     assert record["method"] == "learnt"
     files = record["learnt"].pop("files")
     assert set(files) == {"weights.safetensors", "ranges.json"}
-    assert record["learnt"] == {"seed": 3}
+    assert record["learnt"] == RECORD
     with Cascade.load(out, "onnxruntime", precision="int8") as cascade:
         assert all(case.passed for case in run_acceptance(cascade.chain, made))
 
@@ -261,19 +270,17 @@ def _rounded(model: "ModelProto") -> Mapping[str, tuple[float, object, int]]:
     }
 
 
-def test_networks_of_which_nothing_is_placed_stay_in_float(
-    tiny_bundle: Path, tmp_path: Path
-) -> None:
-    placement = place(Bundle(tiny_bundle), QuantSetting(keep_float=("cls", "rootseg")))
-    write_learnt(tmp_path, Learnt(placement, _scales(placement), {}), safetensors.save({}))
-    quantise_learnt_bundle(Bundle(tiny_bundle), tmp_path, tmp_path / "out")
+def test_networks_of_which_nothing_is_placed_stay_in_float(exported: Path, tmp_path: Path) -> None:
+    placement = place(Bundle(exported), QuantSetting(keep_float=("cls", "rootseg")))
+    write_learnt(tmp_path, Learnt(placement, _scales(placement), RECORD), safetensors.save({}))
+    quantise_learnt_bundle(Bundle(exported), tmp_path, tmp_path / "out")
     files = {node.name: node.files["int8.cpu"] for node in Bundle(tmp_path / "out").spec.nodes}
     assert files["cls"] == "cls.fp32.onnx"
     assert files["seg_encoder"] == "seg_encoder.int8.cpu.onnx"
 
 
-def test_a_placement_of_other_networks_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
-    placement = place(Bundle(tiny_bundle), QuantSetting(keep_float=("cls", "rootseg")))
+def test_a_placement_of_other_networks_is_refused(exported: Path, tmp_path: Path) -> None:
+    placement = place(Bundle(exported), QuantSetting(keep_float=("cls", "rootseg")))
     swapped = {**placement.networks, "rootseg": placement.networks["seg_encoder"]}
     for networks, message in (
         (swapped, r"whose network rootseg is built otherwise"),
@@ -282,16 +289,36 @@ def test_a_placement_of_other_networks_is_refused(tiny_bundle: Path, tmp_path: P
         other = Placement("other", networks)
         write_learnt(tmp_path, Learnt(other, _scales(other), {}), safetensors.save({}))
         with pytest.raises(UsageError, match=message) as error:
-            quantise_learnt_bundle(Bundle(tiny_bundle), tmp_path, tmp_path / "out")
+            quantise_learnt_bundle(Bundle(exported), tmp_path, tmp_path / "out")
         assert "\n" not in str(error.value)
 
 
-def test_damaged_weights_are_refused(learnt: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_what_was_learnt_from_other_weights_of_the_same_shape_is_refused(
+    learnt: Path, exported: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Also where one of both does not say of which weights it is."""
+    other = made_of(tiny_bundle, tmp_path / "other", {"weights_digest": "b" * 64})
+    (silent := tmp_path / "silent").mkdir()
+    placement = read_placement(learnt / "placement.json")
+    write_learnt(silent, Learnt(placement, _scales(placement), {}), safetensors.save({}))
+    for bundle, folder, words in (
+        (other, learnt, "with the weights aaaaaaaaaaaa, and those of .* are bbbbbbbbbbbb; export"),
+        (tiny_bundle, learnt, "with the weights aaaaaaaaaaaa, and those of .* are not stated"),
+        (exported, silent, "with the weights not stated, and those of .* are aaaaaaaaaaaa"),
+        (tiny_bundle, silent, "with the weights not stated, and those of .* are not stated"),
+    ):
+        with pytest.raises(UsageError, match=words) as caught:
+            quantise_learnt_bundle(Bundle(bundle), folder, tmp_path / "out")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+
+def test_damaged_weights_are_refused(learnt: Path, exported: Path, tmp_path: Path) -> None:
     for name in ("placement.json", "ranges.json", "qat.json"):
         (tmp_path / name).write_bytes((learnt / name).read_bytes())
     (tmp_path / LEARNT_WEIGHTS).write_bytes((learnt / LEARNT_WEIGHTS).read_bytes()[:100])
     with pytest.raises(InputError, match=r"weights\.safetensors: damaged"):
-        quantise_learnt_bundle(Bundle(tiny_bundle), tmp_path, tmp_path / "out")
+        quantise_learnt_bundle(Bundle(exported), tmp_path, tmp_path / "out")
 
 
 def test_images_and_what_was_learnt_are_not_given_together(tmp_path: Path) -> None:
@@ -304,10 +331,10 @@ def test_images_and_what_was_learnt_are_not_given_together(tmp_path: Path) -> No
 
 
 def test_the_command_writes_a_placement(
-    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "new" / "placement.json"
-    call = ["placement", "--bundle", str(tiny_bundle), "--out", str(path), "--float", "cls"]
+    call = ["placement", "--bundle", str(exported), "--out", str(path), "--float", "cls"]
     cli.cli(call, standalone_mode=False)
     assert "layers in INT8" in capsys.readouterr().out
     placement = read_placement(path)
@@ -332,11 +359,11 @@ def one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_backend")
 def test_what_is_within_the_budget_is_written_with_its_cost(
-    learnt: Path, tiny_bundle: Path, judges: SampleSet, tmp_path: Path
+    learnt: Path, exported: Path, judges: SampleSet, tmp_path: Path
 ) -> None:
     anything = Budget(jaccard=1.0, auc=1.0, flips=1.0, melanoma_flips=9)
     out = tmp_path / "out"
-    judged_learnt_bundle(Bundle(tiny_bundle), learnt, out, judges, anything)
+    judged_learnt_bundle(Bundle(exported), learnt, out, judges, anything)
     record = json.loads((out / "calibration.json").read_text())
     assert record["method"] == "learnt"
     cost = record["costs"]["onnxruntime"]
@@ -348,11 +375,11 @@ def test_what_is_within_the_budget_is_written_with_its_cost(
 
 @pytest.mark.usefixtures("one_backend")
 def test_what_costs_too_much_is_refused_and_nothing_is_written(
-    learnt: Path, tiny_bundle: Path, judges: SampleSet, tmp_path: Path
+    learnt: Path, exported: Path, judges: SampleSet, tmp_path: Path
 ) -> None:
     nothing = Budget(jaccard=-1.0)
     with pytest.raises(GateFailed, match=r"onnxruntime: Jaccard lost .* over -1; train longer"):
-        judged_learnt_bundle(Bundle(tiny_bundle), learnt, tmp_path / "out", judges, nothing)
+        judged_learnt_bundle(Bundle(exported), learnt, tmp_path / "out", judges, nothing)
     assert not (tmp_path / "out").exists()
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from findings import tiny_spec
+from made_of import made_of
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -37,6 +38,9 @@ from ckd.train.sections.points import points_in_turn, points_of, sets_in_turn, s
 from ckd.train.sections.probabilities import fit_probabilities, kind_of
 from ckd.train.sections.refer import codes_in_turn, codes_of, doubts_of
 from ckd.train.systems.graph import System
+
+RECIPE = "a" * 64
+
 
 COUNT = 1500
 
@@ -233,6 +237,7 @@ def folds(
     write_isic2017(tmp_path / "data", num_train=60, num_val=6, side_px=40, seed=3)
     samples = read_split(tmp_path / "data", "train").samples
     rng = np.random.default_rng(0)
+    weights = make_tiny_system().digest()
     for number in range(2):
         run = tmp_path / "folds" / f"fold{number}"
         run.mkdir(parents=True)
@@ -242,11 +247,11 @@ def folds(
         logits_NK = rng.normal(size=(len(own), 3)) + 2 * np.eye(3)[label_N]
         masks_NHW = rng.normal(size=(len(own), 32, 32)).astype(np.float16)
         HeldOutAnswers(
-            labels=ISIC2017, weights="", mask_threshold=0.5, ids=tuple(one.id for one in own),
+            labels=ISIC2017, weights=weights, mask_threshold=0.5, ids=tuple(one.id for one in own),
             label_N=label_N, class_logits_NK=logits_NK.astype(np.float32), features_ND=None,
             mask_logits_NHW=masks_NHW, coarse_logits_NHW=-masks_NHW,
         ).save(run / "answers.npz")  # fmt: skip
-    recipe = cast(Any, SimpleNamespace(target_of=lambda labels: labels[0]))
+    recipe = SimpleNamespace(target_of=lambda labels: labels[0], digest=lambda: RECIPE)
     monkeypatch.setattr(answered_module, "load_run", lambda run: (recipe, make_tiny_system()))
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 60)
     return tmp_path / "folds"
@@ -269,9 +274,8 @@ def test_a_bundle_decides_by_what_was_fitted(
 
     new = tmp_path / "new"
     samples = read_split(data, "val")
-    report = write_sections(
-        Bundle(tiny_bundle), fitted, new, samples, read_split(data, "train").samples[:5]
-    )
+    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", {"recipe_digest": RECIPE}))
+    report = write_sections(exported, fitted, new, samples, read_split(data, "train").samples[:5])
     bundle = Bundle(new)
     decider = Decider(bundle.spec, bundle.read)
     assert decider.rule is not None
@@ -290,7 +294,9 @@ def test_a_bundle_decides_by_what_was_fitted(
     # Points of other probabilities would decide otherwise than they say.
     record = json.loads((fitted / "sections.json").read_text())
     record["probabilities"]["content"]["bias"] = {"MEL": 1.0, "SBK": 0.0, "NEV": -1.0}
-    (fitted / "sections.json").write_text(json.dumps({"probabilities": record["probabilities"]}))
+    (fitted / "sections.json").write_text(
+        json.dumps({name: record[name] for name in ("source", "probabilities")})
+    )
     with pytest.raises(Exception, match="section points: it was fitted on probabilities"):
         write_sections(bundle, fitted, tmp_path / "mixed")
     assert not (tmp_path / "mixed").exists()

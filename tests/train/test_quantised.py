@@ -16,6 +16,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("safetensors")
 
 import lightning.pytorch as pl
+from made_of import made_of
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.quant_utils import quantize_data
 
@@ -253,7 +254,9 @@ def test_int8_files_answer_as_training_saw_it(
 
     Where sums of the layers in float come to lie between two steps, their order decides.
     """
-    quantise_learnt_bundle(Bundle(tiny_bundle), whole, tmp_path / "int8")
+    digests = {"weights_digest": read_learnt(whole).record["run_weights"]}
+    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", digests))
+    quantise_learnt_bundle(exported, whole, tmp_path / "int8")
     learnt, system = read_learnt(whole), copy.deepcopy(taught).eval()
     StageFolder(whole / "quantised").load_into(system)
     for name, network in quantised_networks(system).items():

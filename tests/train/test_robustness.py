@@ -244,6 +244,19 @@ def test_sections_that_cannot_be_used_are_refused(
         Judge(system, tmp_path)
 
 
+def test_sections_of_other_weights_are_refused(
+    system: "System", sections: Path, tmp_path: Path
+) -> None:
+    tree = json.loads((sections / "sections.json").read_text())
+    for weights in (system.digest(), "b" * 64):
+        tree["source"] = {"recipe_digest": "a" * 64, "weights_digest": weights}
+        (tmp_path / "sections.json").write_text(json.dumps(tree))
+        if weights == system.digest():
+            Judge(system, tmp_path)
+    with pytest.raises(InputError, match=r"with the weights bbbbbbbbbbbb\.\.\., and these are"):
+        Judge(system, tmp_path)
+
+
 def test_doubts_that_need_a_file_say_so(system: "System", sections: Path, tmp_path: Path) -> None:
     tree = json.loads((sections / "sections.json").read_text())
     tree["refer"]["content"]["unlike_above"] = 4.0

@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
+from made_of import made_of
 from numpy.typing import NDArray
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
+from ckd.contract.fitted_sections import write_fitted
 from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
@@ -37,6 +39,7 @@ from ckd.train.sections.pictures import bare_skin, blanks, made_skin, patterns, 
 from ckd.train.sections.report import mask_text, outcome_text
 from ckd.train.systems.graph import System
 
+RECIPE = "a" * 64
 NAMES = ("fine_peak", "fine_floor", "alike")
 
 
@@ -173,17 +176,18 @@ def folds(
     pytest.importorskip("skimage")
     write_isic2017(tmp_path / "data", num_train=8, num_val=2, side_px=48, seed=3)
     samples = read_split(tmp_path / "data", "train").samples
+    weights = make_tiny_system().digest()
     for number in range(2):
         run = tmp_path / "folds" / f"fold{number}"
         run.mkdir(parents=True)
         (run / "recipe.json").write_text("{}")
         ids = tuple(sample.id for sample in samples[number::2])
         HeldOutAnswers(
-            labels=ISIC2017, weights="", mask_threshold=0.5, ids=ids,
+            labels=ISIC2017, weights=weights, mask_threshold=0.5, ids=ids,
             label_N=np.zeros(len(ids), np.int64), class_logits_NK=None, features_ND=None,
             mask_logits_NHW=None, coarse_logits_NHW=None,
         ).save(run / "answers.npz")  # fmt: skip
-    recipe = cast(Any, SimpleNamespace(target_of=lambda labels: labels[0]))
+    recipe = SimpleNamespace(target_of=lambda labels: labels[0], digest=lambda: RECIPE)
     monkeypatch.setattr(answered_module, "load_run", lambda run: (recipe, make_tiny_system()))
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
     monkeypatch.setattr(masks, "_MADE", 3)
@@ -197,7 +201,8 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
 ) -> None:
     data, fitted = tmp_path / "data", tmp_path / "fitted"
     sections = fit.fit_sections(folds, data, fitted, ("outcome", "mask"), accelerator="cpu")
-    assert json.loads((fitted / "sections.json").read_text()) == sections
+    source = {"recipe_digest": RECIPE}
+    assert json.loads((fitted / "sections.json").read_text()) == {"source": source, **sections}
     assert set(sections) == {"outcome", "mask"}
     assert (fitted / "outcome.png").stat().st_size > 10_000
     texts = [(fitted / f"{name}.md").read_text() for name in sections]
@@ -209,7 +214,8 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     always = {"weights": {}, "at_least": -1}
     outcome = {"no_skin": always, "no_lesion": {"weights": {}, "at_least": 1}}
     samples = read_split(data, "val")
-    report = write_sections(Bundle(tiny_bundle), fitted, tmp_path / "new", samples)
+    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", source))
+    report = write_sections(exported, fitted, tmp_path / "new", samples)
     assert (report.num_images, report.names) == (2, ("outcome", "mask"))
     assert report.raw_jaccard is not None
     bundle, old = Bundle(tmp_path / "new"), Bundle(tiny_bundle)
@@ -228,7 +234,9 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
     # One section replaces its own, with text and picture, and leaves the other.
     (fitted / "mask.md").write_text("new words")
     (fitted / "mask.png").unlink(missing_ok=True)
-    content = {"mask": {"informative": False, "content": mask}}
+    content: dict[str, Any] = {
+        "source": source, "mask": {"informative": False, "content": mask}
+    }  # fmt: skip
     (fitted / "sections.json").write_text(json.dumps(content))
     write_sections(bundle, fitted, tmp_path / "again")
     again = Bundle(tmp_path / "again")
@@ -282,7 +290,16 @@ def test_what_cannot_be_fitted_is_named_before_anything_is_written(
         ({"mask": {"informative": "false", "content": {}}}, "mask is no section"),
         ({"mask": {"informative": False, "content": [["least_share", 1]]}}, "mask is no section"),
         (
-            {"mask": {"informative": False, "content": {"least_share": 1}}},
+            {"source": {}, "mask": {"informative": False, "content": {"least_share": 1}}},
+            "says not of which networks, as an earlier ckd wrote it; repeat `ckd-train sections`",
+        ),
+        ({"source": "a", "mask": {}}, "source is no object of digests"),
+        ({"source": {"recipe_digest": "a"}, "mask": {}}, "source is no object of digests"),
+        (
+            {
+                "source": {"recipe_digest": RECIPE},
+                "mask": {"informative": False, "content": {"least_share": 1}},
+            },
             "it holds least_share, e",
         ),
     ],
@@ -292,6 +309,55 @@ def test_what_does_not_fit_a_bundle_is_not_written(
 ) -> None:
     (tmp_path / "mask.md").touch()
     (tmp_path / "sections.json").write_text(json.dumps(tree))
+    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", {"recipe_digest": RECIPE}))
     with pytest.raises((InputError, BundleError), match=words):
-        write_sections(Bundle(tiny_bundle), tmp_path, tmp_path / "new")
+        write_sections(exported, tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_sections_of_other_networks_of_the_same_shape_are_refused(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    source = {"recipe_digest": RECIPE, "weights_digest": "c" * 64}
+    content = {"least_share": 0.0, "fills_holes": False, "least_fraction": 1.0}
+    write_fitted(tmp_path, {"mask": content}, source)
+    (tmp_path / "mask.md").write_text("words")
+    for number, (digests, words) in enumerate((
+        ({}, "recipe digest is aaaaaaaaaaaa..., and that of .* is not stated;"),
+        ({"recipe_digest": "b" * 64}, "recipe digest is aaaaaaaaaaaa..., and that of .* is bbbbbb"),
+        ({"recipe_digest": RECIPE}, "weights digest is cccccccccccc..., and that of .* not stated"),
+        ({**source, "weights_digest": "d" * 64}, "is cccccccccccc..., and that .* is dddddddddddd"),
+    )):  # fmt: skip
+        bundle = Bundle(made_of(tiny_bundle, tmp_path / f"bundle{number}", digests))
+        with pytest.raises(InputError, match=words) as caught:
+            write_sections(bundle, tmp_path, tmp_path / "new")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "new").exists()
+    own = Bundle(made_of(tiny_bundle, tmp_path / "own", source))
+    write_sections(own, tmp_path, tmp_path / "new")
+    assert set(Bundle(tmp_path / "new").spec.sections) == {"mask"}
+
+
+def test_answers_of_other_weights_and_folds_of_other_recipes_are_refused(
+    folds: Path,
+    make_tiny_system: Callable[[], System],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of folds that were trained again in part, or put together from several trainings."""
+    data, out, path = tmp_path / "data", tmp_path / "out", folds / "fold1" / "answers.npz"
+    digests = iter("ab")
+    system = make_tiny_system()
+
+    def other_recipes(run: Path) -> Any:
+        digest = 64 * next(digests)
+        return SimpleNamespace(target_of=lambda labels: labels[0], digest=lambda: digest), system
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answered_module, "load_run", other_recipes)
+        with pytest.raises(InputError, match="fold1 was trained by another recipe than fold0"):
+            fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
+    replace(HeldOutAnswers.load(path), weights="e" * 64).save(path)
+    with pytest.raises(InputError, match=r"fold1/answers\.npz: answers of other weights than"):
+        fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
+    assert not out.exists()

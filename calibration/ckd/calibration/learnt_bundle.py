@@ -95,19 +95,14 @@ def quantise_learnt_bundle(
         tensorrt: also make files for TensorRT, if the bundle has FP16 ones.
 
     Raises:
-        UsageError: ``out`` exists, or the placement is of other networks than the bundle's.
+        UsageError: ``out`` exists, or the networks or their weights are others than the bundle's.
         InputError: the folder is not complete, or damaged.
         GateFailed: the Q/DQ nodes of a file are not those of the placement.
     """
     check_new(out)
     learnt = read_learnt(folder)
     check_same_networks(source, learnt.placement)
-    ours, theirs = source.spec.provenance.get("weights_digest"), learnt.record.get("run_weights")
-    if ours is not None and theirs is not None and ours != theirs:
-        raise UsageError(
-            f"{folder} was learnt from other weights than those of {source.path}; export the run "
-            "that `ckd-train qat` was given"
-        )
+    _check_same_weights(source, folder, learnt)
     weights = _weights(folder / LEARNT_WEIGHTS)
     kinds = QuantSetting(tensorrt=tensorrt).files(source.spec)
     contents: dict[tuple[str, str], bytes] = {}
@@ -140,6 +135,19 @@ def check_same_networks(source: Bundle, placement: Placement) -> None:
                 f"the placement is of {placement.bundle}, whose network {node.name} is built "
                 f"otherwise than that of {source.path}; make one of it by `ckd-calibrate placement`"
             )
+
+
+def _check_same_weights(source: Bundle, folder: Path, learnt: Learnt) -> None:
+    """Raise `UsageError` if others were learnt from than a bundle has, or one of both is silent."""
+    ours, theirs = (
+        str(said) if said else "not stated"
+        for said in (source.spec.provenance.get("weights_digest"), learnt.record.get("run_weights"))
+    )
+    if ours != theirs or ours == "not stated":
+        raise UsageError(
+            f"{folder} was learnt from networks with the weights {theirs[:12]}, and those of "
+            f"{source.path} are {ours[:12]}; export the run that `ckd-train qat` was given"
+        )
 
 
 def _weights(path: Path) -> dict[str, NDArray[np.float32]]:

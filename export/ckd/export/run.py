@@ -124,6 +124,7 @@ def provenance_of(run: Path, recipe: Recipe, licence: str) -> dict[str, Any]:
     data = load_data(run)
     return {
         "recipe": recipe.name,
+        "recipe_digest": recipe.digest(),
         "method": recipe.system.about,
         "data": f"{data['name']}, {data['num_train']} training images",
         "data_digest": data["digest"],

@@ -1,6 +1,6 @@
 """Writes fitted sections into a bundle; no file of a network changes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -76,12 +76,12 @@ def write_sections(
 
     Raises:
         UsageError: ``out`` exists.
-        InputError: the fitted sections cannot be read.
+        InputError: the fitted sections cannot be read, or are of other networks.
         BundleError: they do not fit this bundle.
         GateFailed: the new bundle fails its own acceptance cases.
     """
     check_new(out)
-    sections = read_fitted(fitted)
+    sections = _fitted_for(source, fitted)
     texts = _texts(fitted, sections)
     spec = replace(source.spec, sections={**source.spec.sections, **sections})
     with new_folder(out) as new:
@@ -121,6 +121,25 @@ def write_sections(
         write_hashes(folder)
         new.keep()
     return report
+
+
+def _fitted_for(bundle: Bundle, folder: Path) -> Mapping[str, Section]:
+    """The sections; `InputError` if they were fitted on answers of other networks."""
+    fitted = read_fitted(folder)
+    if not fitted.source and not set(fitted.sections) <= _OF_NO_ANSWER:
+        raise InputError(
+            f"{folder}: says not of which networks, as an earlier ckd wrote it; repeat "
+            "`ckd-train sections`"
+        )
+    for name, theirs in fitted.source.items():
+        ours = str(bundle.spec.provenance.get(name, "not stated"))
+        if ours != theirs:
+            raise InputError(
+                f"{folder}: fitted for networks whose {name.replace('_', ' ')} is "
+                f"{theirs[:12]}..., and that of {bundle.path} is {ours[:12]}; fit sections for its "
+                "run, and export the run anew if an earlier ckd has"
+            )
+    return fitted.sections
 
 
 def _with_temperatures(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckd.contract.escapes import printable, printable_tree
-    from ckd.contract.fitted_sections import FITTED_SECTIONS, read_fitted, write_fitted
+    from ckd.contract.fitted_sections import FITTED_SECTIONS, Fitted, read_fitted, write_fitted
     from ckd.contract.hashes import HASHES, SCHEMA_1_HASHES, SIGNATURE, read_hashes, write_hashes
     from ckd.contract.imagenet import IMAGENET_MEAN_C, IMAGENET_STD_C
     from ckd.contract.labels import (
@@ -104,7 +104,7 @@ else:
                 "Interrupted SourceUnavailable UsageError"
             ),
             "ckd.contract.escapes": "printable printable_tree",
-            "ckd.contract.fitted_sections": "FITTED_SECTIONS read_fitted write_fitted",
+            "ckd.contract.fitted_sections": "FITTED_SECTIONS Fitted read_fitted write_fitted",
             "ckd.contract.hashes": "HASHES SCHEMA_1_HASHES SIGNATURE read_hashes write_hashes",
             "ckd.contract.imagenet": "IMAGENET_MEAN_C IMAGENET_STD_C",
             "ckd.contract.labels": (
@@ -163,6 +163,7 @@ __all__ = [
     "EnvironmentUnusable",
     "FileGroup",
     "FileKind",
+    "Fitted",
     "GateFailed",
     "Grid",
     "InputError",

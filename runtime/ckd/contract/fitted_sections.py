@@ -1,7 +1,9 @@
 """The file of fitted sections: training writes it, evaluation judges by it, export takes it in."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,19 +15,41 @@ from ckd.contract.whole_file import replace_file
 FITTED_SECTIONS: Final = "sections.json"
 
 
-def write_fitted(folder: Path, contents: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the contents of sections, by their names; gives what the file holds.
+#: In the file beside the sections.
+_SOURCE: Final = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Sections, and the networks on whose answers they were fitted.
+
+    Attributes:
+        sections: by name.
+        source: digests by the names that a bundle's provenance has for them: "recipe_digest", and
+            "weights_digest" where the shipped networks took part. Empty for sections that rest on
+            no network's answers, and in files of earlier versions.
+    """
+
+    sections: Mapping[str, Section]
+    source: Mapping[str, str]
+
+
+def write_fitted(
+    folder: Path, contents: Mapping[str, Any], source: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the contents of sections by their names, and what `Fitted.source` is; gives the former.
 
     Raises:
         OSError: the file cannot be written.
     """
     tree = {name: {"informative": False, "content": part} for name, part in contents.items()}
-    replace_file(folder / FITTED_SECTIONS, (json.dumps(tree, indent=2) + "\n").encode())
+    held = {_SOURCE: dict(source), **tree} if source else tree
+    replace_file(folder / FITTED_SECTIONS, (json.dumps(held, indent=2) + "\n").encode())
     return tree
 
 
-def read_fitted(folder: Path) -> dict[str, Section]:
-    """The sections that lie in a folder, by name.
+def read_fitted(folder: Path) -> Fitted:
+    """The sections that lie in a folder.
 
     Raises:
         InputError: there are none, or the file is damaged; what a section's own rule demands of it
@@ -34,14 +58,18 @@ def read_fitted(folder: Path) -> dict[str, Section]:
     path = folder / FITTED_SECTIONS
     try:
         tree = read_json(path)
+        source = tree.pop(_SOURCE, {}) if isinstance(tree, dict) else {}
         if not isinstance(tree, dict) or not tree:
             raise ValueError("it holds no section")
+        if not isinstance(source, dict) or not all(map(_is_digest, source.values())):
+            raise ValueError(f"{_SOURCE} is no object of digests")
         for name, part in tree.items():
             if name not in SECTION_NAMES:
                 raise ValueError(f"{name!r} is none of {', '.join(SECTION_NAMES)}")
             if part["informative"] is not False or not isinstance(part["content"], dict):
                 raise ValueError(f"{name} is no section")
-        return {name: Section(part["content"]) for name, part in tree.items()}
+        sections = {name: Section(part["content"]) for name, part in tree.items()}
+        return Fitted(sections, source)
     except FileNotFoundError:
         raise InputError(
             f"{path} is not there; `ckd-train sections` fits sections and writes it"
@@ -50,3 +78,7 @@ def read_fitted(folder: Path) -> dict[str, Section]:
         raise InputError(
             f"{path}: damaged ({error}); `ckd-train sections` makes it anew"
         ) from error
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

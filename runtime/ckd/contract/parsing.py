@@ -24,8 +24,8 @@ _MAX_TOML_LINE: Final = 2000
 #: Every number of fewer digits can be made a float.
 _MAX_DIGITS: Final = 300
 _LONGEST_SAID: Final = 60
-#: What opens and ends arrays, objects and texts; what a backslash stands before ends none.
-_MARKS: Final = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+#: All but what opens and ends arrays and objects, where no text holds an escaped quotation mark.
+_NO_MARKS: Final = re.compile(r'"[^"]*"?|[^"\[\]{}]+')
 #: Where there may be half a character, which can be neither printed nor written.
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
@@ -137,19 +137,12 @@ def _check_levels(text: str) -> None:
     """Before it is parsed, which takes the stack of the process."""
     if text.count("[") + text.count("{") <= MAX_LEVELS:
         return
-    level, in_text = 0, False
-    for found in _MARKS.finditer(text):
-        mark = found.group()
-        if mark == '"':
-            in_text = not in_text
-        elif in_text or mark[0] == "\\":
-            continue
-        elif mark in "[{":
-            level += 1
-            if level > MAX_LEVELS:
-                raise ValueError(_TOO_DEEP)
-        else:
-            level -= 1
+    without_escapes = text.replace("\\\\", "").replace('\\"', "")
+    level = 0
+    for mark in _NO_MARKS.sub("", without_escapes):
+        level += 1 if mark in "[{" else -1
+        if level > MAX_LEVELS:
+            raise ValueError(_TOO_DEEP)
 
 
 def _check_tree(tree: dict[str, Any]) -> None:

@@ -366,7 +366,7 @@ def test_what_is_made_of_a_signed_bundle_is_not_signed_and_that_is_said(
 
     fitted = tmp_path / "fitted"
     fitted.mkdir()
-    write_fitted(fitted, {"capture": LIMITS})
+    write_fitted(fitted, {"capture": LIMITS}, {})
     (fitted / "capture.md").write_text("made up")
     code, _, err = command(
         monkeypatch, capsys, ckd_export, "sections", signed, "--from", fitted, "--out",

@@ -59,8 +59,8 @@ class Judge:
     """
 
     def __init__(self, system: System, sections: Path | None = None) -> None:
-        declared = {} if sections is None else read_fitted(sections)
         self._weights = system.digest()
+        declared = {} if sections is None else _declared(sections, self._weights)
         opened = rewrite.deployed(system).eval()
         # Depthwise convolutions are twice as fast in this layout on a CPU.
         self._system = opened.to(memory_format=torch.channels_last)
@@ -168,3 +168,14 @@ def _finder(source: Declared, folder: Path | None) -> Finder:
         return Finder(source, source.name, "pytorch", "fp32", read=read)
     except BundleError as error:
         raise InputError(f"{folder}: {error}") from error
+
+
+def _declared(folder: Path, weights: str) -> Mapping[str, Section]:
+    """The sections; `InputError` if the networks that they name are others."""
+    fitted = read_fitted(folder)
+    if (theirs := fitted.source.get("weights_digest", weights)) != weights:
+        raise InputError(
+            f"{folder}: fitted for networks with the weights {theirs[:12]}..., and these are "
+            f"{weights[:12]}...; repeat `ckd-train sections` with --run of these"
+        )
+    return fitted.sections

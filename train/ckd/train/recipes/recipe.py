@@ -9,6 +9,7 @@ Everything is frozen; `ckd-train fit --set stages.cls.epochs=40` makes a changed
 validated like the original and saved beside the results.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -131,6 +132,10 @@ class Recipe:
                 f"{', '.join(stage.name for stage in self.trained)}"
             )
         return stage
+
+    def digest(self) -> str:
+        """SHA-256 of every setting."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write every setting as JSON, whole or not at all."""

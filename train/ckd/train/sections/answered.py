@@ -47,6 +47,7 @@ class Fold:
     Attributes:
         name: of its folder.
         system: trained on all other folds.
+        recipe_digest: of the recipe that it was trained by.
         target: the label that its recipe looks for.
         held_out: photographs that it was not trained on.
         trained_on: those that it was trained on.
@@ -55,6 +56,7 @@ class Fold:
 
     name: str
     system: System
+    recipe_digest: str
     target: str
     held_out: tuple[Sample, ...]
     trained_on: tuple[Sample, ...]
@@ -65,7 +67,8 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
     """The finished folds of `ckd-train crossvalidate`, or of a candidate of `ckd-train study`.
 
     Raises:
-        InputError: there is none, one is damaged, or it was held out from other images than these.
+        InputError: there is none, one is damaged, it was held out from other images than these, or
+            its answers are of other weights.
     """
     # A fold that is still in training may hold answers of its stages, which are not those.
     runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
@@ -84,11 +87,17 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
                 "give the data set that it was made with"
             )
         recipe, system = load_run(run)
+        if said.weights != system.digest():
+            raise InputError(
+                f"{path}: answers of other weights than those in {run}; remove it and repeat "
+                "`ckd-train crossvalidate`"
+            )
         # Depthwise convolutions are twice as fast in this layout on a CPU.
         system = system.to(device).to(memory_format=torch.channels_last)
         yield Fold(
             name=run.name,
             system=system.eval(),
+            recipe_digest=recipe.digest(),
             target=recipe.target_of(system.labels),
             held_out=tuple(by_id[name] for name in said.ids),
             trained_on=tuple(sample for sample in train_set.samples if sample.id not in ids),

@@ -111,7 +111,7 @@ def fit_capture(
             (out / name).unlink(missing_ok=True)
         replace_file(out / f"{SECTION}.md", f"{made}\n\n{_report(limits, checking)}\n".encode())
         plots.save(_figure(limits, checking), out / f"{SECTION}.png")
-        return write_fitted(out, {SECTION: limits})
+        return write_fitted(out, {SECTION: limits}, {})
 
 
 def _expect(what: str, count: int) -> None:

@@ -72,7 +72,11 @@ def fit_sections(
     folds = list(folds_below(crossvalidation, train_set, device))
     names = tuple(only) or _possible(folds[0])
     _check_enough(crossvalidation, folds, names)
-    shipped = None if run is None else (_shipped(run, device), train_set.samples)
+    source = {"recipe_digest": _same_recipe(crossvalidation, folds)}
+    shipped = None
+    if run is not None:
+        shipped = (_shipped(run, device), train_set.samples)
+        source["weights_digest"] = shipped[0].digest()
     others = {} if elsewhere is None else _by_label(elsewhere)
     make_folder(out)
     with alone_in(out):
@@ -96,7 +100,7 @@ def fit_sections(
                 replace_file(out / f"{name}.md", f"{made}\n\n{TEXTS[name](decided)}\n".encode())
             if "refer" in contents and decided.doubts.space is not None:
                 replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
-        return write_fitted(out, contents)
+        return write_fitted(out, contents, source)
 
 
 def _clear(out: Path) -> None:
@@ -111,6 +115,18 @@ def _possible(fold: Fold) -> tuple[str, ...]:
     outputs = fold.system.outputs
     of_masks = OF_MASKS if outputs.mask_logits is not None else ()
     return (*of_masks, *(DECIDING if outputs.class_logits is not None else ()))
+
+
+def _same_recipe(folder: Path, folds: Sequence[Fold]) -> str:
+    """Digest of the recipe of all folds; `InputError` if they have several."""
+    first = folds[0]
+    for fold in folds:
+        if fold.recipe_digest != first.recipe_digest:
+            raise InputError(
+                f"{folder}: {fold.name} was trained by another recipe than {first.name}; give "
+                "folds of one cross-validation"
+            )
+    return first.recipe_digest
 
 
 def _check_enough(folder: Path, folds: Sequence[Fold], names: Sequence[str]) -> None:
