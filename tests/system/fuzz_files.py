@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from damage import Case, damaged, many, odd_json, odd_text
+from fuzz_units import STUDY
 from long_run import BUNDLE
 from mjpeg_camera import jpeg_of, part
 from mutator import seeds
@@ -44,18 +45,6 @@ from ckd.train.study.setting import load_study
 
 #: What data sets hold masks in.
 MASK_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP")
-STUDY = """name = "wide"
-folds = 3
-decide_on = [0, 1]
-[[candidates]]
-name = "control"
-recipe = "ckdnet-mobile"
-seeds = [0, 1]
-settings = ["stages.seg.epochs=2"]
-figures = ["mean_auc"]
-[elsewhere]
-MEL = "MEL"
-"""
 
 
 class FileCases:
@@ -121,9 +110,9 @@ class FileCases:
 
     def toml(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A study whose TOML has odd values or damaged bytes."""
-        path, content = folder / "study.toml", STUDY.encode()
+        path, content = folder / "study.toml", STUDY
         if rng.random() < 0.5:
-            content = odd_text(rng, STUDY).encode("utf-8", "replace")
+            content = odd_text(rng, STUDY.decode()).encode("utf-8", "replace")
         if rng.random() < 0.3:
             content = many(rng, content, (b"[", b"a.", b"{a=", b"9", b"'", b"\n[[a]]\n", b"_1"))
         path.write_bytes(damaged(rng, content) if rng.random() < 0.5 else content)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.serialization import Encoding
 from damage import Case, damaged, odd_json, odd_text
+from fuzz_units import UNIT
 from keys import Key, certificate
 from long_run import BUNDLE
 
@@ -31,26 +32,6 @@ from ckd.runtime.signed import Trust
 from ckd.runtime.signed.envelope import Envelope
 from ckd.runtime.unit import read_unit
 from ckd.train.fitting.whole_checkpoint import is_whole
-
-UNIT = """name = "Handle"
-source = "usb:2ce3:9563:0042"
-polarised = true
-[camera]
-width_px = 1920
-height_px = 1080
-format = "MJPG"
-exposure_ms = 12.5
-[picture]
-field_px = [960, 540, 1000]
-rotate_deg = 90
-mm_per_px = 0.0125
-[colour]
-matrix = [[1.1, -0.05, 0.0], [0.0, 1.2, 0.0], [0, 0, 1]]
-[[button]]
-key = "KEY_CAMERA"
-[coach]
-focus = -5.2
-"""
 
 
 class TrustCases:
@@ -122,9 +103,9 @@ class TrustCases:
         """A unit file with odd values, or damaged bytes."""
         path, text = folder / "unit.toml", UNIT
         if rng.random() < 0.5:
-            path.write_bytes(odd_text(rng, text).encode("utf-8", "replace"))
+            path.write_bytes(odd_text(rng, text.decode()).encode("utf-8", "replace"))
         else:
-            path.write_bytes(damaged(rng, text.encode()))
+            path.write_bytes(damaged(rng, text))
         return lambda: read_unit(path)
 
     def cache(self, rng: random.Random, folder: Path) -> Callable[[], object]:
