@@ -136,6 +136,10 @@ def test_every_stage_is_judged_on_the_images_of_its_fold(run: Path, work: Path) 
         assert answers.ids == ids
         assert answers.mask_logits_NHW is None
     assert HeldOutAnswers.load(fold / "cls" / "answers.npz").features_ND is not None
+    # `ckd-train sections` takes those of the run's own weights, and folds of one recipe.
+    recipe, system = load_run(fold)
+    assert HeldOutAnswers.load(fold / "answers.npz").weights == system.digest()
+    assert recipe.digest() == load_study(work / "study.toml").attempts()[2].recipe.digest()
 
 
 @pytest.mark.slow
