@@ -89,8 +89,10 @@ class HttpCases:
                     answer += got
                     assert time.monotonic() - began_s < _ENDS_WITHIN_S, "it does not end"
                     assert len(answer) < _MOST_BYTES, "it does not end"
-            except (ConnectionResetError, BrokenPipeError):
-                pass  # it had heard enough
+            except TimeoutError:
+                raise AssertionError("it neither answers nor ends") from None
+            except OSError:  # it had heard enough, and ended the connection
+                pass
         assert not self._said.lines, self._said.lines
         assert threading.active_count() < 2 * MAX_CONNECTIONS, "threads are left over"
 
