@@ -36,6 +36,8 @@ _KEYS = {
     "[button]": ("key", "code", "device", "does"),
 }
 _NAMES = st.sampled_from(("a", "b", "mask", "", "x\n", "\x1b[31m", "é", "../x", "A" * 300))
+#: All of Unicode would take 170 MiB and seconds at the first text.
+_LETTERS = "aZ09 /:;?&=%#.-_[]{}()<>\"'\\\t\r\n\x00\x1b\x7fé\u2028\N{SNOWMAN}\N{GRINNING FACE}"
 _SIZES = st.one_of(
     st.integers(1, 64), st.sampled_from((0, -1, True, 1.5, None, "N", 2**31, 2**63, 10**200))
 )
@@ -114,7 +116,7 @@ def http_requests(draw: st.DrawFn) -> bytes:
             "127.0.0.1", "localhost:8080", "[::1", "[::1]:x", "evil.example", "0", "-1", "9" * 400,
             "chunked", "close", "keep-alive", "Upgrade", "100-continue", "bytes=0-", "",
         )),
-        st.text(max_size=20),
+        st.text(_LETTERS, max_size=20),
     )  # fmt: skip
     paths = (
         "/", "/stream.mjpg", "/state.json", "/save", "/freeze?on=1", "/freeze?on=%00&on=1", "*",
@@ -125,11 +127,11 @@ def http_requests(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         end = draw(st.sampled_from(("\r\n", "\r\n", "\r\n", "\n", "\r")))
         method = draw(st.sampled_from(("GET", "POST", "HEAD", "PUT", "get", "", "G" * 100)))
-        path = draw(st.one_of(st.sampled_from(paths), st.text(max_size=30)))
+        path = draw(st.one_of(st.sampled_from(paths), st.text(_LETTERS, max_size=30)))
         version = draw(st.sampled_from(versions))
         pairs = draw(st.lists(st.tuples(st.sampled_from(names), values), max_size=6))
         if draw(st.booleans()):
             pairs.insert(0, ("Host", "127.0.0.1"))
         head = [f"{method} {path} {version}", *(f"{name}: {value}" for name, value in pairs)]
-        sent += end.join(head) + 2 * end + draw(st.text(max_size=30))
+        sent += end.join(head) + 2 * end + draw(st.text(_LETTERS, max_size=30))
     return sent.encode("utf-8", "replace")
