@@ -128,8 +128,9 @@ class TrustCases:
         sound = Certificate(
             bundle="tiny", bundle_sha256=digest, precision="fp16", machine={"gpu": "A"},
             engines={"cls": "0" * 64}, num_cases=3, num_failed=0, tensor_errors={"logits": 0.1},
-            edge_errors={"gate1": None}, mask_jaccard=0.99, mask_dice=0.995,
-            probability_shift=0.001, decision_flips=0, made="2026-01-01T00:00:00+00:00", ckd="1",
+            edge_errors={"gate1": None}, repeat_errors={"logits": 0.0},
+            mask_jaccard=0.99, mask_dice=0.995, probability_shift=0.001, decision_flips=0,
+            made="2026-01-01T00:00:00+00:00", ckd="1",
         ).as_dict()  # fmt: skip
         tree: object = sound
         for _ in range(rng.randint(0, 3)):

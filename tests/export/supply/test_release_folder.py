@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from keys import Key
 from services import needs_program, service_missing
-from tests.export.signed.keys import Key
 
 from ckd.contract.errors import UsageError
 from ckd.export.supply.installed import installed_in

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ckd.contract.errors import GateFailed
+from ckd.contract.parsing import parse_json
 from ckd.export.supply.tools import output_of
 
 #: What an installer writes beside a wheel's files, by where and how it installs.
@@ -48,7 +48,7 @@ def installed_in(python: Path) -> dict[str, Installed]:
         GateFailed: a package is there twice, a file is missing or not what was installed, or a file
             belongs to no package.
     """
-    told = json.loads(output_of(python, "-c", _ASK))
+    told = parse_json(output_of(python, "-c", _ASK))
     paths = list(dict.fromkeys(Path(path).resolve() for path in told if path))
     found: dict[str, Installed] = {}
     known: set[Path] = set()

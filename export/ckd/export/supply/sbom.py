@@ -94,10 +94,10 @@ def check_sbom(python: Path, path: Path) -> dict[str, str]:
         InputError: the list cannot be read.
     """
     try:
-        tree = json.loads(path.read_bytes())
+        tree = read_json(path)
         listed = [*tree["components"], *filter(None, [tree["metadata"].get("component")])]
         expected = {comparable(one["name"]): _told(one) for one in listed}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise InputError(
             f"{path} is no list of what is installed ({type(error).__name__}); expected what "
             "`python -m ckd.export.supply.sbom write` writes"
