@@ -69,10 +69,11 @@ def test_presses_wait_for_a_frame_each_and_the_light_is_switched() -> None:
     assert handle.change("capture", 1.4, is_down=True)
     assert handle.change("polarised", 1.41, is_down=True)  # another contact
     assert handle.state == {"polarised": False, "pressed": True}
-    handle.captured()
+    assert handle.answer()
     assert handle.state["pressed"]
-    handle.captured()
+    assert handle.answer()
     assert not handle.state["pressed"]
+    assert not handle.answer()
 
 
 def test_a_button_is_read_and_found_again_after_a_loss(tmp_path: Path) -> None:
@@ -148,5 +149,6 @@ def test_a_press_waits_for_a_finding_and_what_cannot_be_saved_is_said() -> None:
         assert handle.state["pressed"]
         view.update(LIVE, stamped)
         assert not handle.state["pressed"]
+        view.update(LIVE, stamped)  # the next frame, taken while the press waited
     assert saved == [stamped]
     assert said == ["error: saved: cannot save there (No space left on device)"]

@@ -60,7 +60,9 @@ class Handle:
                 self._is_polarised = not self._is_polarised
             return True
 
-    def captured(self) -> None:
-        """One press was answered: a frame is being saved."""
+    def answer(self) -> bool:
+        """Whether a press waits, which then does so no longer: a frame is to be saved for it."""
         with self._lock:
-            self._num_waiting -= 1
+            is_waiting = self._num_waiting > 0
+            self._num_waiting -= is_waiting
+            return is_waiting
