@@ -45,7 +45,7 @@ def command_line(run: LongRun, **own: int | str) -> None:
         minutes = (time.monotonic() - began_s) / 60
     record = {
         "command": " ".join(
-            [f"make {Path(sys.argv[0]).stem} MINUTES={options.minutes:g}"]
+            [f"tests/system/{Path(sys.argv[0]).name} --minutes {options.minutes:g}"]
             + [f"--{name} {getattr(options, name)}" for name in own if getattr(options, name) != ""]
         ),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
