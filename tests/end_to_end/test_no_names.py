@@ -38,10 +38,12 @@ def everything(run: Run, folder: Path) -> str:
 
 @pytest.fixture
 def patients(tmp_path: Path) -> Path:
-    """A folder of a patient: two photographs with the same bytes, one that cannot be read."""
+    """A folder of a patient: two photographs with the same bytes, one that cannot be read, and one
+    that is left out, which is said before all others are listed."""
     folder = tmp_path / f"{NAME} Anna"
     make(folder, {f"{NAME}_a.png": GOOD_IMAGES["colour.png"], f"{NAME}.jpg": BAD_IMAGES["cut.jpg"]})
     shutil.copy(folder / f"{NAME}_a.png", folder / f"{NAME}_b.png")
+    shutil.copy(folder / f"{NAME}_a.png", folder / f".{NAME}.png")
     return folder
 
 
@@ -63,7 +65,7 @@ def test_without_names_nobody_is_named_and_each_photograph_is_found_again(
         run = ckd_run(tmp_path, *arguments, *option)
         assert run.code == 1
         assert NAME not in everything(run, tmp_path / "out")
-    files = sorted(patients.iterdir())
+    files = sorted(path for path in patients.iterdir() if not path.name.startswith("."))
     labels = [f"input-{n:04d}-{digits(path)}" for n, path in enumerate(files, 1)] + ["input-0004"]
     assert [record["image"] for record in run.records] == labels[1:3]
     assert run.errors[:2] == [
@@ -108,6 +110,24 @@ def test_a_recording_has_no_name_in_a_journal_and_without_names_nowhere(
     assert NAME not in everything(run, tmp_path / "out")
     if command == "video":
         assert (tmp_path / "out" / f"{label}_overlay.mkv").is_file()
+
+
+@pytest.mark.parametrize("typed", ["./{}", "{}", "sub//../{}"])
+def test_a_recording_that_is_refused_is_not_named(
+    tiny_bundle: Path, tmp_path: Path, typed: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    unit = tmp_path / "unit.toml"
+    unit.write_text("[camera]\nwidth_px = 1000\nheight_px = 1000\n")
+    bundle = ("--bundle", tiny_bundle, "--view", "none", "--no-names")
+    source = typed.format(f"{NAME}.avi")
+    missing = ckd_run(tmp_path, "camera", source, *bundle)
+    write_video(tmp_path / f"{NAME}.avi", 3)
+    other_size = ckd_run(tmp_path, "camera", source, "--unit", unit, *bundle)
+    for run in (missing, other_size):
+        assert run.code != 0
+        assert NAME not in run.err
+        assert "input-0001" in run.err
 
 
 def test_no_page_names_a_recording_nor_why_it_failed(tmp_path: Path) -> None:

@@ -199,7 +199,9 @@ def test_one_that_answers_wrongly_is_refused_and_compiled_anew_at_the_next_start
     (bundle_copy / CASES).write_bytes(pack_cases(recorded.pop("images"), recorded))
     write_hashes(bundle_copy)
     for number in (1, 2):
-        with pytest.raises(GateFailed, match=r"They are compiled anew.*`--backend onnxruntime`$"):
+        with pytest.raises(
+            GateFailed, match=r"`ckd-export engine --prune`.*`--backend onnxruntime`$"
+        ):
             answers(bundle_copy)
         assert seen.compiled == 4 * number
 

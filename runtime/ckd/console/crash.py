@@ -63,13 +63,14 @@ def telling_of_crashes() -> Iterator[None]:
     """Within the block logs and threads, too, tell of errors as `crash_text` does."""
     log = _ToStderr()
     log.setFormatter(_Format("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[log])
+    logging.getLogger().addHandler(log)  # its level is WARNING, unless somebody chose another
     before = threading.excepthook, sys.unraisablehook
     threading.excepthook = sys.unraisablehook = _tell_of
     try:
         yield
     finally:
         threading.excepthook, sys.unraisablehook = before
+        logging.getLogger().removeHandler(log)
 
 
 def _tell_of(failed: Any) -> None:
@@ -81,7 +82,11 @@ def _tell_of(failed: Any) -> None:
 class _ToStderr(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        on_stderr(self.format(record), keep="\n")
+        try:
+            text = self.format(record)
+        except Exception as error:  # of a library, whose arguments do not fit its message
+            text = f"{record.levelname}: a log message failed ({kind_of(error)})"
+        on_stderr(text, keep="\n")
 
 
 class _Format(logging.Formatter):

@@ -30,16 +30,16 @@ _NO_MARKS: Final = re.compile(r'"[^"]*"?|[^"\[\]{}]+')
 _HALVES: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
-def parse_json(text: str | bytes, most_bytes: int = MAX_JSON_BYTES) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """What a JSON text says; bytes are UTF-8.
 
     Raises:
-        ValueError: it is no JSON, longer than ``most_bytes`` or deeper than `MAX_LEVELS`; or it
+        ValueError: it is no JSON, longer than `MAX_JSON_BYTES` or deeper than `MAX_LEVELS`; or it
             holds a number that is not finite or of hundreds of digits, one key twice, or half a
             character. The message is one line.
     """
-    if len(text) > most_bytes:
-        raise ValueError(f"is over {most_bytes / 1e6:.2g} MB long")
+    if len(text) > MAX_JSON_BYTES:
+        raise ValueError(f"is over {MAX_JSON_BYTES / 1e6:.2g} MB long")
     if isinstance(text, bytes):
         text = _decoded(text)
     _check_levels(text)
@@ -58,14 +58,14 @@ def parse_json(text: str | bytes, most_bytes: int = MAX_JSON_BYTES) -> Any:
     return tree
 
 
-def read_json(path: Path, most_bytes: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: Path) -> Any:
     """What a JSON file says.
 
     Raises:
         OSError: it cannot be read, or is no file.
         ValueError: it is no such file, see `parse_json`.
     """
-    return parse_json(_bounded(path, most_bytes), most_bytes)
+    return parse_json(_bounded(path, MAX_JSON_BYTES))
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
     if len(text) > MAX_TOML_BYTES:
         raise ValueError(f"is over {MAX_TOML_BYTES / 1e6:.2g} MB long")
-    if max(map(len, text.splitlines()), default=0) > _MAX_TOML_LINE:
+    if max(map(len, text.split("\n"))) > _MAX_TOML_LINE:
         raise ValueError(f"has a line of over {_MAX_TOML_LINE} characters")
     try:
         tree = tomllib.loads(text, parse_float=_finite)

@@ -42,8 +42,9 @@ class Finding:
         quality: figures that say how far to trust the rest: ``mask_agreement``, the Jaccard index
             of coarse and fine mask (two networks outlined the same lesion, so disagreement is a
             warning; absent if no lesion was outlined), and ``lesion_fraction`` of the image.
-        timings_ms: wall time of "preprocess", each node, "postprocess" and "total"; reading a file
-            is not included.
+        timings_ms: wall time of "preprocess", "networks" (or each node), "postprocess", "capture"
+            and "total"; live also of "waiting", from the networks until the finding of the frame
+            before was shown. Reading a file is not included.
         bundle: name and first digits of the digest of the bundle that was used.
         backend: name of the backend that ran the networks.
         precision: the networks computed in it.

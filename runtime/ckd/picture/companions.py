@@ -48,7 +48,6 @@ _DRAWN_WITH: Final = {
     "settling": "settling.json",
     "gpu": "gpu.json",
 }
-_MAX_JSON_BYTES = 64 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS_AT = 25  # PNG specification, 11.2.2: 0 is grey, 4 grey with alpha
 
@@ -118,7 +117,7 @@ def _is_finding(path: Path) -> bool:
 
 def _finding_in(path: Path) -> dict[str, Any] | None:
     try:
-        record = read_json(path, _MAX_JSON_BYTES)
+        record = read_json(path)
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.keys() >= _KEYS else None

@@ -116,13 +116,7 @@ def camera_command(
     from ckd.runtime.live import VIEW_TOKEN, AutoCapture, open_views, run_live, save_snapshot
     from ckd.runtime.settling import Settler
     from ckd.runtime.sinks import Recorder, print_finding
-    from ckd.runtime.sources import (
-        CameraFormat,
-        Frame,
-        InputNames,
-        looks_like_camera,
-        without_password,
-    )
+    from ckd.runtime.sources import CameraFormat, Frame, without_password
 
     shares, min_free_bytes = prevalence_of(prevalence), bytes_of("--min-free", min_free)
     if (width is None) != (height is None):
@@ -131,15 +125,14 @@ def camera_command(
     camera = CameraFormat(width_px=width, height_px=height, fps=fps) if is_asked else None
     if auto_capture:
         console.make_folder(out)
+    _hide(source, are_hidden=no_names)  # already in what refuses it
     chosen = unit_cli.CameraChoice.of(unit, source, camera)
+    _hide(chosen.source, are_hidden=no_names)
     if source is not None and source in sys.argv and without_password(source) != source:
         console.say(
             "note: others on this machine can read a password on the command line; put the address "
             "into the environment, CKD_SOURCE, or into the unit file"
         )
-    is_file = not looks_like_camera(chosen.source) and "://" not in chosen.source
-    played = [Path(chosen.source).expanduser()] if is_file else []
-    console.hide_names(InputNames(played, are_hidden=no_names).hidden)
     save = partial(save_snapshot, out)
     recording = partial(Recorder, min_free_bytes=min_free_bytes, leaves_out=True, say=console.say)
     black_box = journal_cli.JournalChoice(journal, journal_size, journal_tensors, min_free_bytes)
@@ -157,7 +150,7 @@ def camera_command(
             view,
             host=host,
             port=port,
-            source_name=frames.label,
+            source_name="" if view == "none" else frames.label,  # a file is hashed for it
             save=save,
             say=console.say,
             pressed=black_box.key,
@@ -189,6 +182,14 @@ def camera_command(
         recorder.state.check()
     if capturing is not None:
         capturing.check()
+
+
+def _hide(source: str | None, *, are_hidden: bool) -> None:
+    """From now on lines for people have no name of a recording that is played, if it is one."""
+    from ckd.runtime.sources import InputNames, recording_of
+
+    path = None if source is None else recording_of(source)
+    console.hide_names(InputNames([] if path is None else [path], are_hidden=are_hidden).hidden)
 
 
 def utc_of(moment_s: float) -> str:

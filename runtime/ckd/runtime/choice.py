@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import CkdError, GateFailed
+from ckd.contract.errors import BundleError, CkdError, GateFailed
 from ckd.runtime.backends.selection import BACKENDS, installed, open_backend
 from ckd.runtime.cache import Store, cache_folder
 from ckd.runtime.chain import Chain
@@ -53,7 +53,8 @@ def fastest_backend(
             try:
                 taken_ms[name] = measure(name)
             except CkdError as error:
-                if isinstance(error, GateFailed):  # the others say what a backend is not made for
+                # The others say what a backend is not made for.
+                if isinstance(error, BundleError | GateFailed):
                     _log.warning("%s is not taken: %s", name, error)
                 errors.append(error)
         if not taken_ms:

@@ -15,7 +15,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import run_acceptance
-from ckd.runtime.backends.selection import BACKENDS, chosen_device, installed
+from ckd.runtime.backends.selection import BACKENDS, installed
 from ckd.runtime.backends.tensorrt.sdk import import_tensorrt
 from ckd.runtime.cache import cache_folder
 from ckd.runtime.cascade import Cascade
@@ -93,7 +93,7 @@ def examine(
             checks += [_tried(cascade, opened), *_engines(cascade, opened)]
     except CkdError as error:
         return [*checks, Check("bundle", "problem", str(error), error.exit_code)]
-    if backend == "auto" and chosen_device(backend, device) == "cpu" and len(installed()) > 1:
+    if backend == "auto" and cascade.backend.device == "cpu" and len(installed()) > 1:
         checks.append(_choice(opened, cascade.precision, num_threads))
     return checks
 

@@ -84,8 +84,9 @@ class EngineCache:
             with cache.slot(key) as slot:
                 engine = slot.engine if slot.engine is not None else slot.keep(build())
 
-        If two processes ask at once, one builds the engine and the other waits. Where the folder
-        cannot be written, nothing is kept, and each process builds for itself.
+        If two processes ask at once, one builds the engine and the other waits; it builds another
+        one if it wants proof and there is none yet. Where the folder cannot be written, nothing is
+        kept, and each process builds for itself.
         """
         path = self.path(key)
         lock = None

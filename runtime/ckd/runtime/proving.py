@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ckd.contract.bundle import Bundle
-from ckd.contract.errors import GateFailed
+from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
 from ckd.runtime.acceptance import golden_images, run_twice, tensor_error
 from ckd.runtime.backends.selection import installed, open_backend
@@ -69,11 +69,14 @@ def _edge_errors(chain: Chain, bundle: Bundle) -> dict[str, float | None]:
     tensors = {name for node in bundle.spec.nodes for name in node.outputs}
     edges = sorted(tensors - {*bundle.spec.outputs.names()})
     errors: dict[str, list[float | None]] = {name: [] for name in edges}
-    with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as exact:
-        for image in golden_images(bundle):
-            outputs, expected = chain.run_all(image), exact.run_all(image)
-            for name, of_images in errors.items():
-                of_images.append(_finite(tensor_error(outputs[name], expected[name])))
+    try:
+        with Chain.of(bundle, open_backend("onnxruntime", "cpu", None), "fp32") as exact:
+            for image in golden_images(bundle):
+                outputs, expected = chain.run_all(image), exact.run_all(image)
+                for name, of_images in errors.items():
+                    of_images.append(_finite(tensor_error(outputs[name], expected[name])))
+    except (CkdError, ImportError):  # these are told and do not count
+        return {}
     return {name: _largest(of_images) for name, of_images in errors.items()}
 
 
@@ -126,7 +129,7 @@ def _refusal(chain: Chain, bundle: Bundle, certificate: Certificate) -> str:
     if not certificate.is_steady:
         reasons.insert(0, "the same image has another answer later")
     remedy = (
-        "They are compiled anew at the next start; until they pass, `--backend onnxruntime`"
+        "`ckd-export engine --prune` to have them compiled anew, or `--backend onnxruntime`"
         if chain.backend.device == "cpu"
         else "`ckd-export engine --prune` and build them anew, take fp32, or `--device cpu`"
     )

@@ -63,17 +63,28 @@ def test_a_contact_that_bounces_is_one_press() -> None:
 
 def test_presses_wait_for_a_frame_each_and_the_light_is_switched() -> None:
     handle = Handle(UNIT)
-    assert handle.state == {"polarised": True, "pressed": False}
+    assert handle.stamp() == {"polarised": True, "pressed": False}
     assert handle.change("capture", 1.0, is_down=True)
     assert not handle.change("capture", 1.2, is_down=False)
     assert handle.change("capture", 1.4, is_down=True)
     assert handle.change("polarised", 1.41, is_down=True)  # another contact
-    assert handle.state == {"polarised": False, "pressed": True}
-    assert handle.answer()
-    assert handle.state["pressed"]
-    assert handle.answer()
-    assert not handle.state["pressed"]
-    assert not handle.answer()
+    assert handle.stamp() == {"polarised": False, "pressed": True}
+    assert handle.stamp()["pressed"]  # the second press
+    handle.captured()
+    handle.captured()
+    assert not handle.stamp()["pressed"]  # each had its frame
+
+
+def test_a_press_whose_frame_has_no_finding_waits_for_the_next_and_each_is_answered_once() -> None:
+    handle = Handle(UNIT)
+    assert handle.change("capture", 1.0, is_down=True)
+    assert handle.stamp()["pressed"]
+    assert not handle.stamp()["pressed"]  # taken while the first is made a finding of
+    assert handle.stamp()["pressed"]  # the first had none
+    assert not handle.stamp()["pressed"]
+    handle.captured()
+    assert handle.change("capture", 2.0, is_down=True)
+    assert [handle.stamp()["pressed"] for _ in range(2)] == [True, False]
 
 
 def test_a_button_is_read_and_found_again_after_a_loss(tmp_path: Path) -> None:
@@ -142,13 +153,11 @@ def test_a_press_waits_for_a_finding_and_what_cannot_be_saved_is_said() -> None:
         raise CkdError("saved: cannot save there (No space left on device)")
 
     plain = shown(3)
-    stamped = replace(plain, frame=replace(plain.frame, unit={**UNIT.about, **handle.state}))
+    stamped = replace(plain, frame=replace(plain.frame, unit={**UNIT.about, **handle.stamp()}))
     with ButtonView(handle, save, said.append) as view:
         view.update(LIVE, None)
         view.update(LIVE, plain)  # taken before the press
-        assert handle.state["pressed"]
         view.update(LIVE, stamped)
-        assert not handle.state["pressed"]
-        view.update(LIVE, stamped)  # the next frame, taken while the press waited
+    assert not handle.stamp()["pressed"]
     assert saved == [stamped]
     assert said == ["error: saved: cannot save there (No space left on device)"]

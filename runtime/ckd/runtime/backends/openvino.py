@@ -107,7 +107,11 @@ class OpenVinoBackend(EngineBuilder):
         """
         hint = {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
         settings: _Settings = {**self._settings, **hint}
-        key: EngineKey = {"network": node.name, "onnx": onnx.sha256, **self.machine, **hint}
+        # INT8 and float32 may share a file and the hint, and prove themselves on other cases.
+        key: EngineKey = {
+            "network": node.name, "onnx": onnx.sha256, "precision": precision,
+            **self.machine, **hint,
+        }  # fmt: skip
         try:
             exported = _Exported(self._kept(key, node, onnx, settings, precision))
             try:

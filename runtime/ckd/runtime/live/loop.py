@@ -40,7 +40,10 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LiveReport:
-    """How a run went and why it ended."""
+    """How a run went and why it ended.
+
+    A frame that the networks have when somebody ends it is counted nowhere.
+    """
 
     stopped_by: StoppedBy
     statistics: LiveStatistics

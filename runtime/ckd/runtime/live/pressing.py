@@ -24,12 +24,9 @@ class ButtonView(Closing):
         self._writer = FrameWriter("button", save, say)
 
     def update(self, status: Status, shown: Shown | None) -> None:
-        """Save the frame if it answers a press; a press waits for a frame with a finding.
-
-        The next frame was taken before this one is here, and so while the same press waited.
-        """
-        about = None if shown is None else shown.frame.unit
-        if shown is not None and about is not None and about["pressed"] and self._handle.answer():
+        """Save the frame if it answers a press; a press waits for a frame with a finding."""
+        if shown is not None and shown.frame.unit is not None and shown.frame.unit["pressed"]:
+            self._handle.captured()
             self._writer.put(shown)
 
     def close(self) -> None:

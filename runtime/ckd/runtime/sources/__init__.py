@@ -12,7 +12,7 @@ from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ckd.runtime.sources.cameras import connected_cameras
-    from ckd.runtime.sources.capture import becomes, open_source, takes_format
+    from ckd.runtime.sources.capture import becomes, open_source, recording_of, takes_format
     from ckd.runtime.sources.controls import Locks
     from ckd.runtime.sources.faults import FaultKind, faults_shown
     from ckd.runtime.sources.frames import Frame, FrameSource, SourceState
@@ -30,7 +30,7 @@ else:
         __name__,
         {
             "ckd.runtime.sources.cameras": "connected_cameras",
-            "ckd.runtime.sources.capture": "becomes open_source takes_format",
+            "ckd.runtime.sources.capture": "becomes open_source recording_of takes_format",
             "ckd.runtime.sources.controls": "Locks",
             "ckd.runtime.sources.faults": "FaultKind faults_shown",
             "ckd.runtime.sources.frames": "Frame FrameSource SourceState",
@@ -70,6 +70,7 @@ __all__ = [
     "open_capture",
     "open_source",
     "quiet_opencv",
+    "recording_of",
     "takes_format",
     "usb_device_of",
     "without_password",

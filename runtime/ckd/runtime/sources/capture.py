@@ -69,7 +69,7 @@ def open_source(
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     opener: Callable[[], FrameReader]
     interrupt: Callable[[], None] | None = None
-    path: Path | None = None
+    path = recording_of(text)
     if not text:
         raise UsageError(f"the source is empty; expected {_GRAMMAR}")
     if looks_like_camera(text):
@@ -90,9 +90,9 @@ def open_source(
     elif scheme:
         raise UsageError(f"{without_password(text)}: not a source; expected {_GRAMMAR}")
     else:
-        path = Path(text).expanduser()
+        assert path is not None
         if not path.exists():
-            raise SourceUnavailable(f"{text}: no such file; expected {_GRAMMAR}")
+            raise SourceUnavailable(f"{path}: no such file; expected {_GRAMMAR}")
         if not live:
             return VideoFile(path)
         open_recording(path).close()  # so that a wrong file is an error now
@@ -103,6 +103,14 @@ def open_source(
         opener, name=name, recording=path, reconnect=reconnect, close_timeout_s=patience_s,
         interrupt=interrupt,
     )  # fmt: skip
+
+
+def recording_of(source: str) -> Path | None:
+    """The file or folder that what was typed names; None if it is a camera or stream."""
+    text = source.strip()
+    if not text or looks_like_camera(text) or "://" in text:
+        return None
+    return Path(text).expanduser()
 
 
 def takes_format(source: str) -> bool:

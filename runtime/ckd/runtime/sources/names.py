@@ -36,14 +36,23 @@ class InputNames:
         given: paths as they were typed: files and folders.
         are_hidden: show labels in place of names.
 
-    Attributes:
-        files: all inputs, in their order; set once they are listed.
+    `files` is to be set once all inputs are listed.
     """
 
     def __init__(self, given: Sequence[Path], *, are_hidden: bool) -> None:
         self._given = tuple(given)
-        self.files: Sequence[Path] = given
+        self.files = given
         self.are_hidden = are_hidden
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """All inputs, in their order."""
+        return self._files
+
+    @files.setter
+    def files(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self.__dict__.pop("_numbers", None)  # more is known now
 
     def shown(self, number: int) -> str:
         """Of the input of a number, from 1: its path as it was typed or found, or its label."""
@@ -74,9 +83,11 @@ class InputNames:
 
     @cached_property
     def _numbers(self) -> Mapping[str, int]:
-        """The number of each path, the longest first; 0 for folders that inputs were found in."""
-        known = {str(path): 0 for path in self._given}
-        known |= {str(path): number for number, path in reversed([*enumerate(self.files, 1)])}
+        """The number of each path and file name, the longest first; 0 for what was typed."""
+        files = [*enumerate(self.files, 1)][::-1]
+        known = {path.name: number for number, path in files if path.suffix}
+        known |= {str(path): 0 for path in self._given}
+        known |= {str(path): number for number, path in files}
         return {name: known[name] for name in sorted(known, key=len, reverse=True)}
 
 

@@ -35,16 +35,27 @@ class Handle:
         self._lock = threading.Lock()
         self._is_polarised = unit.polarised
         self._num_waiting = 0
+        self._num_taken = 0
+        self._in_flight: list[int] = []  # frames, by number, that are to answer a press
         self._contacts: dict[Purpose, Debounce] = {
             "capture": Debounce(unit.debounce_ms / 1e3),
             "polarised": Debounce(unit.debounce_ms / 1e3),
         }
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """For JSON: whether light is ``polarised``, and ``pressed``, a capture asked for."""
+    def stamp(self) -> dict[str, Any]:
+        """For the JSON of a frame that is taken now: whether light is ``polarised``, and whether a
+        press asked for this frame (``pressed``), which is so of one frame for each press.
+
+        A frame is taken while the one before is made a finding of. Of those before that all is
+        known: one that has not answered its press has no finding, and the press waits for another.
+        """
         with self._lock:
-            return {"polarised": self._is_polarised, "pressed": self._num_waiting > 0}
+            self._num_taken += 1
+            self._in_flight = [n for n in self._in_flight if n >= self._num_taken - 1]
+            is_pressed = self._num_waiting > len(self._in_flight)
+            if is_pressed:
+                self._in_flight.append(self._num_taken)
+            return {"polarised": self._is_polarised, "pressed": is_pressed}
 
     def change(self, purpose: Purpose, time_s: float, *, is_down: bool) -> bool:
         """A contact opened or closed; gives whether that was a press.
@@ -60,9 +71,8 @@ class Handle:
                 self._is_polarised = not self._is_polarised
             return True
 
-    def answer(self) -> bool:
-        """Whether a press waits, which then does so no longer: a frame is to be saved for it."""
+    def captured(self) -> None:
+        """One press was answered: the first frame that was stamped for one is being saved."""
         with self._lock:
-            is_waiting = self._num_waiting > 0
-            self._num_waiting -= is_waiting
-            return is_waiting
+            self._num_waiting -= 1
+            self._in_flight = self._in_flight[1:]

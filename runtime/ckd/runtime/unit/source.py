@@ -60,8 +60,10 @@ class UnitSource(FrameSource):
     def get(self, timeout_s: float | None = None) -> Frame | None:
         """As of every source; also raises `SourceUnavailable` for a frame of another size."""
         frame = self._source.get(timeout_s)
-        state = {} if self._handle is None else self._handle.state
-        return None if frame is None else frame_of_unit(frame, self._unit, self.name, state)
+        if frame is None:
+            return None
+        stamp = {} if self._handle is None else self._handle.stamp()
+        return frame_of_unit(frame, self._unit, self.name, stamp)
 
     @override
     def close(self) -> None:
@@ -81,7 +83,7 @@ class UnitVideo(VideoFile):
         return None if frame is None else frame_of_unit(frame, self._unit, str(self.path), {})
 
 
-def frame_of_unit(frame: Frame, unit: Unit, where: str, state: Mapping[str, Any]) -> Frame:
+def frame_of_unit(frame: Frame, unit: Unit, where: str, stamp: Mapping[str, Any]) -> Frame:
     """A frame as the unit file says; the camera's own JPEG goes where pixels have changed.
 
     Raises:
@@ -92,4 +94,4 @@ def frame_of_unit(frame: Frame, unit: Unit, where: str, state: Mapping[str, Any]
     except InputError as error:
         raise SourceUnavailable(str(error)) from None
     jpeg = None if unit.changes_pixels else frame.jpeg
-    return replace(frame, image_HWC=image_HWC, jpeg=jpeg, unit={**unit.about, **state})
+    return replace(frame, image_HWC=image_HWC, jpeg=jpeg, unit={**unit.about, **stamp})
