@@ -120,9 +120,9 @@ def _tiles(
     """Tiles around places in grey, without hair, float32 [N, T, T]."""
     height, width = image_HWC.shape[:2]
     tiles = np.empty((len(places), _TILE, _TILE), np.uint8)
-    for tile, (x, y) in zip(tiles, places, strict=True):
-        left = int(np.clip(x * width - side_px / 2, 0, width - side_px))
-        top = int(np.clip(y * height - side_px / 2, 0, height - side_px))
+    for tile, (x, y) in zip(tiles, places.tolist(), strict=True):
+        left = int(min(max(x * width - side_px / 2, 0), width - side_px))
+        top = int(min(max(y * height - side_px / 2, 0), height - side_px))
         # Green is where a camera resolves most, and costs no conversion.
         part_HWC = image_HWC[top : top + side_px, left : left + side_px]
         tile[...] = _reduced(np.asarray(cv2.extractChannel(part_HWC, 1), np.uint8))
