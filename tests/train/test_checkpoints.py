@@ -93,7 +93,7 @@ def test_the_epoch_before_is_gone_on_from_if_the_last_one_is_damaged(
     path = tmp_path / "last.ckpt"
     saver = WholeCheckpoints(kept=("last",))
     for epoch in (1.0, 2.0):
-        saver.save_checkpoint({"weights": torch.full((999,), epoch)}, path)
+        saver.save_checkpoint({"state_dict": {"weight": torch.full((999,), epoch)}}, path)
         saver.save_checkpoint({}, tmp_path / "best.ckpt")
     assert folder.checkpoint == path
     assert whole_checkpoint(path, "cls") == (path, None)
@@ -102,7 +102,7 @@ def test_the_epoch_before_is_gone_on_from_if_the_last_one_is_damaged(
     assert folder.checkpoint == path
     found, sentence = whole_checkpoint(path, "cls")
     assert found == tmp_path / "last.before.ckpt"
-    assert torch.load(found)["weights"][0] == 1.0
+    assert torch.load(found)["state_dict"]["weight"][0] == 1.0
     assert sentence is not None
     assert "going on from the epoch before, last.before.ckpt" in sentence
     with pytest.raises(InputError, match="repeat the command, which goes on from the epoch before"):
@@ -136,7 +136,7 @@ def test_a_disk_without_room_for_three_keeps_two(
 @pytest.mark.parametrize("size", [0, 100])
 def test_a_torn_checkpoint_is_named(tmp_path: Path, size: int) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"weights": torch.zeros(99)}, path)
+    WholeCheckpoints().save_checkpoint({"state_dict": {"weight": torch.zeros(99)}}, path)
     check_checkpoint(path, "cls")
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match=r"last\.ckpt: damaged or cut off; remove it .*stage cls"):
@@ -174,3 +174,39 @@ def test_a_checkpoint_that_would_run_something_is_refused_and_runs_nothing(tmp_p
     with pytest.raises(Exception, match="Weights only load failed"):
         WholeCheckpoints().load_checkpoint(path, weights_only=True)
     assert not told.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        "text",
+        {"epoch": 1},
+        {"state_dict": [torch.ones(1)]},
+        {"state_dict": {"system.networks.net.weight": [1.0]}},
+        {"state_dict": {"system.networks.net.weight": torch.ones(2).to_sparse()}},
+        {"state_dict": {1: torch.ones(2)}},
+    ],
+)
+def test_a_whole_file_without_weights_is_no_checkpoint(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=r"last\.ckpt: missing, damaged .*--stage"):
+        StageFolder(tmp_path).finish(["net"], None)
+
+
+def test_weights_without_values_are_not_kept(tmp_path: Path) -> None:
+    state = {"system.networks.net.weight": torch.ones(2, device="meta")}
+    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=r"last\.ckpt: holds weights without values; .*--fresh"):
+        StageFolder(tmp_path).finish(["net"], None)
+    assert not StageFolder(tmp_path).is_done
+
+
+def test_weights_that_share_memory_are_kept(tmp_path: Path) -> None:
+    shared = torch.arange(3.0)
+    state = {f"system.networks.net.{name}": shared for name in ("a", "b")}
+    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    stage = StageFolder(tmp_path)
+    stage.finish(["net"], None)
+    for tensor in stage.networks()["net"].values():
+        assert torch.equal(tensor, shared)

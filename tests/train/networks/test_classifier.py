@@ -4,6 +4,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from ckd.contract.errors import UsageError
 from ckd.train.networks.classifier import Classifier, LastMap
-from ckd.train.networks.pretrained import imagenet_network
+from ckd.train.networks.pretrained import imagenet_network, load_weights
 
 IMAGE = (2, 3, 96, 96)
 
@@ -176,3 +177,16 @@ def test_a_folders_file_is_of_the_longest_name_that_fits(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(b"not looked at")
     features = LastMap("mnasnet0_5", tmp_path).features.state_dict()
     assert torch.equal(features["layers.0.weight"], state["layers.0.weight"])
+
+
+@pytest.mark.parametrize(
+    "odd", [[1.0], "text", None, torch.ones(2, 2).to_sparse(), torch.ones(2, 2, device="meta")]
+)
+def test_a_file_of_anything_else_than_tensors_is_refused(odd: object, tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    sound: dict[Any, Any] = network.state_dict()
+    names, path = set(network.state_dict()), tmp_path / "linear.pth"
+    for state in ({**sound, "weight": odd}, {**sound, 1: odd}):
+        torch.save(state, path)
+        with pytest.raises(UsageError, match=r"linear\.pth: not a PyTorch state dict"):
+            load_weights(network, "linear", path, names, ["linear"])

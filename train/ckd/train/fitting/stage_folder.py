@@ -30,6 +30,7 @@ from ckd.contract.disk import lasting_folder
 from ckd.contract.errors import InputError, UsageError
 from ckd.contract.whole_file import new_folder, replace_file
 from ckd.train.fitting.whole_checkpoint import before, is_whole
+from ckd.train.networks.state_dict import is_state_dict
 from ckd.train.systems.graph import System
 
 #: Names of the two checkpoints, without the suffix that Lightning appends.
@@ -148,6 +149,11 @@ class StageFolder:
                 remedy = "repeat the command, which goes on from the epoch before"
             raise InputError(f"{checkpoint}: missing, damaged or cut off; {remedy}")
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        if not is_state_dict(state):
+            raise InputError(
+                f"{checkpoint}: holds weights without values; start the stage over with "
+                f"--stage {self.name} --fresh"
+            )
         networks = {
             name: {
                 key.removeprefix(f"system.networks.{name}."): value
@@ -162,8 +168,9 @@ class StageFolder:
     def keep(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Keep the weights of the stage's networks, by name: the stage is done then."""
         lasting_folder(self.path)
+        # Copies, as safetensors writes no two that share memory.
         tensors = {
-            f"{name}.{key}": value.detach().cpu().contiguous()
+            f"{name}.{key}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, state in networks.items()
             for key, value in state.items()
         }

@@ -38,22 +38,25 @@ def whole_checkpoint(path: Path, stage: str) -> tuple[Path, str | None]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is there, all bytes are as they were written, and PyTorch can read it.
+    """Whether a checkpoint is there, all bytes are as they were written, and it holds weights.
 
     It is a zip file with the CRC-32 of every part (PyTorch, `torch.serialization`). The list of the
-    parts at its end has none: what it says is tried, without the tensors' values.
+    parts at its end has none: what it says is tried, without the tensors' values. A whole file may
+    hold anything; this one holds weights.
     """
     import torch
+
+    from ckd.train.networks.state_dict import is_state_dict
 
     try:
         with zipfile.ZipFile(path) as parts:
             attributes = {part.external_attr for part in parts.infolist()}
             if parts.testzip() is not None or len(attributes) != 1:
                 return False
-        torch.load(path, map_location="meta", weights_only=True)
+        state = torch.load(path, map_location="meta", weights_only=True)["state_dict"]
     except Exception:  # zipfile, zlib and PyTorch may raise anything for a damaged file
         return False
-    return True
+    return is_state_dict(state, has_values=False)
 
 
 def check_checkpoint(path: Path, stage: str) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
+from ckd.train.networks.state_dict import is_state_dict
 
 #: "imagenet" lets torchvision fetch its weights, None initialises at random, a path reads a state
 #: dict. For systems of several backbones the path is a folder that has a file for each, whose name
@@ -143,6 +144,11 @@ def _read_state(weights: Path, backbone: str) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, dict):
         raise UsageError(f"{weights}: not a PyTorch state dict but a {type(state).__name__}")
+    if not is_state_dict(state):
+        raise UsageError(
+            f"{weights}: not a PyTorch state dict; expected dense tensors by name, as torch.save "
+            f"wrote them of a {backbone}, and nothing beside them"
+        )
     # torchvision's own files of DenseNets have an older form of the names, with one more dot.
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
     return {old.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
