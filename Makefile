@@ -7,7 +7,7 @@ IMAGE ?=
 MINUTES ?= 30
 RECORD ?=
 OUT ?= dist/release
-TARGET ?=
+TARGET :=
 PIP = -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST = .venv/bin/python -m pytest
 # Of everything that a quick edit can break, what is tested in seconds.

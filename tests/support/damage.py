@@ -4,12 +4,31 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ckd.contract.errors import InputError
+
 #: Makes the input of one case in an empty folder, and gives what reads it.
 Case = Callable[[random.Random, Path], Callable[[], object]]
 
 
+class Sparing(random.Random):
+    """A source of chance with which nothing is damaged: the case has a sound input."""
+
+
+def harms(rng: random.Random) -> bool:
+    """Whether inputs are damaged with this source of chance."""
+    return not isinstance(rng, Sparing)
+
+
+def taken(is_taken: object, what: str) -> None:
+    """Raise `InputError` for what a reader says no to without an error: it counts as refused."""
+    if not is_taken:
+        raise InputError(what)
+
+
 def damaged(rng: random.Random, content: bytes) -> bytes:
     """Bytes with one or more places changed, cut, repeated or replaced."""
+    if not harms(rng):
+        return content
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
         # Headers decide most, so half of the changes go there.
@@ -35,12 +54,16 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
 
 def many(rng: random.Random, content: bytes, pieces: Sequence[bytes]) -> bytes:
     """Bytes with one of some pieces put in somewhere, many times over."""
+    if not harms(rng):
+        return content
     at, count = rng.randrange(len(content) + 1), rng.choice((70, 5000, 200_000))
     return content[:at] + rng.choice(pieces) * count + content[at:]
 
 
 def odd_json(rng: random.Random, value: object) -> object:
     """A JSON value with one place somewhere in it replaced, removed or repeated."""
+    if not harms(rng):
+        return value
     if isinstance(value, dict) and value and rng.random() < 0.9:
         key = rng.choice(sorted(value))
         changed = dict(value)
@@ -73,6 +96,8 @@ def odd_json(rng: random.Random, value: object) -> object:
 
 def odd_text(rng: random.Random, text: str) -> str:
     """A table with some of its cells, separators or lines replaced."""
+    if not harms(rng):
+        return text
     lines = text.split("\n")
     for _ in range(rng.choice((1, 1, 2, 6))):
         at = rng.randrange(len(lines))

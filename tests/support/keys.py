@@ -1,6 +1,7 @@
 """Keys and certificates for tests, made when they are needed."""
 
 import datetime
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,11 @@ class Key:
     @classmethod
     def made(
         cls, folder: Path, name: str, curve: ec.EllipticCurve | None = None,
-        password: bytes | None = None,
+        password: bytes | None = None, secret: int | None = None,
     ) -> "Key":  # fmt: skip
-        pair = ec.generate_private_key(curve or ec.SECP256R1())
+        """A new pair, or the one of a secret number."""
+        curve = curve or ec.SECP256R1()
+        pair = ec.derive_private_key(secret, curve) if secret else ec.generate_private_key(curve)
         hidden = serialization.BestAvailableEncryption(password) if password else None
         private, public = folder / f"{name}.key", folder / f"{name}.pub"
         private.write_bytes(
@@ -56,7 +59,7 @@ def certificate(
         .subject_name(names[0])
         .issuer_name(names[1])
         .public_key(key.pair.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(_serial(name, key))
         .not_valid_before(_MADE)
         .not_valid_after(_MADE + datetime.timedelta(days=365 * years))
         .add_extension(x509.BasicConstraints(is_root, None), critical=True)
@@ -65,8 +68,15 @@ def certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issued_by.pair.public_key()),
             critical=False,
         )
-        .sign(issued_by.pair, hashes.SHA256())
+        .sign(issued_by.pair, hashes.SHA256(), ecdsa_deterministic=True)
     )
     path = folder / f"{name}.crt"
     path.write_bytes(made.public_bytes(PEM))
     return path
+
+
+def _serial(name: str, key: Key) -> int:
+    """Another one for every name and key, and the same for the same."""
+    return int.from_bytes(
+        hashlib.sha256(name.encode() + key.public.read_bytes()).digest()[:16], "big"
+    )

@@ -1,9 +1,10 @@
 """Fuzz: damaged and odd inputs of every kind, read by what reads them on a device or in training.
 
 Whatever the bytes are, a reader gives its result or raises CkdError, within minutes, and memory
-stays bounded. All targets, or the one of `--target`, share the time evenly. Each case is made from
-seed, target and number alone; one that fails is kept, and named so that `--target T --seed S
---first N` starts with it.
+stays bounded. All targets, or the one of `--target`, share the time evenly; each reads sound inputs
+first. A case is made from seed, target and number alone (a journal also has the times at which it
+was recorded). Its input lies in runs/fuzz/TARGET_SEED_NUMBER while it is read, and stays there if
+it fails, hangs or ends the process; `--target T --seed S --first N` starts with it.
 """
 
 import faulthandler
@@ -15,26 +16,36 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from damage import Case
+from damage import Case, Sparing
 from fuzz_files import FileCases
 from fuzz_http import HttpCases
 from fuzz_rules import RuleCases
 from fuzz_trust import TrustCases
+from fuzz_weights import WeightCases
 from long_run import Counts, command_line, resident_mib
 
-from ckd.contract.errors import CkdError, UsageError
+from ckd.contract.errors import CkdError
 
 SEED = 0
 MAX_MIB = 3000.0  # 64 megapixels are decoded several times over
 MAX_GROWTH_MIB = 200.0
 #: An input that takes longer hangs; the process ends, with the place where it is.
 MAX_S = 300.0
-#: Where inputs are kept that raised anything but CkdError.
-FAILED = Path("runs") / "fuzz"
+#: Where inputs are while they are read.
+READ_IN = Path("runs") / "fuzz"
+#: Cases of each target that have a sound input.
+NUM_SOUND = 10
+TARGETS = (
+    "acceptance", "cache", "cascade.json", "cascade.json-by-rule", "certificate", "checkpoint",
+    "dicom", "hashes.json", "http", "http-by-rule", "journal", "json", "keys", "mask", "network",
+    "photograph", "recipe", "signature", "stream", "table", "toml", "unit", "unit-by-rule",
+    "weights", "x509", "zip",
+)  # fmt: skip
 
 
 @dataclass
@@ -47,7 +58,9 @@ class Outcome:
     seconds: float = 0.0
     slowest: tuple[float, int] = (0.0, -1)
     most_mib: float = 0.0
-    grew_mib: float = 0.0
+    #: After half of the time, and at its end.
+    warm_mib: float = 0.0
+    last_mib: float = 0.0
 
     def as_dict(self) -> dict[str, object]:
         inputs = self.counted.total()
@@ -58,6 +71,8 @@ class Outcome:
             "slowest_s": round(self.slowest[0], 3),
             "slowest_number": self.slowest[1],
             "most_mib": round(self.most_mib, 1),
+            "warm_mib": round(self.warm_mib, 1),
+            "last_mib": round(self.last_mib, 1),
         }
 
 
@@ -65,16 +80,19 @@ def fuzz(
     minutes: float, folder: Path, seed: int = SEED, first: int = 0, target: str = ""
 ) -> Counts:
     """Run for so many minutes; AssertionError if anything but CkdError comes out of a reader."""
+    faulthandler.enable()
+    print(f"what is being read lies in {READ_IN}", file=sys.stderr, flush=True)
+    began_s = time.monotonic()
     with HttpCases() as http:
-        kinds: dict[str, Case] = {**FileCases(folder).kinds, **TrustCases(folder).kinds}
-        kinds |= http.kinds | RuleCases(http.send).kinds
-        if target and target not in kinds:
-            raise UsageError(f"--target {target}: expected one of {', '.join(sorted(kinds))}")
-        names = [target] if target else sorted(kinds)
-        outcomes = {
-            name: _run(name, kinds[name], 60 * minutes / len(names), folder, seed, first)
-            for name in names
-        }
+        kinds = {**FileCases(folder).kinds, **TrustCases(folder).kinds, **WeightCases().kinds}
+        kinds |= http.kinds
+        by_rule = RuleCases(http.heard).kinds
+        assert sorted(kinds | by_rule) == sorted(TARGETS)
+        names = [target] if target else sorted(TARGETS)
+        read_sound({name: kinds[name] for name in names if name in kinds}, folder)
+        kinds |= by_rule
+        seconds = (60 * minutes - (time.monotonic() - began_s)) / len(names)
+        outcomes = {name: run_target(name, kinds[name], seconds, seed, first) for name in names}
     record: Counts = {
         "seed": seed,
         "inputs": sum(outcome.counted.total() for outcome in outcomes.values()),
@@ -88,17 +106,34 @@ def fuzz(
         assert outcome.counted.total() > 0, name
         assert not outcome.counted["refused without a word"], name
         assert outcome.most_mib < MAX_MIB, (name, outcome.most_mib)
-        assert outcome.grew_mib < MAX_GROWTH_MIB, (name, outcome.grew_mib)
+        grew_mib = outcome.last_mib - outcome.warm_mib
+        assert grew_mib < MAX_GROWTH_MIB, (name, grew_mib)
     return record
 
 
-def _run(name: str, case: Case, seconds: float, folder: Path, seed: int, first: int) -> Outcome:
-    outcome, began_s, warm_mib = Outcome(), time.monotonic(), 0.0
+def read_sound(kinds: Mapping[str, Case], folder: Path) -> None:
+    """AssertionError if what is not damaged is not read: the kind would test nothing."""
+    for name, case in kinds.items():
+        for number in range(NUM_SOUND):
+            place = folder / "sound"
+            place.mkdir()
+            try:
+                case(Sparing(f"{name} {number}"), place)()
+            except CkdError as error:
+                raise AssertionError(f"{name}: a sound input is refused") from error
+            shutil.rmtree(place)
+
+
+def run_target(name: str, case: Case, seconds: float, seed: int, first: int) -> Outcome:
+    """Read inputs of one kind for so many seconds; what fails is among the faults."""
+    outcome, began_s = Outcome(), time.monotonic()
     _forget_most()
-    while time.monotonic() - began_s < seconds and len(outcome.faults) < 5:
+    # At least one, as sound inputs may have taken all the time of a short run.
+    while not outcome.cases or (time.monotonic() - began_s < seconds and len(outcome.faults) < 5):
         number = first + outcome.cases
-        place = folder / "case"
-        place.mkdir()
+        place = READ_IN / f"{name}_{seed}_{number}"
+        shutil.rmtree(place, ignore_errors=True)  # it failed before
+        place.mkdir(parents=True)
         read = case(random.Random(f"{seed} {name} {number}"), place)
         faulthandler.dump_traceback_later(MAX_S, exit=True)
         case_s = time.monotonic()
@@ -108,27 +143,25 @@ def _run(name: str, case: Case, seconds: float, folder: Path, seed: int, first: 
                 given = read()
             # One case may be many inputs.
             outcome.counted.update(given if isinstance(given, Counter) else {"read": 1})
+            shutil.rmtree(place)
         except CkdError as error:
+            shutil.rmtree(place)
             outcome.counted["refused" if str(error).strip() else "refused without a word"] += 1
         except Exception:
             outcome.counted["faults"] += 1
-            kept = FAILED / f"{name}_{seed}_{number}"
-            shutil.copytree(place, kept, dirs_exist_ok=True)
             outcome.faults.append(
-                f"--target {name} --seed {seed} --first {number}, input kept in {kept}:\n"
+                f"--target {name} --seed {seed} --first {number}, input kept in {place}:\n"
                 f"{traceback.format_exc()}"
             )
         outcome.slowest = max(outcome.slowest, (time.monotonic() - case_s, number))
         faulthandler.cancel_dump_traceback_later()
-        shutil.rmtree(place)
         outcome.cases += 1
-        if outcome.cases == 100:
-            warm_mib = resident_mib(os.getpid())
+        if not outcome.warm_mib and time.monotonic() - began_s >= seconds / 2:
+            outcome.warm_mib = resident_mib(os.getpid())
     outcome.seconds = time.monotonic() - began_s
     # Not by `getrusage`, which counts what the process that started this one held.
     outcome.most_mib = resident_mib(os.getpid(), "VmHWM")
-    if warm_mib:
-        outcome.grew_mib = resident_mib(os.getpid()) - warm_mib
+    outcome.last_mib = resident_mib(os.getpid())
     print(f"{name}: {outcome.as_dict()}", file=sys.stderr, flush=True)
     return outcome
 
@@ -140,4 +173,4 @@ def _forget_most() -> None:
 
 
 if __name__ == "__main__":
-    command_line(fuzz, seed=SEED, first=0, target="")
+    command_line(fuzz, seed=SEED, first=0, target=("", *TARGETS))

@@ -9,16 +9,16 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
-from damage import Case, damaged, many, odd_json, odd_text
+from damage import Case, damaged, harms, many, odd_json, odd_text, taken
 from fuzz_units import STUDY
 from long_run import BUNDLE
 from mjpeg_camera import jpeg_of, part
 from mutator import seeds
+from PIL import Image
 
 from ckd.contract.bundle import CASCADE, Bundle
 from ckd.contract.cascade_json import spec_from_json
@@ -52,6 +52,7 @@ class FileCases:
 
     def __init__(self, folder: Path) -> None:
         self._pictures = [(name, file) for name, files in seeds().items() for file in files]
+        self._masks = [(name, _drawing(name)) for name in MASK_FORMATS]
         find_recipe("ckdnet-mobile").save(folder / "recipe.json")
         self._recipe = (folder / "recipe.json").read_bytes()
         challenge, plain = folder / "challenge", folder / "plain"
@@ -81,9 +82,8 @@ class FileCases:
             "table": self.table,
             "journal": self.journal,
             "stream": self.stream,
+            "dicom": self.dicom,
         }
-        if self._pictures_of("DICOM"):
-            self.kinds["dicom"] = self.dicom
 
     def photograph(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A damaged photograph of any format but DICOM."""
@@ -97,7 +97,12 @@ class FileCases:
 
     def mask(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A damaged picture in the place of a mask."""
-        path = self._damaged_picture(rng, folder, MASK_FORMATS)
+        if harms(rng) and rng.random() < 0.3:
+            path = self._damaged_picture(rng, folder, MASK_FORMATS)
+        else:
+            kind, content = rng.choice(self._masks)
+            path = folder / f"mask.{kind}"
+            path.write_bytes(damaged(rng, content))
         return lambda: read_mask(path)
 
     def json(self, rng: random.Random, folder: Path) -> Callable[[], object]:
@@ -216,9 +221,14 @@ class FileCases:
             parts = []
             for at in range(0, len(content), size):
                 parts += parser.feed(content[at : at + size], 0.0)
+            num_whole = 0
             for one in parts + parser.end():
-                with suppress(FrameFault):
+                try:
                     decoder.decode(one.content, 0.0)
+                    num_whole += 1
+                except FrameFault:
+                    pass
+            taken(num_whole, "no frame is whole")
 
         return read
 
@@ -240,6 +250,15 @@ class FileCases:
         for _ in range(rng.randint(1, 3)):
             value = odd_json(rng, value)
         return json.dumps(value).encode()
+
+
+def _drawing(kind: str) -> bytes:
+    """A mask: a lesion in the middle of skin."""
+    drawn_HW = np.zeros((40, 56), np.uint8)
+    drawn_HW[10:30, 14:42] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(drawn_HW).save(buffer, kind)
+    return buffer.getvalue()
 
 
 def _compared(

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import atheris
 from fuzz_units import STUDY, UNIT
-from mjpeg_camera import jpeg_of, part
 
 ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "support")]
+
+from mjpeg_camera import jpeg_of, part
+
 BUNDLE = ROOT / "tests" / "assets" / "tiny_bundle"
 SIGNATURE = ROOT / "runtime" / "ckd" / "runtime" / "bundles" / "ckdnet-mobile" / "model.sig"
 

@@ -9,11 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from damage import Case, damaged, many
+from damage import Case, damaged, harms, many, taken
 
 from ckd.runtime.live import WebView
 from ckd.runtime.live.web_server import MAX_CONNECTIONS
@@ -43,6 +44,8 @@ PIECES = (
 )
 #: A client that has said all waits no longer for the end of its connection.
 _ENDS_WITHIN_S = 20.0
+#: There is nothing to save, or too many watch: not because of the request.
+_UNDERSTOOD = b"409", b"503"
 #: Several times the page; the stream, which has no end, is left when it begins.
 _MOST_BYTES, _STREAM = 1 << 20, b"\r\n--ckd-frame\r\n"
 
@@ -68,23 +71,36 @@ class HttpCases:
 
     def http(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A damaged request, or several in one connection."""
-        content = b"".join(rng.choice(SOUND) for _ in range(rng.choice((1, 1, 1, 3))))
+        count = rng.choice((1, 1, 1, 3)) if harms(rng) else 1
+        content = b"".join(rng.choice(SOUND) for _ in range(count))
         if rng.random() < 0.2:
             content = many(rng, content, PIECES)
         content = damaged(rng, content)
         (folder / "request").write_bytes(content)
-        return lambda: self.send(content)
+        return lambda: self.heard(content)
 
-    def send(self, content: bytes) -> None:
-        """Send a request; AssertionError if its connection does not end, or the server suffers."""
+    def heard(self, content: bytes) -> None:
+        """Send a request; `InputError` if the server says no to it, else as `send`."""
+        status = self.send(content).partition(b"\r\n")[0].split(b" ")
+        is_heard = status[1:2] and (status[1][:1] in b"12" or status[1] in _UNDERSTOOD)
+        taken(is_heard, "no, or no answer")
+
+    def send(self, content: bytes) -> bytes:
+        """Send a request, and give the answer, of a stream its beginning.
+
+        Raises:
+            AssertionError: its connection does not end, or the server suffers.
+        """
         url = urlsplit(self._view.url)
         assert url.hostname is not None
         assert url.port is not None
+        answer = b""
         with socket.create_connection((url.hostname, url.port), _ENDS_WITHIN_S) as client:
             try:
                 client.sendall(content)
-                client.shutdown(socket.SHUT_WR)
-                answer, began_s = b"", time.monotonic()
+                with suppress(OSError):  # it may have answered and ended already
+                    client.shutdown(socket.SHUT_WR)
+                began_s = time.monotonic()
                 while _STREAM not in answer and (got := client.recv(65536)):
                     answer += got
                     assert time.monotonic() - began_s < _ENDS_WITHIN_S, "it does not end"
@@ -95,6 +111,7 @@ class HttpCases:
                 pass
         assert not self._said.lines, self._said.lines
         assert threading.active_count() < 2 * MAX_CONNECTIONS, "threads are left over"
+        return answer
 
 
 class _Said(logging.Handler):

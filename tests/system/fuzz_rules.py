@@ -1,6 +1,6 @@
 """Cases of the fuzz test that are made by rules (Hypothesis), where damage rarely makes sense.
 
-A case is a few dozen inputs of one rule. Without Hypothesis there are none.
+A case is a few dozen inputs of one rule.
 """
 
 import random
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import strategies
 from damage import Case
 
 from ckd.contract.cascade_json import spec_from_json
@@ -19,20 +20,15 @@ EXAMPLES = 30
 
 
 class RuleCases:
-    """The kinds by name; none without Hypothesis.
+    """The kinds by name.
 
     Args:
         send: of a request to a live page.
     """
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
-        self.kinds: dict[str, Case] = {}
-        try:
-            import strategies
-        except ImportError:
-            return
-        self._strategies, self._send = strategies, send
-        self.kinds = {
+        self._send = send
+        self.kinds: dict[str, Case] = {
             "cascade.json-by-rule": self.cascade_json,
             "http-by-rule": self.http,
             "unit-by-rule": self.unit,
@@ -40,17 +36,17 @@ class RuleCases:
 
     def cascade_json(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """Descriptions of cascades of any wiring, mostly almost right."""
-        return lambda: self._run(rng, self._strategies.cascades(), folder, spec_from_json)
+        return lambda: self._run(rng, strategies.cascades(), folder, spec_from_json)
 
     def unit(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """Unit files with some of the known keys, and values of any kind."""
         return lambda: self._run(
-            rng, self._strategies.unit_files(), folder, lambda _: read_unit(folder / "input")
+            rng, strategies.unit_files(), folder, lambda _: read_unit(folder / "input")
         )
 
     def http(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """Requests of any method, path, headers and line ends."""
-        return lambda: self._run(rng, self._strategies.http_requests(), folder, self._send)
+        return lambda: self._run(rng, strategies.http_requests(), folder, self._send)
 
     def _run(
         self, rng: random.Random, inputs: Any, folder: Path, read: Callable[[bytes], object]
@@ -65,5 +61,6 @@ class RuleCases:
             except CkdError as error:
                 counted["refused" if str(error).strip() else "refused without a word"] += 1
 
-        self._strategies.tried(one, inputs, rng.getrandbits(64), EXAMPLES)
+        # What fails stays as it is: to make it smaller might take longer than an input may.
+        strategies.tried(one, inputs, rng.getrandbits(64), EXAMPLES, shrinks=False)
         return counted

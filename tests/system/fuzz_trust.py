@@ -10,13 +10,13 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.serialization import Encoding
-from damage import Case, damaged, odd_json, odd_text
+from damage import Case, damaged, harms, odd_json, odd_text, taken
 from fuzz_units import UNIT
 from keys import Key, certificate
 from long_run import BUNDLE
@@ -31,7 +31,6 @@ from ckd.runtime.engine_cache import EngineCache
 from ckd.runtime.signed import Trust
 from ckd.runtime.signed.envelope import Envelope
 from ckd.runtime.unit import read_unit
-from ckd.train.fitting.whole_checkpoint import is_whole
 
 
 class TrustCases:
@@ -40,13 +39,17 @@ class TrustCases:
     def __init__(self, folder: Path) -> None:
         signed = folder / "signed"
         shutil.copytree(BUNDLE, signed)
-        sign_embedded(signed, None)
+        # All keys are of fixed numbers, and signatures the same for the same: so are the cases.
+        root, signer, maker = (
+            Key.made(folder, name, secret=number)
+            for number, name in enumerate(("root", "signer", "maker"), start=2**200)
+        )
+        sign_embedded(signed, maker.private)
         self._trust = Trust([folder / "release.pub"])
         bundle = Bundle(signed)
-        self._signature = (signed / SIGNATURE).read_bytes()
+        self._signature = _signed_by(maker, json.loads((signed / SIGNATURE).read_bytes()))
         self._digests = {name: record.sha256 for name, record in bundle.files.items()}
         self._digests[HASHES] = bundle.digest()
-        root, signer = (Key.made(folder, name) for name in ("root", "signer"))
         files = [
             certificate(folder, "maker", root, "maker", root, is_root=True),
             certificate(folder, "signer", signer, "maker", root),
@@ -57,25 +60,15 @@ class TrustCases:
             x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
             for file in reversed(files)
         ]
-        self._signed = json.loads(self._signature)
-        signature = signer.pair.sign(
-            Envelope.of(self._signature).signed_bytes, ECDSA(hashes.SHA256())
-        )
-        self._signed["dsseEnvelope"]["signatures"][0]["sig"] = _base64(signature)
+        self._signed = json.loads(_signed_by(signer, json.loads(self._signature)))
         assert self._roots(self._certified(self._chain), self._digests) == "CN=signer"
         self._bundle = Bundle(BUNDLE)
-        checkpoint = folder / "sound.ckpt"
-        torch.save(
-            {"epoch": 1, "state_dict": {"w": torch.ones(20)}, "loops": {"a": [1]}}, checkpoint
-        )
-        self._checkpoint = checkpoint.read_bytes()
         self.kinds: dict[str, Case] = {
             "network": self.network,
             "acceptance": self.acceptance,
             "signature": self.signature,
             "unit": self.unit,
             "cache": self.cache,
-            "checkpoint": self.checkpoint,
             "certificate": self.certificate,
             "x509": self.x509,
             "keys": self.keys,
@@ -92,7 +85,7 @@ class TrustCases:
     def signature(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A damaged signature, or one over other files."""
         content, digests = self._signature, self._digests
-        if rng.random() < 0.1:
+        if harms(rng) and rng.random() < 0.1:
             digests = {**digests, rng.choice(sorted(digests)): "0" * 64}
         else:
             content = damaged(rng, content)
@@ -114,13 +107,7 @@ class TrustCases:
         store.write(key, {"onnxruntime": 20.5, "openvino": 12.25})
         path = store.path(key)
         path.write_bytes(damaged(rng, path.read_bytes()))
-        return lambda: store.read(key)
-
-    def checkpoint(self, rng: random.Random, folder: Path) -> Callable[[], object]:
-        """A damaged checkpoint, which is whole or not."""
-        path = folder / "last.ckpt"
-        path.write_bytes(damaged(rng, self._checkpoint))
-        return lambda: is_whole(path)
+        return lambda: taken(store.read(key), "absent")
 
     def certificate(self, rng: random.Random, folder: Path) -> Callable[[], object]:
         """A certificate of engines with odd values, whole as a record, which counts as absent."""
@@ -143,9 +130,10 @@ class TrustCases:
         Store(EngineCache().folder, SUFFIX).write(key, value)
 
         def read() -> None:
-            for one in certificates(self._bundle):
-                assert one.passed, one
+            found = certificates(self._bundle)
+            assert all(one.passed for one in found), found
             prune_certificates()
+            taken(found, "absent")
 
         return read
 
@@ -153,7 +141,7 @@ class TrustCases:
         """A signature by a certificate, of which one of the chain is damaged, lacks or is twice."""
         chain = list(self._chain)
         at = rng.randrange(len(chain))
-        match rng.randrange(6):
+        match rng.randrange(6) if harms(rng) else 2:
             case 0:
                 del chain[at]
             case 1:
@@ -190,6 +178,14 @@ class TrustCases:
         path.write_bytes(damaged(rng, path.read_bytes()))
         write_hashes(bundle)
         return lambda: read(Bundle(bundle))
+
+
+def _signed_by(key: Key, tree: dict[str, Any]) -> bytes:
+    """A signature file with the signature of a key in the place of its own."""
+    to_sign = Envelope.of(json.dumps(tree).encode()).signed_bytes
+    signature = key.pair.sign(to_sign, ECDSA(hashes.SHA256(), deterministic_signing=True))
+    tree["dsseEnvelope"]["signatures"][0]["sig"] = _base64(signature)
+    return json.dumps(tree).encode()
 
 
 def _base64(content: bytes) -> str:

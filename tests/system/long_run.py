@@ -28,13 +28,20 @@ Counts = dict[str, object]
 LongRun = Callable[..., Counts]
 
 
-def command_line(run: LongRun, **own: int | str) -> None:
-    """The command of a long run: `--minutes N`, `--record FILE`, and the run's own options."""
+def command_line(run: LongRun, **own: int | str | tuple[str, ...]) -> None:
+    """The command of a long run: `--minutes N`, `--record FILE`, and the run's own options.
+
+    Args:
+        run: what is run.
+        own: name and default of each; of one that has choices, all of them, the default first.
+    """
     parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--record", type=Path, help="write the counts to this JSON file")
     for name, default in own.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+        choices = default if isinstance(default, tuple) else None
+        default = choices[0] if choices else default
+        parser.add_argument(f"--{name}", type=type(default), default=default, choices=choices)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CKD_CACHE"] = str(Path(folder) / "cache")
