@@ -16,8 +16,7 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.card import MODEL_CARD
 from ckd.contract.hashes import HASHES, SIGNATURE
 from ckd.contract.whole_file import replace_file
-from ckd.export.sign import public_half, sign_bundle
-from ckd.export.sign_cli import KEY_PASSWORD
+from ckd.export.sign import KEY_PASSWORD, public_half, sign_bundle
 from ckd.runtime.signed import embedded_bundle
 
 RELEASE_KEY: Final = "CKD_RELEASE_KEY"

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.card import MODEL_CARD
@@ -16,6 +17,13 @@ from ckd.contract.errors import UsageError
 from ckd.contract.hashes import SIGNATURE, write_hashes
 from ckd.contract.whole_file import new_folder
 from ckd.runtime.signed import Trust
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+#: Holds the password of an encrypted key; a command line would show it to everybody.
+KEY_PASSWORD: Final = "CKD_KEY_PASSWORD"
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
 
 def sign_bundle(
@@ -52,6 +60,7 @@ def sign_bundle(
     check_new(out)
     if (certificate is None) != (not chain):
         raise UsageError("a certificate and the chain of its issuers go together; give both")
+    public = public_half(key, password)
     bundle = Bundle(source)
     with new_folder(out) as new, tempfile.TemporaryDirectory() as keys:
         bundle.copy_to(new.path)
@@ -65,13 +74,9 @@ def sign_bundle(
         try:
             _sign(new.path, key, password, certificate, chain)
             # What devices are told to trust must accept it.
-            trusted.write_bytes(chain[-1].read_bytes() if chain else public_half(key, password))
+            trusted.write_bytes(chain[-1].read_bytes() if chain else public)
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"{key}: cannot sign with it ({str(error)[:120] or type(error).__name__}); "
-                "expected a private key of P-256, P-384 or P-521 in PEM, and its certificate if "
-                "one is named"
-            ) from error
+            raise _unusable(key, error) from error
         signed = Bundle(new.path, Trust([trusted]))
         signed.verify()
         new.keep()
@@ -97,16 +102,45 @@ def _sign(
     config.set_hashing_config(files).sign(folder, signature)
 
 
+def private_key(path: Path, password: str | None = None) -> "EllipticCurvePrivateKey":
+    """A private key, in PEM, as signatures are made with.
+
+    Raises:
+        UsageError: it cannot be read, or is not of P-256, P-384 or P-521.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    secret = None if password is None else password.encode()
+    try:
+        private = serialization.load_pem_private_key(path.read_bytes(), secret)
+        if not isinstance(private, ec.EllipticCurvePrivateKey):
+            raise ValueError("another kind of key")
+        if private.curve.name not in _CURVES:
+            raise ValueError(f"a key of {private.curve.name}")
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _unusable(path, error) from error
+    return private
+
+
 def public_half(key: Path, password: str | None = None) -> bytes:
     """The public key of a private one, both in PEM.
 
     Raises:
-        OSError, ValueError, TypeError: it cannot be read, or is no such key.
+        UsageError: as `private_key`.
     """
     from cryptography.hazmat.primitives import serialization
 
-    secret = None if password is None else password.encode()
-    private = serialization.load_pem_private_key(key.read_bytes(), secret)
-    return private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return (
+        private_key(key, password)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def _unusable(key: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"{key}: cannot sign with it ({str(error)[:120] or type(error).__name__}); expected a "
+        "private key of P-256, P-384 or P-521 in PEM, and its certificate if one is named"
     )

@@ -3,14 +3,11 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from ckd import console
-
-#: Holds the password of an encrypted key; a command line would show it to everybody.
-KEY_PASSWORD: Final = "CKD_KEY_PASSWORD"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -35,7 +32,7 @@ def sign_command(
 
     The password of an encrypted key is read from the environment, CKD_KEY_PASSWORD.
     """
-    from ckd.export.sign import sign_bundle
+    from ckd.export.sign import KEY_PASSWORD, sign_bundle
 
     console.make_folder(out.parent)
     signer = sign_bundle(

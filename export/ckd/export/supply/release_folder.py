@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ckd import console
 from ckd.contract.bundle import check_new
@@ -21,10 +21,13 @@ from ckd.contract.errors import UsageError
 from ckd.contract.version import DISTRIBUTION
 from ckd.contract.whole_file import new_folder
 from ckd.export.release import RELEASE_KEY
-from ckd.export.sign_cli import KEY_PASSWORD
+from ckd.export.sign import KEY_PASSWORD, private_key
 from ckd.export.supply.pins import FOLDER, list_name, wheels_of
 from ckd.export.supply.sbom import write_sbom
 from ckd.export.supply.tools import output_of
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 SUMS: Final = "SHA256SUMS"
 SIGNATURE: Final = "SHA256SUMS.sig"
@@ -36,7 +39,8 @@ def write_release(
     """Write a release of the last commit of a clone; packages come from the package index.
 
     Args:
-        project: the clone, in which nothing was changed.
+        project: the clone, in which nothing was changed; what is built is a clone of that, so
+            that files which Git ignores or was told not to show are not in it.
         out: folder to create.
         key: private key in PEM; None for a release that is not signed.
         password: of the key, if it is encrypted.
@@ -50,30 +54,33 @@ def write_release(
         GateFailed: what a device installs breaks the rule of licences.
     """
     check_new(out)
+    signing = None if key is None else private_key(key, password)
     if output_of("git", "status", "--porcelain", folder=project):
         raise UsageError(
             f"{project} was changed; commit that or put it away, as a release is of a commit"
         )
     committed = output_of("git", "log", "-1", "--format=%ct", folder=project)
     made = {"SOURCE_DATE_EPOCH": committed.strip()}
-    pins = project / FOLDER / list_name(sys.version_info[:2], platform.machine())
-    with new_folder(out) as new, tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, new_folder(out) as new:
+        clone = Path(work) / "clone"
+        output_of("git", "clone", "--quiet", project.resolve(), clone)
+        pins = clone / FOLDER / list_name(sys.version_info[:2], platform.machine())
         new.path.mkdir()
         output_of(
             "python", "-m", "build", "--wheel", "--sdist", "--no-isolation", "--outdir", new.path,
-            project, variables=made,
+            clone, variables=made,
         )  # fmt: skip
         (wheel,) = new.path.glob("*.whl")
         python = _device(Path(work), pins, wheel)
         wheels = {**wheels_of(pins), DISTRIBUTION: sha256(wheel)}
         name = f"{DISTRIBUTION}-{pins.stem}.cdx.json"
         write_sbom(python, new.path / name, wheels, made)
-        for path in sorted((project / FOLDER).glob("*.txt")):
+        for path in sorted((clone / FOLDER).glob("*.txt")):
             shutil.copyfile(path, new.path / f"requirements-{path.name}")
         sums = "".join(f"{sha256(path)}  {path.name}\n" for path in sorted(new.path.iterdir()))
         (new.path / SUMS).write_text(sums, encoding="utf-8")
-        if key is not None:
-            (new.path / SIGNATURE).write_bytes(signature(sums.encode(), key, password))
+        if signing is not None:
+            (new.path / SIGNATURE).write_bytes(signature(sums.encode(), signing))
         new.keep()
     return sorted(path.name for path in out.iterdir())
 
@@ -93,26 +100,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def signature(content: bytes, key: Path, password: str | None = None) -> bytes:
-    """A signature that `openssl dgst -sha256 -verify` checks; the same each time, by RFC 6979.
-
-    Raises:
-        UsageError: the key cannot be used.
-    """
-    from cryptography.hazmat.primitives import hashes, serialization
+def signature(content: bytes, key: "EllipticCurvePrivateKey") -> bytes:
+    """A signature that `openssl dgst -sha256 -verify` checks; the same each time, by RFC 6979."""
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    try:
-        secret = None if password is None else password.encode()
-        private = serialization.load_pem_private_key(key.read_bytes(), secret)
-        if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise ValueError("another kind of key")
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"{key}: cannot sign with it ({str(error)[:120]}); expected a private key of P-256, "
-            "P-384 or P-521 in PEM"
-        ) from error
-    return private.sign(content, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    return key.sign(content, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
 
 def main() -> None:
