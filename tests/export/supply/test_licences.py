@@ -1,12 +1,13 @@
 """Nothing under the GPL or AGPL, and nothing of which nobody knows, is let through."""
 
+import sys
 from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
 from tests.export.supply.environments import install
 
-from ckd.contract.errors import GateFailed
+from ckd.contract.errors import EnvironmentUnusable, GateFailed
 from ckd.export.supply.installed import Installed
 from ckd.export.supply.licences import REVIEWED, licence_of
 
@@ -69,6 +70,11 @@ def test_the_gpl_is_refused(tmp_path: Path, metadata: list[str]) -> None:
         ([], "nothing"),
         (["License: UNKNOWN"], "UNKNOWN"),
         (["License: see the file"], "see the file"),
+        # Every name may stand there, and says nothing.
+        (["License-Expression: LicenseRef-Anything"], "LicenseRef-Anything"),
+        (["License-Expression: MIT AND licenseref-own"], "MIT AND licenseref-own"),
+        (["License: LicenseRef-Anything"], "LicenseRef-Anything"),
+        ([CLASSIFIER + "MIT License", "Classifier: License :: Other/Proprietary License"], ".*"),
         ([CLASSIFIER + "BSD License", "License: BSD"], "BSD License"),
         (["License: Copyright of somebody", "        All rights reserved."], "Copyright of some.*"),
     ],
@@ -85,6 +91,7 @@ def test_what_a_person_reviewed_counts_where_metadata_says_too_little(tmp_path: 
     assert reason
     assert licence(tmp_path / "a", "License: BSD", name=name) == expected
     assert licence(tmp_path / "b", "License-Expression: MIT", name=name) == "MIT"
+    assert licence(tmp_path / "d", "License-Expression: LicenseRef-Own", name=name) == expected
     with pytest.raises(GateFailed, match="nothing under the GPL"):
         licence(tmp_path / "c", "License: GPL", name=name)
 
@@ -98,3 +105,11 @@ def test_what_a_wheel_brings_along_counts(tmp_path: Path, content: bytes) -> Non
         licence(tmp_path / "a", known, content=content, file=file)
     lgpl = b"\0libavcodec license: LGPL version 2.1 or later\0"
     assert licence(tmp_path / "b", known, content=lgpl, file=file) == "BSD-3-Clause"
+
+
+def test_without_the_package_that_reads_licences_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.licenses", None)
+    with pytest.raises(EnvironmentUnusable, match=r"^packaging from version 24\.2 .* `pip install"):
+        licence(tmp_path / "env", "License-Expression: MIT")

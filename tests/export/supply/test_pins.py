@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.tags import Tag
 
-from ckd.contract.errors import InputError
+from ckd.contract.errors import GateFailed, InputError
 from ckd.export.supply.installed import comparable
-from ckd.export.supply.pins import EXTRAS, FOLDER, MACHINES, PYTHONS, list_name, wheels_of
+from ckd.export.supply.pins import (
+    EXTRAS,
+    FOLDER,
+    MACHINES,
+    PYTHONS,
+    best_wheel,
+    list_name,
+    wheels_of,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,3 +121,17 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plain.txt").write_text("numpy==2.0\n")
     with pytest.raises(InputError, match=r"plain\.txt names no package with its hash; expected a"):
         wheels_of(tmp_path / "plain.txt")
+
+
+def test_the_best_wheel_is_one_that_fits() -> None:
+    ranks = {Tag("cp310", "cp310", "manylinux2014_x86_64"): 0, Tag("py3", "none", "any"): 1}
+    names = ("any", "manylinux2014_x86_64", "win_amd64")
+    plain, fits, other = (
+        {"url": f"https://example.org/a/thing-1.0-{tag}-{name}.whl"}
+        for tag, name in zip(("py3-none", "cp310-cp310", "cp310-cp310"), names, strict=True)
+    )
+    package = {"name": "thing", "version": "1.0", "wheels": [other, plain, fits]}
+    assert best_wheel(package, ranks) is fits
+    assert best_wheel({**package, "wheels": [other, plain]}, ranks) is plain
+    with pytest.raises(GateFailed, match=r"^thing 1\.0: no wheel of it fits; name a version in"):
+        best_wheel({**package, "wheels": [other]}, ranks)

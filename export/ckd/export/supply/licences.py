@@ -9,9 +9,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-
-from ckd.contract.errors import GateFailed
+from ckd.contract.errors import EnvironmentUnusable, GateFailed
 from ckd.export.supply.installed import Installed
 
 #: Names that older metadata has, and what they are in SPDX's words.
@@ -22,7 +20,6 @@ NAMES: Final = {
     "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
-    "Other/Proprietary License": "LicenseRef-Proprietary",
     "Python Software Foundation License": "PSF-2.0",
 }
 #: Packages whose metadata does not say enough, with what a person found in them.
@@ -33,6 +30,8 @@ REVIEWED: Final = {
 }
 _RULE: Final = "nothing under the GPL or AGPL is installed"
 _GPL: Final = re.compile(r"(?<!L)(?<!Lesser )(?<!Library )(A?GPL|Affero|General Public Lic)", re.I)
+#: Begins names of licences that are in no list: they say nothing.
+_MADE_UP: Final = "licenseref-"
 _BUNDLED: Final = (
     b"license: GPL",
     b"license: nonfree",
@@ -46,6 +45,7 @@ def licence_of(package: Installed) -> str:
 
     Raises:
         GateFailed: it is or holds something under the GPL or AGPL, or its licence is not known.
+        EnvironmentUnusable: the package `packaging` is not installed.
     """
     what = f"{package.name} {package.version}"
     metadata = package.distribution.metadata
@@ -62,18 +62,32 @@ def licence_of(package: Installed) -> str:
         if not _has_choice(text):
             raise GateFailed(f"{what} is under {text!r}; {_RULE}")
     _check_bundled(package)
-    if not expression and package.name in REVIEWED:
+    if package.name in REVIEWED and (not expression or _MADE_UP in expression.lower()):
         return REVIEWED[package.name][0]
     names = [expression] if expression else classified or [stated]
     try:
-        known = {canonicalize_license_expression(NAMES.get(name, name)) for name in names}
-    except InvalidLicenseExpression as error:
+        known = {_spdx(NAMES.get(name, name)) for name in names}
+    except ValueError as error:
         said = ", ".join(names).partition("\n")[0][:80] or "nothing"
         raise GateFailed(
             f"{what}: unknown licence, its metadata says {said!r}; read its licence and, if it may "
             "be installed, name it in ckd.export.supply.licences with the reason"
         ) from error
     return " AND ".join(sorted(known))
+
+
+def _spdx(expression: str) -> str:
+    """An SPDX expression as it is compared; `ValueError` for others and made-up names."""
+    try:
+        from packaging.licenses import canonicalize_license_expression
+    except ImportError as error:
+        raise EnvironmentUnusable(
+            "packaging from version 24.2 on, which reads licences, is not installed; in the folder "
+            "of this project: `pip install '.[signed]'`"
+        ) from error
+    if _MADE_UP in expression.lower():
+        raise ValueError("a licence that no list has")
+    return canonicalize_license_expression(expression)
 
 
 def _has_choice(expression: str) -> bool:

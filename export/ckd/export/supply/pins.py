@@ -7,7 +7,7 @@ and which wheels fit there. Of each package the one is listed that pip would tak
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -16,7 +16,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from ckd import console
-from ckd.contract.errors import InputError, UsageError
+from ckd.contract.errors import GateFailed, InputError, UsageError
 from ckd.contract.whole_file import replace_file
 from ckd.export.supply.installed import comparable
 from ckd.export.supply.tools import output_of
@@ -64,6 +64,7 @@ def pinned(project: Path, python: tuple[int, int], machine: str) -> str:
 
     Raises:
         EnvironmentUnusable: uv is missing or found no solution.
+        GateFailed: of a package no wheel fits.
     """
     version = ".".join(map(str, python))
     with tempfile.TemporaryDirectory() as work:
@@ -85,7 +86,7 @@ def pinned(project: Path, python: tuple[int, int], machine: str) -> str:
         "--require-hashes\n--only-binary :all:\n"
     ) + "".join(
         f"{package['name']}=={package['version']} \\\n"
-        f"    --hash=sha256:{_best(package['wheels'], ranks)['hashes']['sha256']}\n"
+        f"    --hash=sha256:{best_wheel(package, ranks)['hashes']['sha256']}\n"
         for package in sorted(packages, key=lambda package: str(package["name"]))
     )
 
@@ -102,12 +103,28 @@ def _tags(python: tuple[int, int], machine: str) -> Iterator[Tag]:
     yield from compatible_tags(python, interpreter, platforms)
 
 
-def _best(wheels: Iterable[dict[str, Any]], ranks: dict[Tag, int]) -> dict[str, Any]:
-    def rank(wheel: dict[str, Any]) -> int:
+def best_wheel(package: Mapping[str, Any], ranks: Mapping[Tag, int]) -> Mapping[str, Any]:
+    """Of a package in a lock file the wheel that pip would take.
+
+    Args:
+        package: with its wheels.
+        ranks: what wheels may be made for; the best is 0.
+
+    Raises:
+        GateFailed: none fits.
+    """
+
+    def rank(wheel: Mapping[str, Any]) -> int:
         name = unquote(urlsplit(wheel["url"]).path).rpartition("/")[2]
         return min(ranks.get(tag, len(ranks)) for tag in parse_wheel_filename(name)[3])
 
-    return min(wheels, key=rank)
+    best: Mapping[str, Any] = min(package["wheels"], key=rank)
+    if rank(best) == len(ranks):
+        raise GateFailed(
+            f"{package['name']} {package['version']}: no wheel of it fits; name a version in "
+            "constraints.txt that has one"
+        )
+    return best
 
 
 def main() -> None:
