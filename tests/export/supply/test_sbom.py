@@ -65,7 +65,7 @@ def test_the_same_packages_elsewhere_give_the_same_bytes(
     assert now["serialNumber"] != json.loads(written.read_bytes())["serialNumber"]
 
 
-def test_what_differs_is_named(environment: Environment, written: Path) -> None:
+def test_what_differs_is_named(environment: Environment, written: Path, tmp_path: Path) -> None:
     assert len(check_sbom(environment.python, written)) == 2
     (environment.site / "__pycache__").mkdir()
     (environment.site / "__pycache__" / "ckd_cascades.cpython-311.pyc").write_bytes(b"compiled")
@@ -77,6 +77,13 @@ def test_what_differs_is_named(environment: Environment, written: Path) -> None:
     with pytest.raises(GateFailed, match=r"^also\.pth in .* belongs to no package; remove it"):
         check_sbom(environment.python, written)
     stranger.unlink()
+
+    (tmp_path / "elsewhere").mkdir()
+    link = environment.site / "evil"
+    link.symlink_to(tmp_path / "elsewhere")  # Python imports what lies there
+    with pytest.raises(GateFailed, match=r"^evil in .* belongs to no package; remove it"):
+        check_sbom(environment.python, written)
+    link.unlink()
 
     environment.install("more", MIT)
     with pytest.raises(GateFailed, match=r"^more: installed is 1\.0 .* says none; install from"):

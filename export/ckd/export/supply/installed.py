@@ -105,7 +105,8 @@ def _sums(distribution: Distribution) -> Iterator[tuple[str, str]]:
 
 def _check_strangers(folder: Path, known: set[Path]) -> None:
     for path in sorted(folder.rglob("*")):
-        if path not in known and "__pycache__" not in path.parts and not path.is_dir():
+        is_file = path.is_symlink() or not path.is_dir()  # of a link to a folder Python imports
+        if is_file and path not in known and "__pycache__" not in path.parts:
             raise GateFailed(
                 f"{path.relative_to(folder)} in {folder} belongs to no package; remove it, or make "
                 "the environment anew"
