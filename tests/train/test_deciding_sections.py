@@ -28,6 +28,7 @@ from ckd.finding.feature_space import FeatureSpace
 from ckd.runtime.verdicts import VERDICTS
 from ckd.scores.reliability import brier_score, calibration_error, log_loss, reliability_bins
 from ckd.train.evaluation.held_out import HeldOutAnswers
+from ckd.train.fitting.identity import describe, digest
 from ckd.train.sections import answered as answered_module
 from ckd.train.sections import decision, fit
 from ckd.train.sections.decision import Decided
@@ -235,7 +236,8 @@ def folds(
 ) -> Path:
     """Two folds of a random system that gave answers of a known kind."""
     write_isic2017(tmp_path / "data", num_train=60, num_val=6, side_px=40, seed=3)
-    samples = read_split(tmp_path / "data", "train").samples
+    train_set = read_split(tmp_path / "data", "train")
+    samples = train_set.samples
     rng = np.random.default_rng(0)
     weights = make_tiny_system().digest()
     for number in range(2):
@@ -243,6 +245,8 @@ def folds(
         run.mkdir(parents=True)
         (run / "recipe.json").write_text("{}")
         own = samples[number::2]
+        trained_on = train_set.only(set(train_set.samples).difference(own).__contains__)
+        (run / "data.json").write_text(json.dumps(describe(trained_on, None)))
         label_N = np.array([sample.label for sample in own], np.int64)
         logits_NK = rng.normal(size=(len(own), 3)) + 2 * np.eye(3)[label_N]
         masks_NHW = rng.normal(size=(len(own), 32, 32)).astype(np.float16)
@@ -274,7 +278,8 @@ def test_a_bundle_decides_by_what_was_fitted(
 
     new = tmp_path / "new"
     samples = read_split(data, "val")
-    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", {"recipe_digest": RECIPE}))
+    source = {"recipe_digest": RECIPE, "data_digest": digest(read_split(data, "train"))}
+    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", source))
     report = write_sections(exported, fitted, new, samples, read_split(data, "train").samples[:5])
     bundle = Bundle(new)
     decider = Decider(bundle.spec, bundle.read)

@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ckd.contract.errors import InputError, UsageError
+from ckd.contract.fitted_sections import write_fitted
 from ckd.data.corruptions import CORRUPTIONS
 from ckd.data.layouts import read_split
 from ckd.data.samples import SampleSet
@@ -31,6 +32,8 @@ from ckd.train.evaluation.scoring import score_image
 from ckd.train.evaluation.views import image_logits
 from ckd.train.feeding.augmentation import Augmentation
 from ckd.train.fitting import run_folder
+from ckd.train.fitting.identity import describe
+from ckd.train.fitting.run_folder import digests_of
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 
 if TYPE_CHECKING:
@@ -50,14 +53,23 @@ def val(data: Path) -> SampleSet:
 
 
 @pytest.fixture(scope="module")
-def sections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, val: SampleSet) -> Path:
+    """What a run folder says of itself; its networks are put in by `ckd_train`."""
+    folder = tmp_path_factory.mktemp("runs") / "RUN"
+    folder.mkdir()
+    ckdnet_tiny().save(folder / "recipe.json")
+    (folder / "data.json").write_text(json.dumps(describe(val, None)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sections(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Path:
     """As `ckd-train sections` writes them: a third is about what the tiny networks always say."""
     folder = tmp_path_factory.mktemp("sections")
     made = deciding_sections(
         tiny_spec(), at_least={"screening": 0.33, "balanced": 0.5, "specific": 0.9}
     )
-    tree = {name: {"informative": False, "content": one.content} for name, one in made.items()}
-    (folder / "sections.json").write_text(json.dumps(tree))
+    write_fitted(folder, {name: one.content for name, one in made.items()}, digests_of(run))
     return folder
 
 
@@ -68,11 +80,12 @@ def system(make_tiny_system: "Callable[..., System]") -> "System":
 
 
 @pytest.fixture
-def ckd_train(system: "System", monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def ckd_train(system: "System", run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Calls the command on a run with these networks; gives its output."""
     monkeypatch.setattr(run_folder, "load_run", lambda run, teacher: (ckdnet_tiny(), system))
 
     def call(*words: Any) -> str:
+        words = tuple(run if word == "RUN" else word for word in words)
         command = [str(word) for word in ("evaluate", *words, "--accelerator", "cpu")]
         return CliRunner().invoke(cli, command, catch_exceptions=False).stdout
 
@@ -232,34 +245,48 @@ def test_options_that_do_not_go_together_are_refused(
         (None, "sections.json is not there; `ckd-train sections` fits"),
         ("{", "sections.json: damaged"),
         ('{"points": {"content": {}}}', "sections.json: damaged"),
-        ('{"points": {"informative": false, "content": {}}}', "section points: it holds nothing"),
+        (
+            '{"source": SOURCE, "points": {"informative": false, "content": {}}}',
+            "section points: it holds nothing",
+        ),
     ],
 )
 def test_sections_that_cannot_be_used_are_refused(
-    system: "System", tmp_path: Path, change: str | None, message: str
+    system: "System", run: Path, tmp_path: Path, change: str | None, message: str
 ) -> None:
     if change is not None:
+        change = change.replace("SOURCE", json.dumps(digests_of(run)))
         (tmp_path / "sections.json").write_text(change)
     with pytest.raises(InputError, match=message):
-        Judge(system, tmp_path)
+        Judge(system, tmp_path, digests_of(run))
 
 
-def test_sections_of_other_weights_are_refused(
-    system: "System", sections: Path, tmp_path: Path
+def test_sections_of_other_networks_are_refused(
+    system: "System", run: Path, sections: Path, tmp_path: Path
 ) -> None:
     tree = json.loads((sections / "sections.json").read_text())
-    for weights in (system.digest(), "b" * 64):
-        tree["source"] = {"recipe_digest": "a" * 64, "weights_digest": weights}
+    own = {**digests_of(run), "weights_digest": system.digest()}
+    tree["source"] = own
+    (tmp_path / "sections.json").write_text(json.dumps(tree))
+    Judge(system, tmp_path, digests_of(run))
+    for name in own:
+        tree["source"] = {**own, name: "b" * 64}
         (tmp_path / "sections.json").write_text(json.dumps(tree))
-        if weights == system.digest():
-            Judge(system, tmp_path)
-    with pytest.raises(InputError, match=r"with the weights bbbbbbbbbbbb\.\.\., and these are"):
-        Judge(system, tmp_path)
+        said = rf"networks whose {name.replace('_', ' ')} is bbbbbbbbbbbb\.\.\., and that of .* is"
+        with pytest.raises(InputError, match=said):
+            Judge(system, tmp_path, digests_of(run))
+    for source in ({}, {"recipe_digest": own["recipe_digest"]}):
+        tree["source"] = source
+        (tmp_path / "sections.json").write_text(json.dumps(tree))
+        with pytest.raises(InputError, match="says not of which networks, as an earlier ckd wrote"):
+            Judge(system, tmp_path, digests_of(run))
 
 
-def test_doubts_that_need_a_file_say_so(system: "System", sections: Path, tmp_path: Path) -> None:
+def test_doubts_that_need_a_file_say_so(
+    system: "System", run: Path, sections: Path, tmp_path: Path
+) -> None:
     tree = json.loads((sections / "sections.json").read_text())
     tree["refer"]["content"]["unlike_above"] = 4.0
     (tmp_path / "sections.json").write_text(json.dumps(tree))
     with pytest.raises(InputError, match=r"training_features.npz cannot be read"):
-        Judge(system, tmp_path)
+        Judge(system, tmp_path, digests_of(run))

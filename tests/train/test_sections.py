@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from made_of import made_of
 from numpy.typing import NDArray
+from PIL import Image
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
@@ -18,12 +20,14 @@ from ckd.contract.fitted_sections import write_fitted
 from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
+from ckd.data.samples import Sample
 from ckd.data.synthetic.write import write_isic2017
 from ckd.export.sections import CHECKED, TITLES, write_sections
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.outcome import OutcomeRule, is_blank
 from ckd.picture.decode import read_rgb
 from ckd.train.evaluation.held_out import HeldOutAnswers
+from ckd.train.fitting.identity import describe, digest
 from ckd.train.sections import answered as answered_module
 from ckd.train.sections import fit, masks
 from ckd.train.sections.answered import Answered
@@ -39,7 +43,8 @@ from ckd.train.sections.pictures import bare_skin, blanks, made_skin, patterns, 
 from ckd.train.sections.report import mask_text, outcome_text
 from ckd.train.systems.graph import System
 
-RECIPE = "a" * 64
+RECIPE, DATA = "a" * 64, "f" * 64
+OF_BOTH = {"recipe_digest": RECIPE, "data_digest": DATA}
 NAMES = ("fine_peak", "fine_floor", "alike")
 
 
@@ -168,6 +173,10 @@ def test_few_large_photographs_are_held_at_a_time(
         assert sorted({last for _, last in seen}) == ahead
 
 
+def is_outside(ids: Sequence[str], sample: Sample) -> bool:
+    return sample.id not in ids
+
+
 @pytest.fixture
 def folds(
     make_tiny_system: Callable[[], System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,13 +184,15 @@ def folds(
     """Two folds of a random system, beside the data set that they are of."""
     pytest.importorskip("skimage")
     write_isic2017(tmp_path / "data", num_train=8, num_val=2, side_px=48, seed=3)
-    samples = read_split(tmp_path / "data", "train").samples
+    train_set = read_split(tmp_path / "data", "train")
     weights = make_tiny_system().digest()
     for number in range(2):
         run = tmp_path / "folds" / f"fold{number}"
         run.mkdir(parents=True)
         (run / "recipe.json").write_text("{}")
-        ids = tuple(sample.id for sample in samples[number::2])
+        ids = tuple(sample.id for sample in train_set.samples[number::2])
+        trained_on = train_set.only(partial(is_outside, ids))
+        (run / "data.json").write_text(json.dumps(describe(trained_on, None)))
         HeldOutAnswers(
             labels=ISIC2017, weights=weights, mask_threshold=0.5, ids=ids,
             label_N=np.zeros(len(ids), np.int64), class_logits_NK=None, features_ND=None,
@@ -201,7 +212,7 @@ def test_what_is_fitted_is_what_the_bundle_then_declares(
 ) -> None:
     data, fitted = tmp_path / "data", tmp_path / "fitted"
     sections = fit.fit_sections(folds, data, fitted, ("outcome", "mask"), accelerator="cpu")
-    source = {"recipe_digest": RECIPE}
+    source = {"recipe_digest": RECIPE, "data_digest": digest(read_split(data, "train"))}
     assert json.loads((fitted / "sections.json").read_text()) == {"source": source, **sections}
     assert set(sections) == {"outcome", "mask"}
     assert (fitted / "outcome.png").stat().st_size > 10_000
@@ -293,11 +304,18 @@ def test_what_cannot_be_fitted_is_named_before_anything_is_written(
             {"source": {}, "mask": {"informative": False, "content": {"least_share": 1}}},
             "says not of which networks, as an earlier ckd wrote it; repeat `ckd-train sections`",
         ),
+        (
+            {
+                "source": {"recipe_digest": RECIPE},
+                "mask": {"informative": False, "content": {"least_share": 1}},
+            },
+            "says not of which networks",
+        ),
         ({"source": "a", "mask": {}}, "source is no object of digests"),
         ({"source": {"recipe_digest": "a"}, "mask": {}}, "source is no object of digests"),
         (
             {
-                "source": {"recipe_digest": RECIPE},
+                "source": {"recipe_digest": RECIPE, "data_digest": DATA},
                 "mask": {"informative": False, "content": {"least_share": 1}},
             },
             "it holds least_share, e",
@@ -309,7 +327,7 @@ def test_what_does_not_fit_a_bundle_is_not_written(
 ) -> None:
     (tmp_path / "mask.md").touch()
     (tmp_path / "sections.json").write_text(json.dumps(tree))
-    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", {"recipe_digest": RECIPE}))
+    exported = Bundle(made_of(tiny_bundle, tmp_path / "exported", OF_BOTH))
     with pytest.raises((InputError, BundleError), match=words):
         write_sections(exported, tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -318,14 +336,15 @@ def test_what_does_not_fit_a_bundle_is_not_written(
 def test_sections_of_other_networks_of_the_same_shape_are_refused(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    source = {"recipe_digest": RECIPE, "weights_digest": "c" * 64}
+    source = {**OF_BOTH, "weights_digest": "c" * 64}
     content = {"least_share": 0.0, "fills_holes": False, "least_fraction": 1.0}
     write_fitted(tmp_path, {"mask": content}, source)
     (tmp_path / "mask.md").write_text("words")
     for number, (digests, words) in enumerate((
         ({}, "recipe digest is aaaaaaaaaaaa..., and that of .* is not stated;"),
         ({"recipe_digest": "b" * 64}, "recipe digest is aaaaaaaaaaaa..., and that of .* is bbbbbb"),
-        ({"recipe_digest": RECIPE}, "weights digest is cccccccccccc..., and that of .* not stated"),
+        ({**OF_BOTH, "data_digest": "b" * 64}, "data digest is ffffffffffff..., and .* is bbbbb"),
+        (OF_BOTH, "weights digest is cccccccccccc..., and that of .* not stated"),
         ({**source, "weights_digest": "d" * 64}, "is cccccccccccc..., and that .* is dddddddddddd"),
     )):  # fmt: skip
         bundle = Bundle(made_of(tiny_bundle, tmp_path / f"bundle{number}", digests))
@@ -361,3 +380,44 @@ def test_answers_of_other_weights_and_folds_of_other_recipes_are_refused(
     with pytest.raises(InputError, match=r"fold1/answers\.npz: answers of other weights than"):
         fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
     assert not out.exists()
+
+
+def test_folds_and_a_run_of_other_images_are_refused(
+    folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same recipe on another data set gives other weights, whatever the images are called."""
+    data, out, run = tmp_path / "data", tmp_path / "out", tmp_path / "run"
+    train_set = read_split(data, "train")
+    own = {"recipe_digest": RECIPE, "data_digest": digest(train_set)}
+    for name in own:
+        monkeypatch.setattr(fit, "digests_of", lambda run, name=name: {**own, name: "b" * 64})
+        said = rf"run: its {name.replace('_', ' ')} is bbbbbbbbbbbb\.\.\., and that of the folds in"
+        with pytest.raises(InputError, match=said):
+            fit.fit_sections(folds, data, out, ("mask",), run=run, accelerator="cpu")
+
+    # One that no training can read is no image of another data set.
+    broken = train_set.samples[0]
+    file = folds / "fold1" / "data.json"
+    broken.image.write_bytes(b"no picture")
+    listed = read_split(data, "train")
+    readable = listed.only(lambda one: one.id != broken.id)
+    held = [HeldOutAnswers.load(folds / f"fold{number}" / "answers.npz").ids for number in (0, 1)]
+    of_second = readable.only(lambda one: one.id not in held[1])
+    first = HeldOutAnswers.load(folds / "fold0" / "answers.npz")
+    kept = slice(1, None)
+    assert held[0][0] == broken.id
+    replace(first, ids=first.ids[kept], label_N=first.label_N[kept]).save(
+        folds / "fold0" / "answers.npz"
+    )
+    file.write_text(json.dumps(describe(of_second, None)))
+    monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 7)
+    fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
+    source = json.loads((out / "sections.json").read_text())["source"]
+    assert source == {"recipe_digest": RECIPE, "data_digest": digest(readable)}
+
+    mask = readable.samples[0].mask
+    assert mask is not None
+    Image.new("L", (48, 48), 255).save(mask)
+    with pytest.raises(InputError, match="its folds were trained on other images or masks than"):
+        fit.fit_sections(folds, data, tmp_path / "new", ("mask",), accelerator="cpu")
+    assert not (tmp_path / "new").exists()

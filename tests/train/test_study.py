@@ -20,8 +20,9 @@ from ckd.data.synthetic.write import write_isic2017
 from ckd.train.evaluation.held_out import HeldOutAnswers
 from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.fit import fit, planned
+from ckd.train.fitting.identity import digest
 from ckd.train.fitting.options import FitOptions
-from ckd.train.fitting.run_folder import RunFolder, load_run
+from ckd.train.fitting.run_folder import RunFolder, load_data, load_run
 from ckd.train.recipes.soup import Soup
 from ckd.train.recipes.text import with_overrides
 from ckd.train.study import setting
@@ -140,6 +141,8 @@ def test_every_stage_is_judged_on_the_images_of_its_fold(run: Path, work: Path) 
     recipe, system = load_run(fold)
     assert HeldOutAnswers.load(fold / "answers.npz").weights == system.digest()
     assert recipe.digest() == load_study(work / "study.toml").attempts()[2].recipe.digest()
+    part = train_set.only(lambda sample: sample.id not in ids)
+    assert load_data(fold)["digest"] == digest(part)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Writes fitted sections into a bundle; no file of a network changes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -43,8 +43,6 @@ TITLES: Final = {
     "refer": "When a referral is suggested",
     "capture": "When a capture is good enough",
 }
-#: Sections that no answer rests on: what was found of a bundle's answers stays true.
-_OF_NO_ANSWER: Final = {"capture"}
 CHECKED: Final = "What this bundle delivers"
 BY_GROUP: Final = "For whom"
 #: What `ckd-train evaluate --corruptions` writes; taken into the card where it lies in the folder.
@@ -81,7 +79,9 @@ def write_sections(
         GateFailed: the new bundle fails its own acceptance cases.
     """
     check_new(out)
-    sections = _fitted_for(source, fitted)
+    found = read_fitted(fitted)
+    found.check_networks(fitted, source.spec.provenance, str(source.path))
+    sections = found.sections
     texts = _texts(fitted, sections)
     spec = replace(source.spec, sections={**source.spec.sections, **sections})
     with new_folder(out) as new:
@@ -111,7 +111,7 @@ def write_sections(
         for name, text in texts.items():
             card = with_part(card, TITLES[name], text)
         parts = {CHECKED: report_text(report), BY_GROUP: by_group_text(report)}
-        if samples is None and set(sections) <= _OF_NO_ANSWER:
+        if samples is None and found.of_no_answer:  # what was found of its answers stays true
             parts = {}
         if (fitted / DAMAGED[0]).is_file():
             parts[DAMAGED[1]] = (fitted / DAMAGED[0]).read_text(encoding="utf-8")
@@ -121,25 +121,6 @@ def write_sections(
         write_hashes(folder)
         new.keep()
     return report
-
-
-def _fitted_for(bundle: Bundle, folder: Path) -> Mapping[str, Section]:
-    """The sections; `InputError` if they were fitted on answers of other networks."""
-    fitted = read_fitted(folder)
-    if not fitted.source and not set(fitted.sections) <= _OF_NO_ANSWER:
-        raise InputError(
-            f"{folder}: says not of which networks, as an earlier ckd wrote it; repeat "
-            "`ckd-train sections`"
-        )
-    for name, theirs in fitted.source.items():
-        ours = str(bundle.spec.provenance.get(name, "not stated"))
-        if ours != theirs:
-            raise InputError(
-                f"{folder}: fitted for networks whose {name.replace('_', ' ')} is "
-                f"{theirs[:12]}..., and that of {bundle.path} is {ours[:12]}; fit sections for its "
-                "run, and export the run anew if an earlier ckd has"
-            )
-    return fitted.sections
 
 
 def _with_temperatures(

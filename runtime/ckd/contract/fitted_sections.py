@@ -17,6 +17,10 @@ FITTED_SECTIONS: Final = "sections.json"
 
 #: In the file beside the sections.
 _SOURCE: Final = "source"
+#: What it always holds: the same recipe on other images trains other weights.
+_STATED: Final = ("recipe_digest", "data_digest")
+#: Sections that no answer of a network rests on.
+_OF_NO_ANSWER: Final = {"capture"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,43 @@ class Fitted:
 
     Attributes:
         sections: by name.
-        source: digests by the names that a bundle's provenance has for them: "recipe_digest", and
-            "weights_digest" where the shipped networks took part. Empty for sections that rest on
-            no network's answers, and in files of earlier versions.
+        source: digests by the names that a bundle's provenance has for them: "recipe_digest" and
+            "data_digest", and "weights_digest" where the shipped networks took part. Empty for
+            sections that rest on no network's answers, and in files of earlier versions.
     """
 
     sections: Mapping[str, Section]
     source: Mapping[str, str]
+
+    @property
+    def of_no_answer(self) -> bool:
+        """Whether none of the sections rests on what a network answers."""
+        return set(self.sections) <= _OF_NO_ANSWER
+
+    def check_networks(self, folder: Path, stated: Mapping[str, Any], name: str) -> None:
+        """Make sure that they were fitted for these networks.
+
+        Args:
+            folder: of the sections.
+            stated: what is known of the networks, by the names of `source`.
+            name: of the networks, for messages.
+
+        Raises:
+            InputError: they were fitted for others, or one of both does not say for which.
+        """
+        if not self.of_no_answer and not set(_STATED) <= self.source.keys():
+            raise InputError(
+                f"{folder}: says not of which networks, as an earlier ckd wrote it; repeat "
+                "`ckd-train sections`"
+            )
+        for digest, theirs in self.source.items():
+            ours = str(stated.get(digest, "not stated"))
+            if ours != theirs:
+                raise InputError(
+                    f"{folder}: fitted for networks whose {digest.replace('_', ' ')} is "
+                    f"{theirs[:12]}..., and that of {name} is {ours[:12]}; fit sections for its "
+                    "run, and export the run anew if an earlier ckd has"
+                )
 
 
 def write_fitted(

@@ -67,7 +67,7 @@ def evaluate_command(
     from ckd.train.feeding.dataset import drop_unreadable
     from ckd.train.fitting.alone import alone_in
     from ckd.train.fitting.machine import device_for
-    from ckd.train.fitting.run_folder import load_run
+    from ckd.train.fitting.run_folder import digests_of, load_run
 
     _check_options(groups, corruptions, views, kinds, sections)
     chosen = checked_kinds([name.strip() for name in kinds.split(",")] if kinds else [])
@@ -85,7 +85,8 @@ def evaluate_command(
     )
     if corruptions:
         with alone_in(folder):
-            _corruptions(recipe.name, Judge(system, sections), samples, chosen, folder, as_json)
+            judge = Judge(system, sections, digests_of(run))
+            _corruptions(recipe.name, judge, samples, chosen, folder, as_json)
         return
     with alone_in(folder):
         result = evaluate(
@@ -93,7 +94,9 @@ def evaluate_command(
         )
         tree, text = result.as_dict(), result.to_text()
         if groups:
-            by_group, table = _groups(recipe.name, Judge(system, sections), samples, folder)
+            by_group, table = _groups(
+                recipe.name, Judge(system, sections, digests_of(run)), samples, folder
+            )
             tree, text = {**tree, "groups": by_group}, f"{text}\n\n{table}"
     console.show(json.dumps(tree) if as_json else text, keep="\n")
     if not (folder / "tsne.png").exists():

@@ -47,6 +47,7 @@ class Judge:
     Args:
         system: trained; it stays in evaluation mode.
         sections: folder with ``sections.json``, as `ckd-train sections` writes it; None without.
+        digests: of the system's recipe and training images, which the sections must be of, too.
 
     Attributes:
         tasks: labels of the mean AUC.
@@ -55,12 +56,19 @@ class Judge:
         point: the operating point; None without sections that hold one.
 
     Raises:
-        InputError: the folder's files are missing, damaged, or do not fit the system.
+        InputError: the folder's files are missing, damaged, or do not fit the system or its run.
     """
 
-    def __init__(self, system: System, sections: Path | None = None) -> None:
+    def __init__(
+        self, system: System, sections: Path | None = None, digests: Mapping[str, str] | None = None
+    ) -> None:
         self._weights = system.digest()
-        declared = {} if sections is None else _declared(sections, self._weights)
+        declared: Mapping[str, Section] = {}
+        if sections is not None:
+            fitted = read_fitted(sections)
+            stated = {**(digests or {}), "weights_digest": self._weights}
+            fitted.check_networks(sections, stated, system.name)
+            declared = fitted.sections
         opened = rewrite.deployed(system).eval()
         # Depthwise convolutions are twice as fast in this layout on a CPU.
         self._system = opened.to(memory_format=torch.channels_last)
@@ -168,14 +176,3 @@ def _finder(source: Declared, folder: Path | None) -> Finder:
         return Finder(source, source.name, "pytorch", "fp32", read=read)
     except BundleError as error:
         raise InputError(f"{folder}: {error}") from error
-
-
-def _declared(folder: Path, weights: str) -> Mapping[str, Section]:
-    """The sections; `InputError` if the networks that they name are others."""
-    fitted = read_fitted(folder)
-    if (theirs := fitted.source.get("weights_digest", weights)) != weights:
-        raise InputError(
-            f"{folder}: fitted for networks with the weights {theirs[:12]}..., and these are "
-            f"{weights[:12]}...; repeat `ckd-train sections` with --run of these"
-        )
-    return fitted.sections

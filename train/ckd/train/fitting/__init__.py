@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ckd.train.fitting.module import StageModule
     from ckd.train.fitting.options import FitOptions
     from ckd.train.fitting.prepare import Training, seed_quietly
-    from ckd.train.fitting.run_folder import RunFolder, load_data, load_run, recipe_of
+    from ckd.train.fitting.run_folder import RunFolder, digests_of, load_data, load_run, recipe_of
     from ckd.train.fitting.stage_data import class_counts, for_stage, read_data
 else:
     __getattr__ = lazy_names(
@@ -27,7 +27,7 @@ else:
             "ckd.train.fitting.module": "StageModule",
             "ckd.train.fitting.options": "FitOptions",
             "ckd.train.fitting.prepare": "Training seed_quietly",
-            "ckd.train.fitting.run_folder": "RunFolder load_data load_run recipe_of",
+            "ckd.train.fitting.run_folder": "RunFolder digests_of load_data load_run recipe_of",
             "ckd.train.fitting.stage_data": "class_counts for_stage read_data",
         },
     )
@@ -43,6 +43,7 @@ __all__ = [
     "describe",
     "device_for",
     "digest",
+    "digests_of",
     "fold_figures",
     "for_stage",
     "load_data",

@@ -140,6 +140,18 @@ def recipe_of(run: Path, hint: str = "`ckd-train fit` makes one") -> Recipe:
     return load_recipe(run / "recipe.json")
 
 
+def digests_of(run: Path) -> dict[str, str]:
+    """What a bundle's provenance says of a run's recipe and training images.
+
+    Raises:
+        InputError: not a run folder, or it is damaged.
+    """
+    return {
+        "recipe_digest": recipe_of(run).digest(),
+        "data_digest": str(load_data(run)["digest"]),
+    }
+
+
 def load_data(run: Path) -> dict[str, Any]:
     """What `data.json` of a run folder holds; `InputError` if it is missing or damaged."""
     path = run / "data.json"

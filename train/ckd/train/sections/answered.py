@@ -18,7 +18,7 @@ from ckd.finding.outcome import is_blank
 from ckd.finding.signs import mask_signs
 from ckd.picture.resize import network_image
 from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
-from ckd.train.fitting.run_folder import load_run
+from ckd.train.fitting.run_folder import load_data, load_run
 from ckd.train.systems.graph import System
 
 #: A batch ends with so many pictures, or with the one that makes it so many pixels.
@@ -48,6 +48,7 @@ class Fold:
         name: of its folder.
         system: trained on all other folds.
         recipe_digest: of the recipe that it was trained by.
+        data_digest: of the images that it was trained on, which could be read.
         target: the label that its recipe looks for.
         held_out: photographs that it was not trained on.
         trained_on: those that it was trained on.
@@ -57,6 +58,7 @@ class Fold:
     name: str
     system: System
     recipe_digest: str
+    data_digest: str
     target: str
     held_out: tuple[Sample, ...]
     trained_on: tuple[Sample, ...]
@@ -98,6 +100,7 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
             name=run.name,
             system=system.eval(),
             recipe_digest=recipe.digest(),
+            data_digest=str(load_data(run)["digest"]),
             target=recipe.target_of(system.labels),
             held_out=tuple(by_id[name] for name in said.ids),
             trained_on=tuple(sample for sample in train_set.samples if sample.id not in ids),

@@ -7,7 +7,7 @@ sections.json          the sections, for `ckd-export sections`; written last, so
                        whole
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,12 +20,14 @@ from ckd.contract.labels import label_of
 from ckd.contract.version import ckd_version
 from ckd.contract.whole_file import replace_file
 from ckd.data.layouts import read_split
-from ckd.data.samples import Sample
+from ckd.data.samples import Sample, SampleSet
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.doubts import FEATURE_FILE
+from ckd.train.feeding.dataset import drop_unreadable
 from ckd.train.fitting.alone import alone_in
+from ckd.train.fitting.identity import digest
 from ckd.train.fitting.machine import device_for
-from ckd.train.fitting.run_folder import load_run
+from ckd.train.fitting.run_folder import digests_of, load_run
 from ckd.train.sections.answered import Fold, folds_below
 from ckd.train.sections.decision import DECIDING, fit_decision
 from ckd.train.sections.decision_figures import write_figure
@@ -64,17 +66,21 @@ def fit_sections(
         bars: begins one bar for each fold.
 
     Raises:
-        InputError: no finished fold, another data set, too few photographs, or networks that do not
-            give what a section is fitted on.
+        InputError: no finished fold, another data set, a run of another recipe or data, too few
+            photographs, or networks that do not give what a section is fitted on.
         UsageError: ``out`` cannot be written to, or another process works in it.
     """
     train_set, device = read_split(data, "train"), device_for(accelerator)
     folds = list(folds_below(crossvalidation, train_set, device))
     names = tuple(only) or _possible(folds[0])
     _check_enough(crossvalidation, folds, names)
-    source = {"recipe_digest": _same_recipe(crossvalidation, folds)}
+    source = {
+        "recipe_digest": _same_recipe(crossvalidation, folds),
+        "data_digest": _same_data(crossvalidation, folds, train_set, bars),
+    }
     shipped = None
     if run is not None:
+        _check_shipped(run, source, crossvalidation)
         shipped = (_shipped(run, device), train_set.samples)
         source["weights_digest"] = shipped[0].digest()
     others = {} if elsewhere is None else _by_label(elsewhere)
@@ -127,6 +133,39 @@ def _same_recipe(folder: Path, folds: Sequence[Fold]) -> str:
                 "folds of one cross-validation"
             )
     return first.recipe_digest
+
+
+def _same_data(folder: Path, folds: Sequence[Fold], train_set: SampleSet, bars: Bars) -> str:
+    """Digest of the training images, as a run on all of them has it.
+
+    Raises:
+        InputError: the folds were trained on others.
+    """
+
+    def is_of(images: SampleSet, fold: Fold) -> bool:
+        held = {sample.id for sample in fold.held_out}
+        return digest(images.only(lambda one: one.id not in held)) == fold.data_digest
+
+    if all(is_of(train_set, fold) for fold in folds):
+        return digest(train_set)
+    # A training leaves out what cannot be read; to look for that takes longer than all else here.
+    readable, _ = drop_unreadable(train_set, bars("files"))
+    if all(is_of(readable, fold) for fold in folds):
+        return digest(readable)
+    raise InputError(
+        f"{folder}: its folds were trained on other images or masks than those of "
+        f"{train_set.name}; give the data set that they were made with"
+    )
+
+
+def _check_shipped(run: Path, source: Mapping[str, str], crossvalidation: Path) -> None:
+    for name, ours in digests_of(run).items():
+        if ours != source[name]:
+            raise InputError(
+                f"{run}: its {name.replace('_', ' ')} is {ours[:12]}..., and that of the folds in "
+                f"{crossvalidation} is {source[name][:12]}...; give the run of their recipe, on "
+                "all of their images"
+            )
 
 
 def _check_enough(folder: Path, folds: Sequence[Fold], names: Sequence[str]) -> None:
