@@ -88,10 +88,7 @@ class _Reader:
             raise ValueError(f"uses operators of {name}, which are not those of ONNX")
 
     def _fields(self, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Fields of a message: number, wire type, where the content begins, and its value or size.
-
-        Raises `ValueError` if the message is malformed.
-        """
+        """Fields of a message: number, wire type, where the content begins, its value or size."""
         while at < end:
             self._num_fields += 1
             if self._num_fields > _MOST_FIELDS:

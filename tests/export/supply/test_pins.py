@@ -135,3 +135,14 @@ def test_the_best_wheel_is_one_that_fits() -> None:
     assert best_wheel({**package, "wheels": [other, plain]}, ranks) is plain
     with pytest.raises(GateFailed, match=r"^thing 1\.0: no wheel of it fits; name a version in"):
         best_wheel({**package, "wheels": [other]}, ranks)
+
+
+def test_workflows_name_actions_by_commit() -> None:
+    actions = [
+        line.split("uses:")[1]
+        for file in (ROOT / ".github").rglob("*.yml")
+        for line in file.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert actions
+    assert not [action for action in actions if not re.search(r"@[0-9a-f]{40} # v\d", action)]
