@@ -177,6 +177,13 @@ def test_a_changed_recipe_reads_back_changed(tmp_path: Path) -> None:
     assert loaded != ckdnet_tiny()
 
 
+def test_a_digest_is_of_every_setting_but_the_precision_of_the_machine() -> None:
+    recipe = ckdnet_tiny()
+    assert with_overrides(recipe, ['precision="bf16-mixed"']).digest() == recipe.digest()
+    for setting in ("image_size=96", "seed=7", "stages.cls.lr=0.5", 'mask_threshold="half"'):
+        assert with_overrides(recipe, [setting]).digest() != recipe.digest()
+
+
 def test_a_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
     tree = dataclasses.asdict(ckdnet_tiny())
     del tree["image_size"]

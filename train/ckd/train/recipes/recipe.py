@@ -134,8 +134,14 @@ class Recipe:
         return stage
 
     def digest(self) -> str:
-        """SHA-256 of every setting."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of every setting but `precision`.
+
+        That follows the machine, which computes bfloat16 fast or not at all: folds may be trained
+        on one and the networks that are shipped on another.
+        """
+        settings = asdict(self)
+        del settings["precision"]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write every setting as JSON, whole or not at all."""
