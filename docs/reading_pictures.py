@@ -1,9 +1,13 @@
-"""Makes the pictures of docs/reading.md anew: `.venv/bin/python docs/reading_pictures.py`.
+"""Makes the pictures of docs/reading.md, and README's, anew.
 
-The embedded networks look at generated dermoscopy. What decides are thresholds that were set by
-hand here, so that each case occurs: they were fitted on nothing.
+    .venv/bin/python docs/reading_pictures.py
+
+The embedded networks look at generated dermoscopy. On docs/reading.md, what decides are thresholds
+that were set by hand here, so that each case occurs: they were fitted on nothing. README's picture
+has the embedded bundle's own, and is what `make demo` draws.
 """
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckd.contract.spec import CascadeSpec, Section
-from ckd.data.synthetic import dermoscopy
+from ckd.data.synthetic import dermoscopy, write_isic2017
 from ckd.finding.doubts import Doubts
 from ckd.finding.finder import Finder
 from ckd.finding.finding import Finding
@@ -22,6 +26,7 @@ from ckd.finding.label_sets import LabelSets
 from ckd.finding.operating_points import NAMES, OperatingPoint, OperatingPoints
 from ckd.finding.overlay import draw_overlay
 from ckd.finding.probabilities import PRECISIONS, ProbabilityRule
+from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
 
@@ -39,9 +44,10 @@ _FLAGS_FROM: Final = dict(zip(NAMES, (0.3, 0.6, 0.99), strict=True))
 
 
 def main() -> None:
-    """Write one JPEG for each case."""
+    """Write one JPEG for each case, and README's."""
     FOLDER.mkdir(exist_ok=True)
     with Cascade.load(backend="onnxruntime") as cascade:
+        _write_demo(cascade)
         spec = replace(cascade.spec, sections=_sections(cascade.spec))
         plain = replace(cascade.spec, sections={})
         for name, (label, seed) in CASES.items():
@@ -63,6 +69,15 @@ def main() -> None:
         finding = _found(cascade, spec, grey_HWC)
         _check("no_finding", finding)
         _write("no_finding", grey_HWC, finding)
+
+
+def _write_demo(cascade: Cascade) -> None:
+    """The overlays of `make demo`, side by side."""
+    with tempfile.TemporaryDirectory() as work:
+        write_isic2017(Path(work), num_train=3, num_val=1, side_px=512)
+        paths = sorted(Path(work).glob("*_Training_Data/*.jpg"))
+        drawn = [draw_overlay(read_rgb(path), cascade.predict(path)) for path in paths]
+    _save("demo", np.hstack(drawn), "what `make demo` draws")
 
 
 def _sections(spec: CascadeSpec) -> dict[str, Section]:
@@ -109,10 +124,13 @@ def _check(name: str, finding: Finding) -> None:
 
 
 def _write(name: str, image_HWC: NDArray[np.uint8], finding: Finding) -> None:
-    drawn_HWC = draw_overlay(image_HWC, finding)
+    _save(name, draw_overlay(image_HWC, finding), finding.headline)
+
+
+def _save(name: str, drawn_HWC: NDArray[np.uint8], what: str) -> None:
     path = FOLDER / f"{name}.jpg"
     cv2.imwrite(str(path), drawn_HWC[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    print(f"{path.name}: {path.stat().st_size} bytes, {finding.headline}")
+    print(f"{path.name}: {path.stat().st_size} bytes, {what}")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_every_photograph_of_the_folder_has_a_digest() -> None:
 
 
 def test_the_demonstration_keeps_its_bytes() -> None:
-    assert digest(ROOT / "runtime" / "demo.png") == DEMO
+    assert digest(ROOT / "tests" / "assets" / "demo.png") == DEMO
 
 
 def test_photographs_of_isic_keep_their_bytes() -> None:

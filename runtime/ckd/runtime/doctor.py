@@ -73,7 +73,7 @@ def examine(
 
         if why := why_no_int8():
             checks.append(Check("int8 by onnxruntime", "note", why))
-    for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
+    for feature, use in (("GUI", "`--view window`"), ("GStreamer", "`csi://` as a camera")):
         version = build_feature(feature)
         checks.append(
             Check(f"opencv {feature}", "ok", version)

@@ -71,7 +71,7 @@ def test_it_is_network_image(on_host: Resize, height: int, width: int, side_px: 
 
 
 def test_it_is_network_image_on_a_photograph(on_host: Resize) -> None:
-    photograph_HWC = read_rgb(ROOT / "runtime" / "demo.png")
+    photograph_HWC = read_rgb(ROOT / "tests" / "assets" / "demo.png")
     expected = network_image(photograph_HWC, 224).astype(int)
     assert np.abs(on_host(photograph_HWC, 224) - expected).max() <= 1
 

@@ -206,7 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
             sent = parse_qs(url.query).get("token", [""])[0]
             if hmac.compare_digest(sent.encode(), token.encode()):
                 return True
-            self._refuse(HTTPStatus.FORBIDDEN, "open the address with its token, as printed")
+            self._refuse(
+                HTTPStatus.FORBIDDEN,
+                "open the address with its token, as printed or as CKD_VIEW_TOKEN has it",
+            )
             return False
         try:
             host = urlsplit(f"//{self.headers.get('Host', '')}").hostname

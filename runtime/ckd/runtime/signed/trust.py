@@ -83,9 +83,16 @@ class Trust:
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
         try:
+            if not path.exists():
+                raise ValueError("no such file")
             if not path.is_file() or path.stat().st_size > _MOST_KEY_BYTES:
                 raise ValueError("no file of keys")
             content = path.read_bytes()
+            if b"PRIVATE KEY-----" in content:
+                raise ValueError(
+                    "it holds a private key, which belongs on no device; "
+                    "`openssl ec -pubout` makes its public half"
+                )
             if b"BEGIN CERTIFICATE" in content:
                 self._roots += x509.load_pem_x509_certificates(content)
                 return
@@ -95,7 +102,7 @@ class Trust:
         except Exception as error:  # the library has many for odd keys
             raise UsageError(
                 f"{path}: expected a public key of P-256, P-384 or P-521 or certificates, in PEM "
-                f"({str(error)[:80]})"
+                f"({str(error)[:120]})"
             ) from error
         self._keys[key_hash(key)] = key, path.name
 
@@ -110,7 +117,10 @@ class Trust:
                 raise _Refused("is by a certificate that cannot be read") from error
         if envelope.key_hash not in self._keys:
             known = ", ".join(name for _, name in self._keys.values()) or "certificates alone"
-            raise ValueError(f"is by a key that is not trusted here; trusted: {known}")
+            raise ValueError(
+                f"is by a key that is not trusted here; trusted: {known}; take a bundle that one "
+                "of these signed, or trust its maker's key"
+            )
         return self._keys[envelope.key_hash]
 
     def _certified(self, chain: tuple[bytes, ...]) -> "tuple[EllipticCurvePublicKey, str]":
@@ -128,7 +138,10 @@ class Trust:
             raise _Refused("is by a certificate, and no certificate is trusted here")
         first, *others = map(x509.load_der_x509_certificate, chain)
         if not _may_sign(first):
-            raise _Refused("is by a certificate that is not for signing")
+            raise _Refused(
+                "is by a certificate that is not for signing; it needs the key usage "
+                "digitalSignature and, if it names extended ones, codeSigning"
+            )
         issuer = ExtensionPolicy.permit_all().require_present(
             x509.BasicConstraints, Criticality.AGNOSTIC, None
         )
