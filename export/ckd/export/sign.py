@@ -142,6 +142,6 @@ def public_half(key: Path, password: str | None = None) -> bytes:
 def _unusable(key: Path, error: Exception) -> UsageError:
     return UsageError(
         f"{key}: cannot sign with it ({str(error)[:120] or type(error).__name__}); expected a "
-        "private key of P-256, P-384 or P-521 in PEM, the password of an encrypted one in "
-        "CKD_KEY_PASSWORD, and its certificate if one is named"
+        f"private key of P-256, P-384 or P-521 in PEM, with its password in {KEY_PASSWORD} if it "
+        "is encrypted, and its certificate if one is named"
     )

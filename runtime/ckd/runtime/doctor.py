@@ -73,12 +73,12 @@ def examine(
 
         if why := why_no_int8():
             checks.append(Check("int8 by onnxruntime", "note", why))
-    for feature, use in (("GUI", "`--view window`"), ("GStreamer", "`csi://` as a camera")):
+    for feature, use in (("GUI", "--view window"), ("GStreamer", "csi:// cameras")):
         version = build_feature(feature)
         checks.append(
             Check(f"opencv {feature}", "ok", version)
             if version
-            else Check(f"opencv {feature}", "note", f"not built in, so {use} is not available")
+            else Check(f"opencv {feature}", "note", f"not built in, so no {use}")
         )
     for name, (package, remedy) in BACKENDS.items():
         if name in installed():

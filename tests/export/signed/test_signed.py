@@ -268,6 +268,10 @@ def test_what_is_no_key_is_refused(tmp_path: Path, key: Key) -> None:
     for path in (other, large, text, key.private, tmp_path, tmp_path / "none"):
         with pytest.raises(UsageError, match="expected a public key of P-256, P-384 or P-521"):
             Trust([path])
+    with pytest.raises(UsageError, match=r"holds a private key, .* makes its public half\)"):
+        Trust([key.private])
+    with pytest.raises(UsageError, match="no such file"):
+        Trust([tmp_path / "none"])
     with pytest.raises(UsageError, match="no key is named"):
         Trust([])
     with pytest.raises(UsageError, match="trusted_keys is empty"):
@@ -335,6 +339,7 @@ def test_sign_and_verify(
     )
     assert code == 2, err
     assert "cannot sign with it" in err
+    assert "its password in CKD_KEY_PASSWORD" in err
     assert not out_path.exists()
     assert list(out_path.parent.iterdir()) == []
     monkeypatch.setenv("CKD_KEY_PASSWORD", "sesame")

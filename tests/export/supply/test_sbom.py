@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.export.supply.environments import Environment
 
-from ckd.contract.errors import GateFailed, InputError
+from ckd.contract.errors import EnvironmentUnusable, GateFailed, InputError
 from ckd.export.supply.sbom import DIGEST, check_sbom, write_sbom
 
 MIT = "License-Expression: MIT"
@@ -150,3 +150,12 @@ def test_the_command_ends_with_a_line_and_a_code(environment: Environment, writt
         assert done.stderr.startswith(said)
         assert done.stderr.count("\n") == 1
     assert not written.with_name("new.json").exists()
+
+
+def test_who_cannot_write_it_learns_what_to_install(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckd.export.supply.sbom.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentUnusable, match=r"cyclonedx-bom, .*`pip install --group dev`"):
+        write_sbom(environment.python, tmp_path / "sbom.json")
+    assert not (tmp_path / "sbom.json").exists()

@@ -218,7 +218,9 @@ def test_a_token_that_was_given_is_needed_everywhere_and_not_in_the_printed_addr
     token = "sixteen_letters-or-more"
     with WebView(port=0, token=token) as view:
         assert view.url.endswith("/?token=***")
-        assert ask(view, "/state.json")[0] == 403
+        refused, said = ask(view, "/state.json")[:2]
+        assert refused == 403
+        assert b"CKD_VIEW_TOKEN" in said
         assert ask(view, "/state.json?token=***")[0] == 403
         assert ask(view, f"/state.json?token={token}")[0] == 200
 

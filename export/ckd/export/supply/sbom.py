@@ -14,11 +14,12 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from ckd import console
-from ckd.contract.errors import GateFailed, InputError
+from ckd.contract.errors import EnvironmentUnusable, GateFailed, InputError
 from ckd.contract.parsing import read_json
 from ckd.contract.version import DISTRIBUTION
 from ckd.contract.whole_file import replace_file
@@ -53,6 +54,11 @@ def write_sbom(
         GateFailed: a package is not whole, or may not be installed.
         EnvironmentUnusable: a program is missing or fails.
     """
+    if find_spec("cyclonedx_py") is None:
+        raise EnvironmentUnusable(
+            "cyclonedx-bom, which writes the list, is not installed; `pip install --group dev` in "
+            "the folder of this project, or write it from an environment that has it, as .venv"
+        )
     found = installed_in(python)
     licences = {name: licence_of(package) for name, package in found.items()}
     with tempfile.TemporaryDirectory() as work:
