@@ -27,7 +27,8 @@ class Bundle(ListedFiles):
 
     Args:
         path: folder or .zip file.
-        verifier: asked before anything but the list of files is read; None to ask nobody.
+        verifier: asked before anything but the list of files is read; then every file has to be as
+            it was signed. None to ask nobody, and each file is checked when it is used.
 
     Attributes:
         spec: what `cascade.json` says.
@@ -73,9 +74,15 @@ class Bundle(ListedFiles):
         digests = {name: record.sha256 for name, record in self.files.items()}
         signature = self.raw(SIGNATURE, _MOST_SIGNATURE_BYTES) if self.has_signature else None
         try:
-            return verifier(signature, {**digests, HASHES: self.digest()})
+            signer = verifier(signature, {**digests, HASHES: self.digest()})
         except BundleError as error:
             raise BundleError(f"{self.path}: {error}") from error
+        self.check_present()
+        for name in self.files:
+            super().read(
+                name
+            )  # as bytes: nothing is parsed of a bundle of which a part was changed
+        return signer
 
     @property
     def has_signature(self) -> bool:

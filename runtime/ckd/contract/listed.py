@@ -89,6 +89,10 @@ class ListedFiles:
         """Read every file; `BundleError` names the first that is missing, changed or not listed."""
         for name in self.files:
             self.read(name)
+        self.check_present()
+
+    def check_present(self) -> None:
+        """`BundleError` names the first file that is there and not listed."""
         if unlisted := sorted(self._present() - {*self.files, *self._unlisted}):
             raise BundleError(
                 f"{self.path}: {unlisted[0]!r} is not listed in {self._hashes}; "

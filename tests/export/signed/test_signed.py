@@ -142,6 +142,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "removed": (
         rehashed(lambda folder: (folder / "model_card.md").unlink()), "is not as it was signed"
     ),
+    "a file no run reads": (change("model_card.md", b"# Other"), "model_card.md was changed"),
+    "a network": (change("cls.fp32.onnx", b"other"), "cls.fp32.onnx was changed"),
+    "lacks a file": (lambda folder: (folder / "model_card.md").unlink(), "_card.md is missing"),
+    "more than its list": (change("more.txt", b"more"), "'more.txt' is not listed"),
     "not signed": (lambda folder: (folder / SIGNATURE).unlink(), "is not signed"),
     "empty": (change(SIGNATURE, b""), "is malformed"),
     "not JSON": (change(SIGNATURE, b"\xff\x00"), "is malformed"),
@@ -189,6 +193,18 @@ def test_nothing_but_the_list_is_read_before_the_signature_is_checked(
     with pytest.raises(BundleError, match="is not as it was signed"):
         open_bundle(signed, [key.public])
     assert read == [HASHES, SIGNATURE]
+
+
+def test_nothing_is_parsed_of_a_bundle_of_which_a_part_was_changed(
+    signed: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (signed / "model_card.md").write_text("# Other")
+    parsed: list[bytes] = []
+    monkeypatch.setattr("ckd.contract.bundle.check_whole", parsed.append)
+    monkeypatch.setattr("ckd.contract.bundle.spec_from_json", parsed.append)
+    with pytest.raises(BundleError, match=r"model_card\.md was changed"):
+        open_bundle(signed, [key.public])
+    assert not parsed
 
 
 def forged(signed: Path, key: Key, **changes: Any) -> None:
