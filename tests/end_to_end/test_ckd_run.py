@@ -120,6 +120,14 @@ def test_info_shows_what_a_bundle_holds(tiny_bundle: Path, tmp_path: Path) -> No
     assert run.out.rstrip("\n") == (tiny_bundle / "cascade.json").read_text().rstrip("\n")
 
 
+def test_info_and_doctor_are_of_the_bundle_that_would_run(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for command in ("info", "doctor"):
+        run = ckd_run(tmp_path, command, CKD_BUNDLE=str(tiny_bundle))
+        assert "tiny" in run.out
+
+
 def test_info_on_a_bad_bundle_is_one_line_and_code_5(bundle_copy: Path, tmp_path: Path) -> None:
     (bundle_copy / "cascade.json").write_text("{}")
     refused(ckd_run(tmp_path, "info", bundle_copy), 5, "cascade.json was changed")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ckd.contract.bundle import CASCADE, Bundle, check_new
 from ckd.contract.card import MODEL_CARD
 from ckd.contract.cascade_json import spec_to_json
-from ckd.contract.errors import UsageError
+from ckd.contract.errors import BundleError, UsageError
 from ckd.contract.hashes import SIGNATURE, write_hashes
 from ckd.contract.whole_file import new_folder
 from ckd.runtime.signed import Trust
@@ -77,8 +77,11 @@ def sign_bundle(
             trusted.write_bytes(chain[-1].read_bytes() if chain else public)
         except (OSError, ValueError, TypeError) as error:
             raise _unusable(key, error) from error
-        signed = Bundle(new.path, Trust([trusted]))
-        signed.verify()
+        try:
+            signed = Bundle(new.path, Trust([trusted]))
+        except BundleError as error:  # of a folder that nobody will see
+            told = str(error).removeprefix(f"{new.path}: ")
+            raise UsageError(f"{certificate or key}: {told}") from error
         new.keep()
     return key.name if certificate is None else str(signed.signer)
 

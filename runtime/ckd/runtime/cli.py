@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from ckd.runtime.sinks import Failure
     from ckd.runtime.sources import InputNames
 
+_WhichBundle = Annotated[
+    Path | None, typer.Argument(envvar="CKD_BUNDLE", help="Default: the embedded bundle.")
+]
+
 cli = console.app(f"Run a lesion-analysis cascade on images, videos and cameras.\n\n{NOTICE}")
 
 
@@ -183,7 +187,7 @@ cli.add_typer(unit_cli.cli, name="unit")
 
 @cli.command("info")
 def info_command(
-    bundle: Annotated[Path | None, typer.Argument(help="Default: the embedded bundle.")] = None,
+    bundle: _WhichBundle = None,
     prevalence: Prevalence = None,
     as_json: Annotated[
         bool,
@@ -198,9 +202,7 @@ def info_command(
 
 @cli.command("doctor")
 def doctor_command(
-    bundle: Annotated[
-        Path | None, typer.Argument(envvar="CKD_BUNDLE", help="Default: the embedded bundle.")
-    ] = None,
+    bundle: _WhichBundle = None,
     backend: BackendName = "auto",
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
