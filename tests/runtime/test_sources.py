@@ -350,6 +350,8 @@ def test_a_camera_that_is_not_there_is_known_at_once(source: str) -> None:
         ("rtsp://[::1/x", UsageError, "no host"),
         ("csi://front", UsageError, "csi://N"),
         ("camera one", SourceUnavailable, "no such file; expected a camera index"),
+        ("anna:secret@cam/v", SourceUnavailable, "^the source: no such file"),
+        ("http:/cam/v?pwd=secret", SourceUnavailable, "^the source: no such file"),
     ],
 )
 def test_what_is_not_a_source_is_said_with_what_is(

@@ -406,6 +406,17 @@ def test_redirects_without_end_are_refused() -> None:
         ("http://cam/v?TOKEN123&channel=1%26pwd=s", "http://cam/v?***&channel=***"),
         ("http://cam/v?channel=2?pwd=s", "http://cam/v?channel=2?pwd=***"),
         ("http://anna:se#cr?et@cam/v", "http://cam/v"),
+        ("http://cam?mail=a@b&pwd=secret", "http://cam?mail=***&pwd=***"),
+        ("http://[::1]/v?mail=a@b&pwd=secret", "http://[::1]/v?mail=***&pwd=***"),
+        ("http://anna:secret@[::1]:80/v@1", "http://[::1]:80/v@1"),
+        ("http://cam:8o/v?mail=a@b&pwd=secret", "http://b&pwd=***"),
+        ("http://home/anna:secret@cam/v", "http://cam/v"),
+        ("http://cam/v;pwd=secret", "http://cam/v;pwd=***"),
+        (
+            "rtsp://cam:554/user=anna&password=secret&channel=1&stream=0.sdp",
+            "rtsp://cam:554/user=***&password=***&channel=1&stream=0.sdp",
+        ),
+        ("rtsp://cam/user=anna_password=secret_channel=1/1", "rtsp://cam/user=***/1"),
         ("http://cam/video?size=2", "http://cam/video?size=2"),
     ],
 )

@@ -92,7 +92,10 @@ def open_source(
     else:
         assert path is not None
         if not path.exists():
-            raise SourceUnavailable(f"{path}: no such file; expected {_GRAMMAR}")
+            # An address without its beginning is none, and may hold a password all the same.
+            is_bare = without_password(f"//{text}") == f"//{text}"
+            named = path if is_bare else "the source"
+            raise SourceUnavailable(f"{named}: no such file; expected {_GRAMMAR}")
         if not live:
             return VideoFile(path)
         open_recording(path).close()  # so that a wrong file is an error now

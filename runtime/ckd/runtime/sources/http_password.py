@@ -12,10 +12,13 @@ from urllib.parse import SplitResult, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
 _DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
-#: Of an address whose password holds a slash that should have been %2F.
-_NO_PORT = re.compile(r"//[^/?#:]*:(?!\d+(?:[/?#]|$)).*@")
+#: Host and port, as they stand in an address whose password is written as it should be.
+_HOST = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
+#: A path that begins in the middle of user and password: both may hold a slash.
+_USER_IN_PATH = re.compile(r"[^?#]*:[^?#]*@")
 _HARMLESS_VALUE = re.compile(r"[\w.-]{1,20}")
-#: Of a query only these values are shown: cameras have many names for a password.
+#: Of a query, and of `name=value` in a path, only these values are shown: cameras have many names
+#: for a password.
 _HARMLESS = frozenset(
     {
         "camera", "channel", "compression", "fps", "framerate", "height", "profile", "quality",
@@ -85,14 +88,23 @@ class Password:
 def without_password(url: str) -> str:
     """An address as people may see it: no user, no password, no fragment, no value of its query.
 
-    Values of a query that say what picture is wanted are shown.
+    Values that say what picture is wanted are shown, and others hidden in the path as well, where
+    cameras ask for some as "/user=anna&password=secret&channel=1".
     """
-    bare = _NO_PORT.sub("//", re.sub(r"//[^/]*@", "//", url)).partition("#")[0]
-    place, mark, query = bare.partition("?")
-    if not mark:
-        return place
-    parts = re.split(r"([?&;])", query)
-    return f"{place}?{''.join(part if part in '?&;' else _shown(part) for part in parts)}"
+    scheme, slashes, rest = url.partition("//")
+    if not slashes:
+        return url
+    authority, end, after = re.split("([/?#]|$)", rest, maxsplit=1)
+    host = authority.rpartition("@")[2]
+    if _HOST.fullmatch(host) and not (end == "/" and _USER_IN_PATH.match(after)):
+        bare = host + end + after
+    else:  # a sign of the password that should have been written as %2F and so on
+        bare = rest.rpartition("@")[2]
+    place, mark, query = re.split("([?&;]|$)", bare.partition("#")[0], maxsplit=1)
+    place = re.sub("[^/]*=[^/]*", lambda found: _shown(found[0]), place)
+    parts = re.split(r"([?&;])", query) if mark else []
+    shown = (part if part in ("?", "&", ";") else _shown(part) for part in parts)
+    return f"{scheme}//{place}{mark}{''.join(shown)}"
 
 
 def _shown(part: str) -> str:
