@@ -33,7 +33,9 @@ def test_what_is_made_is_for_this_user_alone_whatever_the_umask(tmp_path: Path, 
     with cache.slot(KEY) as slot:
         slot.keep(b"engine")
     assert mode(tmp_path / "new") == 0o700
-    for path in (store.path(KEY), cache.path(KEY), cache.path(KEY).with_suffix(".json")):
+    made = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    assert {path.suffix for path in made} == {".json", ".engine", ".lock"}
+    for path in made:
         assert (mode(path), mode(path.parent)) == (0o600, 0o700)
     assert store.read(KEY) == 1
     assert cache.find(KEY) is not None
@@ -82,6 +84,33 @@ def test_a_planted_engine_is_built_again(tmp_path: Path) -> None:
         kept = slot.keep(b"built anew")
     assert bytes(kept.content) == b"built anew"
     assert mode(cache.path(KEY)) == 0o600
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o775)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "linked").symlink_to(elsewhere)
+    for name in ("linked", "gone"):
+        store, cache = Store(tmp_path / name), EngineCache(tmp_path / name)
+        assert not store.write(KEY, 1)
+        with cache.slot(KEY) as slot:
+            assert bytes(slot.keep(b"engine").content) == b"engine"
+    assert mode(elsewhere) == 0o775
+    assert not [*elsewhere.iterdir()]
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_nothing_is_written_to_the_folder_of_another_user(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(0o700)
+    os.chown(folder, 54321, -1)
+    assert not Store(folder).write(KEY, 1)
+    with EngineCache(folder).slot(KEY) as slot:
+        slot.keep(b"engine")
+    assert not [*folder.iterdir()]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")

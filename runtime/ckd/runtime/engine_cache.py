@@ -240,7 +240,7 @@ def _locked(path: Path) -> "BaseFileLock":
     """The lock of an engine's file, once this process has it; `OSError` if it cannot be made."""
     import filelock  # which loads asyncio: only where an engine is built or kept
 
-    lock = filelock.FileLock(path.with_suffix(".lock"))
+    lock = filelock.FileLock(path.with_suffix(".lock"), mode=FILE_MODE)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:

@@ -33,6 +33,8 @@ def make_private(folder: Path) -> None:
     One of this user's that others may write to becomes private.
 
     Raises:
+        NotPrivate: it is a link, another user's, or root's and others may write to it: nothing may
+            be written there either, as what is written could end anywhere.
         OSError: it cannot be made.
     """
     missing = [*itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents))]
@@ -40,9 +42,14 @@ def make_private(folder: Path) -> None:
         with contextlib.suppress(FileExistsError):
             path.mkdir(FOLDER_MODE)
         sync_folder(path.parent)
-    known = folder.stat()
-    if known.st_uid == _user() and known.st_mode & _OTHERS_WRITE:
-        folder.chmod(FOLDER_MODE)
+    opened = _opened_folder(folder)
+    try:
+        known = os.fstat(opened)
+        if known.st_uid == _user() and known.st_mode & _OTHERS_WRITE:
+            os.fchmod(opened, FOLDER_MODE)
+        check_private(os.fstat(opened), folder)
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager
