@@ -1,6 +1,8 @@
 """Damage for the fuzz test: of bytes, of JSON values and of tables."""
 
+import io
 import random
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -115,3 +117,15 @@ def odd_text(rng: random.Random, text: str) -> str:
                 cells[rng.randrange(len(cells))] = rng.choice(odd)
                 lines[at] = ",".join(cells)
     return "\n".join(lines)
+
+
+def packed(path: Path) -> None:
+    """Pack the parts of a zip file, so that few bytes unpack to many."""
+    content = io.BytesIO()
+    with (
+        zipfile.ZipFile(path) as parts,
+        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for part in parts.infolist():
+            small.writestr(part.filename, parts.read(part))
+    path.write_bytes(content.getvalue())

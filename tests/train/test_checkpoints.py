@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import pytest
 import torch
+from damage import packed
 
 from ckd.contract.errors import InputError, UsageError
 from ckd.train.fitting.checkpoints import WholeCheckpoints
@@ -186,12 +187,22 @@ def test_a_checkpoint_that_would_run_something_is_refused_and_runs_nothing(tmp_p
         {"state_dict": {"system.networks.net.weight": [1.0]}},
         {"state_dict": {"system.networks.net.weight": torch.ones(2).to_sparse()}},
         {"state_dict": {1: torch.ones(2)}},
+        {"state_dict": {"system.networks.net.weight": torch.ones(1).expand(10**6, 10**6)}},
     ],
 )
 def test_a_whole_file_without_weights_is_no_checkpoint(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(InputError, match=r"last\.ckpt: missing, damaged .*--stage"):
         StageFolder(tmp_path).finish(["net"], None)
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"system.networks.net.weight": torch.zeros(1 << 20)}}, path)
+    assert is_whole(path)
+    packed(path)
+    assert path.stat().st_size < 10_000
+    assert not is_whole(path)
 
 
 def test_weights_without_values_are_not_kept(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision.models as tv
+from damage import packed
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
 from ckd.train.networks.encoder import Backbone, build_encoder
@@ -93,7 +94,18 @@ def test_a_file_that_is_no_weight_file_is_refused(tmp_path: Path, content: bytes
         build_encoder("mobilenet_v2", tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"state_dict": {}}], ids=repr)
+def test_a_file_that_unpacks_to_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    mobilenet_file(tmp_path / "w.pth")
+    packed(tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=r"w\.pth: not a PyTorch state dict"):
+        build_encoder("mobilenet_v2", tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [torch.zeros(3), [1, 2], {"state_dict": {}}, {"w": torch.zeros(1).expand(10**6, 10**6)}],
+    ids=["tensor", "list", "nested", "repeated"],
+)
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UsageError, match=r"w\.pth: not"):

@@ -46,9 +46,11 @@ def is_whole(path: Path) -> bool:
     """
     import torch
 
-    from ckd.train.networks.state_dict import is_state_dict
+    from ckd.train.networks.state_dict import is_as_long_as_it_says, is_state_dict
 
     try:
+        if not is_as_long_as_it_says(path):
+            return False
         with zipfile.ZipFile(path) as parts:
             attributes = {part.external_attr for part in parts.infolist()}
             if parts.testzip() is not None or len(attributes) != 1:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ckd.contract.errors import EnvironmentUnusable, UsageError
-from ckd.train.networks.state_dict import is_state_dict
+from ckd.train.networks.state_dict import is_as_long_as_it_says, is_state_dict
 
 #: "imagenet" lets torchvision fetch its weights, None initialises at random, a path reads a state
 #: dict. For systems of several backbones the path is a folder that has a file for each, whose name
@@ -134,6 +134,8 @@ def _read_state(weights: Path, backbone: str) -> dict[str, Tensor]:
     try:
         if weights.suffix == ".safetensors":
             state = load_file(weights)
+        elif not is_as_long_as_it_says(weights):
+            raise ValueError("its parts are packed")
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)
     except FileNotFoundError:
