@@ -316,7 +316,7 @@ def test_the_environment_names_keys_and_the_least_serial_number(
     monkeypatch.setenv("CKD_MIN_SERIAL", "4")
     with pytest.raises(BundleError, match="has the serial number 3, and CKD_MIN_SERIAL is 4"):
         open_bundle(signed)
-    for wrong in ("-1", "1.5", "x", "9" * 30):
+    for wrong in ("", " ", "-1", "1.5", "x", "9" * 30):
         monkeypatch.setenv("CKD_MIN_SERIAL", wrong)
         with pytest.raises(UsageError, match="expected a whole number"):
             open_bundle(signed)

@@ -84,7 +84,7 @@ def signature_shown(bundle: Bundle) -> str:
 
 
 def _least_serial() -> int:
-    text = os.environ.get(MIN_SERIAL, "").strip() or "0"
+    text = os.environ.get(MIN_SERIAL, "0").strip()
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise UsageError(f"{MIN_SERIAL}={text[:40]!r}: expected a whole number, 0 or more")
     return int(text)
