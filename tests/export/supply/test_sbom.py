@@ -117,6 +117,27 @@ def test_one_name_twice_is_refused(environment: Environment, written: Path) -> N
         check_sbom(environment.python, written)
 
 
+def test_a_list_that_names_a_package_twice_is_none(
+    environment: Environment, written: Path, tmp_path: Path
+) -> None:
+    tree = json.loads(written.read_bytes())
+    (lib,) = tree["components"]
+    tree["components"] = [{**lib, "name": "some_lib", "version": "0"}, lib]
+    path = tmp_path / "sbom.json"
+    path.write_text(json.dumps(tree))
+    with pytest.raises(InputError, match=r"sbom\.json is no list of what is installed "):
+        check_sbom(environment.python, path)
+
+
+@pytest.mark.parametrize("said", ["", "text", "1"])
+def test_what_is_no_python_is_named(written: Path, tmp_path: Path, said: str) -> None:
+    other = tmp_path / "other"
+    other.write_text(f"#!/bin/sh\necho {said}\n")
+    other.chmod(0o755)
+    with pytest.raises(EnvironmentUnusable, match="other is no Python"):
+        check_sbom(other, written)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"components": [{}], "metadata": {}}', '{"components": 1}', "[" * 9999],

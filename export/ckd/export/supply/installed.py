@@ -9,7 +9,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from ckd.contract.errors import GateFailed
+from ckd.contract.errors import EnvironmentUnusable, GateFailed
 from ckd.contract.parsing import parse_json
 from ckd.export.supply.tools import output_of
 
@@ -44,12 +44,15 @@ def installed_in(python: Path) -> dict[str, Installed]:
         python: of the environment.
 
     Raises:
-        EnvironmentUnusable: it cannot be started.
+        EnvironmentUnusable: it cannot be started, or is no Python.
         GateFailed: a package is there twice, a file is missing or not what was installed, or a file
             belongs to no package.
     """
-    told = parse_json(output_of(python, "-c", _ASK))
-    paths = list(dict.fromkeys(Path(path).resolve() for path in told if path))
+    try:
+        told = parse_json(output_of(python, "-c", _ASK))
+        paths = list(dict.fromkeys(Path(path).resolve() for path in told if path))
+    except (ValueError, TypeError) as error:
+        raise EnvironmentUnusable(f"{python} is no Python; name that of the environment") from error
     found: dict[str, Installed] = {}
     known: set[Path] = set()
     for distribution in distributions(path=[str(path) for path in paths]):

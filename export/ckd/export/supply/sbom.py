@@ -103,6 +103,8 @@ def check_sbom(python: Path, path: Path) -> dict[str, str]:
         tree = read_json(path)
         listed = [*tree["components"], *filter(None, [tree["metadata"].get("component")])]
         expected = {comparable(one["name"]): _told(one) for one in listed}
+        if len(expected) < len(listed):
+            raise ValueError("one package twice")
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise InputError(
             f"{path} is no list of what is installed ({type(error).__name__}); expected what "
