@@ -26,6 +26,7 @@ from ckd.data.synthetic.write import write_isic2017
 from ckd.picture.folders import photographs_in
 from ckd.train.evaluation import plots
 from ckd.train.evaluation.evaluate import evaluate
+from ckd.train.evaluation.folder import write_folder
 from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
 from ckd.train.evaluation.learning_curves import learning_curves
 from ckd.train.evaluation.scoring import score_image
@@ -93,6 +94,19 @@ def read_scores(out: Path) -> Any:
         raise AssertionError(f"{constant} is not JSON")
 
     return json.loads((out / "scores.json").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.usefixtures("not_drawn")
+def test_labels_that_a_spreadsheet_would_carry_out_are_marked(
+    system: System, val: SampleSet, tmp_path: Path
+) -> None:
+    evaluation = evaluate(RECIPE, system, val, tmp_path, views="1")
+    named = replace(evaluation, labels=("=cmd", "+sum", "@at"))
+    write_folder(named, {}, {}, tmp_path)
+    rows = read_table(tmp_path)
+    assert [*rows[0]][2:5] == ["'=cmd", "'+sum", "'@at"]
+    for column in ("label", "top"):
+        assert {row[column] for row in rows} <= {"'=cmd", "'+sum", "'@at"}
 
 
 @pytest.mark.parametrize("views", ["1", "paper"])

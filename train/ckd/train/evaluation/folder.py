@@ -146,7 +146,8 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
     labels = evaluation.labels
     with io.StringIO(newline="") as text:
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["id", "label", *labels, "top", *_MASK_COLUMNS, "coarse_jaccard", "views"])
+        columns = ("top", *_MASK_COLUMNS, "coarse_jaccard", "views")
+        table.writerow(["id", "label", *map(cell, labels), *columns])
         for score in evaluation.images:
             probabilities = score.probabilities or ()
             masks = [getattr(score.fine, name, None) for name in _MASK_COLUMNS]
@@ -155,7 +156,7 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
             row: list[object] = [cell(score.id), cell(label)]
             row += [f"{p:.6f}" for p in probabilities] or [""] * len(labels)
             row.append(
-                label_of(labels, predicted_label(score, evaluation)) if probabilities else ""
+                cell(label_of(labels, predicted_label(score, evaluation))) if probabilities else ""
             )
             row += ["" if value is None else f"{value:.6f}" for value in masks]
             table.writerow([*row, evaluation.views])
