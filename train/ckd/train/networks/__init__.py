@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ckd.train.networks.pretrained import Pretrained, Weights, weight_files
     from ckd.train.networks.rootseg import PooledBranch, RootSeg
     from ckd.train.networks.seg import AttentionBlock, EntangleKnowledge, SegDecoder, SegEncoder
-    from ckd.train.networks.state_dict import is_state_dict
+    from ckd.train.networks.state_dict import is_as_long_as_it_says, is_state_dict
     from ckd.train.networks.survey import (
         DEVICE_BACKBONES,
         EncoderCost,
@@ -49,7 +49,7 @@ else:
             "ckd.train.networks.pretrained": "Pretrained Weights weight_files",
             "ckd.train.networks.rootseg": "PooledBranch RootSeg",
             "ckd.train.networks.seg": "AttentionBlock EntangleKnowledge SegDecoder SegEncoder",
-            "ckd.train.networks.state_dict": "is_state_dict",
+            "ckd.train.networks.state_dict": "is_as_long_as_it_says is_state_dict",
             "ckd.train.networks.survey": (
                 "DEVICE_BACKBONES EncoderCost MeasuredBackbone cost_tree encoder_cost "
                 "library_of read_measured survey_table survey_tree"
@@ -94,6 +94,7 @@ __all__ = [
     "check_backbone",
     "cost_tree",
     "encoder_cost",
+    "is_as_long_as_it_says",
     "is_state_dict",
     "library_of",
     "macs_of",
