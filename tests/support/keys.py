@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +46,18 @@ class Key:
 
 def certificate(
     folder: Path, name: str, key: Key, issuer: str, issued_by: Key, *, is_root: bool = False,
-    signs: bool = True, years: int = 1,
+    signs: bool = True, years: int = 1, issues: bool | None = None,
+    purposes: Sequence[x509.ObjectIdentifier] = (),
 ) -> Path:  # fmt: skip
     """A certificate of a key; it ran out long ago, as that of an old bundle will have."""
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, issuer)]
     usage = x509.KeyUsage(
         digital_signature=signs and not is_root, content_commitment=False,
         key_encipherment=not signs, data_encipherment=False, key_agreement=False,
-        key_cert_sign=is_root, crl_sign=is_root, encipher_only=False, decipher_only=False,
+        key_cert_sign=is_root if issues is None else issues, crl_sign=is_root,
+        encipher_only=False, decipher_only=False,
     )  # fmt: skip
-    made = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(names[0])
         .issuer_name(names[1])
@@ -68,8 +71,10 @@ def certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issued_by.pair.public_key()),
             critical=False,
         )
-        .sign(issued_by.pair, hashes.SHA256(), ecdsa_deterministic=True)
     )
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=True)
+    made = builder.sign(issued_by.pair, hashes.SHA256(), ecdsa_deterministic=True)
     path = folder / f"{name}.crt"
     path.write_bytes(made.public_bytes(PEM))
     return path

@@ -8,6 +8,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from keys import Key, certificate
 from tests.runtime.photographs import edit_spec, photo
 
@@ -116,6 +118,32 @@ def test_a_certificate_serves_that_somebody_trusted_issued(
     assert str(refused.value).startswith(f"{other}: ")
     assert "not for signing" in str(refused.value)
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("issuer", "serves"),
+    [
+        ({}, True),
+        ({"issues": False}, False),
+        ({"purposes": [ExtendedKeyUsageOID.SERVER_AUTH]}, False),
+        ({"purposes": [ExtendedKeyUsageOID.CODE_SIGNING]}, True),
+    ],
+)
+def test_who_may_issue_for_web_servers_alone_makes_nobody_a_signer(
+    tiny_bundle: Path, tmp_path: Path, issuer: dict[str, Any], serves: bool
+) -> None:
+    root, between, signer = (Key.made(tmp_path, name) for name in ("root", "between", "signer"))
+    top = certificate(tmp_path, "maker", root, "maker", root, is_root=True, years=9)
+    middle = certificate(
+        tmp_path, "between", between, "maker", root, is_root=True, years=9, **issuer
+    )
+    own = certificate(tmp_path, "signer", signer, "between", between)
+    expected = nullcontext() if serves else pytest.raises(UsageError, match="nobody trusted")
+    with expected:
+        sign_bundle(
+            tiny_bundle, tmp_path / "out", signer.private, certificate=own, chain=[middle, top]
+        )
+    assert (tmp_path / "out").exists() == serves
 
 
 # What is refused

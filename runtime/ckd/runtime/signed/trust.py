@@ -12,6 +12,7 @@ from ckd.runtime.signed.envelope import Envelope
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.x509.verification import Policy
 
 #: Of the curves of the standard: which hash is signed.
 _HASHES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
@@ -142,8 +143,11 @@ class Trust:
                 "is by a certificate that is not for signing; it needs the key usage "
                 "digitalSignature and, if it names extended ones, codeSigning"
             )
-        issuer = ExtensionPolicy.permit_all().require_present(
-            x509.BasicConstraints, Criticality.AGNOSTIC, None
+        issuer = (
+            ExtensionPolicy.permit_all()
+            .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+            .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_issues)
+            .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_issues_signers)
         )
         # A device's clock may be wrong, and a bundle outlives the certificate of who signed it:
         # the chain is looked at as it was when that certificate was issued.
@@ -180,6 +184,25 @@ def _may_sign(certificate: "x509.Certificate") -> bool:
     if not isinstance(purposes, x509.ExtendedKeyUsage):
         return purposes is None
     return ExtendedKeyUsageOID.CODE_SIGNING in purposes
+
+
+def _check_issues(
+    policy: "Policy", certificate: "x509.Certificate", usage: "x509.KeyUsage | None"
+) -> None:
+    """Raise `ValueError` for an issuer that says what it is for, and not for certificates."""
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("is not for certificates")
+
+
+def _check_issues_signers(
+    policy: "Policy", certificate: "x509.Certificate", purposes: "x509.ExtendedKeyUsage | None"
+) -> None:
+    """Likewise for one whose certificates are for other purposes, as those of web servers."""
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    fitting = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if purposes is not None and fitting.isdisjoint(purposes):
+        raise ValueError("issues certificates for other purposes")
 
 
 def key_hash(key: "EllipticCurvePublicKey") -> str:
