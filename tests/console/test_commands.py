@@ -8,14 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 import typer
 from typing_extensions import override
 
 from ckd import console
-from ckd.contract.errors import InputError, Interrupted
+from ckd.contract.errors import InputError, Interrupted, UsageError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -362,3 +363,34 @@ def test_work_goes_on_where_nothing_can_be_said(
 
 def _fail(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize(
+    "arguments", [["http://anna:secret@cam/v"], ["a.jpg", "rtsp://anna:secret@cam/v"],
+                  ["a.jpg", "--out", "RTSP://anna:secret@cam"]],
+)  # fmt: skip
+def test_an_address_in_place_of_a_file_is_refused_and_not_shown(
+    arguments: list[str], below: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = console.app("About")
+    group = console.group("Below") if below else commands
+    if below:
+        commands.add_typer(group, name="below")
+
+    @group.command("read")
+    def read(
+        paths: Annotated[list[Path], typer.Argument()],
+        out: Annotated[Path, typer.Option()] = Path("out"),
+    ) -> None:
+        raise InputError(f"{paths}, {out}: no such file")
+
+    words = [*(["below"] if below else []), "read"]
+    with pytest.raises(UsageError, match="an address was given, which may hold a password") as told:
+        commands([*words, *arguments], standalone_mode=False)
+    assert "secret" not in str(told.value)
+    (tmp_path / "http:").mkdir()
+    (tmp_path / "http:/a.jpg").touch()
+    with pytest.raises(InputError, match=r"http:/a\.jpg"):
+        commands([*words, "http:/a.jpg", "C:/a.jpg"], standalone_mode=False)

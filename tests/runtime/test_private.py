@@ -172,3 +172,15 @@ def test_what_root_leaves_to_be_read_is_used_by_others() -> None:
         assert os.read(reader, 9) == b"01"  # what is made is for root alone
         os.close(reader)
         os.close(writer)
+
+
+def test_what_holds_for_every_look_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    assert store.write(KEY, 1)
+    assert store.write({"network": "b"}, 2)
+    tmp_path.chmod(0o777)
+    caplog.set_level(logging.WARNING)
+    assert not [*store.records(), *store.records()]
+    assert len(caplog.records) == 1

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.console.commands import app, ends_when_stopped, make_folder, run
+    from ckd.console.commands import app, ends_when_stopped, group, make_folder, run
     from ckd.console.options import (
         MOST_THREADS,
         BackendName,
@@ -38,7 +38,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.console.commands": "app ends_when_stopped make_folder run",
+            "ckd.console.commands": "app ends_when_stopped group make_folder run",
             "ckd.console.options": (
                 "BackendName BundlePath DeviceName Json MOST_THREADS MinFree NoNames "
                 "OperatingPointName PrecisionName Prevalence Threads bytes_of finite fold_of "
@@ -70,6 +70,7 @@ __all__ = [
     "ends_when_stopped",
     "finite",
     "fold_of",
+    "group",
     "hide_names",
     "is_first_process",
     "make_folder",

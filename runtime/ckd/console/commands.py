@@ -3,12 +3,13 @@
 import functools
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec, TypeVar
 
 import typer
 from typing_extensions import override
@@ -22,6 +23,9 @@ from ckd.contract.escapes import printable
 from ckd.contract.version import ckd_version
 
 _P = ParamSpec("_P")
+_Function = TypeVar("_Function", bound=Callable[..., None])
+#: How a path begins that was meant as an address: two slashes have become one.
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class _Commands(typer.core.TyperGroup):
@@ -49,9 +53,38 @@ def _printable_complaints() -> Iterator[None]:
         raise
 
 
+class _CommandLine(typer.Typer):
+    """Commands whose paths are no addresses: those may hold a password, and errors show paths."""
+
+    @override
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[_Function], _Function]:
+        register = super().command(*args, **kwargs)
+
+        def registered(command: _Function) -> _Function:
+            register(_without_addresses(command))
+            return command
+
+        return registered
+
+
+def _without_addresses(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        for value in options.values():
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path) and _ADDRESS.match(str(path)) and not path.exists():
+                    raise UsageError(
+                        "an address was given, which may hold a password and is not shown; "
+                        "expected a file or folder, but for `ckd-run camera ADDRESS`"
+                    )
+        command(**options)
+
+    return wrapped
+
+
 def app(help_text: str) -> typer.Typer:
     """A command line with the options and settings that all of ours share."""
-    command_line = typer.Typer(
+    command_line = _CommandLine(
         cls=_Commands,
         help=help_text,
         no_args_is_help=True,
@@ -70,6 +103,11 @@ def app(help_text: str) -> typer.Typer:
 
     command_line.info.help = help_text
     return command_line
+
+
+def group(help_text: str) -> typer.Typer:
+    """Commands below one of a command line, for its `add_typer`."""
+    return _CommandLine(help=help_text, no_args_is_help=True)
 
 
 def make_folder(folder: Path) -> None:

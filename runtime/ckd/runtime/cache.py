@@ -6,6 +6,7 @@ processes that write at the same time overwrite each other's records only of the
 that somebody else could have written are not read (`ckd.runtime.private`).
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -86,7 +87,7 @@ class Store:
                 return None
             return Record(path, key, value)
         except NotPrivate as error:
-            _log.warning("%s", error)
+            _warn_once(str(error))
             return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -136,3 +137,9 @@ def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
 def _digest(content: Any) -> str:
     """SHA-256, in which the order of a mapping's names does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Log what holds for every look at the same file or folder, of which a start has dozens."""
+    _log.warning("%s", text)

@@ -30,7 +30,7 @@ UnitFile = Annotated[
     ),
 ]
 
-cli = typer.Typer(help="Measure a camera for its unit file.", no_args_is_help=True)
+cli = console.group("Measure a camera for its unit file.")
 
 
 def unit_of(path: Path | None) -> "Unit | None":

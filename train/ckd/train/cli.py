@@ -28,7 +28,7 @@ from ckd.train.sections_cli import sections_command
 from ckd.train.study_cli import qat_command, study_command
 
 cli = console.app("Train a cascade stage by stage, and measure it by the official ISIC scores.")
-data_cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
+data_cli = console.group("Look at a data set before training on it.")
 cli.add_typer(data_cli, name="data")
 cli.command("evaluate")(evaluate_command)
 cli.command("study")(study_command)

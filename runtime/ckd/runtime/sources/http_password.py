@@ -14,8 +14,10 @@ from urllib.request import parse_http_list, parse_keqv_list
 _DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 #: Host and port, as they stand in an address whose password is written as it should be.
 _HOST = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
-#: A path that begins in the middle of user and password: both may hold a slash.
+#: A path that begins in the middle of user and password, as both may hold a slash: of the user, or
+#: of a password whose beginning reads as a port.
 _USER_IN_PATH = re.compile(r"[^?#]*:[^?#]*@")
+_PASSWORD_IN_PATH = re.compile(r"[^?#]*@")
 _HARMLESS_VALUE = re.compile(r"[\w.-]{1,20}")
 #: Of a query, and of `name=value` in a path, only these values are shown: cameras have many names
 #: for a password.
@@ -96,7 +98,9 @@ def without_password(url: str) -> str:
         return url
     authority, end, after = re.split("([/?#]|$)", rest, maxsplit=1)
     host = authority.rpartition("@")[2]
-    if _HOST.fullmatch(host) and not (end == "/" and _USER_IN_PATH.match(after)):
+    is_user = re.fullmatch(r"[^@\[\]]+:\d+", authority) is not None  # or host and port: who knows
+    within = _PASSWORD_IN_PATH if is_user else _USER_IN_PATH
+    if _HOST.fullmatch(host) and not (end == "/" and within.match(after)):
         bare = host + end + after
     else:  # a sign of the password that should have been written as %2F and so on
         bare = rest.rpartition("@")[2]
