@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from itertools import count
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
 import cv2
@@ -340,6 +340,17 @@ def test_the_password_is_sent_as_the_camera_asks_for_it(
         ):
             source.get(3.0)
         assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize("user", ["an%0D%0Ana", "an%22na", "%C3%A4nna", "%E4%BD%A0"])
+def test_a_user_name_that_fits_into_no_header_is_refused_and_not_shown(user: str) -> None:
+    with (
+        ScriptedCamera(refusing('Digest realm="a", nonce="n"', is_digest)) as camera,
+        open_source(camera.url.replace("//", f"//{user}:secret@")) as source,
+        pytest.raises(SourceUnavailable, match="by Digest, which this user name cannot be") as told,
+    ):
+        source.get(3.0)
+    assert unquote(user) not in str(told.value)
 
 
 def test_md5_digests_are_those_of_the_standard() -> None:

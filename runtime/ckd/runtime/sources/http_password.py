@@ -57,13 +57,16 @@ class Password:
         """The value of "Authorization" for a GET; an empty text before the camera has asked.
 
         Raises:
-            ValueError: the camera asks in a way that is not known.
+            ValueError: the camera asks in a way that is not known, or that has no place for the
+                name of the user.
         """
         if not self._challenge:
             return ""
         if self._challenge == "Basic":
             both = f"{self._user}:{self._password}".encode()
             return "Basic " + base64.b64encode(both).decode()
+        if not self._user.isascii() or not self._user.isprintable() or '"' in self._user:
+            raise ValueError("it asks by Digest, which this user name cannot be sent by")
         asked = parse_keqv_list(parse_http_list(self._challenge[len("digest ") :]))
         algorithm = asked.get("algorithm", "MD5").upper()
         if algorithm not in _DIGESTS:
