@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         COARSE_RGB,
         FINE_RGB,
         draw_border,
+        draw_caption,
         draw_overlay,
         drawable,
         wrapped,
@@ -90,7 +91,9 @@ else:
                 "FITTED_CODES LinearScore OutcomeRule Reason is_blank is_dark is_even"
             ),
             "ckd.finding.outline": "box_of mask_on_grid",
-            "ckd.finding.overlay": "COARSE_RGB FINE_RGB draw_border draw_overlay drawable wrapped",
+            "ckd.finding.overlay": (
+                "COARSE_RGB FINE_RGB draw_border draw_caption draw_overlay drawable wrapped"
+            ),
             "ckd.finding.pooled": "Pooled",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
             "ckd.finding.promises": "Promises",
@@ -145,6 +148,7 @@ __all__ = [
     "colour_over_skin",
     "conformal_rank",
     "draw_border",
+    "draw_caption",
     "draw_explanation",
     "draw_heat",
     "draw_overlay",

@@ -116,6 +116,15 @@ def draw_border(
     cv2.polylines(canvas_HWC, dashes, isClosed=False, color=colour, thickness=thickness)
 
 
+def draw_caption(canvas_HWC: NDArray[np.uint8], first: str, small: Sequence[str]) -> None:
+    """Write a line and smaller ones below it in the top left corner, in place, if there is room."""
+    if not has_room_for_text(canvas_HWC):
+        return
+    unit = unit_of(canvas_HWC)
+    letters = max(18, int((canvas_HWC.shape[1] / unit - 16) / 7.6))
+    draw_lines(canvas_HWC, wrapped(first, letters), unit, small)
+
+
 def draw_lines(
     canvas_HWC: NDArray[np.uint8],
     lines: list[str],

@@ -14,6 +14,9 @@ from ckd import console
 from ckd.contract.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ckd.runtime.cascade import Cascade
     from ckd.runtime.live import ButtonView
     from ckd.runtime.live.view import Saver
@@ -27,6 +30,13 @@ UnitFile = Annotated[
         metavar="FILE",
         help="Unit file of the camera (geometry, colours, scale, locks, buttons), or a folder of "
         "such, of which the camera's serial number chooses one.",
+    ),
+]
+
+_Picture = Annotated[
+    Path | None,
+    typer.Option(
+        "--picture", metavar="FILE", help="Draw what was found over the photograph, as a PNG."
     ),
 ]
 
@@ -194,23 +204,28 @@ def colour_command(
             "--replace", help="The file has a matrix, and the photograph was taken without it."
         ),
     ] = False,
+    picture: _Picture = None,
 ) -> None:
     """Find the matrix that makes the camera's colours those of the chart, with what is left.
 
     Prints the lines of the unit file, or writes them into it.
     """
     from ckd.picture.decode import read_rgb
-    from ckd.runtime.unit import fit_colour, put_matrix, read_unit
+    from ckd.runtime.unit import draw_chart, fit_colour, put_matrix, read_unit
 
     if unit is not None and read_unit(unit).matrix is not None and not replaces:
         raise UsageError(
             f"{unit}: has a matrix, and a photograph that was taken with it gives a wrong one; "
             "remove [colour] and take the photograph anew, or add --replace if it was taken without"
         )
-    fit = fit_colour(read_rgb(photo), str(photo))
+    image_HWC = read_rgb(photo)
+    _check_picture(picture, photo)
+    fit = fit_colour(image_HWC, str(photo))
     console.say(f"{photo}: {fit.summary}")
     for note in fit.notes:
         console.say(f"note: {note}")
+    if picture is not None:
+        _write_picture(picture, draw_chart(image_HWC, fit))
     if unit is None:
         console.show(fit.toml, end="", keep="\n")
     else:
@@ -234,19 +249,36 @@ def scale_command(
         Path | None,
         typer.Option("--unit", metavar="FILE", help="Write the scale into this unit file."),
     ] = None,
+    picture: _Picture = None,
 ) -> None:
     """Measure the millimetres per pixel of the ticks of a ruler, with the uncertainty.
 
     Prints the lines of the unit file, or writes them into it.
     """
     from ckd.picture.decode import read_rgb
-    from ckd.runtime.unit import measure_scale, put_scale
+    from ckd.runtime.unit import draw_ruler, measure_scale, put_scale
 
     image_HWC = read_rgb(photo)
+    _check_picture(picture, photo)
     scale = measure_scale(image_HWC, tick_mm, str(photo))
     console.say(f"{photo}: {scale.summary}")
+    if picture is not None:
+        _write_picture(picture, draw_ruler(image_HWC, scale))
     if unit is None:
         console.show(scale.toml, end="", keep="\n")
     else:
         put_scale(unit, scale.mm_per_px, image_HWC.shape[0], image_HWC.shape[1], str(photo))
         console.say(f"written into {unit}")
+
+
+def _check_picture(path: Path | None, photo: Path) -> None:
+    """Raise `UsageError` for a picture that is none to write: never over the photograph itself."""
+    if path is not None and (path.suffix.lower() != ".png" or path.resolve() == photo.resolve()):
+        raise UsageError(f"--picture {path}: expected another file than {photo.name}, of type .png")
+
+
+def _write_picture(path: Path, image_HWC: "NDArray[np.uint8]") -> None:
+    from ckd.finding.files import write_png
+
+    write_png(path, image_HWC)
+    console.say(f"{path} shows what was found")

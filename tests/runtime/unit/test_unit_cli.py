@@ -15,6 +15,7 @@ from tests.runtime.unit.rig import SIDE, scene, seen
 from tests.runtime.unit.test_buttons import event
 
 from ckd.contract.errors import UsageError
+from ckd.picture.decode import read_rgb
 from ckd.runtime.journal import open_run
 from ckd.runtime.journal.reading import Segment
 from ckd.runtime.sources import CameraFormat
@@ -126,7 +127,9 @@ def test_the_matrix_of_a_chart_is_printed_or_put_into_the_file(run: Any, tmp_pat
         tmp_path / "chart.png",
         drawn_chart(LIGHT_N3, tint=TINT, turned_deg=10, patch_px=28, size_hw=(240, 320)),
     )
-    out, err = run("unit", "colour", "chart.png")
+    out, err = run("unit", "colour", "chart.png", "--picture", "found.png")
+    assert "found.png shows what was found" in err
+    assert read_rgb(tmp_path / "found.png").shape == (240, 320, 3)
     assert out.startswith("[colour]\nmatrix = [\n")
     assert "colour error (CIEDE2000) before: mean" in err
     (tmp_path / "handle.toml").write_text(FILE)
@@ -145,7 +148,12 @@ def test_the_matrix_of_a_chart_is_printed_or_put_into_the_file(run: Any, tmp_pat
 def test_the_scale_of_a_ruler_is_printed_or_put_into_the_file(run: Any, tmp_path: Path) -> None:
     photo = drawn_ruler(7.3, turned_deg=7, size_hw=(240, 320))
     write_image(tmp_path / "ruler.png", photo)
-    out, err = run("unit", "scale", "ruler.png")
+    out, err = run("unit", "scale", "ruler.png", "--picture", "ticks.png")
+    assert (read_rgb(tmp_path / "ticks.png") != photo).any()
+    for other in ("ruler.png", "ticks.jpg"):
+        _, refused = run("unit", "scale", "ruler.png", "--picture", other, code=2)
+        assert refused.startswith(f"error: --picture {other}: expected another file than ruler.png")
+    assert (read_rgb(tmp_path / "ruler.png") == photo).all()
     assert out.startswith("[picture]\nmm_per_px = 0.13")
     assert "% (95 %)" in err
     file = tmp_path / "handle.toml"

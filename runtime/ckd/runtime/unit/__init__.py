@@ -6,6 +6,7 @@ UnitSource     a source whose frames are cut, turned and corrected as the file s
 ButtonReader   buttons and foot switches, as Linux reports them
 fit_colour     the colour matrix, of a photograph of a 24-patch chart
 measure_scale  millimetres per pixel, of a photograph of a ruler
+draw_chart, draw_ruler  what was found, over the photograph
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ckd.runtime.unit.buttons import ButtonReader, Contact, input_devices
     from ckd.runtime.unit.chart import ColourFit, fit_colour
     from ckd.runtime.unit.choosing import choose_unit
+    from ckd.runtime.unit.drawn import draw_chart, draw_ruler
     from ckd.runtime.unit.handle import Handle
     from ckd.runtime.unit.reading import read_unit
     from ckd.runtime.unit.ruler import Scale, measure_scale
@@ -29,6 +31,7 @@ else:
             "ckd.runtime.unit.buttons": "ButtonReader Contact input_devices",
             "ckd.runtime.unit.chart": "ColourFit fit_colour",
             "ckd.runtime.unit.choosing": "choose_unit",
+            "ckd.runtime.unit.drawn": "draw_chart draw_ruler",
             "ckd.runtime.unit.handle": "Handle",
             "ckd.runtime.unit.reading": "read_unit",
             "ckd.runtime.unit.ruler": "Scale measure_scale",
@@ -49,6 +52,8 @@ __all__ = [
     "UnitSource",
     "UnitVideo",
     "choose_unit",
+    "draw_chart",
+    "draw_ruler",
     "fit_colour",
     "input_devices",
     "measure_scale",

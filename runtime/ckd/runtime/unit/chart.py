@@ -56,12 +56,14 @@ class ColourFit:
         before: as the camera gives it.
         after: with the matrix.
         notes: what is remarkable about the photograph.
+        patches: where the chart lies in the photograph, and what was measured there.
     """
 
     matrix: Matrix
     before: Residual
     after: Residual
     notes: tuple[str, ...]
+    patches: Patches
 
     @property
     def summary(self) -> str:
@@ -115,7 +117,7 @@ def fit_colour(image_HWC: NDArray[np.uint8], where: str) -> ColourFit:
     if patches.is_mirrored:
         notes.append("the chart is mirrored: mirror or flip in [picture] puts that right")
     matrix = matrix_of([float(f"{value:.5f}") for value in row] for row in matrix_CC)
-    return ColourFit(matrix, Residual.of(patches.light_N3), after, tuple(notes))
+    return ColourFit(matrix, Residual.of(patches.light_N3), after, tuple(notes), patches)
 
 
 def _fitted(patches: Patches) -> tuple[NDArray[np.float64], Residual]:

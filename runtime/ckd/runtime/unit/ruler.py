@@ -39,6 +39,7 @@ class Scale:
         width_mm: of the photograph.
         longer: of ticks that stand out, every how many there is one, as (5, 10).
         change: of the scale along the ruler, as a share: the rest of perspective and lens.
+        ticks_K22: both ends (x, y) of each in the photograph, as it was seen.
     """
 
     mm_per_px: float
@@ -48,6 +49,7 @@ class Scale:
     width_mm: float
     longer: tuple[int, ...]
     change: float
+    ticks_K22: NDArray[np.float64]
 
     @property
     def summary(self) -> str:
@@ -107,8 +109,9 @@ def measure_scale(image_HWC: NDArray[np.uint8], tick_mm: float, where: str) -> S
     of_places = np.hypot(finest.error_px / finest.period_px, rows.spread) * _COVERAGE
     error = mm_per_px * float(np.hypot(of_places, _EVEN_ERROR_PX / finest.span_px))
     return Scale(
-        mm_per_px, error, finest.num_ticks, finest.period_px, width_mm, longer, finest.change
-    )
+        mm_per_px, error, finest.num_ticks, finest.period_px, width_mm, longer, finest.change,
+        rows.marks((image_HWC.shape[0], image_HWC.shape[1])),
+    )  # fmt: skip
 
 
 def _multiples(rows: TickRows, where: str) -> tuple[int, ...]:

@@ -32,15 +32,35 @@ _LEAST_WAVE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TickRows:
-    """The rows of ticks in one direction, in radians."""
+    """The rows of ticks in one direction.
+
+    Attributes:
+        angle: in radians.
+        combs: the ticks of each row.
+        tops: first row of the turned picture that each was sought in.
+        thickness: of how many rows.
+    """
 
     angle: float
     combs: tuple[Comb, ...]
+    tops: tuple[int, ...]
+    thickness: int
 
     @property
     def finest(self) -> Comb:
         """The row of the least distance, and of those alike the one that keeps it best."""
         return min(self._alike, key=lambda comb: comb.error_px)
+
+    def marks(self, size_hw: tuple[int, int]) -> NDArray[np.float64]:
+        """Both ends, (x, y) in a picture of that size, of the finest row's ticks as they were seen.
+
+        Gives float [K, 2, 2].
+        """
+        finest = self.finest
+        top = self.tops[self.combs.index(finest)]
+        turned = [[(x, top), (x, top + self.thickness)] for x in finest.places_px]
+        back = cv2.invertAffineTransform(_turn(size_hw, self.angle)[0])
+        return np.asarray(cv2.transform(np.array(turned, np.float64), back))
 
     @property
     def spread(self) -> float:
@@ -127,14 +147,19 @@ def _rows_along(grey_HW: NDArray[np.float32], angle: float, period_px: float) ->
     turned_HW, reach = _turned(grey_HW, angle), bottom - top
     thickness = max(_LEAST_ROWS, reach // 4)
     first, last = max(0, top - reach), min(turned_HW.shape[0], bottom + reach) - thickness
-    combs = []
+    combs: list[Comb] = []
+    tops: list[int] = []
     for start in np.unique(np.linspace(first, last, _NUM_STRIPS).astype(int)):
         profile_W = turned_HW[start : start + thickness].mean(axis=0, dtype=np.float64)
         if (comb := _settled(profile_W, period_px)) is not None:
             combs.append(comb)
-    longest_px = max((comb.span_px for comb in combs), default=0.0)
-    kept = tuple(comb for comb in combs if comb.span_px > _LEAST_SPAN * longest_px)
-    return TickRows(angle, kept) if kept else None
+            tops.append(int(start))
+    if not combs:
+        return None
+    longest_px = max(comb.span_px for comb in combs)
+    long = [n for n, comb in enumerate(combs) if comb.span_px > _LEAST_SPAN * longest_px]
+    kept = tuple(combs[n] for n in long)
+    return TickRows(angle, kept, tuple(tops[n] for n in long), thickness)
 
 
 def _settled(profile_W: NDArray[np.float64], period_px: float) -> Comb | None:
@@ -149,17 +174,22 @@ def _settled(profile_W: NDArray[np.float64], period_px: float) -> Comb | None:
 
 def _turned(grey_HW: NDArray[np.float32], angle: float) -> NDArray[np.float32]:
     """The whole picture, turned so that a direction runs along its rows, what is new in grey."""
-    height, width = grey_HW.shape
-    cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
-    size = (int(width * cos + height * sin) + 2, int(width * sin + height * cos) + 2)
-    turn = cv2.getRotationMatrix2D(
-        ((width - 1) / 2, (height - 1) / 2), float(np.degrees(angle)), 1.0
-    )
-    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    turn, size = _turn((grey_HW.shape[0], grey_HW.shape[1]), angle)
     turned_HW = cv2.warpAffine(
         grey_HW, turn, size, flags=cv2.INTER_LINEAR, borderValue=float(np.median(grey_HW))
     )
     return np.asarray(turned_HW, dtype=np.float32)
+
+
+def _turn(size_hw: tuple[int, int], angle: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """How a picture is turned, as an affine matrix [2, 3], and the (width, height) it has then."""
+    height, width = size_hw
+    cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
+    size = (int(width * cos + height * sin) + 2, int(width * sin + height * cos) + 2)
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    turn = np.asarray(cv2.getRotationMatrix2D(centre, float(np.degrees(angle)), 1.0), np.float64)
+    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    return turn, size
 
 
 def _wave_of_rows(turned_HW: NDArray[np.float32], period_px: float) -> NDArray[np.complex64]:

@@ -30,18 +30,21 @@ class Comb:
     Attributes:
         period_px: from one to the next, in the middle.
         error_px: of the period, a standard error of the curve through all places.
-        first_px: place of the first.
-        num_ticks: that were found.
+        places_px: of each, in order.
         num_places: from first to last, with those that are missing.
         change: of the period from end to end, as a share of it.
     """
 
     period_px: float
     error_px: float
-    first_px: float
-    num_ticks: int
+    places_px: tuple[float, ...]
     num_places: int
     change: float
+
+    @property
+    def num_ticks(self) -> int:
+        """That were found."""
+        return len(self.places_px)
 
     @property
     def span_px(self) -> float:
@@ -103,7 +106,7 @@ def _comb_of(places_K: NDArray[np.float64]) -> Comb | None:
     error_px = spread_px * np.sqrt(len(places_K) / freedom / np.sum(centred_K**2))
     change = abs(2 * bend * (num_places - 1)) / slope
     return Comb(
-        float(slope), float(error_px), float(places_K[0]), len(places_K), num_places, float(change)
+        float(slope), float(error_px), tuple(map(float, places_K)), num_places, float(change)
     )
 
 
