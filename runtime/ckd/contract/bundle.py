@@ -79,9 +79,7 @@ class Bundle(ListedFiles):
             raise BundleError(f"{self.path}: {error}") from error
         self.check_present()
         for name in self.files:
-            super().read(
-                name
-            )  # as bytes: nothing is parsed of a bundle of which a part was changed
+            super().read(name)  # as bytes: nothing is parsed before all are as they were signed
         return signer
 
     @property

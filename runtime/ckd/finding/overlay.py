@@ -24,6 +24,7 @@ _TEXT_RGB = (255, 255, 255)
 _SHADE = 0.45
 _SMALL = 0.84  # size of the letters of sentences
 _BOLD = 1.6  # weight of the letters of the first line
+_LETTER = 7.6  # usual width of a large letter, in units
 _SPELT_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"}
 )
@@ -72,10 +73,7 @@ def _lines(finding: Finding, width: float) -> tuple[list[str], list[str]]:
     Large are the decision and the most probable label; without a decision all labels, of which the
     first says what its percentage rests on; without a finding why.
     """
-    room = width - 16
-    large_letters, small_letters = (
-        min(most, max(18, int(room / letter))) for most, letter in ((44, 7.6), (54, 6.3))
-    )
+    large_letters, small_letters = _room(width, _LETTER, 44), _room(width, 6.3, 54)
     texts = (*finding.beneath, *finding.coaching)
     small = [line for text in texts for line in wrapped(text, small_letters)]
     if finding.decision is not None:
@@ -121,8 +119,13 @@ def draw_caption(canvas_HWC: NDArray[np.uint8], first: str, small: Sequence[str]
     if not has_room_for_text(canvas_HWC):
         return
     unit = unit_of(canvas_HWC)
-    letters = max(18, int((canvas_HWC.shape[1] / unit - 16) / 7.6))
+    letters = _room(canvas_HWC.shape[1] / unit, _LETTER, len(first))
     draw_lines(canvas_HWC, wrapped(first, letters), unit, small)
+
+
+def _room(width: float, letter: float, most: int) -> int:
+    """How many letters fit into a width, both in units; a few always do, and never more."""
+    return min(most, max(18, int((width - 16) / letter)))
 
 
 def draw_lines(

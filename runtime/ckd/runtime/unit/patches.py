@@ -53,13 +53,23 @@ class Patches(NamedTuple):
         light_N3: mean light of each, 0 to 1.
         is_full_N: the sensor was at its limit there.
         is_mirrored: the chart is seen as in a mirror.
-        corners_N42: of the part of each that was measured, in pixels of the photograph.
+        to_image: projection [3, 3] from the chart's columns and rows to pixels of the photograph.
     """
 
     light_N3: NDArray[np.float64]
     is_full_N: NDArray[np.bool_]
     is_mirrored: bool
-    corners_N42: NDArray[np.float64]
+    to_image: NDArray[np.float64]
+
+    @property
+    def corners_N42(self) -> NDArray[np.float64]:
+        """Of the part of each that was measured, in pixels of the photograph."""
+        half = _INNER_PX / _CELL_PX / 2
+        square_42 = half * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        places = [[(column, row)] for row in range(ROWS) for column in range(COLUMNS)]
+        on_chart = (np.array(places) + square_42).reshape(1, -1, 2)
+        found = np.asarray(cv2.perspectiveTransform(on_chart, self.to_image), np.float64)
+        return found.reshape(-1, 4, 2)
 
 
 def placements(image_HWC: NDArray[np.uint8], where: str) -> Iterator[Patches]:
@@ -135,14 +145,4 @@ def _sampled(
     pixels = kept.reshape(ROWS * COLUMNS, _INNER_PX**2, 3)
     is_full_N = (pixels >= _FULL_CODE).mean(axis=1).max(axis=1) > _MOST_FULL
     light_N3 = light_of(pixels.astype(np.float64)).mean(axis=1)
-    return Patches(light_N3, is_full_N, is_mirrored, _corners(to_image))
-
-
-def _corners(to_image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners of the measured part of each patch, in pixels of the photograph."""
-    half = _INNER_PX / _CELL_PX / 2
-    square_42 = half * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
-    centres_N12 = np.array([[(column, row)] for row in range(ROWS) for column in range(COLUMNS)])
-    on_chart = (centres_N12 + square_42).reshape(1, -1, 2)
-    found = np.asarray(cv2.perspectiveTransform(on_chart, to_image), np.float64)
-    return found.reshape(-1, 4, 2)
+    return Patches(light_N3, is_full_N, is_mirrored, to_image)

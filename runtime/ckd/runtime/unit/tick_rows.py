@@ -147,19 +147,17 @@ def _rows_along(grey_HW: NDArray[np.float32], angle: float, period_px: float) ->
     turned_HW, reach = _turned(grey_HW, angle), bottom - top
     thickness = max(_LEAST_ROWS, reach // 4)
     first, last = max(0, top - reach), min(turned_HW.shape[0], bottom + reach) - thickness
-    combs: list[Comb] = []
-    tops: list[int] = []
+    found: list[tuple[int, Comb]] = []
     for start in np.unique(np.linspace(first, last, _NUM_STRIPS).astype(int)):
         profile_W = turned_HW[start : start + thickness].mean(axis=0, dtype=np.float64)
         if (comb := _settled(profile_W, period_px)) is not None:
-            combs.append(comb)
-            tops.append(int(start))
-    if not combs:
+            found.append((int(start), comb))
+    if not found:
         return None
-    longest_px = max(comb.span_px for comb in combs)
-    long = [n for n, comb in enumerate(combs) if comb.span_px > _LEAST_SPAN * longest_px]
-    kept = tuple(combs[n] for n in long)
-    return TickRows(angle, kept, tuple(tops[n] for n in long), thickness)
+    longest_px = max(comb.span_px for _, comb in found)
+    kept = [(top, comb) for top, comb in found if comb.span_px > _LEAST_SPAN * longest_px]
+    combs = tuple(comb for _, comb in kept)
+    return TickRows(angle, combs, tuple(top for top, _ in kept), thickness)
 
 
 def _settled(profile_W: NDArray[np.float64], period_px: float) -> Comb | None:
