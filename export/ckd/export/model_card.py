@@ -26,10 +26,11 @@ class Evidence:
 
 
 _LIMITS = """\
-- A mask and probabilities are given for *any* image, also for one that shows no skin.
+- Where this card has no part "When there is no finding", *any* image gets a mask and probabilities,
+  also one that shows no skin; where it has no part "Probabilities", these are a network's
+  confidence and not a calibrated risk.
 - Scores fall on images from other clinics, cameras and skin tones than those trained on.
 - The labels above do not cover the lesions of a clinic; {other_kinds}.
-- Probabilities are a network's confidence, not a calibrated risk.
 """
 
 _INDEPENDENT = "; each a yes/no question of its own, an image may be of none"

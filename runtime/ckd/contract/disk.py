@@ -75,9 +75,20 @@ def lasting_folder(folder: Path) -> None:
     Raises:
         OSError: one of them cannot be made, or the disk refuses.
     """
+    make_missing(folder)
+    folder.mkdir(exist_ok=True)  # complains if it is a file
+
+
+def make_missing(folder: Path, mode: int = 0o777) -> None:
+    """Make those of a folder and of all above it that do not exist; their names are on the disk.
+
+    Raises:
+        OSError: one of them cannot be made, or the disk refuses.
+    """
     missing = [*itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents))]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode)
         sync_folder(path.parent)
 
 

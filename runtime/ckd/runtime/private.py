@@ -8,14 +8,13 @@ which somebody might change in between; and what is made here is for this user a
 
 import contextlib
 import errno
-import itertools
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ckd.contract.disk import sync_folder
+from ckd.contract.disk import make_missing
 
 #: Modes of what is made.
 FOLDER_MODE: Final = 0o700
@@ -37,11 +36,7 @@ def make_private(folder: Path) -> None:
             be written there either, as what is written could end anywhere.
         OSError: it cannot be made.
     """
-    missing = [*itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents))]
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(FOLDER_MODE)
-        sync_folder(path.parent)
+    make_missing(folder, FOLDER_MODE)
     opened = _opened_folder(folder)
     try:
         known = os.fstat(opened)
