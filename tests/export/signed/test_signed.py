@@ -4,52 +4,26 @@ import base64
 import functools
 import json
 import random
-import shutil
 import sys
-import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from keys import Key, certificate
+from keys import Key
+from tests.export.signed.calls import command, zipped
 from tests.runtime.photographs import edit_spec, photo
 
-from ckd import console
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, EnvironmentUnusable, UsageError
 from ckd.contract.hashes import HASHES, SIGNATURE, write_hashes
-from ckd.export.cli import cli as ckd_export
-from ckd.export.release import sign_embedded
 from ckd.export.sign import sign_bundle
 from ckd.runtime import Cascade
 from ckd.runtime.cli import cli as ckd_run
 from ckd.runtime.signed import Trust, open_bundle, signature_shown
 from ckd.runtime.signed.envelope import Envelope
-
-
-def zipped(folder: Path) -> Path:
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(folder.rglob("*")):
-            archive.write(file, file.relative_to(folder).as_posix())
-    return path
-
-
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cli: Any, *words: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["ckd", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        console.run(cli)
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
-
 
 # What is accepted
 
@@ -93,57 +67,6 @@ def test_keys_of_larger_curves_serve(
     large = Key.made(tmp_path, "large", curve)
     sign_bundle(tiny_bundle, tmp_path / "out", large.private)
     assert open_bundle(tmp_path / "out", [large.public]).signer == "large.pub"
-
-
-def test_a_certificate_serves_that_somebody_trusted_issued(
-    tiny_bundle: Path, tmp_path: Path, key: Key
-) -> None:
-    root, signer, stranger = (Key.made(tmp_path, name) for name in ("root", "signer", "stranger"))
-    roots = [
-        certificate(tmp_path, one, of, one, of, is_root=True)
-        for one, of in (("maker", root), ("other", stranger))
-    ]
-    own = certificate(tmp_path, "signer", signer, "maker", root)
-    out = tmp_path / "out"
-    sign_bundle(tiny_bundle, out, signer.private, certificate=own, chain=[roots[0]])
-    assert open_bundle(out, [roots[0]]).signer == "CN=signer"
-    assert open_bundle(out, [roots[1], roots[0], key.public]).signer == "CN=signer"
-    with pytest.raises(BundleError, match="is by a certificate that nobody trusted issued"):
-        open_bundle(out, [roots[1]])
-    with pytest.raises(BundleError, match="no certificate is trusted here"):
-        open_bundle(out, [signer.public])
-    other = certificate(tmp_path, "no signer", signer, "maker", root, signs=False)
-    with pytest.raises(UsageError) as refused:
-        sign_bundle(tiny_bundle, tmp_path / "no", signer.private, certificate=other, chain=roots)
-    assert str(refused.value).startswith(f"{other}: ")
-    assert "not for signing" in str(refused.value)
-    assert not (tmp_path / "no").exists()
-
-
-@pytest.mark.parametrize(
-    ("issuer", "serves"),
-    [
-        ({}, True),
-        ({"issues": False}, False),
-        ({"purposes": [ExtendedKeyUsageOID.SERVER_AUTH]}, False),
-        ({"purposes": [ExtendedKeyUsageOID.CODE_SIGNING]}, True),
-    ],
-)
-def test_who_may_issue_for_web_servers_alone_makes_nobody_a_signer(
-    tiny_bundle: Path, tmp_path: Path, issuer: dict[str, Any], serves: bool
-) -> None:
-    root, between, signer = (Key.made(tmp_path, name) for name in ("root", "between", "signer"))
-    top = certificate(tmp_path, "maker", root, "maker", root, is_root=True, years=9)
-    middle = certificate(
-        tmp_path, "between", between, "maker", root, is_root=True, years=9, **issuer
-    )
-    own = certificate(tmp_path, "signer", signer, "between", between)
-    expected = nullcontext() if serves else pytest.raises(UsageError, match="nobody trusted")
-    with expected:
-        sign_bundle(
-            tiny_bundle, tmp_path / "out", signer.private, certificate=own, chain=[middle, top]
-        )
-    assert (tmp_path / "out").exists() == serves
 
 
 # What is refused
@@ -370,120 +293,8 @@ def test_keys_without_the_package_that_checks_them_end_with_3(
     assert open_bundle(signed).signer is None
 
 
-# Commands
-
-
-def test_sign_and_verify(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    hidden = Key.made(tmp_path, "hidden", password=b"sesame")
-    words = ("sign", zipped(Path(shutil.copytree(tiny_bundle, tmp_path / "b"))), "--out")
-    out_path = tmp_path / "made/out"
-    code, _, err = command(
-        monkeypatch, capsys, ckd_export, *words, out_path, "--key", hidden.private
-    )
-    assert code == 2, err
-    assert "cannot sign with it" in err
-    assert "its password in CKD_KEY_PASSWORD" in err
-    assert not out_path.exists()
-    assert list(out_path.parent.iterdir()) == []
-    monkeypatch.setenv("CKD_KEY_PASSWORD", "sesame")
-    code, out, err = command(
-        monkeypatch, capsys, ckd_export, *words, out_path, "--key", hidden.private, "--serial", 12
-    )
-    assert code == 0, err
-    assert "signed by hidden.key" in out
-    code, out, _ = command(
-        monkeypatch, capsys, ckd_export, "verify", out_path, "--key", hidden.public
-    )
-    assert (code, "signed by hidden.pub" in out) == (0, True)
-    code, _, err = command(
-        monkeypatch, capsys, ckd_export, "verify", tiny_bundle, "--key", hidden.public
-    )
-    assert (code, "is not signed" in err) == (5, True)
-    code, _, err = command(
-        monkeypatch, capsys, ckd_export, *words, out_path, "--key", hidden.private
-    )
-    assert (code, "exists" in err) == (2, True)
-
-
-def test_what_is_made_of_a_signed_bundle_is_not_signed_and_that_is_said(
-    signed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    from tests.capture.rig import LIMITS
-
-    from ckd.contract.fitted_sections import write_fitted
-
-    fitted = tmp_path / "fitted"
-    fitted.mkdir()
-    write_fitted(fitted, {"capture": LIMITS}, {})
-    (fitted / "capture.md").write_text("made up")
-    code, _, err = command(
-        monkeypatch, capsys, ckd_export, "sections", signed, "--from", fitted, "--out",
-        tmp_path / "new",
-    )  # fmt: skip
-    assert code == 0, err
-    assert "does not hold for what is made of it; `ckd-export sign` makes a new one" in err
-    assert not (tmp_path / "new" / SIGNATURE).exists()
-    Bundle(tmp_path / "new").verify()
-
-
-def test_a_hostile_certificate_is_refused_as_any_other(
-    signed: Path, tmp_path: Path, key: Key
-) -> None:
-    """The library has errors of its own for odd certificates."""
-    root = Key.made(tmp_path, "root")
-    trust = Trust([certificate(tmp_path, "maker", root, "maker", root, is_root=True)])
-    own = certificate(tmp_path, "signer", key, "maker", root)
-    pem = own.read_text().splitlines()[1:-1]
-    der = base64.b64decode("".join(pem))
-    tree = json.loads((signed / SIGNATURE).read_bytes())
-    # Says how many of the signature's last bits do not count: the library takes one that is 0.
-    unused = len(der) - len(x509.load_der_x509_certificate(der).signature) - 1
-    rng = random.Random(5)
-    for _ in range(500):
-        odd = bytearray(der)
-        at = rng.choice([place for place in range(len(der)) if place != unused])
-        odd[at] ^= rng.randrange(1, 256)
-        chain = [{"rawBytes": base64.b64encode(bytes(odd)).decode()}]
-        tree["verificationMaterial"] = {"x509CertificateChain": {"certificates": chain}}
-        with pytest.raises(BundleError, match=r"is by a certificate|is not by the key"):
-            trust(json.dumps(tree).encode(), {})
-
-
-def test_a_release_key_that_cannot_sign_changes_nothing(bundle_copy: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.pem"
-    bad.write_text("no key")
-    before = {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match="cannot sign with it"):
-        sign_embedded(bundle_copy, bad)
-    assert {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()} == before
-
-
 def test_a_bundle_that_calls_itself_a_path_is_refused(bundle_copy: Path) -> None:
     for name in ("..", ".", "a\\b", "../x"):
         edit_spec(bundle_copy, functools.partial(dict.update, name=name))
         with pytest.raises(BundleError, match="is no name"):
             Bundle(bundle_copy)
-
-
-@pytest.mark.parametrize("is_kept", [False, True])
-def test_the_bundle_of_a_release_is_signed_in_its_place(
-    bundle_copy: Path, key: Key, is_kept: bool
-) -> None:
-    given = key.private if is_kept else None
-    for _ in range(2):  # a second time takes the place of the first
-        said = sign_embedded(bundle_copy, given)
-    assert ("release key" if is_kept else "ephemeral key") in said
-    public = bundle_copy.parent / "release.pub"
-    bundle = open_bundle(bundle_copy, [public])
-    bundle.verify()
-    card = bundle.read("model_card.md").decode()
-    assert card.count("## Signature") == 1
-    assert card.rstrip().endswith(said)
-    assert (public.read_bytes() == key.public.read_bytes()) == is_kept
-    assert "PRIVATE" not in "".join(
-        path.read_text(errors="replace") for path in bundle_copy.parent.iterdir() if path.is_file()
-    )
