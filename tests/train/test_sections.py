@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,6 @@ from PIL import Image
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError, InputError, UsageError
 from ckd.contract.fitted_sections import write_fitted
-from ckd.contract.labels import ISIC2017
 from ckd.data.layouts import read_split
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample
@@ -26,7 +25,8 @@ from ckd.export.sections import CHECKED, TITLES, write_sections
 from ckd.finding.cleanup import MaskRule
 from ckd.finding.outcome import OutcomeRule, is_blank
 from ckd.picture.decode import read_rgb
-from ckd.train.evaluation.held_out import HeldOutAnswers
+from ckd.picture.resize import network_image
+from ckd.train.evaluation.held_out import Collected, HeldOutAnswers
 from ckd.train.fitting.identity import describe, digest
 from ckd.train.sections import answered as answered_module
 from ckd.train.sections import fit, masks
@@ -173,6 +173,16 @@ def test_few_large_photographs_are_held_at_a_time(
         assert sorted({last for _, last in seen}) == ahead
 
 
+def masks_of(system: System, sample: Sample) -> dict[str, NDArray[np.float32]]:
+    import torch
+
+    small_SSC = network_image(read_rgb(sample.image), system.image_size)
+    names = [str(system.outputs.mask_logits), str(system.outputs.coarse_logits)]
+    with torch.no_grad():
+        given = system(torch.from_numpy(small_SSC[None]), names)
+    return {name: tensor[0].numpy() for name, tensor in given.items()}
+
+
 def is_outside(ids: Sequence[str], sample: Sample) -> bool:
     return sample.id not in ids
 
@@ -185,19 +195,18 @@ def folds(
     pytest.importorskip("skimage")
     write_isic2017(tmp_path / "data", num_train=8, num_val=2, side_px=48, seed=3)
     train_set = read_split(tmp_path / "data", "train")
-    weights = make_tiny_system().digest()
+    system = make_tiny_system().eval()
     for number in range(2):
         run = tmp_path / "folds" / f"fold{number}"
         run.mkdir(parents=True)
         (run / "recipe.json").write_text("{}")
-        ids = tuple(sample.id for sample in train_set.samples[number::2])
-        trained_on = train_set.only(partial(is_outside, ids))
+        collected = Collected(system)
+        for sample in train_set.samples[number::2]:
+            collected.add(sample, masks_of(system, sample))
+        kept = collected.all()
+        trained_on = train_set.only(partial(is_outside, kept.ids))
         (run / "data.json").write_text(json.dumps(describe(trained_on, None)))
-        HeldOutAnswers(
-            labels=ISIC2017, weights=weights, mask_threshold=0.5, ids=ids,
-            label_N=np.zeros(len(ids), np.int64), class_logits_NK=None, features_ND=None,
-            mask_logits_NHW=None, coarse_logits_NHW=None,
-        ).save(run / "answers.npz")  # fmt: skip
+        kept.save(run / "answers.npz")
     recipe = SimpleNamespace(target_of=lambda labels: labels[0], digest=lambda: RECIPE)
     monkeypatch.setattr(answered_module, "load_run", lambda run: (recipe, make_tiny_system()))
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
@@ -376,8 +385,12 @@ def test_answers_of_other_weights_and_folds_of_other_recipes_are_refused(
         patch.setattr(answered_module, "load_run", other_recipes)
         with pytest.raises(InputError, match="fold1 was trained by another recipe than fold0"):
             fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
-    replace(HeldOutAnswers.load(path), weights="e" * 64).save(path)
+    kept = HeldOutAnswers.load(path)
+    replace(kept, weights="e" * 64).save(path)
     with pytest.raises(InputError, match=r"fold1/answers\.npz: answers of other weights than"):
+        fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
+    replace(kept, coarse_logits_NHW=None).save(path)
+    with pytest.raises(InputError, match=r"fold1/answers\.npz: has no coarse_logits_NHW, though"):
         fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")
     assert not out.exists()
 
@@ -404,11 +417,14 @@ def test_folds_and_a_run_of_other_images_are_refused(
     held = [HeldOutAnswers.load(folds / f"fold{number}" / "answers.npz").ids for number in (0, 1)]
     of_second = readable.only(lambda one: one.id not in held[1])
     first = HeldOutAnswers.load(folds / "fold0" / "answers.npz")
-    kept = slice(1, None)
     assert held[0][0] == broken.id
-    replace(first, ids=first.ids[kept], label_N=first.label_N[kept]).save(
-        folds / "fold0" / "answers.npz"
-    )
+    by_image: dict[str, Any] = {
+        one.name: value[1:]
+        for one in fields(first)
+        if isinstance(value := getattr(first, one.name), tuple | np.ndarray)
+        and one.name != "labels"
+    }
+    replace(first, **by_image).save(folds / "fold0" / "answers.npz")
     file.write_text(json.dumps(describe(of_second, None)))
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 7)
     fit.fit_sections(folds, data, out, ("mask",), accelerator="cpu")

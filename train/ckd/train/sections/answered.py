@@ -3,7 +3,7 @@
 Suffixes: H rows, W columns of a photograph.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ckd.data.samples import Sample, SampleSet
 from ckd.finding.answers import answers_from_logits
 from ckd.finding.outcome import is_blank
 from ckd.finding.signs import mask_signs
+from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
 from ckd.train.fitting.run_folder import load_data, load_run
@@ -94,6 +95,14 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
                 f"{path}: answers of other weights than those in {run}; remove it and repeat "
                 "`ckd-train crossvalidate`"
             )
+        outputs = system.outputs
+        made = {"mask_logits_NHW": outputs.mask_logits, "coarse_logits_NHW": outputs.coarse_logits}
+        for name, tensor in made.items():
+            if tensor is not None and getattr(said, name) is None:
+                raise InputError(
+                    f"{path}: has no {name}, though the networks in {run} make them; remove it and "
+                    "repeat `ckd-train crossvalidate`"
+                )
         # Depthwise convolutions are twice as fast in this layout on a CPU.
         system = system.to(device).to(memory_format=torch.channels_last)
         yield Fold(
@@ -108,16 +117,34 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         )
 
 
-def answered(
-    system: System, images: Iterable[NDArray[np.uint8]]
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_], Answered]]:
-    """Pictures, uint8 RGB [H, W, 3], each with its fine mask and what else a system says of it.
+#: A picture, uint8 RGB [H, W, 3]; its fine mask of the same size, as it comes from the threshold;
+#: what else is said of it.
+Seen = tuple[NDArray[np.uint8], NDArray[np.bool_], Answered]
 
-    The mask is of the picture's own size, as it comes from the threshold.
+
+def kept_answer(fold: Fold, row: int) -> Seen:
+    """What a fold kept of a photograph that it held out, so that no network need run again.
+
+    Logits were kept as float16, half a thousandth off at most.
     """
+    outputs, answers = fold.system.outputs, fold.answers
+    kept = {
+        outputs.mask_logits: answers.mask_logits_NHW,
+        outputs.coarse_logits: answers.coarse_logits_NHW,
+    }
+    logits = {
+        name: kept_NHW[row][None, None].astype(np.float32)
+        for name, kept_NHW in kept.items()
+        if name is not None and kept_NHW is not None
+    }
+    image_HWC = read_rgb(fold.held_out[row].image)
+    return _seen(fold.system, logits, image_HWC, network_image(image_HWC, fold.system.image_size))
+
+
+def answered(system: System, images: Iterable[NDArray[np.uint8]]) -> Iterator[Seen]:
+    """What a system says of pictures, uint8 RGB [H, W, 3]."""
     outputs, device = system.outputs, next(system.parameters()).device
-    names = [n for n in (outputs.mask_logits, outputs.coarse_logits) if n is not None]
-    masks_only = outputs.renamed(lambda name: name if name in names else None)
+    names = [name for name in (outputs.mask_logits, outputs.coarse_logits) if name is not None]
     for batch in batches(images):
         small = [network_image(image_HWC, system.image_size) for image_HWC in batch]
         with torch.no_grad():
@@ -125,11 +152,22 @@ def answered(
         logits = {name: tensors[name].float().cpu().numpy() for name in names}
         for row, image_HWC in enumerate(batch):
             own = {name: values[row : row + 1] for name, values in logits.items()}
-            answers = answers_from_logits(system, own, *image_HWC.shape[:2], outputs=masks_only)
-            mask_HW = answers.mask_HW
-            assert mask_HW is not None
-            signs = mask_signs(masks_only, own)
-            yield image_HWC, mask_HW, Answered(signs, is_blank(small[row]), bool(mask_HW.any()))
+            yield _seen(system, own, image_HWC, small[row])
+
+
+def _seen(
+    system: System,
+    logits: Mapping[str, NDArray[np.float32]],
+    image_HWC: NDArray[np.uint8],
+    small_SSC: NDArray[np.uint8],
+) -> Seen:
+    """By the logits of the masks, [1, 1, h, w], and the picture as the networks see it."""
+    masks_only = system.outputs.renamed(lambda name: name if name in logits else None)
+    answers = answers_from_logits(system, logits, *image_HWC.shape[:2], outputs=masks_only)
+    mask_HW = answers.mask_HW
+    assert mask_HW is not None
+    signs = mask_signs(masks_only, logits)
+    return image_HWC, mask_HW, Answered(signs, is_blank(small_SSC), bool(mask_HW.any()))
 
 
 def batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:

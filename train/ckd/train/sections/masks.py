@@ -8,11 +8,9 @@ from typing import Any, Final
 from ckd.console import Bars
 from ckd.contract.whole_file import replace_file
 from ckd.data.masks import read_mask
-from ckd.data.samples import Sample
 from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.finding.cleanup import MaskRule
-from ckd.picture.decode import read_rgb
-from ckd.train.sections.answered import Fold, answered
+from ckd.train.sections.answered import Fold, answered, kept_answer
 from ckd.train.sections.mask import Tried, best_rule, compare_rules, try_rules
 from ckd.train.sections.outcome import PHOTOGRAPH, Judged, codes_in_turn, fit_outcome
 from ckd.train.sections.pictures import bare_skin, blanks, made_skin, patterns, things
@@ -52,10 +50,9 @@ def fit_masks(
     """
     gathered, rules = _Gathered(), dict[str, Any]()
     for fold in folds:
-        samples = [sample for sample in fold.held_out if sample.mask is not None]
-        _look_at_photographs(fold, samples, gathered, names, bars)
+        _look_at_photographs(fold, gathered, names, bars)
         if "outcome" in names:
-            gathered.pictures += _look_at_others(fold, samples, bars)
+            gathered.pictures += _look_at_others(fold, bars)
     if "outcome" in names:
         rules["outcome"] = rule = fit_outcome(gathered.pictures)
         text = outcome_text(gathered.pictures, codes_in_turn(gathered.pictures))
@@ -72,18 +69,12 @@ def fit_masks(
     return rules
 
 
-def _look_at_photographs(
-    fold: Fold,
-    samples: Sequence[Sample],
-    gathered: _Gathered,
-    only: Sequence[str],
-    bars: Bars,
-) -> None:
+def _look_at_photographs(fold: Fold, gathered: _Gathered, only: Sequence[str], bars: Bars) -> None:
     progress = bars(f"{fold.name}: photographs")
-    said = answered(fold.system, (read_rgb(sample.image) for sample in samples))
-    for number, (sample, (image_HWC, mask_HW, picture)) in enumerate(
-        zip(samples, said, strict=True), start=1
-    ):
+    rows = [row for row, sample in enumerate(fold.held_out) if sample.mask is not None]
+    for number, row in enumerate(rows, start=1):
+        sample = fold.held_out[row]
+        image_HWC, mask_HW, picture = kept_answer(fold, row)
         assert sample.mask is not None
         truth_HW = read_mask(sample.mask, mask_HW.shape)
         angle = typology_angle(image_HWC, truth_HW)
@@ -92,11 +83,12 @@ def _look_at_photographs(
         gathered.pictures.append(Judged(PHOTOGRAPH, source, tone, picture))
         if "mask" in only:
             gathered.tried.append(try_rules(sample.id, mask_HW, truth_HW))
-        progress(number, len(samples))
+        progress(number, len(rows))
 
 
-def _look_at_others(fold: Fold, samples: Sequence[Sample], bars: Bars) -> list[Judged]:
+def _look_at_others(fold: Fold, bars: Bars) -> list[Judged]:
     progress = bars(f"{fold.name}: other pictures")
+    samples = [sample for sample in fold.held_out if sample.mask is not None]
     others = [
         *bare_skin(samples, _BARE), *made_skin(_MADE), *things(), *patterns(_MADE), *blanks(_MADE),
     ]  # fmt: skip
@@ -114,10 +106,11 @@ def _drawn(
     """The photographs of these ids, in this order, with their masks before and after clean-up."""
     drawn = []
     for name, _ in losses:
-        fold, sample = next(
-            (fold, one) for fold in folds for one in fold.held_out if one.id == name
+        fold, row = next(
+            (fold, row) for fold in folds for row, one in enumerate(fold.held_out) if one.id == name
         )
-        ((image_HWC, mask_HW, _),) = answered(fold.system, [read_rgb(sample.image)])
+        sample = fold.held_out[row]
+        image_HWC, mask_HW, _ = kept_answer(fold, row)
         assert sample.mask is not None
         truth_HW = read_mask(sample.mask, mask_HW.shape)
         drawn.append(CleanedMask(name, image_HWC, truth_HW, mask_HW, rule.apply(mask_HW)))
