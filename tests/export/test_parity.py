@@ -1,6 +1,7 @@
 """The gate: the chained ONNX graphs say what PyTorch says, or nothing is released."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ckd.contract.wiring import IMAGE
 from ckd.export.parity import (
     TOLERANCE,
     TensorParity,
+    case_images,
     check_parity,
     expected_tensors,
     parity_images,
@@ -48,6 +50,21 @@ def test_parity_images_are_always_the_same_photographs() -> None:
     np.testing.assert_array_equal(images, parity_images(32, 3))
     assert images.std() > 10
     assert (images[0] != images[1]).any()
+
+
+def test_cases_are_those_that_a_system_is_surest_of(system: System) -> None:
+    """So that an engine which decides one otherwise is at fault, and not a threshold nearby."""
+    images = case_images(system)
+    assert len(images) == 4
+    pool = parity_images(system.image_size, 16)
+    name = system.outputs.class_logits
+    assert name is not None
+    said_NK = torch.from_numpy(torch_tensors(system, pool)[name]).softmax(dim=1).numpy()
+    cases_NK = torch.from_numpy(torch_tensors(system, images)[name]).softmax(dim=1).numpy()
+    np.testing.assert_allclose(cases_NK.max(axis=0), said_NK.max(axis=0), atol=1e-6)
+    assert len(np.unique(images, axis=0)) == 4
+    system.outputs = replace(system.outputs, class_logits=None)
+    np.testing.assert_array_equal(case_images(system), pool[:4])
 
 
 def test_pytorch_gives_every_tensor_of_the_graph(system: System, cascade: Cascade) -> None:

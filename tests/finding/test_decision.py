@@ -270,8 +270,35 @@ def test_a_classifier_that_gives_features_doubts_by_them() -> None:
 def test_parts_of_a_verdict_hold_away_from_thresholds(mel: float, firm: tuple[str, ...]) -> None:
     decider = Decider(deciding(), no_file)
     said = {"MEL": mel, "SBK": 0.05, "NEV": 0.95 - mel}
-    decision = decider.decision(said, {}, None)
-    assert firm_parts(decider, decision, said, {}, None, Steps(0.02, 0.02)) == firm
+    assert firm_parts(decider, said, {}, None, Steps(0.02, 0.02)) == firm
+
+
+def test_steps_are_of_what_networks_say_and_decisions_of_what_is_made_of_it() -> None:
+    """A bias stretches small steps where a rare label is looked for; and the label is raw."""
+    stretched = Decider(deciding(bias={"MEL": 2.5, "SBK": 0.0, "NEV": -1.0}), no_file)
+    said = {"MEL": 0.03, "SBK": 0.02, "NEV": 0.95}  # 0.45 as fitted, far above 0.2
+    steps = Steps(0.009, 0.02)
+    assert firm_parts(stretched, said, {}, None, steps) == ("label",)
+    assert firm_parts(stretched, said, {}, None, Steps(0.001, 0.02)) == (
+        "label", "decision", "referral",
+    )  # fmt: skip
+    tie = {"MEL": 0.468, "SBK": 0.469, "NEV": 0.063}
+    assert "label" not in firm_parts(stretched, tie, {}, None, steps)
+
+
+def test_the_answer_to_a_question_is_firm_away_from_one_half() -> None:
+    for value, firm in ((0.51, ()), (0.49, ()), (0.6, ("label",)), (0.4, ("label",))):
+        bare = Decider(replace(deciding(), sections={}), no_file)
+        said = {"MEL": value, "SBK": 0.1, "NEV": 0.1}
+        assert firm_parts(bare, said, {}, None, Steps(0.02, 0.02), exclusive=False) == firm
+
+
+def test_a_doubt_away_from_its_threshold_is_firm() -> None:
+    decider, calm = Decider(deciding(), no_file), {"MEL": 0.01, "SBK": 0.01, "NEV": 0.98}
+    for agreement, is_firm in ((0.9, True), (0.33, False), (0.1, True)):
+        quality = {"mask_agreement": agreement}
+        firm = firm_parts(decider, calm, quality, None, Steps(0.005, 0.02))
+        assert ("referral" in firm) == is_firm, agreement
 
 
 def test_verdicts_say_what_changed() -> None:

@@ -21,6 +21,7 @@ def deciding_sections(
     at_least: Mapping[str, float] | None = None,
     in_set: Mapping[str, float] | None = None,
     temperature: float = 1.0,
+    bias: Mapping[str, float] | None = None,
     masks_agree: float | None = 0.3,
 ) -> dict[str, Section]:
     """All four sections that a decision rests on.
@@ -30,13 +31,14 @@ def deciding_sections(
         at_least: threshold of each operating point.
         in_set: threshold of each label's membership in the set.
         temperature: of every precision.
+        bias: of each label; 0 by default.
         masks_agree: smallest agreement of both masks without a doubt.
     """
     labels = spec.labels
     at_least = at_least or {"screening": 0.2, "balanced": 0.4, "specific": 0.8}
     probabilities: dict[str, Any] = {
         "temperature": dict.fromkeys(("fp32", "fp16", "int8"), temperature),
-        "bias": dict.fromkeys(labels, 0.0),
+        "bias": dict(bias or dict.fromkeys(labels, 0.0)),
         "prevalence": dict(zip(labels, (0.2, 0.1, 0.7), strict=True)),
     }
     sections = {"probabilities": Section(probabilities)}

@@ -35,9 +35,15 @@ from ckd.train.sections.decision import Decided
 from ckd.train.sections.decision_figures import write_figure
 from ckd.train.sections.decision_report import TEXTS, beta_range, held_range
 from ckd.train.sections.held import Held
-from ckd.train.sections.points import points_in_turn, points_of, sets_in_turn, sets_of
+from ckd.train.sections.points import (
+    fit_points,
+    points_in_turn,
+    points_of,
+    sets_in_turn,
+    sets_of,
+)
 from ckd.train.sections.probabilities import fit_probabilities, kind_of
-from ckd.train.sections.refer import codes_in_turn, codes_of, doubts_of
+from ckd.train.sections.refer import alike, codes_in_turn, codes_of, doubts_of
 from ckd.train.systems.graph import System
 
 RECIPE = "a" * 64
@@ -190,7 +196,7 @@ def decided(table: Held) -> Decided:
         points=points_of(table, rule, "MEL"), points_apart=points_in_turn(table, fitted, "MEL"),
         sets=sets_of(table, rule), sets_apart=sets_in_turn(table, fitted),
         doubts=doubts, codes_apart=codes_in_turn(table, fitted, "MEL", doubts),
-        unlike={"cloth": [9.0, 10.0, 1.0]},
+        num_folds=3, was_shipped=True, unlike={"cloth": [9.0, 10.0, 1.0]},
     )  # fmt: skip
 
 
@@ -199,7 +205,7 @@ def test_the_card_says_how_well_it_is_done(tmp_path: Path) -> None:
     texts = {name: text(all_of_it) for name, text in TEXTS.items()}
     assert "| temperature and bias (taken) | " in texts["probabilities"]
     assert "| screening | " in texts["points"]
-    assert "PPV and NPV are those at a prevalence of 2%, 10%, " in texts["points"]
+    assert "PPV and NPV are those at a prevalence of 0.2%, 2.0%, 10.0%, " in texts["points"]
     assert "| MEL | " in texts["sets"]
     assert "| cloth | 3 | 66.7% (9.4% to 99.2%) | " in texts["refer"]
     assert "**Many are referred" not in texts["refer"]
@@ -230,6 +236,43 @@ def test_perfect_probabilities_have_no_error_but_its_bias() -> None:
     assert brier_score(truth_NK, np.full((2, 2), 0.5)) == 0.5
 
 
+def test_the_debiased_error_is_that_of_the_probabilities_and_not_of_chance() -> None:
+    """What is five points off everywhere is so however many photographs tell it."""
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(100):
+        said_N = rng.uniform(0.2, 0.8, 600)
+        found.append(calibration_error(rng.random(600) < said_N + 0.05, said_N).debiased ** 2)
+    assert np.sqrt(np.mean(found)) == pytest.approx(0.05, abs=0.006)
+
+
+def test_counts_of_a_point_are_of_its_threshold_as_it_is_written() -> None:
+    """Thresholds are rounded; two probabilities may lie closer than their last digit."""
+    rng = np.random.default_rng(0)
+    said_N = (0.5 + rng.integers(0, 400, 3000) * 1e-7).astype(np.float32)
+    target_N = rng.random(3000) < 0.3
+    points = fit_points(said_N, target_N)
+    exact_N = said_N.astype(np.float64)  # as the runtime compares
+    for point in points.values():
+        assert point.at_least == round(point.at_least, 6)
+        assert point.found == np.count_nonzero(exact_N[target_N] >= point.at_least)
+        assert point.spared == np.count_nonzero(exact_N[~target_N] < point.at_least)
+
+
+def test_spaces_are_made_alike() -> None:
+    rng = np.random.default_rng(0)
+    features_ND = (rng.normal(size=(900, 80)) * np.linspace(3, 1, 80)).astype(np.float32)
+    few, many = FeatureSpace.fitted(features_ND[:300]), FeatureSpace.fitted(features_ND[:600])
+    assert (len(few), len(many)) == (30, 60)
+    both = alike([few, many])
+    assert [len(space) for space in both] == [30, 30]
+    far = [[space.distance(row_D) for row_D in features_ND[600:]] for space in both]
+    assert np.mean(far[0]) == pytest.approx(np.mean(far[1]), rel=0.1)
+    even = FeatureSpace.fitted(np.ones((30, 4), np.float32))
+    assert even.distance(np.ones(4, np.float32)) == 0
+    assert np.isfinite(FeatureSpace.unpacked(even.packed(), 4).whitening_CD).all()
+
+
 @pytest.fixture
 def folds(
     make_tiny_system: Callable[[], System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -257,6 +300,8 @@ def folds(
         ).save(run / "answers.npz")  # fmt: skip
     recipe = SimpleNamespace(target_of=lambda labels: labels[0], digest=lambda: RECIPE)
     monkeypatch.setattr(answered_module, "load_run", lambda run: (recipe, make_tiny_system()))
+    by_lesion = SimpleNamespace(split_by="lesion")
+    monkeypatch.setattr(answered_module, "recipe_of", lambda run: by_lesion)
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 60)
     return tmp_path / "folds"
 
@@ -265,7 +310,7 @@ def test_a_bundle_decides_by_what_was_fitted(
     folds: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     data, fitted = tmp_path / "data", tmp_path / "fitted"
-    only = decision.DECIDING
+    only = ("mask", *decision.DECIDING)
     (folds / "fold2" / "cls").mkdir(parents=True)  # is still in training
     (folds / "fold2" / "recipe.json").write_text("{}")
     shutil.copy(folds / "fold0" / "answers.npz", folds / "fold2" / "cls")
@@ -319,6 +364,27 @@ def test_folds_that_cannot_decide_are_named(folds: Path, tmp_path: Path) -> None
     HeldOutAnswers(**{**kept, "class_logits_NK": None}).save(folds / "fold1" / "answers.npz")
     with pytest.raises(InputError, match="fold1: its networks do not classify"):
         fit.fit_sections(folds, tmp_path / "data", tmp_path / "out", ("points",), accelerator="cpu")
+
+
+def test_sections_that_need_another_one_are_not_fitted_alone(
+    folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted(*only: str) -> None:
+        fit.fit_sections(folds, tmp_path / "data", tmp_path / "out", only, accelerator="cpu")
+
+    with pytest.raises(InputError, match="fit both together, as in --only mask,refer"):
+        fitted("probabilities", "refer")
+    load_run = vars(answered_module)["load_run"]
+
+    def yes_or_no(run: Path) -> tuple[Any, System]:
+        recipe, system = load_run(run)
+        system.outputs = replace(system.outputs, exclusive=False)
+        return recipe, system
+
+    monkeypatch.setattr(answered_module, "load_run", yes_or_no)
+    with pytest.raises(InputError, match="its labels do not exclude each other"):
+        fitted("sets")
+    assert not (tmp_path / "out").exists()
 
 
 def test_doubts_without_figures_are_none() -> None:

@@ -29,7 +29,8 @@ from ckd.picture.resize import network_image
 from ckd.train.evaluation.held_out import Collected, HeldOutAnswers
 from ckd.train.fitting.identity import describe, digest
 from ckd.train.sections import answered as answered_module
-from ckd.train.sections import fit, masks
+from ckd.train.sections import fit
+from ckd.train.sections import pictures as pictures_module
 from ckd.train.sections.answered import Answered
 from ckd.train.sections.mask import (
     RULES,
@@ -209,10 +210,12 @@ def folds(
         kept.save(run / "answers.npz")
     recipe = SimpleNamespace(target_of=lambda labels: labels[0], digest=lambda: RECIPE)
     monkeypatch.setattr(answered_module, "load_run", lambda run: (recipe, make_tiny_system()))
+    by_lesion = SimpleNamespace(split_by="lesion")
+    monkeypatch.setattr(answered_module, "recipe_of", lambda run: by_lesion)
     monkeypatch.setattr(fit, "LEAST_PHOTOGRAPHS", 8)
-    monkeypatch.setattr(masks, "_MADE", 3)
+    monkeypatch.setattr(pictures_module, "_MADE", 3)
     ten = list(things())[:10]
-    monkeypatch.setattr(masks, "things", lambda: ten)
+    monkeypatch.setattr(pictures_module, "things", lambda: ten)
     return tmp_path / "folds"
 
 

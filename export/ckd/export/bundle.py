@@ -21,7 +21,7 @@ from ckd.contract.whole_file import new_folder
 from ckd.contract.wiring import IMAGE
 from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import export_onnx
-from ckd.export.parity import TOLERANCE, TensorParity, check_parity, expected_tensors, parity_images
+from ckd.export.parity import TOLERANCE, TensorParity, case_images, check_parity, expected_tensors
 from ckd.export.verify import check_acceptance
 from ckd.runtime.acceptance import (
     CASES,
@@ -110,7 +110,7 @@ def write_bundle(
         progress(len(exports), len(exports))
         spec = _spec(system, name, provenance, precisions)
         (folder / CASCADE).write_text(spec_to_json(spec))
-        images = parity_images(system.image_size)
+        images = case_images(system)
         expected = expected_tensors(system, deployed, images)
         answers = {tensor: expected[tensor] for tensor in spec.outputs.names()}
         (folder / CASES).write_bytes(pack_cases(images, answers))

@@ -119,7 +119,7 @@ def sections(
     data: Annotated[
         Path | None, typer.Option(help="Data set folder with photographs to check on.")
     ] = None,
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which ones.")] = "val",
+    split: Annotated[Literal["val", "test"], typer.Option(help="Which ones.")] = "val",
     as_json: Json = False,
 ) -> None:
     """Write what was fitted into a bundle: when it answers, what it does to masks, how it decides.
@@ -129,7 +129,7 @@ def sections(
     """
     from dataclasses import asdict
 
-    from ckd.data.layouts import read_split, read_unseen
+    from ckd.data.layouts import read_unseen
     from ckd.data.samples import Sample, numbered_as
     from ckd.export.sections import write_sections
 
@@ -139,7 +139,7 @@ def sections(
         unseen = read_unseen(data, split, [source.spec], console.say)
         exclusive = source.spec.outputs.exclusive
         samples = numbered_as(source.spec.labels, unseen, exclusive=exclusive)
-        trained_on = read_split(data, "train").samples
+        trained_on = read_unseen(data, "train", [source.spec]).samples
     report = write_sections(source, fitted, out, samples, trained_on, console.progress_bar)
     if as_json:
         print(json.dumps(asdict(report)))

@@ -3,7 +3,7 @@
 Suffixes: N photographs, K labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,8 @@ class DecisionCheck:
         missed: targets among those that are not referred; of all targets.
         log_losses: before and after fitting, in nats.
         errors: debiased calibration error of the most probable label, before and after.
+        unanswered: photographs with a diagnosis that get no finding.
+        temperatures: by precision, that logits are divided by.
     """
 
     target: str
@@ -62,12 +64,14 @@ class DecisionCheck:
     missed: Rate
     log_losses: tuple[float, float]
     errors: tuple[float, float]
+    unanswered: int
+    temperatures: Mapping[str, float]
 
 
 def check_decisions(
     decider: Decider, findings: Sequence[Finding], samples: SampleSet
 ) -> DecisionCheck | None:
-    """The check; None for a bundle that does not decide.
+    """The check; None for a bundle that does not decide, or photographs without a diagnosis.
 
     A photograph without a finding counts as one that is not flagged, not referred and in no set.
 
@@ -84,6 +88,8 @@ def check_decisions(
         for finding, sample in zip(findings, samples.samples, strict=True)
         if sample.label is not None
     ]
+    if not known:
+        return None
     label_N = np.array([label for _, label in known])
     truth_NK = label_N[:, None] == np.arange(len(rule.labels))
     target_N = truth_NK[:, rule.labels.index(points.target)]
@@ -125,6 +131,8 @@ def check_decisions(
         missed=rate(~referred_N, target_N),
         log_losses=_pair([log_loss(truth_NK, p_NK, exclusive=rule.is_exclusive) for p_NK in both]),
         errors=_pair([calibration_error(*top_label(truth_NK, p_NK)).debiased for p_NK in both]),
+        unanswered=int(np.count_nonzero(~answered_N)),
+        temperatures=rule.temperatures,
     )
 
 
@@ -134,7 +142,8 @@ def check_text(check: DecisionCheck) -> str:
     lines = [
         f"Log-loss {check.log_losses[0]:.3f} as the networks say it, {check.log_losses[1]:.3f} as "
         f"fitted; debiased calibration error of the most probable label {check.errors[0]:.3f} and "
-        f"{check.errors[1]:.3f}.",
+        f"{check.errors[1]:.3f}. Logits are divided by "
+        f"{', '.join(f'{value:.3f} in {name}' for name, value in check.temperatures.items())}.",
         "",
         f"| point | sensitivity for {name} | specificity |",
         "|---|---|---|",
@@ -156,6 +165,11 @@ def check_text(check: DecisionCheck) -> str:
         f"Referred: {check.referred['any']} ({reasons}). Not referred: {check.missed.count} of "
         f"{check.missed.total} photographs of {name}."
     )
+    if check.unanswered:
+        lines[-1] += (
+            f" Of {check.unanswered} without an answer none counts as flagged, referred or in a "
+            "set; shares of those referred are of the others."
+        )
     return "\n".join(lines)
 
 

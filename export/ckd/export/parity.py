@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from ckd.contract.errors import GateFailed
 from ckd.contract.wiring import IMAGE
@@ -25,6 +26,9 @@ from ckd.train.systems.graph import System
 #: the mean square, 5e-2 at most in the answers). The wiring is that of the FP32 files, which have
 #: the small tolerance, and the acceptance cases decide whether the answers are good enough.
 TOLERANCE = {"fp32": 2e-2, "fp16": 5e-1}
+
+#: Acceptance cases of a bundle, at least; and generated images that they are chosen from.
+_CASES, _POOL = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,27 @@ class TensorParity:
 def parity_images(side_px: int, count: int = 4) -> NDArray[np.uint8]:
     """Generated dermoscopy images at network size, [N, S, S, 3] uint8 RGB."""
     return np.stack([dermoscopy(seed=9000 + i, side_px=side_px).image_HWC for i in range(count)])
+
+
+def case_images(system: System) -> NDArray[np.uint8]:
+    """The images of a bundle's acceptance cases, [N, S, S, 3] uint8 RGB, four or one a label.
+
+    Of some generated ones, for each label that of which the system is surest: what is decided on
+    such an image is far from thresholds, whatever they will be, so that an engine in any precision
+    has to decide alike. Others fill up.
+    """
+    pool_NSS3 = parity_images(system.image_size, _POOL)
+    name = system.outputs.class_logits
+    if name is None:
+        return pool_NSS3[:_CASES]
+    logits_NK = np.concatenate(
+        [torch_tensors(system, pool_NSS3[i : i + 4])[name] for i in range(0, _POOL, 4)]
+    )
+    if system.outputs.exclusive:
+        logits_NK = log_softmax(logits_NK, axis=1)
+    surest = dict.fromkeys([*logits_NK.argmax(axis=0).tolist(), *range(_POOL)])
+    count = max(_CASES, logits_NK.shape[1])
+    return pool_NSS3[[*surest][:count]]
 
 
 @torch.no_grad()

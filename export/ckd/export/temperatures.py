@@ -49,7 +49,11 @@ def temperatures_of(
     ]
     exact_NK = _logits(bundle, "fp32", images, name, bars)
     for precision in rounded:
-        factor = _factor(exact_NK, _logits(bundle, precision, images, name, bars))
+        factor = _factor(
+            exact_NK,
+            _logits(bundle, precision, images, name, bars),
+            exclusive=rule.is_exclusive,
+        )
         found[precision] = round(rule.temperatures["fp32"] / factor, 4)
     return found
 
@@ -65,6 +69,11 @@ def _logits(
     return np.stack(rows)
 
 
-def _factor(exact_NK: NDArray[np.float64], rounded_NK: NDArray[np.float64]) -> float:
+def _factor(
+    exact_NK: NDArray[np.float64], rounded_NK: NDArray[np.float64], *, exclusive: bool
+) -> float:
+    if exclusive:  # softmax does not see what is common to a photograph's logits
+        exact_NK = exact_NK - exact_NK.mean(axis=1, keepdims=True)
+        rounded_NK = rounded_NK - rounded_NK.mean(axis=1, keepdims=True)
     exact_NK, rounded_NK = exact_NK - exact_NK.mean(axis=0), rounded_NK - rounded_NK.mean(axis=0)
     return float((exact_NK * rounded_NK).sum() / np.square(rounded_NK).sum())

@@ -1,8 +1,9 @@
 """What to do about a photograph: flagged or not, which labels are possible, whether to refer.
 
-The device suggests a referral; it does not diagnose. Everything here is fitted on photographs that
-the networks were not trained on and stands in sections of the bundle: probabilities, operating
-points, label sets, doubts. It is applied in this one place.
+The device suggests a referral; it does not diagnose. Thresholds are fitted on photographs that the
+networks were not trained on, and stand in sections of the bundle: probabilities, operating points,
+label sets, doubts. A device applies them in this one place; `ckd.train.sections` counts what they
+come to on many photographs at once.
 """
 
 from collections.abc import Callable, Mapping

@@ -19,6 +19,7 @@ from ckd.contract.arrays import read_arrays
 from ckd.contract.errors import BundleError
 
 MOST_COMPONENTS = 64
+_LEAST_DEVIATION = 1e-4  # its inverse has to fit into half precision
 _LARGEST = 1 << 16  # features
 _MOST_BYTES = 1 << 26  # unpacked
 
@@ -37,18 +38,28 @@ class FeatureSpace:
 
     @classmethod
     def fitted(cls, features_ND: NDArray[np.float32]) -> "FeatureSpace":
-        """The space of some training photographs, at least three.
+        """The space of some training photographs, at least three, of which no two are alike.
 
         It has at most 64 components, and no more than a tenth of the photographs: a variance that
-        was measured on a few would make photographs that are not among them look far.
+        was measured on a few would make photographs that are not among them look far. Components
+        along which features hardly vary are left out, as half precision could not hold them.
         """
         mean_D = features_ND.mean(axis=0, dtype=np.float64)
         _, sizes, directions_CD = np.linalg.svd(features_ND - mean_D, full_matrices=False)
         deviations_C = sizes / np.sqrt(len(features_ND) - 1)
         most = max(1, min(MOST_COMPONENTS, len(features_ND) // 10))
-        kept = min(most, int(np.count_nonzero(deviations_C > 1e-6 * deviations_C[0])))
-        whitening_CD = directions_CD[:kept] / deviations_C[:kept, None]
+        least = max(_LEAST_DEVIATION, 1e-3 * deviations_C[0])
+        kept = max(1, min(most, int(np.count_nonzero(deviations_C >= least))))
+        whitening_CD = directions_CD[:kept] / np.maximum(deviations_C[:kept, None], least)
         return cls(*(_halved(array) for array in (mean_D, whitening_CD)))
+
+    def __len__(self) -> int:
+        """Number of components."""
+        return len(self.whitening_CD)
+
+    def first(self, count: int) -> "FeatureSpace":
+        """The space of the largest components alone: distances of as many can be compared."""
+        return FeatureSpace(self.mean_D, self.whitening_CD[:count])
 
     def distance(self, features_D: NDArray[np.float32]) -> float:
         """Distance from the mean, in standard deviations; its square has as many degrees of

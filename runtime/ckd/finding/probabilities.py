@@ -2,8 +2,9 @@
 
 A network's softmax says more than it knows. The section "probabilities" of a bundle holds a
 temperature for each precision and a bias for each label, fitted by likelihood on photographs that
-the networks were not trained on (Guo et al. 2017, "On Calibration of Modern Neural Networks"; the
-bias is our addition and zero where it does not pay), and how frequent each label was there. What
+the networks were not trained on (Guo et al. 2017, "On Calibration of Modern Neural Networks", have
+the temperature alone; with a bias it is their vector scaling with one scale for all labels), and
+how frequent each label was there. The bias is zero where it does not pay. What
 follows from probabilities, such as operating points and label sets, is fitted on these.
 
 A probability holds at the frequency of labels that it was fitted at. Where another is known, odds
@@ -93,7 +94,8 @@ class ProbabilityRule:
 
     @property
     def mark(self) -> str:
-        """Digits that tell rules apart; what was fitted on probabilities names theirs."""
+        """Digits that tell rules apart by their probabilities in float32, at which thresholds are
+        fitted; what was fitted on probabilities names theirs."""
         said = [self.temperatures["fp32"], *self.bias_K]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 

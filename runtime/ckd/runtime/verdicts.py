@@ -15,6 +15,7 @@ from ckd.contract.errors import BundleError
 from ckd.contract.parsing import parse_json
 from ckd.contract.spec import CascadeSpec
 from ckd.finding.answers import Answers, answers_from_logits, most_probable, quality_of
+from ckd.finding.cleanup import MaskRule
 from ckd.finding.decision import Decider
 from ckd.finding.verdict import Steps, Verdict, firm_parts
 
@@ -57,7 +58,7 @@ class CaseJudge:
     ) -> None:
         self.spec = spec
         self._precision, self._steps = precision, steps
-        self._decider = Decider(spec, read)
+        self._decider, self._clean_up = Decider(spec, read), MaskRule.of(spec)
 
     def answers(self, outputs: Mapping[str, NDArray[Any]]) -> Answers:
         """Masks at network size, and probabilities."""
@@ -71,10 +72,17 @@ class CaseJudge:
             outputs: by tensor name, batch axis of one included.
         """
         answers, decider = self.answers(outputs), self._decider
-        quality = quality_of(answers, self.spec.image_size)
+        exclusive = self.spec.outputs.exclusive
+        fine, coarse = (
+            None if mask_HW is None else self._clean_up.apply(mask_HW)
+            for mask_HW in (answers.mask_HW, answers.coarse_mask_HW)
+        )
+        quality = quality_of(Answers(fine, coarse, {}, {}), self.spec.image_size)
         fitted = decider.probabilities(outputs, self._precision)
-        said = answers.probabilities if fitted is None else fitted
-        decision = decider.decision(said, quality, answers.features_D)
-        label = most_probable(answers.probabilities, self.spec.outputs.exclusive)
-        firm = firm_parts(decider, decision, said, quality, answers.features_D, self._steps)
-        return Verdict.of(label, decision), firm
+        raw = answers.probabilities
+        decision = decider.decision(raw if fitted is None else fitted, quality, answers.features_D)
+        firm = firm_parts(
+            decider, raw, quality, answers.features_D, self._steps, self._precision,
+            exclusive=exclusive,
+        )  # fmt: skip
+        return Verdict.of(most_probable(raw, exclusive), decision), firm

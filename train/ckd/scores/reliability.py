@@ -33,21 +33,22 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationError:
-    """The expected calibration error of a set of probabilities.
+    """How far a set of probabilities is from meaning what it says, over bins of equal mass.
 
     Attributes:
-        error: mean distance of what was said and what happened, over bins of equal mass.
-        bias: what this would be for perfect probabilities of so many samples; never 0, as each bin
-            holds few.
+        error: mean distance of what was said and what happened, the expected calibration error.
+        bias: what ``error`` would be for perfect probabilities of so many samples; never 0, as each
+            bin holds few. It is no part of the error of others: the larger that is, the less the
+            chance in each bin adds to it.
+        debiased: root of the mean squared distance less what chance adds to the square, which is
+            without bias at any error (Bröcker 2012, "Estimating reliability and resolution of
+            probability forecasts"; Kumar et al. 2019, "Verified Uncertainty Calibration"); 0 if
+            chance explains all of it. A root mean square is no less than a mean distance.
     """
 
     error: float
     bias: float
-
-    @property
-    def debiased(self) -> float:
-        """The error less its bias, 0 at least."""
-        return max(0.0, self.error - self.bias)
+    debiased: float
 
 
 def log_loss(truth_NK: Truth, probabilities_NK: Probabilities, *, exclusive: bool) -> float:
@@ -86,19 +87,39 @@ def reliability_bins(
 def calibration_error(
     positive_N: Truth, probability_N: Probabilities, num_bins: int = NUM_BINS, seed: int = 0
 ) -> CalibrationError:
-    """The error of bins of equal mass, and its bias at this number of samples.
+    """The error in bins of equal mass, its bias at this number of samples, and one without bias.
 
     The bias is the mean error of outcomes that were drawn from the probabilities themselves, 200
-    times. It is what Roelofs et al. 2022 ("Mitigating Bias in Calibration Error Estimation") show
-    to be large for few samples; they sweep the bins where we subtract it.
+    times: large for few samples (Roelofs et al. 2022, "Mitigating Bias in Calibration Error
+    Estimation").
     """
     rng = np.random.default_rng(seed)
     draws = [
-        _error(rng.random(len(probability_N)) < probability_N, probability_N, num_bins)
+        expected_calibration_error(
+            rng.random(len(probability_N)) < probability_N, probability_N, num_bins
+        )
         for _ in range(_DRAWS)
     ]
-    error = _error(np.asarray(positive_N), probability_N, num_bins)
-    return CalibrationError(error, float(np.mean(draws)))
+    bins = reliability_bins(positive_N, probability_N, num_bins)
+    squares = [
+        one.count
+        * ((one.said - one.happened) ** 2 - one.happened * (1 - one.happened) / (one.count - 1))
+        for one in bins
+        if one.count > 1
+    ]
+    return CalibrationError(
+        error=expected_calibration_error(positive_N, probability_N, num_bins),
+        bias=float(np.mean(draws)),
+        debiased=float(np.sqrt(max(0.0, sum(squares) / len(probability_N)))),
+    )
+
+
+def expected_calibration_error(
+    positive_N: Truth, probability_N: Probabilities, num_bins: int = NUM_BINS
+) -> float:
+    """Mean distance of what was said and what happened, over bins of equal mass."""
+    bins = reliability_bins(positive_N, probability_N, num_bins)
+    return sum(one.count * abs(one.said - one.happened) for one in bins) / len(probability_N)
 
 
 def top_label(truth_NK: Truth, probabilities_NK: Probabilities) -> tuple[Truth, Probabilities]:
@@ -106,8 +127,3 @@ def top_label(truth_NK: Truth, probabilities_NK: Probabilities) -> tuple[Truth, 
     top_N = probabilities_NK.argmax(axis=1)
     rows = np.arange(len(top_N))
     return truth_NK[rows, top_N], probabilities_NK[rows, top_N]
-
-
-def _error(positive_N: Truth, probability_N: Probabilities, num_bins: int) -> float:
-    bins = reliability_bins(positive_N, probability_N, num_bins)
-    return sum(one.count * abs(one.said - one.happened) for one in bins) / len(probability_N)

@@ -38,10 +38,13 @@ def sections_command(
     from ckd.train.sections import SECTIONS, fit_sections
 
     names = tuple(name.strip() for name in only.split(",")) if only else ()
-    if elsewhere is not None and run is None:
-        raise UsageError("--elsewhere tells what lies apart from a run's training: give --run too")
     if unknown := set(names) - set(SECTIONS):
         raise UsageError(f"--only {min(unknown)!r}: expected some of {', '.join(SECTIONS)}")
+    for option, given in (("--run", run), ("--elsewhere", elsewhere)):
+        if given is not None and names and "refer" not in names:
+            raise UsageError(f"{option} is about the section refer: add it to --only")
+    if elsewhere is not None and run is None:
+        raise UsageError("--elsewhere tells what lies apart from a run's training: give --run too")
     sections = fit_sections(
         crossvalidation, data, out, names,
         run=run, elsewhere=elsewhere, accelerator=accelerator, bars=console.progress_bar,

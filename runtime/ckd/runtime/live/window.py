@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ckd.contract.errors import CkdError, EnvironmentUnusable
 from ckd.finding.finding import Finding
 from ckd.finding.overlay import drawable, wrapped
+from ckd.finding.sentences import percent_shown
 from ckd.finding.sentences import shown as sentence_shown
 from ckd.runtime.closing import Closing
 from ckd.runtime.live.view import Saver, Shown, Status
@@ -200,7 +201,7 @@ def _write_finding(canvas_HWC: NDArray[np.uint8], finding: Finding, x: int, y: i
 def _bar(canvas_HWC: NDArray[np.uint8], label: str, share: float, x: int, y: int) -> None:
     length = PANEL_WIDTH_PX - 40
     _write(canvas_HWC, label, x, y, 0.45, _WHITE)
-    percent = f"{100 * share:.1f} %"
+    percent = percent_shown(share)
     (text_width, _), _ = cv2.getTextSize(percent, _FONT, 0.45, 1)
     _write(canvas_HWC, percent, x + length - text_width, y, 0.45, _WHITE)
     for part, colour in ((1.0, _TRACK), (share, _ACCENT)):

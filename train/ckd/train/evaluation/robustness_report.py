@@ -44,7 +44,7 @@ class Summary:
         figure: its name.
         undamaged: of the photographs as they are.
         mean: over all settings. The interval of a share is that of one setting, which is wider.
-        worst: of the setting with the worst value. Chosen among many, it is biased downwards.
+        worst: of the setting with the worst value. Chosen among many, it is partly chance.
         worst_at: its setting; None if all are equal.
     """
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ckd.contract.errors import InputError
+from ckd.data.layouts import read_split
 from ckd.data.samples import Sample, SampleSet
 from ckd.finding.answers import answers_from_logits
 from ckd.finding.outcome import is_blank
@@ -19,7 +20,7 @@ from ckd.finding.signs import mask_signs
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
-from ckd.train.fitting.run_folder import load_data, load_run
+from ckd.train.fitting.run_folder import load_data, load_run, recipe_of
 from ckd.train.systems.graph import System
 
 #: A batch ends with so many pictures, or with the one that makes it so many pixels.
@@ -52,7 +53,7 @@ class Fold:
         data_digest: of the images that it was trained on, which could be read.
         target: the label that its recipe looks for.
         held_out: photographs that it was not trained on.
-        trained_on: those that it was trained on.
+        trained_on: the others.
         answers: what it said of those held out, in their order.
     """
 
@@ -66,6 +67,16 @@ class Fold:
     answers: HeldOutAnswers
 
 
+def training_images(folder: Path, data: Path) -> SampleSet:
+    """The training images that folds were cut from, as their recipe splits the data set.
+
+    Raises:
+        InputError: there is no finished fold, or the data set cannot be read.
+    """
+    run, _ = _finished(folder)[0]
+    return read_split(data, "train", recipe_of(run).split_by)
+
+
 def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fold]:
     """The finished folds of `ckd-train crossvalidate`, or of a candidate of `ckd-train study`.
 
@@ -73,15 +84,8 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         InputError: there is none, one is damaged, it was held out from other images than these, or
             its answers are of other weights.
     """
-    # A fold that is still in training may hold answers of its stages, which are not those.
-    runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
-    answers = [(run, run / ANSWERS) for run in runs if (run / ANSWERS).is_file()]
-    if not answers:
-        raise InputError(
-            f"{folder}: no finished fold (fold*/{ANSWERS}); `ckd-train crossvalidate` makes them"
-        )
     by_id = {sample.id: sample for sample in train_set.samples}
-    for run, path in answers:
+    for run, path in _finished(folder):
         said = HeldOutAnswers.load(path)
         ids = set(said.ids)
         if unknown := [name for name in said.ids if name not in by_id]:
@@ -115,6 +119,18 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
             trained_on=tuple(sample for sample in train_set.samples if sample.id not in ids),
             answers=said,
         )
+
+
+def _finished(folder: Path) -> list[tuple[Path, Path]]:
+    """Runs of finished folds, each with the file of its answers."""
+    # A fold that is still in training may hold answers of its stages, which are not those.
+    runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
+    answers = [(run, run / ANSWERS) for run in runs if (run / ANSWERS).is_file()]
+    if not answers:
+        raise InputError(
+            f"{folder}: no finished fold (fold*/{ANSWERS}); `ckd-train crossvalidate` makes them"
+        )
+    return answers
 
 
 #: A picture, uint8 RGB [H, W, 3]; its fine mask of the same size, as it comes from the threshold;

@@ -18,7 +18,7 @@ from ckd.finding.probabilities import ProbabilityRule
 from ckd.picture.decode import read_rgb
 from ckd.train.sections.answered import Fold
 from ckd.train.sections.held import Held
-from ckd.train.sections.pictures import bare_skin, made_skin, patterns, things
+from ckd.train.sections.pictures import other_pictures
 from ckd.train.sections.points import (
     Counted,
     points_in_turn,
@@ -30,6 +30,7 @@ from ckd.train.sections.probabilities import Compared, fit_probabilities, kind_o
 from ckd.train.sections.refer import (
     Codes,
     agreements,
+    alike,
     codes_in_turn,
     computes_features,
     distances,
@@ -40,8 +41,6 @@ from ckd.train.sections.refer import (
 from ckd.train.systems.graph import System
 
 DECIDING: Final = ("probabilities", "points", "sets", "refer")
-_MADE: Final = 40
-_BARE: Final = 200
 
 
 @dataclass(slots=True)
@@ -58,6 +57,8 @@ class Decided:
         sets_apart: what sets do that were fitted on other photographs.
         doubts: on all photographs.
         codes_apart: reasons to refer, by all that was fitted on other photographs.
+        num_folds: whose answers those are.
+        was_shipped: the networks that are shipped were given.
         unlike: by kind of picture, distances from the fold's training photographs.
     """
 
@@ -70,6 +71,8 @@ class Decided:
     sets_apart: list[Counted]
     doubts: Doubts
     codes_apart: Codes
+    num_folds: int
+    was_shipped: bool
     unlike: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -111,22 +114,21 @@ def fit_decision(
     Raises:
         InputError: too few photographs of a label, or folds that do not go together.
     """
-    judged = "refer" in only
     agreed = [agreements(fold, mask_rule) for fold in folds]
-    far, unlike = [], dict[str, list[float]]()
-    for fold in folds:
-        space = None
-        if judged and shipped is not None and computes_features(fold.system):
-            space = training_space(fold.system, fold.trained_on, bars, fold.name)
-            for kind, values in _others(fold, space, elsewhere, bars).items():
-                unlike.setdefault(kind, []).extend(values)
-        far.append(distances(space, fold))
-    held = Held.of(folds, agreed, far)
+    spaces: Sequence[FeatureSpace | None] = [None] * (
+        len(folds) + 1
+    )  # the last is the shipped one's
+    if "refer" in only and shipped is not None and computes_features(shipped[0]):
+        trained = [(fold.system, fold.trained_on, fold.name) for fold in folds]
+        spaces = alike([training_space(*one, bars) for one in (*trained, (*shipped, "shipped"))])
+    *own, space = spaces
+    unlike: dict[str, list[float]] = {}
+    for fold, its in zip(folds, own, strict=True):
+        for kind, values in _others(fold, its, elsewhere, bars).items() if its else ():
+            unlike.setdefault(kind, []).extend(values)
+    held = Held.of(folds, agreed, [*map(distances, own, folds)])
     rule, compared = fit_probabilities(held)
     fit, target = kind_of(rule), folds[0].target
-    space = None
-    if judged and shipped is not None and computes_features(shipped[0]):
-        space = training_space(*shipped, bars, "shipped")
     doubts = doubts_of(held, space)
     return Decided(
         held=held,
@@ -138,6 +140,8 @@ def fit_decision(
         sets_apart=sets_in_turn(held, fit) if held.is_exclusive else [],
         doubts=doubts,
         codes_apart=codes_in_turn(held, fit, target, doubts),
+        num_folds=len(folds),
+        was_shipped=shipped is not None,
         unlike=unlike,
     )
 
@@ -148,7 +152,7 @@ def _others(
     """By kind, how far pictures that are no photographs of the data set lie apart."""
     found: dict[str, list[float]] = {}
     with_masks = [sample for sample in fold.held_out if sample.mask is not None]
-    made = [*bare_skin(with_masks, _BARE), *made_skin(_MADE), *things(), *patterns(_MADE)]
+    made = other_pictures(with_masks)
     progress = bars(f"{fold.name}: other pictures")
     total = len(made) + sum(map(len, elsewhere.values()))
     done = 0

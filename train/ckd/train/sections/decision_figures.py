@@ -42,7 +42,7 @@ def probabilities_figure(decided: Decided) -> Figure:
 
 
 def points_figure(decided: Decided) -> Figure:
-    """The target's ROC curve with the operating points."""
+    """The target's ROC curve with the operating points, on the photographs of the fit."""
     held, points = decided.held, decided.points
     column = held.labels.index(points.target)
     probability_N = decided.rule.probabilities(held.logits_NK)[:, column]
@@ -54,7 +54,7 @@ def points_figure(decided: Decided) -> Figure:
         place = (1 - point.specificity, point.sensitivity)
         axes.plot(*place, marker, color=plots.COLOURS[1], label=f"{name}, {point.at_least:.3f}")
     axes.set(
-        title=f"Operating points for {lesion_name(points.target)}",
+        title=f"Operating points for {lesion_name(points.target)}, as fitted",
         xlabel="1 - specificity", ylabel="sensitivity",
     )  # fmt: skip
     axes.legend(fontsize=8, loc="lower right")

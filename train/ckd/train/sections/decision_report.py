@@ -4,6 +4,7 @@ Suffixes: N photographs, K labels.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,24 @@ from ckd.finding.label_sets import conformal_rank
 from ckd.finding.operating_points import OperatingPoint, predictive_values
 from ckd.scores.metrics import bootstrap_interval
 from ckd.scores.ranking import roc_auc
-from ckd.scores.reliability import brier_score, calibration_error, log_loss, top_label
+from ckd.scores.reliability import (
+    Probabilities,
+    brier_score,
+    calibration_error,
+    expected_calibration_error,
+    log_loss,
+    top_label,
+)
 from ckd.train.sections.decision import Decided
-from ckd.train.sections.held import known
+from ckd.train.sections.held import Held, known
 from ckd.train.sections.probabilities import LEAST_GAIN, Compared
 from ckd.train.sections.refer import DOUBTED
 
-#: Where a device may be used: people who are screened, a dermatologist's practice.
-STATED_PREVALENCES = (0.02, 0.1)
+#: Where a device may be used: people who are screened, those who are sent for a lesion, a practice
+#: that is sent what looks suspicious.
+STATED_PREVALENCES = (0.002, 0.02, 0.1)
+#: Probabilities that are further off than this are to be mended by half.
+LARGE_ERROR = 0.04
 #: More photographs referred than this is said before anything else.
 MANY_REFERRED = 0.60
 
@@ -38,22 +49,28 @@ def probabilities_text(decided: Decided) -> str:
     lines = [
         f"Taken: {taken}. A bias is taken where it gains {LEAST_GAIN} nats or more. Each "
         "photograph is judged by rules that were fitted on other ones; intervals are 95 % of the "
-        "bootstrap. The calibration error (ECE) has 15 bins of equal mass; its bias is what "
-        f"perfect probabilities of {len(held)} photographs would show, and is subtracted.",
+        "bootstrap. The expected calibration error (ECE) has 15 bins of equal mass and is never "
+        f"0; behind it stands what perfect probabilities of {len(held)} photographs would show. "
+        "The debiased error is the root mean square over the same bins, less what chance adds.",
         "",
-        f"| rule | log-loss | Brier | ECE, most probable label | ECE, {target} |",
-        "|---|---|---|---|---|",
+        f"| rule | log-loss | Brier | ECE, most probable label | debiased | ECE, {target} | "
+        "debiased |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [_compared_row(decided, row) for row in decided.compared]
-    before, after = decided.compared[0], decided.taken
-    errors = [
-        calibration_error(*top_label(held.truth_NK, row.probabilities_NK)).debiased
-        for row in (before, after)
-    ]
-    if errors[0] <= 0.04:
-        lines += ["", f"Before, the debiased ECE was {errors[0]:.3f}, which leaves little to mend."]
-    elif errors[1] > errors[0] / 2:
-        lines += ["", f"The debiased ECE does not halve: {errors[0]:.3f} before, {errors[1]:.3f}."]
+    lines.append("")
+    for what, number in (("the most probable label", 0), (target, 1)):
+        before, after = (
+            calibration_error(*_judged(decided, row)[number]).debiased
+            for row in (decided.compared[0], decided.taken)
+        )
+        if before <= LARGE_ERROR:
+            verdict = f"which was {LARGE_ERROR} or less before"
+        else:
+            verdict = "which halves it" if after <= before / 2 else "which does not halve it"
+        lines.append(
+            f"Debiased error of {what}: {before:.3f} as it comes, {after:.3f} as fitted, {verdict}."
+        )
     return "\n".join(lines)
 
 
@@ -62,11 +79,11 @@ def points_text(decided: Decided) -> str:
     target = lesion_name(decided.points.target)
     own = decided.held.truth_NK[:, decided.held.labels.index(decided.points.target)].mean()
     prevalences = (*STATED_PREVALENCES, float(own))
-    shares = ", ".join(f"{share:.0%}" for share in prevalences)
+    shares = ", ".join(f"{share:.1%}" for share in prevalences)
     lines = [
         f"For {target}, with exact 95 % intervals (Clopper and Pearson). PPV and NPV are those at "
         f"a prevalence of {shares}, by the sensitivity and specificity of thresholds that were "
-        "fitted on other photographs.",
+        f"fitted on other photographs.{_singly(decided)}",
         "",
         "| point | threshold | | sensitivity | specificity | PPV | NPV |",
         "|---|---|---|---|---|---|---|",
@@ -89,9 +106,8 @@ def sets_text(decided: Decided) -> str:
     assert sets is not None
     lines = [
         f"Sets are to hold the true label of {1 - sets.error_rate:.0%} of each label's "
-        "photographs. The range is that of the Beta law for so many photographs (5 % to 95 %); it "
-        "is approximate, as the photographs come from several folds' networks. Counted by "
-        "thresholds that were fitted on other photographs.",
+        "photographs. The range is that of the Beta law for so many photographs (5 % to 95 %)"
+        f"{_approximate(decided)}. Counted by thresholds that were fitted on other photographs.",
         "",
         "| label | photographs | threshold | range | held | mean size |",
         "|---|---|---|---|---|---|",
@@ -107,6 +123,25 @@ def sets_text(decided: Decided) -> str:
             f"{row.mean_size:.2f} |"
         )
     return "\n".join(lines)
+
+
+def _singly(decided: Decided) -> str:
+    """Why intervals of counts are too narrow, if so."""
+    num_lesions, count = decided.held.num_lesions, len(decided.held)
+    if num_lesions == count:
+        return ""
+    return f" The {count} photographs of {num_lesions} lesions are counted as if of {count}."
+
+
+def _approximate(decided: Decided) -> str:
+    """Why the law does not hold exactly, if so."""
+    num_lesions, count = decided.held.num_lesions, len(decided.held)
+    why = []
+    if decided.num_folds > 1:
+        why.append("the photographs come from several folds' networks")
+    if num_lesions < count:
+        why.append(f"they are of {num_lesions} lesions and are counted as if of {count}")
+    return f"; it is approximate, as {', and '.join(why)}" if why else ""
 
 
 def beta_range(count: int, error_rate: float) -> tuple[float, float]:
@@ -145,7 +180,7 @@ def refer_text(decided: Decided) -> str:
     name = lesion_name(points.target)
     lines += [
         f"{share}. Of {int(target_N.sum())} photographs of {name}, {missed} are among the {kept} "
-        "that are not. Everything was fitted on other photographs.",
+        f"that are not. Everything was fitted on other photographs.{_singly(decided)}",
         "",
         f"| reason | all | {points.target} | others | no other reason |",
         "|---|---|---|---|---|",
@@ -169,12 +204,15 @@ def _doubts(decided: Decided) -> list[str]:
             f"masks, where {DOUBTED:.0%} of the photographs lie."
         )
     if doubts.unlike_above is None:
-        return [*lines, "`unlike_training` is not judged: the shipped networks were not given."]
+        why = "give no features" if decided.was_shipped else "were not given"
+        return [*lines, f"`unlike_training` is not judged: the shipped networks {why}."]
     assert doubts.space is not None
     near = known(decided.held.distance_N)
     lines += [
         f"`unlike_training` is given above a distance of {doubts.unlike_above:.2f} in "
-        f"{len(doubts.space.whitening_CD)} components, where {DOUBTED:.0%} of the photographs lie.",
+        f"{len(doubts.space.whitening_CD)} components, where {DOUBTED:.0%} of the photographs lie. "
+        "Each picture below is counted once for each fold's networks, so that intervals are too "
+        "narrow.",
         "",
         "| pictures | number | above the threshold | AUC against photographs |",
         "|---|---|---|---|",
@@ -203,29 +241,41 @@ def _rates(point: OperatingPoint) -> str:
 def _compared_row(decided: Decided, row: Compared) -> str:
     held, said_NK = decided.held, row.probabilities_NK
     truth_NK = held.truth_NK
-    column = held.labels.index(decided.points.target)
-    top = top_label(truth_NK, said_NK)
     cells = [
         _with_interval(
-            lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=held.is_exclusive),
-            len(held),
+            lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=held.is_exclusive), held
         ),
-        _with_interval(lambda rows: brier_score(truth_NK[rows], said_NK[rows]), len(held)),
-        _error_cell(*top),
-        _error_cell(truth_NK[:, column], said_NK[:, column]),
+        _with_interval(lambda rows: brier_score(truth_NK[rows], said_NK[rows]), held),
     ]
+    for positive_N, probability_N in _judged(decided, row):
+        error = calibration_error(positive_N, probability_N)
+        shown = _with_interval(partial(_ece, positive_N, probability_N), held)
+        cells += [f"{shown}, perfect {error.bias:.3f}", f"{error.debiased:.3f}"]
     mark = " (taken)" if row is decided.taken else ""
     return f"| {row.name}{mark} | {' | '.join(cells)} |"
 
 
-def _with_interval(statistic: Callable[[NDArray[np.intp]], float], count: int) -> str:
-    low, high = bootstrap_interval(statistic, count)
-    return f"{statistic(np.arange(count)):.3f} ({low:.3f} to {high:.3f})"
+def _with_interval(statistic: Callable[[NDArray[np.intp]], float], held: Held) -> str:
+    """Lesions are drawn, and not photographs, of which a lesion may have several."""
+    order = np.argsort(held.source_N, kind="stable")
+    rows_of = np.split(order, np.flatnonzero(np.diff(held.source_N[order])) + 1)
+    low, high = bootstrap_interval(
+        lambda drawn: statistic(np.concatenate([rows_of[number] for number in drawn])), len(rows_of)
+    )
+    return f"{statistic(np.arange(len(held))):.3f} ({low:.3f} to {high:.3f})"
 
 
-def _error_cell(positive_N: NDArray[np.bool_], probability_N: NDArray[np.float32]) -> str:
-    error = calibration_error(positive_N, probability_N)
-    return f"{error.debiased:.3f} ({error.error:.3f} less {error.bias:.3f})"
+def _ece(
+    positive_N: NDArray[np.bool_], probability_N: Probabilities, rows: NDArray[np.intp]
+) -> float:
+    return expected_calibration_error(positive_N[rows], probability_N[rows])
+
+
+def _judged(decided: Decided, row: Compared) -> list[tuple[NDArray[np.bool_], Probabilities]]:
+    """Truth and probability of the most probable label, and of the target."""
+    truth_NK, said_NK = decided.held.truth_NK, row.probabilities_NK
+    column = decided.held.labels.index(decided.points.target)
+    return [top_label(truth_NK, said_NK), (truth_NK[:, column], said_NK[:, column])]
 
 
 TEXTS: Mapping[str, Callable[[Decided], str]] = {

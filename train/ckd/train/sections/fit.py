@@ -8,6 +8,7 @@ sections.json          the sections, for `ckd-export sections`; written last, so
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,7 +29,7 @@ from ckd.train.fitting.alone import alone_in
 from ckd.train.fitting.identity import digest
 from ckd.train.fitting.machine import device_for
 from ckd.train.fitting.run_folder import digests_of, load_run
-from ckd.train.sections.answered import Fold, folds_below
+from ckd.train.sections.answered import Fold, folds_below, training_images
 from ckd.train.sections.decision import DECIDING, fit_decision
 from ckd.train.sections.decision_figures import write_figure
 from ckd.train.sections.decision_report import TEXTS
@@ -70,19 +71,23 @@ def fit_sections(
             photographs, or networks that do not give what a section is fitted on.
         UsageError: ``out`` cannot be written to, or another process works in it.
     """
-    train_set, device = read_split(data, "train"), device_for(accelerator)
+    train_set, device = training_images(crossvalidation, data), device_for(accelerator)
     folds = list(folds_below(crossvalidation, train_set, device))
     names = tuple(only) or _possible(folds[0])
+    _check_names(crossvalidation, folds, names)
     _check_enough(crossvalidation, folds, names)
+    used = _same_data(crossvalidation, folds, train_set, bars)
+    folds = [_trained_on(fold, used) for fold in folds]
     source = {
         "recipe_digest": _same_recipe(crossvalidation, folds),
-        "data_digest": _same_data(crossvalidation, folds, train_set, bars),
+        "data_digest": digest(used),
     }
     shipped = None
     if run is not None:
         _check_shipped(run, source, crossvalidation)
-        shipped = (_shipped(run, device), train_set.samples)
-        source["weights_digest"] = shipped[0].digest()
+        shipped = (_shipped(run, device), used.samples)
+        if "refer" in names:  # nothing else rests on these weights
+            source["weights_digest"] = shipped[0].digest()
     others = {} if elsewhere is None else _by_label(elsewhere)
     make_folder(out)
     with alone_in(out):
@@ -103,7 +108,7 @@ def fit_sections(
             for name, content in decided.contents(deciding).items():
                 contents[name] = content
                 write_figure(name, decided, out / f"{name}.png")
-                replace_file(out / f"{name}.md", f"{made}\n\n{TEXTS[name](decided)}\n".encode())
+                replace_file(out / f"{name}.md", f"{TEXTS[name](decided)}\n\n{made}\n".encode())
             if "refer" in contents and decided.doubts.space is not None:
                 replace_file(out / FEATURE_FILE, decided.doubts.space.packed())
         return write_fitted(out, contents, source)
@@ -120,7 +125,8 @@ def _possible(fold: Fold) -> tuple[str, ...]:
     """The sections that the networks' outputs allow."""
     outputs = fold.system.outputs
     of_masks = OF_MASKS if outputs.mask_logits is not None else ()
-    return (*of_masks, *(DECIDING if outputs.class_logits is not None else ()))
+    deciding = DECIDING if outputs.class_logits is not None else ()
+    return (*of_masks, *(one for one in deciding if one != "sets" or outputs.exclusive))
 
 
 def _same_recipe(folder: Path, folds: Sequence[Fold]) -> str:
@@ -135,8 +141,8 @@ def _same_recipe(folder: Path, folds: Sequence[Fold]) -> str:
     return first.recipe_digest
 
 
-def _same_data(folder: Path, folds: Sequence[Fold], train_set: SampleSet, bars: Bars) -> str:
-    """Digest of the training images, as a run on all of them has it.
+def _same_data(folder: Path, folds: Sequence[Fold], train_set: SampleSet, bars: Bars) -> SampleSet:
+    """The training images that a training on all of them uses.
 
     Raises:
         InputError: the folds were trained on others.
@@ -147,15 +153,36 @@ def _same_data(folder: Path, folds: Sequence[Fold], train_set: SampleSet, bars: 
         return digest(images.only(lambda one: one.id not in held)) == fold.data_digest
 
     if all(is_of(train_set, fold) for fold in folds):
-        return digest(train_set)
+        return train_set
     # A training leaves out what cannot be read; to look for that takes longer than all else here.
     readable, _ = drop_unreadable(train_set, bars("files"))
     if all(is_of(readable, fold) for fold in folds):
-        return digest(readable)
+        return readable
     raise InputError(
         f"{folder}: its folds were trained on other images or masks than those of "
         f"{train_set.name}; give the data set that they were made with"
     )
+
+
+def _trained_on(fold: Fold, used: SampleSet) -> Fold:
+    held = {sample.id for sample in fold.held_out}
+    return replace(fold, trained_on=tuple(one for one in used.samples if one.id not in held))
+
+
+def _check_names(folder: Path, folds: Sequence[Fold], names: Sequence[str]) -> None:
+    """Raise `InputError` where sections cannot be, or not without another one."""
+    outputs = folds[0].system.outputs
+    if "sets" in names and not outputs.exclusive:
+        raise InputError(
+            f"{folder}: its labels do not exclude each other, and sets are of those that do; leave "
+            "sets out with --only"
+        )
+    compares = outputs.mask_logits is not None and outputs.coarse_logits is not None
+    if compares and "refer" in names and "mask" not in names:
+        raise InputError(
+            f"{folder}: refer compares masks as mask cleans them up; fit both together, as in "
+            "--only mask,refer"
+        )
 
 
 def _check_shipped(run: Path, source: Mapping[str, str], crossvalidation: Path) -> None:

@@ -86,6 +86,11 @@ class Held:
         return len(self.label_N)
 
     @property
+    def num_lesions(self) -> int:
+        """Of how many lesions the photographs are."""
+        return len(np.unique(self.source_N))
+
+    @property
     def truth_NK(self) -> NDArray[np.bool_]:
         """True for the label that is true; all False for none of them."""
         return np.asarray(self.label_N[:, None] == np.arange(len(self.labels)))

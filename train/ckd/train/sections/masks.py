@@ -13,7 +13,7 @@ from ckd.finding.cleanup import MaskRule
 from ckd.train.sections.answered import Fold, answered, kept_answer
 from ckd.train.sections.mask import Tried, best_rule, compare_rules, try_rules
 from ckd.train.sections.outcome import PHOTOGRAPH, Judged, codes_in_turn, fit_outcome
-from ckd.train.sections.pictures import bare_skin, blanks, made_skin, patterns, things
+from ckd.train.sections.pictures import blank_pictures, other_pictures
 from ckd.train.sections.report import (
     CleanedMask,
     mask_figure,
@@ -23,8 +23,6 @@ from ckd.train.sections.report import (
 )
 
 OF_MASKS: Final = ("outcome", "mask")
-_MADE: Final = 40
-_BARE: Final = 200
 _DRAWN: Final = 6
 
 
@@ -57,7 +55,7 @@ def fit_masks(
         rules["outcome"] = rule = fit_outcome(gathered.pictures)
         text = outcome_text(gathered.pictures, codes_in_turn(gathered.pictures))
         outcome_figure(gathered.pictures, rule, out / "outcome.png")
-        replace_file(out / "outcome.md", f"{made}\n\n{text}\n".encode())
+        replace_file(out / "outcome.md", f"{text}\n\n{made}\n".encode())
     if "mask" in names:
         table = compare_rules(gathered.tried)
         # Also a rule that does nothing, so that it replaces an earlier one.
@@ -65,7 +63,7 @@ def fit_masks(
         losses = next(row.losses for row in table if row.rule == chosen)[:_DRAWN]
         if losses:
             mask_figure(_drawn(folds, losses, chosen), out / "mask.png")
-        replace_file(out / "mask.md", f"{made}\n\n{mask_text(table, chosen)}\n".encode())
+        replace_file(out / "mask.md", f"{mask_text(table, chosen)}\n\n{made}\n".encode())
     return rules
 
 
@@ -89,9 +87,7 @@ def _look_at_photographs(fold: Fold, gathered: _Gathered, only: Sequence[str], b
 def _look_at_others(fold: Fold, bars: Bars) -> list[Judged]:
     progress = bars(f"{fold.name}: other pictures")
     samples = [sample for sample in fold.held_out if sample.mask is not None]
-    others = [
-        *bare_skin(samples, _BARE), *made_skin(_MADE), *things(), *patterns(_MADE), *blanks(_MADE),
-    ]  # fmt: skip
+    others = [*other_pictures(samples), *blank_pictures()]
     judged = []
     said = answered(fold.system, (other.image_HWC for other in others))
     for number, (other, (_, _, picture)) in enumerate(zip(others, said, strict=True), start=1):

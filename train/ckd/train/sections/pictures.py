@@ -32,6 +32,10 @@ _SIDE_PX: Final = 256
 _LEAST_FREE: Final = 0.25
 
 
+#: Of each kind that is generated, and of photographs whose bare skin is taken.
+_MADE, _BARE = 40, 200
+
+
 @dataclass(frozen=True, slots=True)
 class OtherPicture:
     """A picture without a lesion.
@@ -45,6 +49,20 @@ class OtherPicture:
     kind: str
     source: str
     image_HWC: Image
+
+
+def other_pictures(samples: Sequence[Sample]) -> list[OtherPicture]:
+    """Pictures that show something, but no lesion.
+
+    Args:
+        samples: photographs with masks, whose bare skin is taken.
+    """
+    return [*bare_skin(samples, _BARE), *made_skin(_MADE), *things(), *patterns(_MADE)]
+
+
+def blank_pictures() -> list[OtherPicture]:
+    """Pictures of nothing."""
+    return [*blanks(_MADE)]
 
 
 def bare_skin(samples: Sequence[Sample], limit: int) -> Iterator[OtherPicture]:

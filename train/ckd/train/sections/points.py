@@ -19,6 +19,7 @@ from ckd.train.sections.held import Held
 SENSITIVITY: Final = 0.90
 SPECIFICITY: Final = 0.95
 ERROR_RATE: Final = 0.1
+_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ def fit_points(
     """
     seen_T = np.unique(probability_N.astype(np.float64))
     cuts_T = np.concatenate([[seen_T[0] / 2], (seen_T[1:] + seen_T[:-1]) / 2, [1.0]])
+    cuts_T = np.unique(
+        cuts_T.round(_DIGITS)
+    )  # as the bundle says them, so that counts are of these
     targets, others = np.sort(probability_N[target_N]), np.sort(probability_N[~target_N])
     found_T = len(targets) - np.searchsorted(targets, cuts_T)
     spared_T = np.searchsorted(others, cuts_T)
@@ -59,7 +63,7 @@ def fit_points(
     return {
         name: OperatingPoint(
             name,
-            round(float(cuts_T[rows[name]]), 6),
+            float(cuts_T[rows[name]]),
             int(found_T[rows[name]]),
             len(targets),
             int(spared_T[rows[name]]),
@@ -89,7 +93,8 @@ def points_in_turn(
     counts = {name: np.zeros(4, np.int64) for name in NAMES}
     for others, rows in held.turns():
         rule = fit(others)
-        probability_N = rule.probabilities(held.logits_NK[rows])[:, column]
+        # As Python's floats, which the runtime compares with the threshold.
+        probability_N = rule.probabilities(held.logits_NK[rows])[:, column].astype(np.float64)
         target_N = held.truth_NK[rows, column]
         for name, point in points_of(others, rule, target).points.items():
             flagged_N = probability_N >= point.at_least
@@ -111,7 +116,7 @@ def sets_of(held: Held, rule: ProbabilityRule, error_rate: float = ERROR_RATE) -
         rank = conformal_rank(len(own), error_rate)
         # Rounded down, so that the photograph at the threshold stays in.
         reached = float(own[rank - 1]) if rank <= len(own) else 0.0
-        at_least[name] = math.floor(reached * 1e6) / 1e6
+        at_least[name] = math.floor(reached * 10**_DIGITS) / 10**_DIGITS
         counted[name] = len(own)
     return LabelSets(error_rate, at_least, counted, rule.mark)
 

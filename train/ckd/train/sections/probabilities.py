@@ -1,6 +1,6 @@
 """The section "probabilities": temperature and bias by likelihood on photographs held out.
 
-A temperature is fitted in any case. A bias for each label is added where it lowers the
+A temperature is fitted in any case. A bias for each label is added where it raises the
 log-likelihood of photographs that it was not fitted on by `LEAST_GAIN`; it pays where training
 weighed classes, so that the networks answer as if all were as frequent.
 

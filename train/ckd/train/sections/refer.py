@@ -69,7 +69,7 @@ def computes_features(system: System) -> bool:
 
 
 def training_space(
-    system: System, samples: Sequence[Sample], bars: Bars, name: str
+    system: System, samples: Sequence[Sample], name: str, bars: Bars
 ) -> FeatureSpace:
     """The space of the features of the photographs that a system was trained on."""
     progress = bars(f"{name}: training features")
@@ -78,6 +78,14 @@ def training_space(
         rows.append(features_D)
         progress(len(rows), len(samples))
     return FeatureSpace.fitted(np.stack(rows))
+
+
+def alike(spaces: Sequence[FeatureSpace]) -> list[FeatureSpace]:
+    """Spaces of as many components, so that a threshold of distances in one holds in the others.
+
+    Fewer photographs make fewer components.
+    """
+    return [space.first(min(map(len, spaces))) for space in spaces]
 
 
 def pooled_features(
@@ -130,7 +138,8 @@ def codes_of(
 
     Distances are those within folds, so ``doubts`` need no space.
     """
-    probabilities_NK = rule.probabilities(held.logits_NK)
+    # As Python's floats, which the runtime compares with thresholds.
+    probabilities_NK = rule.probabilities(held.logits_NK).astype(np.float64)
     column = held.labels.index(points.target)
     codes: Codes = {}
     codes["flagged"] = np.asarray(probabilities_NK[:, column] >= points.chosen(None).at_least)
