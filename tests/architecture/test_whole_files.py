@@ -53,7 +53,7 @@ EXCEPTIONS = {
     ("benchmarks/ckd/benchmarks/gpu/picture.py", "write_gpu_picture"): OPEN_FILE,
     ("benchmarks/ckd/benchmarks/compare_report.py", "write_comparison"): OPEN_FILE,
     ("runtime/ckd/finding/feature_space.py", "packed"): OPEN_FILE,
-    ("runtime/ckd/runtime/acceptance.py", "pack_cases"): OPEN_FILE,
+    ("runtime/ckd/runtime/cases.py", "pack_cases"): OPEN_FILE,
     ("runtime/ckd/runtime/backends/openvino.py", "_read"): TEMPORARY,
     ("runtime/ckd/runtime/backends/tensorrt/process.py", "build_engine"): TEMPORARY,
     ("runtime/ckd/runtime/backends/tensorrt/build.py", "main"): TEMPORARY,

@@ -27,8 +27,9 @@ from ckd.contract.hashes import write_hashes
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade, Chain
-from ckd.runtime.acceptance import TOLERANCES, pack_cases, run_acceptance
+from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends.selection import open_backend
+from ckd.runtime.cases import TOLERANCES, pack_cases
 
 MINMAX = QuantSetting(method="minmax")
 

@@ -35,7 +35,7 @@ from ckd.export.run import measured_scores, merged_as
 from ckd.export.verify import verify_bundle
 from ckd.finding.sentences import NOTICE
 from ckd.runtime import Cascade
-from ckd.runtime.acceptance import CASES, TOLERANCES
+from ckd.runtime.cases import CASES, TOLERANCES
 from ckd.runtime.verdicts import VERDICTS
 from ckd.scores.metrics import SegmentationScores, classification_scores
 from ckd.train.evaluation.summary import Evaluation

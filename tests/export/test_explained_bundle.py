@@ -29,7 +29,7 @@ from ckd.export.parity import parity_images
 from ckd.export.verify import verify_bundle
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade
-from ckd.runtime.acceptance import CASES, CASES_INT8, pack_cases
+from ckd.runtime.cases import CASES, CASES_INT8, pack_cases
 from ckd.train.recipes.ckdnet import ckdnet_tiny
 from ckd.train.systems import rewrite
 from ckd.train.systems.graph import System

@@ -19,7 +19,7 @@ from ckd.export.parity import expected_tensors, parity_images
 from ckd.export.verify import verify_bundle
 from ckd.finding.answers import answers_from_logits
 from ckd.runtime import Cascade
-from ckd.runtime.acceptance import CASES, pack_cases
+from ckd.runtime.cases import CASES, pack_cases
 from ckd.train.folds import folded
 from ckd.train.folds.attention import PooledAttention
 from ckd.train.systems import rewrite

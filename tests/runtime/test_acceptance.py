@@ -17,14 +17,9 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import BundleError
 from ckd.contract.hashes import write_hashes
 from ckd.finding.logits import softmax
-from ckd.runtime.acceptance import (
-    CASES,
-    TOLERANCES,
-    pack_cases,
-    run_acceptance,
-    verdicts_of,
-)
+from ckd.runtime.acceptance import firm_cases, run_acceptance, verdicts_of
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.cases import CASES, TOLERANCES, pack_cases
 from ckd.runtime.verdicts import VERDICTS
 
 Arrays = dict[str, NDArray[Any]]
@@ -223,3 +218,18 @@ def test_a_bundle_without_cases_is_refused(cascade: Cascade, bundle_copy: Path, 
     write_hashes(bundle_copy)
     with pytest.raises(BundleError, match=f"{name} is not listed"):
         run_acceptance(cascade.chain, Bundle(bundle_copy))
+
+
+def test_cases_near_a_threshold_are_counted_apart(bundle_copy: Path) -> None:
+    unsure = firm_cases(Bundle(bundle_copy), "fp32")
+    assert (unsure["decision"], unsure["referral"]) == (0, 0)  # it does not decide
+    never = dict.fromkeys(("screening", "balanced", "specific"), 1.0)
+    nevus = {"MEL": 1.0, "SBK": 1.0, "NEV": 0.0}
+    let_decide(bundle_copy, at_least=never, in_set=nevus, masks_agree=None)
+    assert firm_cases(Bundle(bundle_copy), "fp32")["decision"] == 4
+    logits_NK = stored(bundle_copy)["logits"].astype(np.float32)
+    near = float(np.median(softmax(logits_NK)[:, 0]))
+    let_decide(bundle_copy, at_least=dict.fromkeys(never, near), in_set=nevus, masks_agree=None)
+    assert firm_cases(Bundle(bundle_copy), "fp32")["decision"] < 4
+    with pytest.raises(BundleError):
+        firm_cases(Bundle(bundle_copy), "int8")

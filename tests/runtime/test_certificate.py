@@ -22,10 +22,10 @@ from ckd.contract.spec import NodeSpec
 from ckd.contract.tensors import TensorSpec
 from ckd.runtime import cascade as cascade_module
 from ckd.runtime import proving
-from ckd.runtime.acceptance import CASES
 from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeEngine
 from ckd.runtime.cache import Store
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.cases import CASES
 from ckd.runtime.certificate import STEADY, certificates, prune_certificates
 from ckd.runtime.engine import DeviceBuffer
 from ckd.runtime.engine_cache import EngineCache

@@ -14,8 +14,8 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.hashes import write_hashes
 from ckd.contract.version import ckd_version
 from ckd.runtime import doctor
-from ckd.runtime.acceptance import CASES
 from ckd.runtime.cache import Store
+from ckd.runtime.cases import CASES
 from ckd.runtime.cuda.api import DeviceProperties
 from ckd.runtime.doctor import Check, examine
 from ckd.runtime.signed import embedded_bundle, open_bundle

@@ -16,10 +16,10 @@ from ckd.contract.bundle import Bundle
 from ckd.contract.errors import GateFailed, UsageError
 from ckd.contract.hashes import write_hashes
 from ckd.runtime import proving
-from ckd.runtime.acceptance import CASES, pack_cases
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cache import Store
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.cases import CASES, pack_cases
 from ckd.runtime.certificate import Certificate, certificates
 from ckd.runtime.engine_cache import EngineCache
 

@@ -24,8 +24,8 @@ from long_run import BUNDLE
 from ckd.contract.bundle import Bundle
 from ckd.contract.hashes import HASHES, SIGNATURE, write_hashes
 from ckd.export.release import sign_embedded
-from ckd.runtime.acceptance import CASES, golden_images
 from ckd.runtime.cache import Store
+from ckd.runtime.cases import CASES, golden_images
 from ckd.runtime.certificate import SUFFIX, Certificate, certificates, prune_certificates
 from ckd.runtime.engine_cache import EngineCache
 from ckd.runtime.signed import Trust

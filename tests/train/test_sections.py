@@ -39,9 +39,9 @@ from ckd.train.sections.mask import (
     compare_rules,
     try_rules,
 )
+from ckd.train.sections.mask_report import mask_text, outcome_text
 from ckd.train.sections.outcome import PHOTOGRAPH, Judged, code_of, codes_in_turn, fit_outcome
 from ckd.train.sections.pictures import bare_skin, blanks, made_skin, patterns, things
-from ckd.train.sections.report import mask_text, outcome_text
 from ckd.train.systems.graph import System
 
 RECIPE, DATA = "a" * 64, "f" * 64

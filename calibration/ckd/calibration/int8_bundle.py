@@ -24,14 +24,8 @@ from ckd.contract.hashes import write_hashes
 from ckd.contract.parsing import parse_json
 from ckd.contract.spec import CascadeSpec, NodeSpec
 from ckd.contract.whole_file import new_folder
-from ckd.runtime.acceptance import (
-    CASES_INT8,
-    TOLERANCES,
-    Tolerance,
-    golden_images,
-    pack_cases,
-)
 from ckd.runtime.backends.selection import open_backend
+from ckd.runtime.cases import CASES_INT8, TOLERANCES, Tolerance, golden_images, pack_cases
 from ckd.runtime.chain import Chain
 
 CALIBRATION: Final = "calibration.json"

@@ -23,15 +23,10 @@ from ckd.export.model_card import Evidence, model_card
 from ckd.export.onnx import export_onnx
 from ckd.export.parity import TOLERANCE, TensorParity, case_images, check_parity, expected_tensors
 from ckd.export.verify import check_acceptance
-from ckd.runtime.acceptance import (
-    CASES,
-    TOLERANCES,
-    Tolerance,
-    pack_cases,
-    verdicts_of,
-)
+from ckd.runtime.acceptance import verdicts_of
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.cases import CASES, TOLERANCES, Tolerance, pack_cases
 from ckd.runtime.verdicts import VERDICTS
 from ckd.train.folds import count_macs, folded
 from ckd.train.folds.exported import TORCH_DTYPES

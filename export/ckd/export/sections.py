@@ -20,6 +20,7 @@ from ckd.export.sections_check import (
     SectionsReport,
     by_group_text,
     check_sections,
+    precisions_of,
     report_text,
 )
 from ckd.export.temperatures import temperatures_of
@@ -141,7 +142,7 @@ def _with_verdicts(bundle: Bundle, folder: Path) -> Bundle:
     (folder / VERDICTS).write_bytes(verdicts_of(bundle))
     write_hashes(folder)
     bundle = Bundle(folder)
-    for precision in sorted({kind.partition(".")[0] for kind in bundle.spec.file_kinds()}):
+    for precision in precisions_of(bundle):
         with Cascade(bundle, open_backend("onnxruntime", "cpu", None), precision) as cascade:
             check_acceptance(cascade, bundle)
     return bundle

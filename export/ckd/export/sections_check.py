@@ -1,7 +1,7 @@
 """What a bundle delivers with its sections, on photographs that nothing was fitted on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from ckd.export.decision_check import DecisionCheck, check_decisions, check_text
 from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
 from ckd.picture.decode import read_rgb
+from ckd.runtime.acceptance import firm_cases
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cascade import Cascade
+from ckd.runtime.cases import golden_images
 from ckd.scores.boundary import boundary_distance
 from ckd.scores.estimates import Answered
 from ckd.scores.groups import GroupScore, group_scores, groups_text
@@ -39,6 +41,9 @@ class SectionsReport:
         raw_boundary: likewise of the mask as it comes.
         decisions: what its decisions come to; None if it does not decide.
         groups: figures by label, size of the lesion, tone of the skin and hair.
+        firm: by precision, for each part of a verdict, on how many acceptance cases every engine
+            must repeat it.
+        num_cases: acceptance cases.
     """
 
     names: tuple[str, ...]
@@ -50,6 +55,8 @@ class SectionsReport:
     raw_boundary: float | None = None
     decisions: DecisionCheck | None = None
     groups: tuple[GroupScore, ...] = ()
+    firm: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    num_cases: int = 0
 
 
 def check_sections(
@@ -104,7 +111,14 @@ def check_sections(
         raw_boundary=raw_boundary,
         decisions=decisions,
         groups=group_scores(answered, groups_of(samples, traits)),
+        firm={kind: firm_cases(bundle, kind) for kind in precisions_of(bundle)},
+        num_cases=len(golden_images(bundle)),
     )
+
+
+def precisions_of(bundle: Bundle) -> list[str]:
+    """The precisions that a bundle has files for, whatever they are for."""
+    return list(dict.fromkeys(kind.partition(".")[0] for kind in bundle.spec.file_kinds()))
 
 
 def _without_masks(finding: Finding) -> Finding:
@@ -153,6 +167,15 @@ def report_text(report: SectionsReport) -> str:
     parts = [" ".join(words)]
     if report.decisions is not None:
         parts.append(check_text(report.decisions))
+        firm = (
+            f"{counts['decision']} and {counts['referral']} in {precision}"
+            for precision, counts in report.firm.items()
+        )
+        parts.append(
+            f"Of {report.num_cases} acceptance cases so many decisions and referrals lie three "
+            f"tolerances or more from every threshold, so that each engine must repeat them: "
+            f"{', '.join(firm)}."
+        )
     return "\n\n".join(parts)
 
 

@@ -16,18 +16,17 @@ from ckd.contract.lazy import lazy_names
 if TYPE_CHECKING:
     from ckd.contract.errors import CkdError
     from ckd.finding.finding import Finding
-    from ckd.runtime.acceptance import (
+    from ckd.runtime.acceptance import firm_cases, run_acceptance, verdicts_of
+    from ckd.runtime.cache import Store, cache_folder
+    from ckd.runtime.cascade import Cascade
+    from ckd.runtime.cases import (
         CASES,
         CASES_INT8,
         TOLERANCES,
         Tolerance,
         golden_images,
         pack_cases,
-        run_acceptance,
-        verdicts_of,
     )
-    from ckd.runtime.cache import Store, cache_folder
-    from ckd.runtime.cascade import Cascade
     from ckd.runtime.certificate import Certificate, certificates, prune_certificates
     from ckd.runtime.chain import Chain
     from ckd.runtime.closing import Closing
@@ -53,12 +52,10 @@ else:
         {
             "ckd.contract.errors": "CkdError",
             "ckd.finding.finding": "Finding",
-            "ckd.runtime.acceptance": (
-                "CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases "
-                "run_acceptance verdicts_of"
-            ),
+            "ckd.runtime.acceptance": "firm_cases run_acceptance verdicts_of",
             "ckd.runtime.cache": "Store cache_folder",
             "ckd.runtime.cascade": "Cascade",
+            "ckd.runtime.cases": ("CASES CASES_INT8 TOLERANCES Tolerance golden_images pack_cases"),
             "ckd.runtime.certificate": "Certificate certificates prune_certificates",
             "ckd.runtime.chain": "Chain",
             "ckd.runtime.closing": "Closing",
@@ -105,6 +102,7 @@ __all__ = [
     "cpu_flags",
     "cpu_name",
     "embedded_bundle",
+    "firm_cases",
     "first_line",
     "golden_images",
     "open_bundle",

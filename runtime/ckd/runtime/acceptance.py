@@ -6,51 +6,20 @@ recorded outputs within the recorded tolerances.
 Suffixes: N cases, K labels, S network side in pixels.
 """
 
-import io
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ckd.contract.arrays import read_arrays
 from ckd.contract.bundle import Bundle
 from ckd.contract.confusion import confusion_from_masks
-from ckd.contract.errors import BundleError
-from ckd.contract.parsing import parse_json
-from ckd.contract.wiring import IMAGE
-from ckd.finding.verdict import Steps, Verdict
+from ckd.finding.verdict import PARTS, Steps, Verdict
+from ckd.runtime.cases import CASES, Tolerance, cases_of, read_cases, read_tolerance
 from ckd.runtime.chain import Chain
 from ckd.runtime.verdicts import CaseJudge, read_verdicts
-
-CASES: Final = "acceptance/cases.npz"
-#: An INT8 network is compared with the outputs that it gave when it was made. How far these differ
-#: from those in float32 is measured on real images, see `ckd.calibration`.
-CASES_INT8: Final = "acceptance/cases.int8.npz"
-TOLERANCES: Final = "acceptance/tolerances.json"
-#: Of a tolerance; with a larger one every engine would pass.
-_LARGEST: Final = 100.0
-#: Unpacked; ours take some ten megabytes.
-_MOST_CASES_BYTES: Final = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far outputs may differ from the recorded ones.
-
-    Attributes:
-        mask_jaccard: smallest Jaccard index of the two masks at network size.
-        probability: largest absolute difference of any class.
-        class_map: largest difference at any place, in standard deviations of the recorded map.
-        features: likewise of any of the classifier's features, in their own standard deviations.
-    """
-
-    mask_jaccard: float
-    probability: float
-    class_map: float = 1.5  # bundles older than class maps have no such figure
-    features: float = 2.0  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +50,6 @@ class CaseResult:
     def as_dict(self) -> dict[str, Any]:
         """By name, ready for JSON."""
         return asdict(self)
-
-
-def pack_cases(images_NSS3: NDArray[np.uint8], outputs: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """The content of `CASES`: images at network size, and all outputs in float16."""
-    packed = io.BytesIO()
-    half = {name: values.astype(np.float16) for name, values in outputs.items()}
-    np.savez_compressed(packed, images=images_NSS3, **half)  # type: ignore[arg-type]
-    return packed.getvalue()
-
-
-def golden_images(bundle: Bundle) -> NDArray[np.uint8]:
-    """Images of the cases, [N, S, S, 3] uint8 RGB.
-
-    Raises:
-        BundleError: the cases cannot be read, or do not fit the cascade.
-    """
-    images_NSS3, _ = _read_cases(bundle, CASES, ())
-    return images_NSS3
 
 
 def run_acceptance(chain: Chain, bundle: Bundle) -> list[CaseResult]:
@@ -135,19 +86,13 @@ def run_twice(chain: Chain, bundle: Bundle) -> tuple[list[CaseResult], dict[str,
     return results, errors
 
 
-def _limit(name: str, limit: object) -> float:
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= _LARGEST:
-        raise ValueError(f"{name} is {limit!r}, expected a number from 0 to {_LARGEST:g}")
-    return float(limit)
-
-
 def verdicts_of(bundle: Bundle) -> bytes:
     """The content of `VERDICTS`: what each case's recorded outputs come to in float32.
 
     Raises:
         BundleError: the bundle has no readable cases.
     """
-    _, recorded = _read_cases(bundle, CASES, bundle.spec.outputs.names())
+    _, recorded = read_cases(bundle, CASES, bundle.spec.outputs.names())
     judge = CaseJudge(bundle.spec, bundle.read, "fp32", Steps(1.0, 1.0))
     count = len(next(iter(recorded.values())))
     verdicts = [
@@ -157,50 +102,42 @@ def verdicts_of(bundle: Bundle) -> bytes:
     return (json.dumps([asdict(verdict) for verdict in verdicts]) + "\n").encode()
 
 
-def _read_cases(
-    bundle: Bundle, name: str, outputs: Collection[str]
-) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
-    """Images and recorded outputs, at least one, of the shapes that the spec says."""
-    packed = bundle.read(name)
-    try:
-        tensors = read_arrays(packed, [*outputs, "images"], _MOST_CASES_BYTES)
-        tensors[IMAGE] = tensors.pop("images")
-        count = len(tensors[IMAGE])
-        if count == 0:
-            raise ValueError("there is none")
-        for tensor, values in tensors.items():
-            expected = (count, *bundle.spec.shapes[tensor][1:])
-            if values.shape != expected or values.dtype.kind != ("u" if tensor == IMAGE else "f"):
-                raise ValueError(
-                    f"{tensor}: {values.dtype}{list(values.shape)}, expected {list(expected)}"
-                )
-    except Exception as error:  # NumPy may raise anything for a damaged file
-        raise BundleError(f"{bundle.path}: unreadable acceptance cases ({error})") from error
-    return tensors.pop(IMAGE), tensors
+def firm_cases(bundle: Bundle, precision: str) -> dict[str, int]:
+    """For each part of a verdict, on how many cases every engine in a precision must repeat it.
+
+    On the others a number lies within three tolerances of what decides, so that one may not.
+
+    Raises:
+        BundleError: the bundle has no readable cases, or none for the precision.
+    """
+    _, recorded = read_cases(bundle, cases_of(precision), bundle.spec.outputs.names())
+    steps = _steps(read_tolerance(bundle, precision))
+    judge = CaseJudge(bundle.spec, bundle.read, precision, steps)
+    counts = dict.fromkeys(PARTS, 0)
+    for index in range(len(next(iter(recorded.values())))):
+        batched = {name: values[index][None] for name, values in recorded.items()}
+        for part in judge.verdict(batched)[1]:
+            counts[part] += 1
+    return counts
+
+
+def _steps(tolerance: Tolerance) -> Steps:
+    return Steps(tolerance.probability, 1 - tolerance.mask_jaccard)
 
 
 class _Exam:
     """The cases of a bundle, for networks that are loaded."""
 
     def __init__(self, chain: Chain, bundle: Bundle) -> None:
-        in_int8 = chain.precision.startswith("int8")
         self._chain = chain
-        self._images_NSS3, self._recorded = _read_cases(
-            bundle, CASES_INT8 if in_int8 else CASES, chain.spec.outputs.names()
+        self._images_NSS3, self._recorded = read_cases(
+            bundle, cases_of(chain.precision), chain.spec.outputs.names()
         )
         self.num_cases = len(self._images_NSS3)
-        try:
-            limits = parse_json(bundle.read(TOLERANCES))["int8" if in_int8 else chain.precision]
-            self._tolerance = Tolerance(**{name: _limit(name, x) for name, x in limits.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BundleError(
-                f"{bundle.path}: unreadable acceptance tolerances ({error})"
-            ) from error
+        self._tolerance = read_tolerance(bundle, chain.precision)
         self._verdicts = read_verdicts(bundle, self.num_cases)
-        self._judge = CaseJudge(
-            chain.spec, bundle.read, chain.precision,
-            Steps(self._tolerance.probability, 1 - self._tolerance.mask_jaccard),
-        )  # fmt: skip
+        steps = _steps(self._tolerance)
+        self._judge = CaseJudge(chain.spec, bundle.read, chain.precision, steps)
 
     def run(self, index: int) -> tuple[CaseResult, dict[str, NDArray[Any]]]:
         """The result of a case, and the outputs by tensor name, batch axis of one included."""

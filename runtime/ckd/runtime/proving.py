@@ -16,8 +16,9 @@ from typing import Any
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import CkdError, GateFailed
 from ckd.contract.version import ckd_version
-from ckd.runtime.acceptance import golden_images, run_twice, tensor_error
+from ckd.runtime.acceptance import run_twice, tensor_error
 from ckd.runtime.backends.selection import installed, open_backend
+from ckd.runtime.cases import golden_images
 from ckd.runtime.certificate import Certificate, read_certificate, write_certificate
 from ckd.runtime.chain import Chain
 from ckd.runtime.engine import BuiltEngine, Engine, EngineBuilder

@@ -12,15 +12,15 @@ from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.finding.cleanup import MaskRule
 from ckd.train.sections.answered import Fold, answered, kept_answer
 from ckd.train.sections.mask import Tried, best_rule, compare_rules, try_rules
-from ckd.train.sections.outcome import PHOTOGRAPH, Judged, codes_in_turn, fit_outcome
-from ckd.train.sections.pictures import blank_pictures, other_pictures
-from ckd.train.sections.report import (
+from ckd.train.sections.mask_report import (
     CleanedMask,
     mask_figure,
     mask_text,
     outcome_figure,
     outcome_text,
 )
+from ckd.train.sections.outcome import PHOTOGRAPH, Judged, codes_in_turn, fit_outcome
+from ckd.train.sections.pictures import blank_pictures, other_pictures
 
 OF_MASKS: Final = ("outcome", "mask")
 _DRAWN: Final = 6

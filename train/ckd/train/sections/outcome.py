@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ckd.finding.outcome import FITTED_CODES, LinearScore, OutcomeRule
 from ckd.train.sections.answered import Answered, sign_table
+from ckd.train.sections.held import TURNS
 
 #: Kinds of pictures that a code is fitted against.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,7 +30,6 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 PHOTOGRAPH: Final = "photograph"
 #: Share of the photographs that each code may take the answer of.
 LOST: Final = 0.0015
-_TURNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def codes_in_turn(pictures: Sequence[Judged]) -> list[str | None]:
     """The code that each picture gets by a rule that was fitted without it; None for an answer."""
     sources = np.array([one.source for one in pictures])
     codes: list[str | None] = [None] * len(pictures)
-    for kept, left in GroupKFold(_TURNS).split(sources, groups=sources):
+    for kept, left in GroupKFold(TURNS).split(sources, groups=sources):
         rule = fit_outcome([pictures[i] for i in kept])
         for index in left:
             codes[index] = code_of(rule, pictures[index].answered)
