@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ckd.contract.disk import (
         is_of_the_disk,
         lasting_folder,
+        make_missing,
         naming,
         refusal,
         sync_folder,
@@ -97,7 +98,8 @@ else:
                 "confusion_from_scores require threshold_jaccard"
             ),
             "ckd.contract.disk": (
-                "is_of_the_disk lasting_folder naming refusal sync_folder sync_together write_all"
+                "is_of_the_disk lasting_folder make_missing naming refusal sync_folder "
+                "sync_together write_all"
             ),
             "ckd.contract.errors": (
                 "BundleError CkdError EngineError EnvironmentUnusable GateFailed InputError "
@@ -197,6 +199,7 @@ __all__ = [
     "lasting_folder",
     "lazy_names",
     "lesion_name",
+    "make_missing",
     "naming",
     "new_folder",
     "one_writer",

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from ckd.finding.pooled import Pooled
     from ckd.finding.probabilities import PRECISIONS, SECTION, ProbabilityRule
     from ckd.finding.promises import Promises
-    from ckd.finding.sentences import NOTICE, lesion_shown, shown
+    from ckd.finding.sentences import NOTICE, lesion_shown, percent_shown, shown
     from ckd.finding.signs import mask_signs
     from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
 else:
@@ -97,7 +97,7 @@ else:
             "ckd.finding.pooled": "Pooled",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
             "ckd.finding.promises": "Promises",
-            "ckd.finding.sentences": "NOTICE lesion_shown shown",
+            "ckd.finding.sentences": "NOTICE lesion_shown percent_shown shown",
             "ckd.finding.signs": "mask_signs",
             "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
         },
@@ -165,6 +165,7 @@ __all__ = [
     "mask_on_grid",
     "mask_signs",
     "most_probable",
+    "percent_shown",
     "png_of",
     "predictive_values",
     "quality_of",

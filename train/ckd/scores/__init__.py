@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     )
     from ckd.scores.ranking import average_precision, precision_recall_curve, roc_auc, roc_curve
     from ckd.scores.reliability import (
+        Probabilities,
         brier_score,
         calibration_error,
+        expected_calibration_error,
         log_loss,
         reliability_bins,
         top_label,
@@ -60,7 +62,8 @@ else:
             ),
             "ckd.scores.ranking": "average_precision precision_recall_curve roc_auc roc_curve",
             "ckd.scores.reliability": (
-                "brier_score calibration_error log_loss reliability_bins top_label"
+                "Probabilities brier_score calibration_error expected_calibration_error log_loss "
+                "reliability_bins top_label"
             ),
             "ckd.scores.shares": "share_interval",
         },
@@ -76,6 +79,7 @@ __all__ = [
     "Figure",
     "GroupScore",
     "ImageScore",
+    "Probabilities",
     "SegmentationScores",
     "average_precision",
     "binary_label_loss",
@@ -85,6 +89,7 @@ __all__ = [
     "calibration_error",
     "diagnosed",
     "estimate_text",
+    "expected_calibration_error",
     "group_scores",
     "group_table",
     "groups_text",
