@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from ckd.contract.errors import GateFailed
 from ckd.contract.wiring import IMAGE
 from ckd.data.synthetic.write import dermoscopy
+from ckd.finding.logits import class_probabilities
 from ckd.runtime.cascade import Cascade
 from ckd.train.systems.graph import System
 
@@ -64,10 +64,9 @@ def case_images(system: System) -> NDArray[np.uint8]:
     logits_NK = np.concatenate(
         [torch_tensors(system, pool_NSS3[i : i + 4])[name] for i in range(0, _POOL, 4)]
     )
-    if system.outputs.exclusive:
-        logits_NK = log_softmax(logits_NK, axis=1)
-    surest = dict.fromkeys([*logits_NK.argmax(axis=0).tolist(), *range(_POOL)])
-    count = max(_CASES, logits_NK.shape[1])
+    said_NK = class_probabilities(logits_NK, system.outputs.exclusive)
+    surest = dict.fromkeys([*said_NK.argmax(axis=0).tolist(), *range(_POOL)])
+    count = max(_CASES, said_NK.shape[1])
     return pool_NSS3[[*surest][:count]]
 
 
