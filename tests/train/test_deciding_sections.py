@@ -341,8 +341,13 @@ def test_a_bundle_decides_by_what_was_fitted(
     assert set(decider.codes) == {*CODES} - {"unlike_training"}
     assert report.decisions.missed.total == report.decisions.covered["MEL"].total
 
-    # Points of other probabilities would decide otherwise than they say.
     record = json.loads((fitted / "sections.json").read_text())
+    alone = {name: record[name] for name in ("source", "mask")}
+    (fitted / "sections.json").write_text(json.dumps(alone))
+    with pytest.raises(InputError, match="has mask without refer"):
+        write_sections(bundle, fitted, tmp_path / "mixed")
+
+    # Points of other probabilities would decide otherwise than they say.
     record["probabilities"]["content"]["bias"] = {"MEL": 1.0, "SBK": 0.0, "NEV": -1.0}
     (fitted / "sections.json").write_text(
         json.dumps({name: record[name] for name in ("source", "probabilities")})

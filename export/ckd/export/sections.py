@@ -1,6 +1,6 @@
 """Writes fitted sections into a bundle; no file of a network changes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ from ckd.export.sections_check import (
 from ckd.export.temperatures import temperatures_of
 from ckd.export.verify import check_acceptance
 from ckd.finding.doubts import FEATURE_FILE
+from ckd.finding.doubts import SECTION as DOUBTS
 from ckd.finding.finder import Finder
 from ckd.finding.probabilities import SECTION as PROBABILITIES
 from ckd.finding.probabilities import ProbabilityRule
@@ -83,6 +84,7 @@ def write_sections(
     found = read_fitted(fitted)
     found.check_networks(fitted, source.spec.provenance, str(source.path))
     sections = found.sections
+    _check_together(fitted, sections, source)
     texts = _texts(fitted, sections)
     spec = replace(source.spec, sections={**source.spec.sections, **sections})
     with new_folder(out) as new:
@@ -93,7 +95,7 @@ def write_sections(
             (folder / f"{name}.png").unlink(missing_ok=True)
             if (picture := fitted / f"{name}.png").is_file():
                 (folder / f"{name}.png").write_bytes(picture.read_bytes())
-        if "refer" in sections:
+        if DOUBTS in sections:
             (folder / FEATURE_FILE).unlink(missing_ok=True)
             if (features := fitted / FEATURE_FILE).is_file():
                 (folder / FEATURE_FILE).write_bytes(features.read_bytes())
@@ -122,6 +124,18 @@ def write_sections(
         write_hashes(folder)
         new.keep()
     return report
+
+
+def _check_together(fitted: Path, sections: Mapping[str, Section], source: Bundle) -> None:
+    """Raise `InputError` where masks would be cleaned up otherwise than those that are compared."""
+    stays = source.spec.sections.get(DOUBTS)
+    if "mask" not in sections or DOUBTS in sections or stays is None:
+        return
+    if stays.content.get("masks_agree") is not None:
+        raise InputError(
+            f"{fitted}: has mask without refer, and {source.path} compares masks as they were "
+            "cleaned up before; fit both together, as in --only mask,refer"
+        )
 
 
 def _with_temperatures(

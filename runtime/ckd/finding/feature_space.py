@@ -38,7 +38,7 @@ class FeatureSpace:
 
     @classmethod
     def fitted(cls, features_ND: NDArray[np.float32]) -> "FeatureSpace":
-        """The space of some training photographs, at least three, of which no two are alike.
+        """The space of some training photographs, at least three.
 
         It has at most 64 components, and no more than a tenth of the photographs: a variance that
         was measured on a few would make photographs that are not among them look far. Components

@@ -48,9 +48,7 @@ def fit_points(
     """
     seen_T = np.unique(probability_N.astype(np.float64))
     cuts_T = np.concatenate([[seen_T[0] / 2], (seen_T[1:] + seen_T[:-1]) / 2, [1.0]])
-    cuts_T = np.unique(
-        cuts_T.round(_DIGITS)
-    )  # as the bundle says them, so that counts are of these
+    cuts_T = np.unique(cuts_T.round(_DIGITS))  # as a bundle says them; counted by these
     targets, others = np.sort(probability_N[target_N]), np.sort(probability_N[~target_N])
     found_T = len(targets) - np.searchsorted(targets, cuts_T)
     spared_T = np.searchsorted(others, cuts_T)
