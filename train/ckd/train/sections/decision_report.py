@@ -93,7 +93,7 @@ def points_text(decided: Decided) -> str:
         apart = decided.points_apart[name]
         values = [predictive_values(apart.sensitivity, apart.specificity, p) for p in prevalences]
         ppv, npv = (
-            ", ".join("-" if v is None else f"{v:.1%}" for v in column)
+            ", ".join("-" if v is None else f"{v:.2%}" for v in column)
             for column in zip(*values, strict=True)
         )
         lines.append(f"| | | on others | {_rates(apart)} | {ppv} | {npv} |")
