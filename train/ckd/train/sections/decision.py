@@ -115,9 +115,8 @@ def fit_decision(
         InputError: too few photographs of a label, or folds that do not go together.
     """
     agreed = [agreements(fold, mask_rule) for fold in folds]
-    spaces: Sequence[FeatureSpace | None] = [None] * (
-        len(folds) + 1
-    )  # the last is the shipped one's
+    # Of each fold, and of the networks that are shipped.
+    spaces: Sequence[FeatureSpace | None] = [None] * (len(folds) + 1)
     if "refer" in only and shipped is not None and computes_features(shipped[0]):
         trained = [(fold.system, fold.trained_on, fold.name) for fold in folds]
         spaces = alike([training_space(*one, bars) for one in (*trained, (*shipped, "shipped"))])

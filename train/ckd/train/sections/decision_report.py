@@ -210,7 +210,7 @@ def _doubts(decided: Decided) -> list[str]:
     near = known(decided.held.distance_N)
     lines += [
         f"`unlike_training` is given above a distance of {doubts.unlike_above:.2f} in "
-        f"{len(doubts.space.whitening_CD)} components, where {DOUBTED:.0%} of the photographs lie. "
+        f"{len(doubts.space)} components, where {DOUBTED:.0%} of the photographs lie. "
         "Each picture below is counted once for each fold's networks, so that intervals are too "
         "narrow.",
         "",
