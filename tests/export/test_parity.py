@@ -21,6 +21,7 @@ from ckd.export.parity import (
     check_parity,
     expected_tensors,
     parity_images,
+    surest,
     torch_tensors,
 )
 from ckd.runtime import Cascade
@@ -56,7 +57,7 @@ def test_cases_are_those_that_a_system_is_surest_of(system: System) -> None:
     """So that an engine which decides one otherwise is at fault, and not a threshold nearby."""
     images = case_images(system)
     assert len(images) == 4
-    pool = parity_images(system.image_size, 16)
+    pool = parity_images(system.image_size, 48)
     name = system.outputs.class_logits
     assert name is not None
     said_NK = torch.from_numpy(torch_tensors(system, pool)[name]).softmax(dim=1).numpy()
@@ -65,6 +66,14 @@ def test_cases_are_those_that_a_system_is_surest_of(system: System) -> None:
     assert len(np.unique(images, axis=0)) == 4
     system.outputs = replace(system.outputs, class_logits=None)
     np.testing.assert_array_equal(case_images(system), pool[:4])
+
+
+def test_the_surest_of_each_label_come_before_the_second_surest() -> None:
+    said_NK = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    assert surest(said_NK, 4) == [0, 1, 2, 3]
+    assert surest(said_NK, 3) == [0, 1, 2]
+    one_for_both_NK = np.array([[0.4, 0.2], [0.9, 0.9], [0.5, 0.3]])
+    assert surest(one_for_both_NK, 2) == [1, 2]
 
 
 def test_pytorch_gives_every_tensor_of_the_graph(system: System, cascade: Cascade) -> None:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
 from ckd.contract.bundle import Bundle
 from ckd.contract.errors import EnvironmentUnusable
+from ckd.contract.listed import Content
+from ckd.contract.spec import NodeSpec
+from ckd.contract.tensors import TensorSpec
 from ckd.runtime import choice
-from ckd.runtime.backends.onnxruntime import why_no_int8
+from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, why_no_int8
 from ckd.runtime.cascade import Cascade
 from ckd.runtime.doctor import examine
 
@@ -65,3 +69,38 @@ def test_doctor_says_so(tiny_bundle: Path) -> None:
     (check,) = [check for check in examine(tiny_bundle) if check.what == "int8 by onnxruntime"]
     assert check.status == "note"
     assert "--backend openvino" in check.detail
+
+
+def test_unfused_sums_are_exact_on_every_processor() -> None:
+    """Where a fused convolution adds pairs of products in 16 bits, these would saturate."""
+    helper = pytest.importorskip("onnx").helper
+    channels, weight, scale = 64, 127, 8160.0
+    shapes = {"x": (1, channels, 1, 1), "y": (1, 1, 1, 1)}
+    ends = [helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    constants = {
+        "one": (1, (), [1.0]), "scale": (1, (), [scale]), "zero": (2, (), [0]),
+        "weight": (3, (1, channels, 1, 1), [weight] * channels), "middle": (3, (), [0]),
+    }  # fmt: skip
+    steps = [
+        ("QuantizeLinear", ["x", "one", "zero"], "xq"),
+        ("DequantizeLinear", ["xq", "one", "zero"], "xd"),
+        ("DequantizeLinear", ["weight", "one", "middle"], "wd"),
+        ("Conv", ["xd", "wd"], "sum"),
+        ("QuantizeLinear", ["sum", "scale", "zero"], "yq"),
+        ("DequantizeLinear", ["yq", "scale", "zero"], "y"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(kind, inputs, [output]) for kind, inputs, output in steps],
+        "sums", ends[:1], ends[1:],
+        [helper.make_tensor(name, *value) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    node = NodeSpec("sums", ("x",), ("y",), {"int8.cpu": "sums.onnx"})
+    specs = {name: TensorSpec(name, shape) for name, shape in shapes.items()}
+    backend = OnnxRuntimeBackend(1, fused=False)
+    engine = backend.load(node, Content.of(model.SerializeToString()), specs, "int8")
+    buffers = {name: backend.allocate(spec) for name, spec in specs.items()}
+    engine.bind(buffers)
+    buffers["x"].write(np.full(shapes["x"], 255, np.float32))
+    engine.enqueue()
+    assert buffers["y"].read().item() == channels * weight * 255 == 254 * scale

@@ -4,7 +4,7 @@ Suffixes: N photographs, K labels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,12 @@ from ckd.contract.labels import lesion_name
 from ckd.data.samples import SampleSet
 from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
-from ckd.scores.reliability import calibration_error, log_loss, top_label
+from ckd.scores.reliability_text import (
+    CALIBRATION_WORDS,
+    Said,
+    calibration_table,
+    mended_text,
+)
 from ckd.train.sections.decision_report import held_range
 
 
@@ -50,8 +55,7 @@ class DecisionCheck:
         expected: by label, 5 % to 95 % range of that count by the law of the sets.
         referred: by reason, and "any"; of all photographs that got an answer.
         missed: targets among those that are not referred; of all targets.
-        log_losses: before and after fitting, in nats.
-        errors: debiased calibration error of the most probable label, before and after.
+        said: probabilities as the networks say them, and as fitted.
         unanswered: photographs with a diagnosis that get no finding.
         temperatures: by precision, that logits are divided by.
     """
@@ -62,8 +66,7 @@ class DecisionCheck:
     expected: dict[str, tuple[int, int]]
     referred: dict[str, Rate]
     missed: Rate
-    log_losses: tuple[float, float]
-    errors: tuple[float, float]
+    said: tuple[Said, Said]
     unanswered: int
     temperatures: Mapping[str, float]
 
@@ -88,6 +91,7 @@ def check_decisions(
         for finding, sample in zip(findings, samples.samples, strict=True)
         if sample.label is not None
     ]
+    sources = [sample.group or sample.id for sample in samples.samples if sample.label is not None]
     if not known:
         return None
     label_N = np.array([label for _, label in known])
@@ -115,7 +119,14 @@ def check_decisions(
         expected[label] = held_range(sets.counted[label], covered[label].total, sets.error_rate)
     raw_NK = np.array([[*finding.raw.probabilities.values()] for finding, _ in known])
     own = [(f.probabilities or f.raw.probabilities).values() for f, _ in known]
-    both = (raw_NK, np.array([[*values] for values in own]))
+    before = Said(
+        truth_NK=truth_NK,
+        probabilities_NK=raw_NK,
+        source_N=np.unique(sources, return_inverse=True)[1],
+        labels=rule.labels,
+        target=points.target,
+        is_exclusive=rule.is_exclusive,
+    )
     return DecisionCheck(
         target=points.target,
         points={
@@ -129,8 +140,7 @@ def check_decisions(
         expected=expected,
         referred={**referred, "any": rate(referred_N, answered_N)},
         missed=rate(~referred_N, target_N),
-        log_losses=_pair([log_loss(truth_NK, p_NK, exclusive=rule.is_exclusive) for p_NK in both]),
-        errors=_pair([calibration_error(*top_label(truth_NK, p_NK)).debiased for p_NK in both]),
+        said=(before, replace(before, probabilities_NK=np.array([[*values] for values in own]))),
         unanswered=int(np.count_nonzero(~answered_N)),
         temperatures=rule.temperatures,
     )
@@ -138,12 +148,13 @@ def check_decisions(
 
 def check_text(check: DecisionCheck) -> str:
     """The check in words, for a model card."""
-    name = lesion_name(check.target)
+    name, (before, after) = lesion_name(check.target), check.said
     lines = [
-        f"Log-loss {check.log_losses[0]:.3f} as the networks say it, {check.log_losses[1]:.3f} as "
-        f"fitted; debiased calibration error of the most probable label {check.errors[0]:.3f} and "
-        f"{check.errors[1]:.3f}. Logits are divided by "
-        f"{', '.join(f'{value:.3f} in {name}' for name, value in check.temperatures.items())}.",
+        *calibration_table({"none": before, "as fitted": after}),
+        "",
+        f"{' '.join(mended_text(before, after))} Logits are divided by "
+        f"{', '.join(f'{value:.3f} in {kind}' for kind, value in check.temperatures.items())}. "
+        f"{CALIBRATION_WORDS}",
         "",
         f"| point | sensitivity for {name} | specificity |",
         "|---|---|---|",
@@ -171,8 +182,3 @@ def check_text(check: DecisionCheck) -> str:
             "set; shares of those referred are of the others."
         )
     return "\n".join(lines)
-
-
-def _pair(values: Sequence[float]) -> tuple[float, float]:
-    before, after = values
-    return before, after

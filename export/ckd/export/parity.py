@@ -7,6 +7,7 @@ amplifies the difference.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from ckd.train.systems.graph import System
 TOLERANCE = {"fp32": 2e-2, "fp16": 5e-1}
 
 #: Acceptance cases of a bundle, at least; and generated images that they are chosen from.
-_CASES, _POOL = 4, 16
+_CASES, _POOL = 4, 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,9 @@ def parity_images(side_px: int, count: int = 4) -> NDArray[np.uint8]:
 def case_images(system: System) -> NDArray[np.uint8]:
     """The images of a bundle's acceptance cases, [N, S, S, 3] uint8 RGB, four or one a label.
 
-    Of some generated ones, for each label that of which the system is surest: what is decided on
-    such an image is far from thresholds, whatever they will be, so that an engine in any precision
-    has to decide alike. Others fill up.
+    Of some generated ones, for each label those of which the system is surest: what is decided on
+    such an image is far from thresholds, whatever they will be, so that an engine in most
+    precisions has to decide alike.
     """
     pool_NSS3 = parity_images(system.image_size, _POOL)
     name = system.outputs.class_logits
@@ -65,9 +66,13 @@ def case_images(system: System) -> NDArray[np.uint8]:
         [torch_tensors(system, pool_NSS3[i : i + 4])[name] for i in range(0, _POOL, 4)]
     )
     said_NK = class_probabilities(logits_NK, system.outputs.exclusive)
-    surest = dict.fromkeys([*said_NK.argmax(axis=0).tolist(), *range(_POOL)])
-    count = max(_CASES, said_NK.shape[1])
-    return pool_NSS3[[*surest][:count]]
+    return pool_NSS3[surest(said_NK, max(_CASES, said_NK.shape[1]))]
+
+
+def surest(said_NK: NDArray[np.floating[Any]], count: int) -> list[int]:
+    """Rows with the largest probability of each label, then with the second largest, and so on."""
+    ranked_NK = np.argsort(-said_NK, axis=0, kind="stable")
+    return [*dict.fromkeys(ranked_NK.ravel().tolist())][:count]
 
 
 @torch.no_grad()

@@ -18,8 +18,9 @@ from ckd.contract.parsing import parse_json
 from ckd.contract.wiring import IMAGE
 
 CASES: Final = "acceptance/cases.npz"
-#: An INT8 network is compared with the outputs that it gave when it was made. How far these differ
-#: from those in float32 is measured on real images, see `ckd.calibration`.
+#: An INT8 network is compared with what its files say, computed node after node: whatever processor
+#: it was made on, no sum saturates in these answers. How far they differ from those in float32 is
+#: measured on real images, see `ckd.calibration`.
 CASES_INT8: Final = "acceptance/cases.int8.npz"
 TOLERANCES: Final = "acceptance/tolerances.json"
 #: Of a tolerance; with a larger one every engine would pass.

@@ -43,6 +43,12 @@ if TYPE_CHECKING:
         reliability_bins,
         top_label,
     )
+    from ckd.scores.reliability_text import (
+        CALIBRATION_WORDS,
+        Said,
+        calibration_table,
+        mended_text,
+    )
     from ckd.scores.shares import share_interval
 else:
     __getattr__ = lazy_names(
@@ -65,11 +71,13 @@ else:
                 "Probabilities brier_score calibration_error expected_calibration_error log_loss "
                 "reliability_bins top_label"
             ),
+            "ckd.scores.reliability_text": "CALIBRATION_WORDS Said calibration_table mended_text",
             "ckd.scores.shares": "share_interval",
         },
     )
 
 __all__ = [
+    "CALIBRATION_WORDS",
     "LEAST",
     "NOT_ASSESSED",
     "SHARES",
@@ -80,6 +88,7 @@ __all__ = [
     "GroupScore",
     "ImageScore",
     "Probabilities",
+    "Said",
     "SegmentationScores",
     "average_precision",
     "binary_label_loss",
@@ -87,6 +96,7 @@ __all__ = [
     "boundary_distance",
     "brier_score",
     "calibration_error",
+    "calibration_table",
     "diagnosed",
     "estimate_text",
     "expected_calibration_error",
@@ -99,6 +109,7 @@ __all__ = [
     "markdown_table",
     "mask_scores",
     "mean_and_deviation",
+    "mended_text",
     "precision_recall_curve",
     "reliability_bins",
     "roc_auc",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ckd.contract.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ckd.runtime.backends.onnxruntime import why_no_int8
+    from ckd.runtime.backends.onnxruntime import OnnxRuntimeBackend, why_no_int8
     from ckd.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
     from ckd.runtime.backends.selection import (
         BACKENDS,
@@ -21,7 +21,7 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
-            "ckd.runtime.backends.onnxruntime": "why_no_int8",
+            "ckd.runtime.backends.onnxruntime": "OnnxRuntimeBackend why_no_int8",
             "ckd.runtime.backends.onnxruntime_cuda": "OnnxRuntimeCudaBackend",
             "ckd.runtime.backends.selection": (
                 "BACKENDS GPU_BACKENDS chosen_device installed open_backend"
@@ -32,6 +32,7 @@ else:
 __all__ = [
     "BACKENDS",
     "GPU_BACKENDS",
+    "OnnxRuntimeBackend",
     "OnnxRuntimeCudaBackend",
     "chosen_device",
     "installed",

@@ -39,8 +39,17 @@ class OnnxRuntimeBackend(Backend):
     # It takes half-precision files and computes in float32: a check of the file, no gain in speed.
     precisions: Mapping[str, str] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8.cpu"}
 
-    def __init__(self, num_threads: int | None = None) -> None:
+    def __init__(self, num_threads: int | None = None, *, fused: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            num_threads: of each engine; all cores if None.
+            fused: False to compute node after node as the file says, which is slow. Convolutions
+                between quantised tensors are then float32, and their sums exact on every processor,
+                while fused ones saturate on some.
+        """
         self.num_threads = num_threads or usable_cores()
+        self._fused = fused
 
     @override
     def load(
@@ -55,6 +64,8 @@ class OnnxRuntimeBackend(Backend):
         # Each node has a thread pool of its own, and nodes run one after another: a pool may spin
         # while its node runs, but afterwards it would take the cores from the next one.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        if not self._fused:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         content = onnx.read()
         try:
             session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -4,43 +4,36 @@ Suffixes: N photographs, K labels.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import beta, betabinom
 
 from ckd.contract.binomial import exact_interval
 from ckd.contract.labels import lesion_name
 from ckd.finding.label_sets import conformal_rank
 from ckd.finding.operating_points import OperatingPoint, predictive_values
-from ckd.scores.metrics import bootstrap_interval
 from ckd.scores.ranking import roc_auc
-from ckd.scores.reliability import (
-    Probabilities,
-    brier_score,
-    calibration_error,
-    expected_calibration_error,
-    log_loss,
-    top_label,
+from ckd.scores.reliability_text import (
+    CALIBRATION_WORDS,
+    Said,
+    calibration_table,
+    mended_text,
 )
 from ckd.train.sections.decision import Decided
-from ckd.train.sections.held import Held, known
+from ckd.train.sections.held import known
 from ckd.train.sections.probabilities import LEAST_GAIN, Compared
 from ckd.train.sections.refer import DOUBTED
 
 #: Where a device may be used: people who are screened, those who are sent for a lesion, a practice
 #: that is sent what looks suspicious.
 STATED_PREVALENCES = (0.002, 0.02, 0.1)
-#: Probabilities that are further off than this are to be mended by half.
-LARGE_ERROR = 0.04
 #: More photographs referred than this is said before anything else.
 MANY_REFERRED = 0.60
 
 
 def probabilities_text(decided: Decided) -> str:
     """How the kinds of rules compare, and how well calibrated probabilities are."""
-    held, target = decided.held, decided.points.target
+    held = decided.held
     bias = ", ".join(
         f"{name} {value:+.2f}" for name, value in zip(held.labels, decided.rule.bias_K, strict=True)
     )
@@ -48,29 +41,17 @@ def probabilities_text(decided: Decided) -> str:
     taken += f", biases {bias}" if any(decided.rule.bias_K) else ", no bias"
     lines = [
         f"Taken: {taken}. A bias is taken where it gains {LEAST_GAIN} nats or more. Each "
-        "photograph is judged by rules that were fitted on other ones; intervals are 95 % of the "
-        "bootstrap. The expected calibration error (ECE) has 15 bins of equal mass and is never "
-        f"0; behind it stands what perfect probabilities of {len(held)} photographs would show. "
-        "The debiased error is the root mean square over the same bins, less what chance adds.",
+        f"photograph is judged by rules that were fitted on other ones. {CALIBRATION_WORDS}",
         "",
-        f"| rule | log-loss | Brier | ECE, most probable label | debiased | ECE, {target} | "
-        "debiased |",
-        "|---|---|---|---|---|---|---|",
+        *calibration_table(
+            {
+                f"{row.name}{' (taken)' if row is decided.taken else ''}": _said(decided, row)
+                for row in decided.compared
+            }
+        ),
+        "",
+        *mended_text(_said(decided, decided.compared[0]), _said(decided, decided.taken)),
     ]
-    lines += [_compared_row(decided, row) for row in decided.compared]
-    lines.append("")
-    for what, number in (("the most probable label", 0), (target, 1)):
-        before, after = (
-            calibration_error(*_judged(decided, row)[number]).debiased
-            for row in (decided.compared[0], decided.taken)
-        )
-        if before <= LARGE_ERROR:
-            verdict = f"which was {LARGE_ERROR} or less before"
-        else:
-            verdict = "which halves it" if after <= before / 2 else "which does not halve it"
-        lines.append(
-            f"Debiased error of {what}: {before:.3f} as it comes, {after:.3f} as fitted, {verdict}."
-        )
     return "\n".join(lines)
 
 
@@ -238,44 +219,16 @@ def _rates(point: OperatingPoint) -> str:
     return " | ".join(cells)
 
 
-def _compared_row(decided: Decided, row: Compared) -> str:
-    held, said_NK = decided.held, row.probabilities_NK
-    truth_NK = held.truth_NK
-    cells = [
-        _with_interval(
-            lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=held.is_exclusive), held
-        ),
-        _with_interval(lambda rows: brier_score(truth_NK[rows], said_NK[rows]), held),
-    ]
-    for positive_N, probability_N in _judged(decided, row):
-        error = calibration_error(positive_N, probability_N)
-        shown = _with_interval(partial(_ece, positive_N, probability_N), held)
-        cells += [f"{shown}, perfect {error.bias:.3f}", f"{error.debiased:.3f}"]
-    mark = " (taken)" if row is decided.taken else ""
-    return f"| {row.name}{mark} | {' | '.join(cells)} |"
-
-
-def _with_interval(statistic: Callable[[NDArray[np.intp]], float], held: Held) -> str:
-    """Lesions are drawn, and not photographs, of which a lesion may have several."""
-    order = np.argsort(held.source_N, kind="stable")
-    rows_of = np.split(order, np.flatnonzero(np.diff(held.source_N[order])) + 1)
-    low, high = bootstrap_interval(
-        lambda drawn: statistic(np.concatenate([rows_of[number] for number in drawn])), len(rows_of)
+def _said(decided: Decided, row: Compared) -> Said:
+    held = decided.held
+    return Said(
+        truth_NK=held.truth_NK,
+        probabilities_NK=row.probabilities_NK,
+        source_N=held.source_N,
+        labels=held.labels,
+        target=decided.points.target,
+        is_exclusive=held.is_exclusive,
     )
-    return f"{statistic(np.arange(len(held))):.3f} ({low:.3f} to {high:.3f})"
-
-
-def _ece(
-    positive_N: NDArray[np.bool_], probability_N: Probabilities, rows: NDArray[np.intp]
-) -> float:
-    return expected_calibration_error(positive_N[rows], probability_N[rows])
-
-
-def _judged(decided: Decided, row: Compared) -> list[tuple[NDArray[np.bool_], Probabilities]]:
-    """Truth and probability of the most probable label, and of the target."""
-    truth_NK, said_NK = decided.held.truth_NK, row.probabilities_NK
-    column = decided.held.labels.index(decided.points.target)
-    return [top_label(truth_NK, said_NK), (truth_NK[:, column], said_NK[:, column])]
 
 
 TEXTS: Mapping[str, Callable[[Decided], str]] = {
