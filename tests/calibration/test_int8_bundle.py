@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from exact import int8_cases
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ from ckd.contract.hashes import write_hashes
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
 from ckd.runtime import Cascade, Chain
-from ckd.runtime.acceptance import run_acceptance
 from ckd.runtime.backends.selection import open_backend
 from ckd.runtime.cases import TOLERANCES, pack_cases
 
@@ -183,8 +183,7 @@ def test_a_network_can_be_left_in_float(
 
 
 def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -> None:
-    with Cascade.load(quantised, "onnxruntime", precision="int8") as cascade:
-        assert all(case.passed for case in run_acceptance(cascade.chain, Bundle(quantised)))
+    assert all(case.passed for case in int8_cases(quantised))
     # The files of another network under the same names.
     foreign = tmp_path / "foreign"
     shutil.copytree(quantised, foreign)
@@ -195,8 +194,7 @@ def test_engines_must_repeat_the_int8_answers(quantised: Path, tmp_path: Path) -
             constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
     onnx.save(model, foreign / "cls.int8.cpu.onnx")
     write_hashes(foreign)
-    with Cascade.load(foreign, "onnxruntime", precision="int8") as cascade:
-        assert not all(case.passed for case in run_acceptance(cascade.chain, Bundle(foreign)))
+    assert not all(case.passed for case in int8_cases(foreign))
 
 
 def test_part_of_a_network_can_be_left_in_float(
