@@ -96,7 +96,8 @@ def _sections(spec: CascadeSpec) -> dict[str, Section]:
         "sets": LabelSets(0.1, in_set, dict.fromkeys(spec.labels, 10), rule.mark),
         "refer": Doubts(masks_agree=0.8),
     }
-    return {name: Section(content.as_content()) for name, content in contents.items()}
+    set_by_hand = {name: Section(content.as_content()) for name, content in contents.items()}
+    return {"mask": spec.sections["mask"], **set_by_hand}
 
 
 def _found(

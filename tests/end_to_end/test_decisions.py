@@ -98,7 +98,7 @@ def test_another_point_and_prevalence_are_said_and_only_one_decides(
     assert "Überweisung vorgeschlagen  Nävus 73 %, wenn 60 % der Aufnahmen Melanom" in first
     assert [line.strip() for line in beneath] == [
         "Melanom ist möglich.",
-        "Möglich: Melanom, Nävus (solche Listen enthalten in 90 % das Richtige).",
+        "Möglich: Melanom, Nävus (solche Listen enthalten in 90 % der Fälle das Richtige).",
         "Arbeitspunkt: specific (Voreinstellung: screening).",
         "Die Häufigkeit wurde gewählt; sie ändert keine Entscheidung.",
     ]

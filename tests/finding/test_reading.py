@@ -42,7 +42,7 @@ SENTENCES = {
         "Melanom 87 %, wenn 19 % der Aufnahmen Melanom zeigen",
         "Die Wahrscheinlichkeit für Melanom erreicht die Schwelle.",
         "Melanom ist möglich.",
-        "Möglich: Melanom, Nävus (solche Listen enthalten in 90 % das Richtige).",
+        "Möglich: Melanom, Nävus (solche Listen enthalten in 90 % der Fälle das Richtige).",
         "Arbeitspunkt: specific (Voreinstellung: screening).",
         "Die Häufigkeit wurde gewählt; sie ändert keine Entscheidung.",
     ),

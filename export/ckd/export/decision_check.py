@@ -14,6 +14,7 @@ from ckd.contract.labels import lesion_name
 from ckd.data.samples import SampleSet
 from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
+from ckd.scores.ranking import roc_auc
 from ckd.scores.reliability_text import (
     CALIBRATION_WORDS,
     Said,
@@ -50,7 +51,7 @@ class DecisionCheck:
 
     Attributes:
         target: the label that is looked for.
-        points: by name, sensitivity and specificity.
+        points: by name, sensitivity, specificity, and share referred of those with an answer.
         covered: by label, how often the set holds it; empty without sets.
         expected: by label, 5 % to 95 % range of that count by the law of the sets.
         referred: by reason, and "any"; of all photographs that got an answer.
@@ -61,7 +62,7 @@ class DecisionCheck:
     """
 
     target: str
-    points: dict[str, tuple[Rate, Rate]]
+    points: dict[str, tuple[Rate, Rate, Rate]]
     covered: dict[str, Rate]
     expected: dict[str, tuple[int, int]]
     referred: dict[str, Rate]
@@ -105,8 +106,10 @@ def check_decisions(
 
     answered_N = np.array([decision is not None for decision in decisions])
     referred_N = np.array([decision is not None and decision.refer for decision in decisions])
+    given = [set() if decision is None else {*decision.reasons} for decision in decisions]
+    otherwise_N = np.array([bool(reasons - {"flagged"}) for reasons in given])
     referred = {
-        code: rate(np.array([d is not None and code in d.reasons for d in decisions]), answered_N)
+        code: rate(np.array([code in reasons for reasons in given]), answered_N)
         for code in decider.codes
     }
     sets = decider.sets
@@ -133,6 +136,7 @@ def check_decisions(
             name: (
                 rate(said_N >= point.at_least, target_N),
                 rate(said_N < point.at_least, ~target_N),
+                rate((said_N >= point.at_least) | otherwise_N, answered_N),
             )
             for name, point in points.points.items()
         },
@@ -146,19 +150,29 @@ def check_decisions(
     )
 
 
+def _auc(said: Said) -> str:
+    is_target_N, probability_N = said.judged()[1]
+    if is_target_N.all() or not is_target_N.any():
+        return "not assessed"
+    return f"{roc_auc(probability_N, is_target_N):.3f}"
+
+
 def check_text(check: DecisionCheck) -> str:
     """The check in words, for a model card."""
     name, (before, after) = lesion_name(check.target), check.said
     lines = [
         *calibration_table({"none": before, "as fitted": after}),
         "",
+        f"AUC of {check.target} {_auc(before)} as it comes, {_auc(after)} as fitted. "
         f"{' '.join(mended_text(before, after))} Logits are divided by "
         f"{', '.join(f'{value:.3f} in {kind}' for kind, value in check.temperatures.items())}. "
         f"{CALIBRATION_WORDS}",
         "",
-        f"| point | sensitivity for {name} | specificity |",
-        "|---|---|---|",
-        *(f"| {point} | {sens} | {spec} |" for point, (sens, spec) in check.points.items()),
+        f"| point | sensitivity for {name} | specificity | referred |",
+        "|---|---|---|---|",
+        *(f"| {point} | {' | '.join(map(str, rates))} |" for point, rates in check.points.items()),
+        "",
+        "A referral rests on other reasons, too, which are the same at every point.",
         "",
     ]
     if check.covered:

@@ -168,13 +168,13 @@ def report_text(report: SectionsReport) -> str:
     if report.decisions is not None:
         parts.append(check_text(report.decisions))
         firm = (
-            f"{counts['decision']} and {counts['referral']} in {precision}"
+            f"{counts['decision']} (the referral on {counts['referral']}) in {precision}"
             for precision, counts in report.firm.items()
         )
         parts.append(
-            f"Of {report.num_cases} acceptance cases so many decisions and referrals lie three "
-            f"tolerances or more from every threshold, so that each engine must repeat them: "
-            f"{', '.join(firm)}."
+            f"Of the {report.num_cases} acceptance cases every engine must repeat the decision on "
+            f"{', '.join(firm)}. On the others a number lies within three tolerances of a "
+            "threshold."
         )
     return "\n\n".join(parts)
 

@@ -73,7 +73,7 @@ OperatingPointName = Annotated[
         envvar="CKD_OPERATING_POINT",
         metavar="NAME",
         help="What is flagged: screening (misses least), balanced, or specific (fewest false "
-        "alarms); default: the bundle's.",
+        "alarms); default: the bundle's. A referral may be suggested for other reasons.",
     ),
 ]
 Prevalence = Annotated[

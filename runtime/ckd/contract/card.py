@@ -4,6 +4,7 @@ Parts begin with a title of the second level. Whoever does a thing again replace
 leaves those of others as they are.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 #: Name of the file in a bundle.
@@ -24,6 +25,13 @@ def with_part(card: str, title: str, text: str) -> str:
     part = f"## {title}\n\n{text.strip()}"
     after = "\n".join(lines[end:]).strip()
     return "\n\n".join(filter(None, (before, part, after))) + "\n"
+
+
+def provenance_shown(value: object) -> str:
+    """A fact of a bundle's provenance for people: counts or versions by name in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return str(value)
 
 
 def without_part(card: str, title: str) -> str:

@@ -148,13 +148,13 @@ class Decider:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The reasons to refer that this bundle judges by; none without operating points."""
+        """The reasons to refer that this bundle can give; none without operating points."""
         if self.points is None:
             return ()
         judged = {
             "flagged": True,
             "set_holds_target": self.sets is not None,
-            "set_empty": self.sets is not None,
+            "set_empty": self.sets is not None and self.sets.may_be_empty,
             "masks_disagree": self.doubts.masks_agree is not None,
             "unlike_training": self.doubts.unlike_above is not None,
         }

@@ -98,7 +98,8 @@ def draw_explanation(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[
     if finding.reason is not None:
         canvas = draw_heat(image_HWC, np.zeros((1, 1), np.float32))
         if has_room_for_text(canvas):
-            draw_lines(canvas, wrapped(finding.headline, 32), unit)
+            lines = wrapped(finding.headline, 32)
+            draw_lines(canvas, lines, unit, num_bold=len(lines))
         return canvas
     if not finding.class_maps:
         raise ValueError("no class maps; export the bundle with --explain")

@@ -71,6 +71,11 @@ class LabelSets:
             "probabilities": self.mark,
         }
 
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether probabilities, which add up to 1, can all lie below their thresholds."""
+        return sum(self.at_least.values()) > 1
+
     def set_of(self, probabilities: Mapping[str, float]) -> tuple[str, ...]:
         """The labels that a photograph may have, in the order of the labels."""
         return tuple(name for name, value in probabilities.items() if value >= self.at_least[name])

@@ -49,8 +49,9 @@ def draw_overlay(image_HWC: NDArray[np.uint8], finding: Finding) -> NDArray[np.u
     if fine is not None:
         draw_border(canvas, fine, fine_rgb, max(1, round(2 * unit)))
     if has_room_for_text(canvas):
-        large, small = _lines(finding, canvas.shape[1] / unit)
-        draw_lines(canvas, large, unit, small, HELD_RGB if finding.is_held else _TEXT_RGB)
+        bold, large, small = _lines(finding, canvas.shape[1] / unit)
+        colour = HELD_RGB if finding.is_held else _TEXT_RGB
+        draw_lines(canvas, [*bold, *large], unit, small, colour, num_bold=len(bold))
         names = {} if fine is None else {shown("fine_outline"): fine_rgb}
         if coarse is not None and coarse.any() and (names or is_dashed):
             _draw_legend(canvas, names | {shown("coarse_outline"): coarse_rgb}, unit)
@@ -67,25 +68,25 @@ def has_room_for_text(image_HWC: NDArray[np.uint8]) -> bool:
     return int(min(image_HWC.shape[:2])) >= 160
 
 
-def _lines(finding: Finding, width: float) -> tuple[list[str], list[str]]:
-    """What is written large, and what below it in small, in lines that fit a width in units.
+def _lines(finding: Finding, width: float) -> tuple[list[str], list[str], list[str]]:
+    """What is written bold, large, and below it small, in lines that fit a width in units.
 
-    Large are the decision and the most probable label; without a decision all labels, of which the
-    first says what its percentage rests on; without a finding why.
+    Bold is the decision, and the most probable label large; without a decision that label is bold
+    and says what its percentage rests on, and the others are large; without a finding why is bold.
     """
     large_letters, small_letters = _room(width, _LETTER, 44), _room(width, 6.3, 54)
     texts = (*finding.beneath, *finding.coaching)
     small = [line for text in texts for line in wrapped(text, small_letters)]
     if finding.decision is not None:
-        first = (finding.headline, finding.second)
-        return [line for text in first for line in wrapped(text, large_letters)], small
-    large = wrapped(finding.headline, 32) if finding.top is None else []
-    falling = sorted(finding.probabilities, key=finding.probabilities.__getitem__, reverse=True)
-    for label in falling[:1]:
-        large += wrapped(finding.share_shown(label), large_letters)
-    for label in falling[1:]:
-        large.append(f"{lesion_shown(label)} {percent_shown(finding.probabilities[label])}")
-    return large, small
+        bold, large = (wrapped(t, large_letters) for t in (finding.headline, finding.second))
+        return bold, large, small
+    bold = wrapped(finding.headline, 32) if finding.top is None else []
+    shares = finding.probabilities
+    first, others = [], sorted(shares, key=shares.__getitem__, reverse=True)
+    if others:
+        first = wrapped(finding.share_shown(others.pop(0)), large_letters)
+    rest = [f"{lesion_shown(label)} {percent_shown(shares[label])}" for label in others]
+    return (bold, [*first, *rest], small) if bold else (first, rest, small)
 
 
 def draw_border(
@@ -120,7 +121,8 @@ def draw_caption(canvas_HWC: NDArray[np.uint8], first: str, small: Sequence[str]
         return
     unit = unit_of(canvas_HWC)
     letters = _room(canvas_HWC.shape[1] / unit, _LETTER, len(first))
-    draw_lines(canvas_HWC, wrapped(first, letters), unit, small)
+    bold = wrapped(first, letters)
+    draw_lines(canvas_HWC, bold, unit, small, num_bold=len(bold))
 
 
 def _room(width: float, letter: float, most: int) -> int:
@@ -134,16 +136,18 @@ def draw_lines(
     unit: float,
     small: Sequence[str] = (),
     colour: tuple[int, int, int] = _TEXT_RGB,
+    *,
+    num_bold: int = 1,
 ) -> None:
     """Write lines in the top left corner on a darkened strip, in place.
 
-    The first is in bold; those of ``small`` come below the others in smaller letters.
+    The first ones are in bold; those of ``small`` come below the others in smaller letters.
     """
     if not lines:
         return
     tiny = _SMALL * unit
     pad, step, small_step = round(8 * unit), round(20 * unit), round(17 * unit)
-    weights = [_BOLD, *[1.0] * (len(lines) - 1)]
+    weights = [_BOLD if row < num_bold else 1.0 for row in range(len(lines))]
     widths_px = [
         text_width(line, unit, weight) for line, weight in zip(lines, weights, strict=True)
     ]

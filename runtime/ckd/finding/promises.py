@@ -77,6 +77,7 @@ class Promises:
         points: in the order of `ckd.finding.operating_points.NAMES`.
         error_rate: share of a label's photographs whose set may lack it; None without sets.
         counted: by label, photographs that its threshold in sets was fitted on; empty likewise.
+        may_be_empty: a set may hold no label; False likewise.
         doubts: by code, the threshold of each doubt that is judged.
     """
 
@@ -86,6 +87,7 @@ class Promises:
     points: tuple[PointPromise, ...]
     error_rate: float | None
     counted: dict[str, int]
+    may_be_empty: bool
     doubts: dict[str, float]
 
     @classmethod
@@ -104,12 +106,17 @@ class Promises:
             points=tuple(PointPromise.of(point, share) for point in points.points.values()),
             error_rate=None if sets is None else sets.error_rate,
             counted={} if sets is None else dict(sets.counted),
+            may_be_empty=sets is not None and sets.may_be_empty,
             doubts={code: value for code, value in judged.items() if value is not None},
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; shares to four decimals."""
-        sets = {"error_rate": self.error_rate, "counted": self.counted}
+        sets = {
+            "error_rate": self.error_rate,
+            "counted": self.counted,
+            "may_be_empty": self.may_be_empty,
+        }
         return {
             "target": self.target,
             "prevalence": round(self.prevalence, 6),
@@ -135,7 +142,7 @@ class Promises:
         counted = ", ".join(f"{count} {label}" for label, count in self.counted.items())
         return (
             f"hold the true label for {100 * (1 - self.error_rate):.3g} % of each label's "
-            f"photographs; fitted on {counted}"
+            f"photographs; fitted on {counted}{'' if self.may_be_empty else '; never empty'}"
         )
 
     @property

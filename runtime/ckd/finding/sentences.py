@@ -59,7 +59,7 @@ _CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "label_set": {
         "en": "Possible: {labels} (such lists hold the right one in {share}).",
-        "de": "Möglich: {labels} (solche Listen enthalten in {share} das Richtige).",
+        "de": "Möglich: {labels} (solche Listen enthalten in {share} der Fälle das Richtige).",
     },
     "probable": {
         "en": "{label} {share}, where {prevalence} are {target}",

@@ -30,8 +30,8 @@ CALIBRATION_WORDS: Final = (
     "Intervals are 95 % of the bootstrap over lesions; those of the expected calibration error "
     "(ECE), which every drawing makes larger, are moved back by what it adds. ECE has 15 bins of "
     "equal mass and is never 0; behind it stands what perfect probabilities of so many photographs "
-    "would show. The debiased error is the root mean square over the same bins, less what chance "
-    "adds."
+    "would show in the mean, so that less is chance. The debiased error is the root mean square "
+    "over the same bins, less what chance adds."
 )
 
 

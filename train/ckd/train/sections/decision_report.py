@@ -103,6 +103,12 @@ def sets_text(decided: Decided) -> str:
             f"| {row.label} | {count} | {threshold} | {low:.1%} to {high:.1%} | {held} | "
             f"{row.mean_size:.2f} |"
         )
+    if not sets.may_be_empty:
+        total = sum(sets.at_least.values())
+        lines += [
+            "",
+            f"No set is ever empty: the thresholds add up to {total:.3f}, and probabilities to 1.",
+        ]
     return "\n".join(lines)
 
 
