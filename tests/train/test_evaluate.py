@@ -377,7 +377,7 @@ def assert_answers_are_those_scored(fold: Path, data: Path, system: System) -> N
     assert answers.features_ND is not None
     assert answers.features_ND.shape == (len(rows), 1280)
     assert answers.class_logits_NK is not None
-    probabilities = torch.softmax(torch.from_numpy(answers.class_logits_NK), dim=1)
+    probabilities = torch.softmax(torch.from_numpy(answers.class_logits_NK.copy()), dim=1)
     samples = {sample.id: sample for sample in read_split(data, "train").samples}
     assert answers.mask_logits_NHW is not None
     assert answers.coarse_logits_NHW is not None
