@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from ckd.capture.hair import COVERS, cover_of, hair_cover
 from ckd.data.groups import KINDS, Traits, groups_of
 from ckd.data.samples import Sample, SampleSet
-from ckd.data.skin_tone import TONES
+from ckd.data.skin_tone import NO_TONE, TONES
 from ckd.data.synthetic.fields import noise
 from ckd.data.synthetic.overlays import hair_opacity, ruler_opacity
 
@@ -63,7 +63,7 @@ def test_every_group_has_its_place_also_an_empty_one() -> None:
     groups = groups_of(samples, traits)
     found = {(group.kind, group.name): group.images for group in groups}
     assert list(dict.fromkeys(group.kind for group in groups)) == [*KINDS]
-    assert {name for kind, name in found if kind == "skin tone"} == {*TONES}
+    assert {name for kind, name in found if kind == "skin tone"} == {*TONES, NO_TONE}
     assert {name for kind, name in found if kind == "hair"} == {*COVERS}
     assert {key: images for key, images in found.items() if images} == {
         ("label", "NEV"): (0, 1, 3),
@@ -74,6 +74,7 @@ def test_every_group_has_its_place_also_an_empty_one() -> None:
         ("skin tone", "very light skin"): (0,),
         ("skin tone", "light skin"): (1,),
         ("skin tone", "dark skin"): (3,),
+        ("skin tone", NO_TONE): (4,),
         ("hair", "hardly any hair"): (0, 3, 4),
         ("hair", "some hair"): (1,),
         ("hair", "much hair"): (2,),

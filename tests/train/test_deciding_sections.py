@@ -309,6 +309,9 @@ def test_a_bundle_decides_by_what_was_fitted(
     assert all(isinstance(verdict["decision"], bool) for verdict in verdicts)
     card = (new / "model_card.md").read_text()
     assert all(f"## {TITLES[name]}\n" in card for name in only)
+    for name in ("probabilities", "points", "refer"):
+        assert f"![{TITLES[name]}]({name}.png)" in card
+        assert (new / f"{name}.png").is_file()
     assert report.decisions is not None
     checked = card[card.index("What this bundle delivers") :]
     assert "| screening | " in checked
@@ -321,6 +324,10 @@ def test_a_bundle_decides_by_what_was_fitted(
     assert set(decider.codes) == {*CODES} - {"unlike_training"}
     assert report.decisions.missed.total == report.decisions.covered["MEL"].total
 
+    (fitted / "corruptions.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"corruptions\.md: cannot be read .* --corruptions`"):
+        write_sections(bundle, fitted, tmp_path / "mixed")
+    (fitted / "corruptions.md").unlink()
     record = json.loads((fitted / "sections.json").read_text())
     alone = {name: record[name] for name in ("source", "mask")}
     (fitted / "sections.json").write_text(json.dumps(alone))
@@ -349,6 +356,24 @@ def test_folds_that_cannot_decide_are_named(folds: Path, tmp_path: Path) -> None
     HeldOutAnswers(**{**kept, "class_logits_NK": None}).save(folds / "fold1" / "answers.npz")
     with pytest.raises(InputError, match="fold1: its networks do not classify"):
         fit.fit_sections(folds, tmp_path / "data", tmp_path / "out", ("points",), accelerator="cpu")
+
+
+def test_answers_of_other_labels_or_of_one_photograph_twice_are_refused(
+    folds: Path, tmp_path: Path
+) -> None:
+    answers = HeldOutAnswers.load(folds / "fold1" / "answers.npz")
+    turned_N = (answers.label_N + 1) % 3
+    replace(answers, label_N=turned_N).save(folds / "fold1" / "answers.npz")
+
+    def fitted() -> None:
+        fit.fit_sections(folds, tmp_path / "data", tmp_path / "out", ("points",), accelerator="cpu")
+
+    with pytest.raises(InputError, match=rf"{answers.ids[0]} has another label there than in"):
+        fitted()
+    shutil.copy(folds / "fold0" / "answers.npz", folds / "fold1")
+    with pytest.raises(InputError, match=r"fold1: held out ISIC_.*, which fold0 held out, too"):
+        fitted()
+    assert not (tmp_path / "out").exists()
 
 
 def test_sections_that_need_another_one_are_not_fitted_alone(

@@ -111,13 +111,11 @@ def write_sections(
             report = check_sections(written, tuple(sections), samples, bars)
         path = folder / MODEL_CARD
         card = path.read_text() if path.is_file() else ""
-        for name, text in texts.items():
-            card = with_part(card, TITLES[name], text)
+        for title, text in texts.items():
+            card = with_part(card, title, text)
         parts = {CHECKED: report_text(report), BY_GROUP: by_group_text(report)}
         if samples is None and found.of_no_answer:  # what was found of its answers stays true
             parts = {}
-        if (fitted / DAMAGED[0]).is_file():
-            parts[DAMAGED[1]] = (fitted / DAMAGED[0]).read_text(encoding="utf-8")
         for title, words in parts.items():  # an earlier check was of other sections
             card = with_part(card, title, words) if words else without_part(card, title)
         path.write_text(card)
@@ -163,10 +161,21 @@ def _with_verdicts(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def _texts(fitted: Path, names: Iterable[str]) -> dict[str, str]:
-    """What the card says of each section."""
+    """What the card says of each section, by title, with its picture if it has one."""
+    texts = {}
+    for name in names:
+        text, picture = _text(fitted / f"{name}.md", "ckd-train sections"), f"{name}.png"
+        if (fitted / picture).is_file() and picture not in text:
+            text = f"{text.rstrip()}\n\n![{TITLES[name]}]({picture})\n"
+        texts[TITLES[name]] = text
+    name, title = DAMAGED
+    if (fitted / name).exists():
+        texts[title] = _text(fitted / name, "ckd-train evaluate --corruptions")
+    return texts
+
+
+def _text(path: Path, maker: str) -> str:
     try:
-        return {name: (fitted / f"{name}.md").read_text(encoding="utf-8") for name in names}
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{fitted}: cannot be read ({error}); `ckd-train sections` makes it anew"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error}); `{maker}` makes it anew") from error

@@ -112,7 +112,7 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """What the answer comes to, for comparing it with another one's."""
-        return Verdict.of(most_probable(self.raw.probabilities, self.exclusive), self.decision)
+        return Verdict.of(self.top, self.decision)
 
     @property
     def headline(self) -> str:

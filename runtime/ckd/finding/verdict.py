@@ -21,7 +21,8 @@ class Verdict:
     """What an answer comes to; None where it says nothing of the kind.
 
     Attributes:
-        label: most probable one by what the networks said, or None if no question is answered yes.
+        label: most probable one as it is shown; None without a finding, or if no question is
+            answered yes.
         decision: whether it is flagged; None without a finding or without operating points.
         referral: whether a referral is suggested; likewise.
     """
@@ -87,9 +88,10 @@ def firm_parts(
         return ("label",)  # there is none, and no engine makes one
     moved = [*_moved(raw, count * steps.probability, exclusive)]
     firm = []
-    if len({most_probable(one, exclusive) for one in moved}) == 1:
+    fitted = [_fitted(decider, one, precision) for one in moved]
+    if len({most_probable(one, exclusive) for one in fitted}) == 1:
         firm.append("label")
-    decisions = [decider.decision(_fitted(decider, one, precision), {}, None) for one in moved]
+    decisions = [decider.decision(one, {}, None) for one in fitted]
     known = [decision for decision in decisions if decision is not None]
     if not known:
         return tuple(firm)

@@ -78,11 +78,12 @@ class CaseJudge:
             for mask_HW in (answers.mask_HW, answers.coarse_mask_HW)
         )
         quality = quality_of(Answers(fine, coarse, {}, {}), self.spec.image_size)
-        fitted = decider.probabilities(outputs, self._precision)
         raw = answers.probabilities
-        decision = decider.decision(raw if fitted is None else fitted, quality, answers.features_D)
+        fitted = decider.probabilities(outputs, self._precision)
+        shown = raw if fitted is None else fitted
+        decision = decider.decision(shown, quality, answers.features_D)
         firm = firm_parts(
             decider, raw, quality, answers.features_D, self._steps, self._precision,
             exclusive=exclusive,
         )  # fmt: skip
-        return Verdict.of(most_probable(raw, exclusive), decision), firm
+        return Verdict.of(most_probable(shown, exclusive), decision), firm

@@ -18,7 +18,7 @@ from ckd.capture.hair import COVERS, cover_of, hair_cover
 from ckd.contract.labels import label_of
 from ckd.data.masks import read_mask
 from ckd.data.samples import Sample, SampleSet
-from ckd.data.skin_tone import TONES, tone_of, typology_angle
+from ckd.data.skin_tone import NO_TONE, TONES, tone_of, typology_angle
 from ckd.picture.decode import read_rgb
 
 #: Kinds of groups, in the order of tables.
@@ -85,7 +85,8 @@ def groups_of(samples: SampleSet, traits: Sequence[Traits]) -> tuple[Group, ...]
     """All groups of a data set, those without a photograph included.
 
     Lesions are small, middle or large by thirds of this data set. A photograph may be in no group
-    of a kind: one without a label, without a mask, or with too little skin in view.
+    of a kind: one without a label or without a mask. Those with too little skin in view are a group
+    of their own if there are any.
 
     Args:
         samples: photographs.
@@ -102,6 +103,9 @@ def groups_of(samples: SampleSet, traits: Sequence[Traits]) -> tuple[Group, ...]
         groups.append(Group("lesion size", name, tuple(sorted(map(int, third)))))
     tones = [None if t.ita_degrees is None else tone_of(t.ita_degrees) for t in traits]
     groups += _named("skin tone", TONES, tones)
+    unknown = [i for i in sized if tones[i] is None]
+    if unknown:
+        groups.append(Group("skin tone", NO_TONE, tuple(sorted(unknown))))
     groups += _named("hair", COVERS, [cover_of(one.hair_share) for one in traits])
     return tuple(groups)
 

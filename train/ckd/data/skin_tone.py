@@ -23,6 +23,8 @@ _TONES: Final = (
 )
 #: Names of the groups, from light to dark.
 TONES: Final = tuple(name for _, name in _TONES)
+#: Of photographs that show too little skin.
+NO_TONE: Final = "tone not assessed"
 #: Pixels darker than this (CIE lightness, 0 to 100) show the rim of the contact plate or hair.
 _NOT_SKIN_L = 20.0
 

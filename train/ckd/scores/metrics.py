@@ -143,15 +143,11 @@ def bootstrap_interval(
     level: float = 0.95,
     repeats: int = 1000,
     seed: int = 0,
-    about: float | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap: low and high end of a statistic over resampled test sets.
 
     ``statistic`` takes the indices of one draw: ``num_samples``, drawn with replacement. Draws that
     give nan (for instance because no melanoma was drawn) are ignored; if all do, both ends are nan.
-
-    Where drawing makes a statistic larger, as any measure of distance, ``about`` is its value for
-    the samples themselves, and what draws are larger by in the mean is taken off.
     """
     if num_samples < 1 or repeats < 1 or not 0.0 < level < 1.0:
         raise UsageError(f"bootstrap: cannot draw {repeats} x {num_samples} at level {level}")
@@ -160,8 +156,6 @@ def bootstrap_interval(
     draws = draws[~np.isnan(draws)]
     if draws.size == 0:
         return math.nan, math.nan
-    if about is not None:
-        draws += about - draws.mean()
     low, high = np.quantile(draws, [(1.0 - level) / 2, (1.0 + level) / 2])
     return float(low), float(high)
 

@@ -40,6 +40,7 @@ class CalibrationError:
         bias: what ``error`` would be for perfect probabilities of so many samples; never 0, as each
             bin holds few. It is no part of the error of others: the larger that is, the less the
             chance in each bin adds to it.
+        at_most: what ``error`` would exceed in one case of twenty for perfect probabilities.
         debiased: root of the mean squared distance less what chance adds to the square, which is
             without bias at any error (Bröcker 2012, "Estimating reliability and resolution of
             probability forecasts"; Kumar et al. 2019, "Verified Uncertainty Calibration"); 0 if
@@ -48,6 +49,7 @@ class CalibrationError:
 
     error: float
     bias: float
+    at_most: float
     debiased: float
 
 
@@ -100,18 +102,38 @@ def calibration_error(
         )
         for _ in range(_DRAWS)
     ]
-    bins = reliability_bins(positive_N, probability_N, num_bins)
-    squares = [
-        one.count
-        * ((one.said - one.happened) ** 2 - one.happened * (1 - one.happened) / (one.count - 1))
-        for one in bins
-        if one.count > 1
-    ]
+    squared = debiased_square(positive_N, probability_N, num_bins)
     return CalibrationError(
         error=expected_calibration_error(positive_N, probability_N, num_bins),
         bias=float(np.mean(draws)),
-        debiased=float(np.sqrt(max(0.0, sum(squares) / len(probability_N)))),
+        at_most=float(np.quantile(draws, 0.95)),
+        debiased=float(np.sqrt(max(0.0, squared))),
     )
+
+
+def debiased_square(
+    positive_N: Truth, probability_N: Probabilities, num_bins: int = NUM_BINS, drawn: int = 1
+) -> float:
+    """Mean squared distance of what was said and what happened, less what chance adds to it.
+
+    Args:
+        positive_N: what happened.
+        probability_N: what was said.
+        num_bins: of equal mass.
+        drawn: how often the samples were drawn: 2 for those of a bootstrap, which were drawn from
+            samples that were drawn, so that chance was added twice.
+    """
+    bins = reliability_bins(positive_N, probability_N, num_bins)
+    squares = [
+        one.count
+        * (
+            (one.said - one.happened) ** 2
+            - drawn * one.happened * (1 - one.happened) / (one.count - 1)
+        )
+        for one in bins
+        if one.count > 1
+    ]
+    return float(sum(squares) / len(probability_N))
 
 
 def expected_calibration_error(

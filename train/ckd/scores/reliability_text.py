@@ -17,7 +17,7 @@ from ckd.scores.reliability import (
     Truth,
     brier_score,
     calibration_error,
-    expected_calibration_error,
+    debiased_square,
     log_loss,
     top_label,
 )
@@ -27,11 +27,10 @@ LARGE_ERROR: Final = 0.04
 
 #: What the columns are.
 CALIBRATION_WORDS: Final = (
-    "Intervals are 95 % of the bootstrap over lesions; those of the expected calibration error "
-    "(ECE), which every drawing makes larger, are moved back by what it adds. ECE has 15 bins of "
-    "equal mass and is never 0; behind it stands what perfect probabilities of so many photographs "
-    "would show in the mean, so that less is chance. The debiased error is the root mean square "
-    "over the same bins, less what chance adds."
+    "Intervals are 95 % of the bootstrap over lesions. The expected calibration error (ECE) has 15 "
+    "bins of equal mass and is never 0; behind it stands what perfect probabilities of so many "
+    "photographs would show, in the mean and at most (19 of 20 times). The debiased error is the "
+    "root mean square over the same bins, less what chance adds."
 )
 
 
@@ -79,53 +78,79 @@ def mended_text(before: Said, after: Said) -> list[str]:
     """Whether fitting mends the error of the most probable label, and that of the target."""
     lines = []
     whats = ("the most probable label", before.target)
-    for what, one, other in zip(whats, before.judged(), after.judged(), strict=True):
-        was, became = (calibration_error(*judged).debiased for judged in (one, other))
-        if was > LARGE_ERROR:
-            verdict = "which halves it" if became <= was / 2 else "which does not halve it"
+    for what, was, became in zip(whats, _debiased(before), _debiased(after), strict=True):
+        if was.value > LARGE_ERROR:
+            verdict = (
+                "which halves it" if became.value <= was.value / 2 else "which does not halve it"
+            )
         else:
             verdict = f"where {LARGE_ERROR} or less leaves little to mend"
-            if became > LARGE_ERROR:
-                verdict += "; on these photographs fitting makes it worse"
-        lines.append(
-            f"Debiased error of {what}: {was:.3f} as it comes, {became:.3f} as fitted, {verdict}."
-        )
+            if became.low > was.high:
+                verdict += "; fitting makes it worse here"
+            elif became.value > LARGE_ERROR:
+                verdict += "; so few photographs cannot tell these apart"
+        lines.append(f"Debiased error of {what}: {was} as it comes, {became} as fitted, {verdict}.")
     return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranged:
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def _debiased(said: Said) -> list[_Ranged]:
+    """The debiased error of the most probable label, and of the target."""
+    interval, errors = _Bootstrap(said.source_N), []
+    for positive_N, probability_N in said.judged():
+        square = debiased_square(positive_N, probability_N)
+        ends = interval.ends(partial(_drawn_square, positive_N, probability_N))
+        # An interval of the square, of which the error is the root.
+        errors.append(_Ranged(*(float(np.sqrt(max(x, 0.0))) for x in (square, *ends))))
+    return errors
 
 
 def _cells(said: Said) -> list[str]:
     truth_NK, said_NK = said.truth_NK, said.probabilities_NK
     interval = _Bootstrap(said.source_N)
     cells = [
-        interval(lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=said.is_exclusive)),
-        interval(lambda rows: brier_score(truth_NK[rows], said_NK[rows])),
+        interval.shown(
+            lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=said.is_exclusive)
+        ),
+        interval.shown(lambda rows: brier_score(truth_NK[rows], said_NK[rows])),
     ]
-    for positive_N, probability_N in said.judged():
-        error = calibration_error(positive_N, probability_N)
-        ece = partial(_ece, positive_N, probability_N)
-        shown = interval(ece, about=error.error)
-        cells += [f"{shown}, perfect {error.bias:.3f}", f"{error.debiased:.3f}"]
+    for judged, debiased in zip(said.judged(), _debiased(said), strict=True):
+        error = calibration_error(*judged)
+        cells += [
+            f"{error.error:.3f}, perfect {error.bias:.3f}, at most {error.at_most:.3f}",
+            str(debiased),
+        ]
     return cells
 
 
 class _Bootstrap:
-    """Figures with intervals; lesions are drawn, of which each may have several photographs."""
+    """Intervals of figures; lesions are drawn, of which each may have several photographs."""
 
     def __init__(self, source_N: NDArray[np.integer[Any]]) -> None:
         order = np.argsort(source_N, kind="stable")
         self._rows_S = np.split(order, np.flatnonzero(np.diff(source_N[order])) + 1)
         self._all_N = np.arange(len(source_N))
 
-    def __call__(
-        self, statistic: Callable[[NDArray[np.intp]], float], about: float | None = None
-    ) -> str:
-        low, high = bootstrap_interval(
+    def ends(self, statistic: Callable[[NDArray[np.intp]], float]) -> tuple[float, float]:
+        """Low and high end for a function of the rows of photographs."""
+        return bootstrap_interval(
             lambda drawn: statistic(np.concatenate([self._rows_S[number] for number in drawn])),
             len(self._rows_S),
-            about=about,
         )
-        return f"{statistic(self._all_N):.3f} ({max(low, 0.0):.3f} to {high:.3f})"
+
+    def shown(self, statistic: Callable[[NDArray[np.intp]], float]) -> str:
+        """The figure with its interval."""
+        return str(_Ranged(statistic(self._all_N), *self.ends(statistic)))
 
 
-def _ece(positive_N: Truth, probability_N: Probabilities, rows: NDArray[np.intp]) -> float:
-    return expected_calibration_error(positive_N[rows], probability_N[rows])
+def _drawn_square(positive_N: Truth, probability_N: Probabilities, rows: NDArray[np.intp]) -> float:
+    return debiased_square(positive_N[rows], probability_N[rows], drawn=2)

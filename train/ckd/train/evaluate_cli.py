@@ -89,14 +89,14 @@ def evaluate_command(
             _corruptions(recipe.name, judge, samples, chosen, folder, as_json)
         return
     with alone_in(folder):
+        # First of all, as it refuses sections that do not fit.
+        by_groups = Judge(system, sections, digests_of(run)) if groups else None
         result = evaluate(
             recipe, system, samples, folder, views=views, progress=console.progress_bar("images")
         )
         tree, text = result.as_dict(), result.to_text()
-        if groups:
-            by_group, table = _groups(
-                recipe.name, Judge(system, sections, digests_of(run)), samples, folder
-            )
+        if by_groups is not None:
+            by_group, table = _groups(recipe.name, by_groups, samples, folder)
             tree, text = {**tree, "groups": by_group}, f"{text}\n\n{table}"
     console.show(json.dumps(tree) if as_json else text, keep="\n")
     if not (folder / "tsne.png").exists():

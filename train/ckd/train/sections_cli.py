@@ -16,7 +16,9 @@ def sections_command(
     ],
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the sections and their report.")],
-    only: Annotated[str, typer.Option(help="Sections to fit, as in outcome,mask.")] = "",
+    only: Annotated[
+        str | None, typer.Option(help="Sections to fit, as in outcome,mask; default: all.")
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(help="Run of the shipped networks, to judge what is unlike their training."),
@@ -37,7 +39,7 @@ def sections_command(
 
     from ckd.train.sections import SECTIONS, fit_sections
 
-    names = tuple(name.strip() for name in only.split(",")) if only else ()
+    names = () if only is None else tuple(name.strip() for name in only.split(","))
     if unknown := set(names) - set(SECTIONS):
         raise UsageError(f"--only {min(unknown)!r}: expected some of {', '.join(SECTIONS)}")
     for option, given in (("--run", run), ("--elsewhere", elsewhere)):

@@ -45,8 +45,8 @@ class OnnxRuntimeBackend(Backend):
         Args:
             num_threads: of each engine; all cores if None.
             fused: False to compute node after node as the file says, which is slow. Convolutions
-                between quantised tensors are then float32, and their sums exact on every processor,
-                while fused ones saturate on some.
+                between quantised tensors are then float32, whose sums are rounded in the last
+                digits, while those of fused ones saturate on some processors.
         """
         self.num_threads = num_threads or usable_cores()
         self._fused = fused

@@ -165,7 +165,7 @@ def verdict_of(finding: Mapping[str, Any] | None) -> Verdict:
     """
     if finding is None:
         return Verdict(None, None, None)
-    label = foreign.optional_text(foreign.table(finding, "raw"), "top")
+    label = foreign.optional_text(finding, "top")
     decision = foreign.table(finding, "decision")
     return Verdict(label, foreign.flag(decision, "flagged"), foreign.flag(decision, "refer"))
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ckd.console import say
 from ckd.contract.errors import InputError
 from ckd.data.layouts import read_split
 from ckd.data.samples import Sample, SampleSet
@@ -19,7 +20,7 @@ from ckd.finding.outcome import is_blank
 from ckd.finding.signs import mask_signs
 from ckd.picture.decode import read_rgb
 from ckd.picture.resize import network_image
-from ckd.train.evaluation.held_out import ANSWERS, HeldOutAnswers
+from ckd.train.evaluation.held_out import ANSWERS, NO_LABEL, HeldOutAnswers
 from ckd.train.fitting.run_folder import load_data, load_run, recipe_of
 from ckd.train.systems.graph import System
 
@@ -81,10 +82,14 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
     """The finished folds of `ckd-train crossvalidate`, or of a candidate of `ckd-train study`.
 
     Raises:
-        InputError: there is none, one is damaged, it was held out from other images than these, or
-            its answers are of other weights.
+        InputError: there is none, one is damaged, it was held out from other images than these or
+            with other labels, two held out one image, or answers are of other weights.
     """
     by_id = {sample.id: sample for sample in train_set.samples}
+    held_by: dict[str, str] = {}
+    for unfinished in sorted(folder.glob("fold*/recipe.json")):
+        if not (unfinished.parent / ANSWERS).is_file():
+            say(f"{unfinished.parent.name} is left out: it has no {ANSWERS} yet")
     for run, path in _finished(folder):
         said = HeldOutAnswers.load(path)
         ids = set(said.ids)
@@ -93,6 +98,19 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
                 f"{run}: held out {unknown[0]}, which is no training image of {train_set.name}; "
                 "give the data set that it was made with"
             )
+        for name, label in zip(said.ids, said.label_N.tolist(), strict=True):
+            if name in held_by:
+                raise InputError(
+                    f"{run}: held out {name}, which {held_by[name]} held out, too; give folds of "
+                    "one cross-validation"
+                )
+            held_by[name] = run.name
+            true = by_id[name].label
+            if label != (NO_LABEL if true is None else true):
+                raise InputError(
+                    f"{path}: {name} has another label there than in {train_set.name}; give the "
+                    "data set that it was made with"
+                )
         recipe, system = load_run(run)
         if said.weights != system.digest():
             raise InputError(

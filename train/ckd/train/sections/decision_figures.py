@@ -62,15 +62,15 @@ def points_figure(decided: Decided) -> Figure:
 
 
 def refer_figure(decided: Decided) -> Figure:
-    """Missed targets against photographs that are not referred, and distances by kind."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _risk_coverage(decided, left)
+    """Missed targets against photographs that are not referred; distances by kind if known."""
     near = known(decided.held.distance_N)
-    if not len(near):
-        right.set_axis_off()
-        right.text(0.5, 0.5, "distances not assessed", ha="center", color=plots.GREY)
+    num_panels = 2 if len(near) else 1
+    figure = Figure(figsize=(4.5 * num_panels, 4), layout="constrained")
+    left, *others = figure.subplots(1, num_panels, squeeze=False)[0]
+    _risk_coverage(decided, left)
+    if not others:
         return figure
+    right = others[0]
     groups = {"photographs": near, **{kind: np.array(v) for kind, v in decided.unlike.items()}}
     right.boxplot([*groups.values()], orientation="horizontal", tick_labels=[*groups], whis=(1, 99))
     if decided.doubts.unlike_above is not None:

@@ -179,6 +179,12 @@ def refer_text(decided: Decided) -> str:
             f"| {code} | {given_N.mean():.1%} | {given_N[target_N].mean():.1%} | "
             f"{given_N[~target_N].mean():.1%} | {alone} |"
         )
+    if "flagged" in codes and len(codes) > 1:
+        rest_N = np.any([v for c, v in codes.items() if c != "flagged"], axis=0)
+        lines += [
+            "",
+            f"Reasons other than `flagged` hold at each operating point: {rest_N.mean():.1%}.",
+        ]
     lines += ["", *_doubts(decided)]
     return "\n".join(lines)
 
