@@ -181,7 +181,7 @@ def test_info_shows_what_a_bundle_promises(deciding_bundle: Path, tmp_path: Path
         "PPV and NPV where 2 % are melanoma",
         # 0.9 * 0.02 / (0.9 * 0.02 + 0.25 * 0.98) and 0.75 * 0.98 / (0.75 * 0.98 + 0.1 * 0.02)
         "screening 4 % 90.0 % (9 of 10), 55.5 to 99.7 % 75.0 % (30 of 40), 58.8 to 87.3 % "
-        "6.84 % 99.73 %",
+        "6.8 % (2.7 to 13.8) 99.73 % (98.48 to 99.99)",
     ):
         assert words in said, run.out
     run = ckd_run(tmp_path, "info", deciding_bundle, "--json")
@@ -197,5 +197,7 @@ def test_info_shows_what_a_bundle_promises(deciding_bundle: Path, tmp_path: Path
         "specificity": {"count": 30, "of": 40, "share": 0.75, "interval_95": [0.588, 0.8731]},
         "ppv": 0.4737,
         "npv": 0.9677,
+        "ppv_interval": [0.2519, 0.6627],
+        "npv_interval": [0.8409, 0.9993],
     }
     assert promises["sets"]["error_rate"] == 0.1

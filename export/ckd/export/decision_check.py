@@ -5,6 +5,7 @@ Suffixes: N photographs, K labels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,12 @@ from ckd.scores.reliability_text import (
     mended_text,
 )
 from ckd.train.sections.decision_report import held_range
+from ckd.train.sections.refer import DOUBTED
+
+#: Codes whose thresholds a stated share of the photographs held out lay beyond.
+_AS_FITTED: Final = dict.fromkeys(
+    ("masks_disagree", "unlike_training"), f", {DOUBTED:.0%} of those held out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +188,8 @@ def check_text(check: DecisionCheck) -> str:
             low, high = check.expected[label]
             lines.append(f"| {label} | {rate} | {low} to {high} of {rate.total} |")
         lines.append("")
-    reasons = ", ".join(
-        f"{code} {rate.share:.1%}"
+    reasons = "; ".join(
+        f"{code} {rate.share:.1%}{_AS_FITTED.get(code, '')}"
         for code, rate in check.referred.items()
         if code != "any" and rate.share is not None
     )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         NAMES,
         OperatingPoint,
         OperatingPoints,
+        predictive_intervals,
         predictive_values,
     )
     from ckd.finding.outcome import (
@@ -85,7 +86,7 @@ else:
             "ckd.finding.left_out": "COARSE_MASK DIAGNOSIS FINE_MASK",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
             "ckd.finding.operating_points": (
-                "NAMES OperatingPoint OperatingPoints predictive_values"
+                "NAMES OperatingPoint OperatingPoints predictive_intervals predictive_values"
             ),
             "ckd.finding.outcome": (
                 "FITTED_CODES LinearScore OutcomeRule Reason is_blank is_dark is_even"
@@ -167,6 +168,7 @@ __all__ = [
     "most_probable",
     "percent_shown",
     "png_of",
+    "predictive_intervals",
     "predictive_values",
     "quality_of",
     "save_finding",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ckd.contract.binomial import exact_interval
 from ckd.finding.decision import Decider
-from ckd.finding.operating_points import OperatingPoint, predictive_values
+from ckd.finding.operating_points import OperatingPoint, predictive_intervals, predictive_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class PointPromise:
         specificity_95: exact interval.
         ppv: share of flagged photographs that show the target; None where none is flagged.
         npv: share of others that do not; None where all are flagged.
+        ppv_ends: at the ends of both intervals.
+        npv_ends: likewise.
     """
 
     point: OperatingPoint
@@ -31,6 +33,8 @@ class PointPromise:
     specificity_95: tuple[float, float]
     ppv: float | None
     npv: float | None
+    ppv_ends: tuple[float | None, float | None]
+    npv_ends: tuple[float | None, float | None]
 
     @classmethod
     def of(cls, point: OperatingPoint, prevalence: float) -> "PointPromise":
@@ -40,6 +44,7 @@ class PointPromise:
             exact_interval(point.found, point.targets),
             exact_interval(point.spared, point.others),
             *predictive_values(point.sensitivity, point.specificity, prevalence),
+            *predictive_intervals(point, prevalence),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,8 +54,10 @@ class PointPromise:
             "at_least": point.at_least,
             "sensitivity": _counted(point.found, point.targets, self.sensitivity_95),
             "specificity": _counted(point.spared, point.others, self.specificity_95),
-            "ppv": None if self.ppv is None else round(self.ppv, 4),
-            "npv": None if self.npv is None else round(self.npv, 4),
+            "ppv": _rounded(self.ppv),
+            "npv": _rounded(self.npv),
+            "ppv_interval": [_rounded(end) for end in self.ppv_ends],
+            "npv_interval": [_rounded(end) for end in self.npv_ends],
         }
 
     def as_row(self) -> tuple[str, ...]:
@@ -61,8 +68,8 @@ class PointPromise:
             f"{100 * point.at_least:.3g} %",
             _shown(point.found, point.targets, self.sensitivity_95),
             _shown(point.spared, point.others, self.specificity_95),
-            "" if self.ppv is None else f"{100 * self.ppv:.3g} %",
-            "" if self.npv is None else f"{100 * self.npv:.4g} %",
+            _ranged(self.ppv, self.ppv_ends, 1),
+            _ranged(self.npv, self.npv_ends, 2),
         )
 
 
@@ -163,6 +170,18 @@ def _counted(count: int, total: int, interval: tuple[float, float]) -> dict[str,
         "share": round(count / total, 4),
         "interval_95": [round(end, 4) for end in interval],
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _ranged(value: float | None, ends: tuple[float | None, float | None], digits: int) -> str:
+    """A predictive value in percent, with those at the ends of both intervals."""
+    if value is None:
+        return ""
+    low, high = ("?" if end is None else f"{100 * end:.{digits}f}" for end in ends)
+    return f"{100 * value:.{digits}f} % ({low} to {high})"
 
 
 def _shown(count: int, total: int, interval: tuple[float, float]) -> str:

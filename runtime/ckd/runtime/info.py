@@ -43,7 +43,7 @@ def print_info(bundle: Path | None, prevalence: Mapping[str, float], *, as_json:
         console.show(
             "\nCounted on the photographs that the points were fitted on, unseen by the networks;"
             "\nwhat others gave stands in the bundle's card, model_card.md. PPV and NPV where "
-            f"{percent} are {target}:\n",
+            f"{percent} are {target},\nin brackets at both ends of the intervals:\n",
             keep="\n",
         )
         console.print_table(*promises.table())

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ckd.train.sections.capture import fit_capture
     from ckd.train.sections.decision_report import held_range
     from ckd.train.sections.fit import SECTIONS, fit_sections
+    from ckd.train.sections.refer import DOUBTED
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -15,7 +16,8 @@ else:
             "ckd.train.sections.capture": "fit_capture",
             "ckd.train.sections.decision_report": "held_range",
             "ckd.train.sections.fit": "SECTIONS fit_sections",
+            "ckd.train.sections.refer": "DOUBTED",
         },
     )
 
-__all__ = ["SECTIONS", "fit_capture", "fit_sections", "held_range"]
+__all__ = ["DOUBTED", "SECTIONS", "fit_capture", "fit_sections", "held_range"]

@@ -11,7 +11,7 @@ from scipy.stats import beta, betabinom
 from ckd.contract.binomial import exact_interval
 from ckd.contract.labels import lesion_name
 from ckd.finding.label_sets import conformal_rank
-from ckd.finding.operating_points import OperatingPoint, predictive_values
+from ckd.finding.operating_points import OperatingPoint, predictive_intervals, predictive_values
 from ckd.scores.ranking import roc_auc
 from ckd.scores.reliability_text import (
     CALIBRATION_WORDS,
@@ -64,7 +64,8 @@ def points_text(decided: Decided) -> str:
     lines = [
         f"For {target}, with exact 95 % intervals (Clopper and Pearson). PPV and NPV are those at "
         f"a prevalence of {shares}, by the sensitivity and specificity of thresholds that were "
-        f"fitted on other photographs.{_singly(decided)}",
+        "fitted on other photographs; in brackets, by both ends of their intervals."
+        f"{_singly(decided)}",
         "",
         "| point | threshold | | sensitivity | specificity | PPV | NPV |",
         "|---|---|---|---|---|---|---|",
@@ -73,9 +74,10 @@ def points_text(decided: Decided) -> str:
         lines.append(f"| {name} | {point.at_least:.4f} | as fitted | {_rates(point)} | | |")
         apart = decided.points_apart[name]
         values = [predictive_values(apart.sensitivity, apart.specificity, p) for p in prevalences]
+        ends = [predictive_intervals(apart, p) for p in prevalences]
         ppv, npv = (
-            ", ".join("-" if v is None else f"{v:.2%}" for v in column)
-            for column in zip(*values, strict=True)
+            ", ".join(map(_ranged, *columns))
+            for columns in zip(zip(*values, strict=True), zip(*ends, strict=True), strict=True)
         )
         lines.append(f"| | | on others | {_rates(apart)} | {ppv} | {npv} |")
     return "\n".join(lines)
@@ -110,6 +112,14 @@ def sets_text(decided: Decided) -> str:
             f"No set is ever empty: the thresholds add up to {total:.3f}, and probabilities to 1.",
         ]
     return "\n".join(lines)
+
+
+def _ranged(value: float | None, ends: tuple[float | None, float | None]) -> str:
+    """A predictive value with those at the ends of the intervals of both rates."""
+    if value is None:
+        return "-"
+    low, high = ("?" if end is None else f"{end:.2%}" for end in ends)
+    return f"{value:.2%} ({low} to {high})"
 
 
 def _singly(decided: Decided) -> str:
