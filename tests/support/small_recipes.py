@@ -12,7 +12,7 @@ def plain() -> Recipe:
     return with_overrides(
         plain_mobile(),
         [
-            "image_size=32", "precision=32-true", "mask_threshold=half",
+            "image_size=32", "precision=32-true",
             "stages.cls.epochs=1", "stages.cls.batch_size=4",
             "stages.seg.epochs=1", "stages.seg.batch_size=4",
             "system.decoder_widths=[8, 8, 8, 8, 8]",

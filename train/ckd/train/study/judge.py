@@ -21,11 +21,10 @@ from ckd.contract.whole_file import replace_file
 from ckd.data.samples import SampleSet, numbered_as
 from ckd.scores.images import label_scores, mask_scores
 from ckd.train.evaluation.held_out import ANSWERS, Collected
-from ckd.train.evaluation.mask_threshold import MASK_THRESHOLD, load_mask_threshold
 from ckd.train.evaluation.scoring import score_image, scored_outputs
 from ckd.train.evaluation.views import image_logits
 from ckd.train.feeding.augmentation import Augmentation
-from ckd.train.fitting.run_folder import RunFolder, load_data, recipe_of
+from ckd.train.fitting.run_folder import RunFolder, load_run
 from ckd.train.recipes.recipe import AnyStage, Recipe
 from ckd.train.recipes.soup import Soup
 from ckd.train.study.folder import read_object
@@ -55,11 +54,11 @@ def judge_stages(
     Returns:
         By stage, "alone" and, for a stage with members, "members".
     """
-    recipe = recipe_of(run)
-    labels = tuple(load_data(run)["labels"])
+    recipe, finished = load_run(run)
+    labels = tuple(finished.labels)
     system = recipe.system.build(labels, recipe.tasks, recipe.image_size, None).to(device).eval()
     # Masks of all stages are cut as those of the finished run are.
-    system.mask_threshold = load_mask_threshold(run / MASK_THRESHOLD, system)
+    system.mask_threshold = finished.mask_threshold
     samples = numbered_as(labels, held_out, exclusive=system.outputs.exclusive)
     folder = RunFolder(run)
     done = read_stages(run) if (run / STAGES).exists() else {}
