@@ -15,7 +15,7 @@ from ckd.scores.reliability import (
     log_loss,
     reliability_bins,
 )
-from ckd.scores.reliability_text import Said, calibration_table, mended_text
+from ckd.scores.reliability_text import Calibrated, Said, calibration_table, mended_text
 
 
 def test_perfect_probabilities_have_no_error_but_its_bias() -> None:
@@ -61,7 +61,7 @@ def _said(sharpness: float, photographs_of_each: int = 1) -> Said:
 
 def test_the_table_has_every_figure_with_its_interval() -> None:
     said = _said(1.0)
-    header, rule, row = calibration_table({"as fitted": said})
+    header, rule, row = calibration_table({"as fitted": Calibrated.of(said)})
     assert header.count("|") == rule.count("|") == row.count("|")
     found = re.findall(r"(\d\.\d{3}) \((\d\.\d{3}) to (\d\.\d{3})\)", row)
     (loss, low, high), *others = [tuple(map(float, one)) for one in found]
@@ -75,7 +75,8 @@ def test_lesions_are_drawn_and_not_photographs() -> None:
     """A second copy of each photograph tells nothing new."""
 
     def width(said: Said) -> float:
-        low, high = re.findall(r"\((\d\.\d+) to (\d\.\d+)\)", calibration_table({"": said})[2])[0]
+        table = calibration_table({"": Calibrated.of(said)})
+        low, high = re.findall(r"\((\d\.\d+) to (\d\.\d+)\)", table[2])[0]
         return float(high) - float(low)
 
     assert width(_said(1.0, 4)) == pytest.approx(width(_said(1.0)), abs=2e-3)
@@ -101,7 +102,7 @@ def test_the_interval_of_the_debiased_error_holds_the_true_one(error: float, lea
 
 
 def test_it_is_said_what_fitting_mends() -> None:
-    sharp, right = _said(3.0), _said(1.0)
+    sharp, right = Calibrated.of(_said(3.0)), Calibrated.of(_said(1.0))
     assert all(line.endswith(", which halves it.") for line in mended_text(sharp, right))
     assert "does not halve it" in mended_text(sharp, sharp)[0]
     assert mended_text(right, sharp)[0].endswith("; fitting makes it worse here.")

@@ -3,6 +3,7 @@
 Suffixes: N photographs, K labels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,9 +16,11 @@ from ckd.contract.labels import lesion_name
 from ckd.data.samples import SampleSet
 from ckd.finding.decision import Decider
 from ckd.finding.finding import Finding
+from ckd.scores.estimates import NOT_ASSESSED
 from ckd.scores.ranking import roc_auc
 from ckd.scores.reliability_text import (
     CALIBRATION_WORDS,
+    Calibrated,
     Said,
     calibration_table,
     mended_text,
@@ -45,7 +48,7 @@ class Rate:
 
     def __str__(self) -> str:
         if not self.total:
-            return "not assessed"
+            return NOT_ASSESSED
         low, high = exact_interval(self.count, self.total)
         return (
             f"{self.count / self.total:.3f} ({low:.3f} to {high:.3f}; {self.count} of {self.total})"
@@ -95,18 +98,17 @@ def check_decisions(
     if rule is None or points is None:
         return None
     known = [
-        (finding, sample.label)
+        (finding, sample.label, sample.group or sample.id)
         for finding, sample in zip(findings, samples.samples, strict=True)
         if sample.label is not None
     ]
-    sources = [sample.group or sample.id for sample in samples.samples if sample.label is not None]
     if not known:
         return None
-    label_N = np.array([label for _, label in known])
+    label_N = np.array([label for _, label, _ in known])
     truth_NK = label_N[:, None] == np.arange(len(rule.labels))
     target_N = truth_NK[:, rule.labels.index(points.target)]
-    said_N = np.array([f.probabilities.get(points.target, 0.0) for f, _ in known])
-    decisions = [finding.decision for finding, _ in known]
+    said_N = np.array([f.probabilities.get(points.target, 0.0) for f, *_ in known])
+    decisions = [finding.decision for finding, *_ in known]
 
     def rate(yes_N: NDArray[np.bool_], of_N: NDArray[np.bool_]) -> Rate:
         return Rate(int(np.count_nonzero(yes_N & of_N)), int(np.count_nonzero(of_N)))
@@ -127,12 +129,12 @@ def check_decisions(
         holds_N = np.array([d is not None and label in (d.label_set or ()) for d in decisions])
         covered[label] = rate(holds_N, truth_NK[:, rule.labels.index(label)])
         expected[label] = held_range(sets.counted[label], covered[label].total, sets.error_rate)
-    raw_NK = np.array([[*finding.raw.probabilities.values()] for finding, _ in known])
-    own = [(f.probabilities or f.raw.probabilities).values() for f, _ in known]
+    raw_NK = np.array([[*finding.raw.probabilities.values()] for finding, *_ in known])
+    own = [(f.probabilities or f.raw.probabilities).values() for f, *_ in known]
     before = Said(
         truth_NK=truth_NK,
         probabilities_NK=raw_NK,
-        source_N=np.unique(sources, return_inverse=True)[1],
+        source_N=np.unique([source for *_, source in known], return_inverse=True)[1],
         labels=rule.labels,
         target=points.target,
         is_exclusive=rule.is_exclusive,
@@ -159,19 +161,19 @@ def check_decisions(
 
 def _auc(said: Said) -> str:
     is_target_N, probability_N = said.judged()[1]
-    if is_target_N.all() or not is_target_N.any():
-        return "not assessed"
-    return f"{roc_auc(probability_N, is_target_N):.3f}"
+    auc = roc_auc(probability_N, is_target_N)
+    return NOT_ASSESSED if math.isnan(auc) else f"{auc:.3f}"
 
 
 def check_text(check: DecisionCheck) -> str:
     """The check in words, for a model card."""
     name, (before, after) = lesion_name(check.target), check.said
+    calibrated = Calibrated.of(before), Calibrated.of(after)
     lines = [
-        *calibration_table({"none": before, "as fitted": after}),
+        *calibration_table({"none": calibrated[0], "as fitted": calibrated[1]}),
         "",
         f"AUC of {check.target} {_auc(before)} as it comes, {_auc(after)} as fitted. "
-        f"{' '.join(mended_text(before, after))} Logits are divided by "
+        f"{' '.join(mended_text(*calibrated))} Logits are divided by "
         f"{', '.join(f'{value:.3f} in {kind}' for kind, value in check.temperatures.items())}. "
         f"{CALIBRATION_WORDS}",
         "",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckd.contract.card import provenance_shown
+from ckd.contract.card import provenance_rows
 from ckd.contract.labels import lesion_name
 from ckd.contract.spec import CascadeSpec
 from ckd.finding.sentences import NOTICE
@@ -61,10 +61,7 @@ def model_card(spec: CascadeSpec, evidence: Evidence) -> str:
         "",
         "## Where the weights come from",
         "",
-        *(
-            f"- {key.replace('_', ' ')}: {provenance_shown(value)}"
-            for key, value in provenance.items()
-        ),
+        *(f"- {name}: {value}" for name, value in provenance_rows(provenance)),
         "",
         "## Measured",
         "",

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ckd.contract.arrays import read_arrays
     from ckd.contract.binomial import exact_interval
     from ckd.contract.bundle import CASCADE, Bundle, check_new
-    from ckd.contract.card import MODEL_CARD, provenance_shown, with_part, without_part
+    from ckd.contract.card import MODEL_CARD, provenance_rows, with_part, without_part
     from ckd.contract.cascade_json import SCHEMA, spec_from_json, spec_to_json
     from ckd.contract.cells import cell, uncelled
     from ckd.contract.confusion import (
@@ -90,7 +90,7 @@ else:
             "ckd.contract.arrays": "read_arrays",
             "ckd.contract.binomial": "exact_interval",
             "ckd.contract.bundle": "Bundle CASCADE check_new",
-            "ckd.contract.card": "MODEL_CARD provenance_shown with_part without_part",
+            "ckd.contract.card": "MODEL_CARD provenance_rows with_part without_part",
             "ckd.contract.cascade_json": "SCHEMA spec_from_json spec_to_json",
             "ckd.contract.cells": "cell uncelled",
             "ckd.contract.confusion": (
@@ -208,7 +208,7 @@ __all__ = [
     "placement_to_json",
     "printable",
     "printable_tree",
-    "provenance_shown",
+    "provenance_rows",
     "read_arrays",
     "read_fitted",
     "read_hashes",

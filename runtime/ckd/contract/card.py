@@ -27,11 +27,17 @@ def with_part(card: str, title: str, text: str) -> str:
     return "\n\n".join(filter(None, (before, part, after))) + "\n"
 
 
-def provenance_shown(value: object) -> str:
-    """A fact of a bundle's provenance for people: counts or versions by name in one line."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
-    return str(value)
+def provenance_rows(provenance: Mapping[str, object]) -> list[tuple[str, str]]:
+    """A bundle's provenance for people: each fact's name and value, in one line whatever it is."""
+    return [
+        (
+            name.replace("_", " "),
+            ", ".join(f"{part} {one}" for part, one in value.items())
+            if isinstance(value, Mapping)
+            else str(value),
+        )
+        for name, value in provenance.items()
+    ]
 
 
 def without_part(card: str, title: str) -> str:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
         NAMES,
         OperatingPoint,
         OperatingPoints,
-        predictive_intervals,
-        predictive_values,
     )
     from ckd.finding.outcome import (
         FITTED_CODES,
@@ -59,7 +57,7 @@ if TYPE_CHECKING:
     )
     from ckd.finding.pooled import Pooled
     from ckd.finding.probabilities import PRECISIONS, SECTION, ProbabilityRule
-    from ckd.finding.promises import Promises
+    from ckd.finding.promises import PointPromise, Promises
     from ckd.finding.sentences import NOTICE, lesion_shown, percent_shown, shown
     from ckd.finding.signs import mask_signs
     from ckd.finding.verdict import PARTS, Steps, Verdict, firm_parts
@@ -85,9 +83,7 @@ else:
             "ckd.finding.label_sets": "LabelSets conformal_rank",
             "ckd.finding.left_out": "COARSE_MASK DIAGNOSIS FINE_MASK",
             "ckd.finding.logits": "class_probabilities enlarge_logits logit mask_from_logits",
-            "ckd.finding.operating_points": (
-                "NAMES OperatingPoint OperatingPoints predictive_intervals predictive_values"
-            ),
+            "ckd.finding.operating_points": ("NAMES OperatingPoint OperatingPoints"),
             "ckd.finding.outcome": (
                 "FITTED_CODES LinearScore OutcomeRule Reason is_blank is_dark is_even"
             ),
@@ -97,7 +93,7 @@ else:
             ),
             "ckd.finding.pooled": "Pooled",
             "ckd.finding.probabilities": "PRECISIONS ProbabilityRule SECTION",
-            "ckd.finding.promises": "Promises",
+            "ckd.finding.promises": "PointPromise Promises",
             "ckd.finding.sentences": "NOTICE lesion_shown percent_shown shown",
             "ckd.finding.signs": "mask_signs",
             "ckd.finding.verdict": "PARTS Steps Verdict firm_parts",
@@ -136,6 +132,7 @@ __all__ = [
     "OperatingPoint",
     "OperatingPoints",
     "OutcomeRule",
+    "PointPromise",
     "Pooled",
     "ProbabilityRule",
     "Promises",
@@ -168,8 +165,6 @@ __all__ = [
     "most_probable",
     "percent_shown",
     "png_of",
-    "predictive_intervals",
-    "predictive_values",
     "quality_of",
     "save_finding",
     "shown",

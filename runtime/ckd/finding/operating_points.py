@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ckd.contract.binomial import exact_interval
 from ckd.contract.errors import UsageError
 from ckd.finding.content import Declaring, SectionContent
 from ckd.finding.probabilities import ProbabilityRule
@@ -147,20 +146,3 @@ def predictive_values(
         sensitivity * prevalence / flagged if flagged else None,
         specificity * (1 - prevalence) / spared if spared else None,
     )
-
-
-def predictive_intervals(
-    point: OperatingPoint, prevalence: float
-) -> tuple[tuple[float | None, float | None], tuple[float | None, float | None]]:
-    """What PPV and NPV are at the ends of the exact 95 % intervals of both rates.
-
-    Both grow with either rate. That both rates lie in their intervals is 90 % sure at least.
-    """
-    lows, highs = zip(
-        exact_interval(point.found, point.targets),
-        exact_interval(point.spared, point.others),
-        strict=True,
-    )
-    ppv_low, npv_low = predictive_values(*lows, prevalence)
-    ppv_high, npv_high = predictive_values(*highs, prevalence)
-    return (ppv_low, ppv_high), (npv_low, npv_high)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ckd.contract.binomial import exact_interval
 from ckd.finding.decision import Decider
-from ckd.finding.operating_points import OperatingPoint, predictive_intervals, predictive_values
+from ckd.finding.operating_points import OperatingPoint, predictive_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class PointPromise:
         specificity_95: exact interval.
         ppv: share of flagged photographs that show the target; None where none is flagged.
         npv: share of others that do not; None where all are flagged.
-        ppv_ends: at the ends of both intervals.
+        ppv_ends: what it is at the ends of both intervals, as it grows with either rate. That both
+            rates lie in their intervals is 90 % sure at least.
         npv_ends: likewise.
     """
 
@@ -39,12 +40,15 @@ class PointPromise:
     @classmethod
     def of(cls, point: OperatingPoint, prevalence: float) -> "PointPromise":
         """The promise where the target is as frequent as ``prevalence`` says."""
+        sensitivity_95 = exact_interval(point.found, point.targets)
+        specificity_95 = exact_interval(point.spared, point.others)
+        ppv, npv = predictive_values(point.sensitivity, point.specificity, prevalence)
+        low, high = (
+            predictive_values(*rates, prevalence)
+            for rates in zip(sensitivity_95, specificity_95, strict=True)
+        )
         return cls(
-            point,
-            exact_interval(point.found, point.targets),
-            exact_interval(point.spared, point.others),
-            *predictive_values(point.sensitivity, point.specificity, prevalence),
-            *predictive_intervals(point, prevalence),
+            point, sensitivity_95, specificity_95, ppv, npv, (low[0], high[0]), (low[1], high[1])
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckd import console
 from ckd.contract.bundle import CASCADE, Bundle
-from ckd.contract.card import provenance_shown
+from ckd.contract.card import provenance_rows
 from ckd.contract.labels import lesion_name
 from ckd.contract.parsing import parse_json
 from ckd.finding.decision import Decider
@@ -62,9 +62,7 @@ def _held(opened: Bundle) -> list[tuple[str, str]]:
     ]
     for node in spec.nodes:
         rows.append((node.name, f"{', '.join(node.inputs)}  ->  {', '.join(node.outputs)}"))
-    for key, value in spec.provenance.items():
-        rows.append((key.replace("_", " "), provenance_shown(value)))
-    return rows
+    return rows + provenance_rows(spec.provenance)
 
 
 def _promised(promises: Promises | None) -> list[tuple[str, str]]:

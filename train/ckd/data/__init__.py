@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ckd.data.masks import read_mask
     from ckd.data.report import DataReport
     from ckd.data.samples import Sample, SampleSet, Split, SplitBy, numbered_as
-    from ckd.data.skin_tone import NO_TONE, tone_of, typology_angle
+    from ckd.data.skin_tone import tone_of, typology_angle
     from ckd.data.suspects import Suspect
 else:
     __getattr__ = lazy_names(
@@ -31,7 +31,7 @@ else:
             "ckd.data.masks": "read_mask",
             "ckd.data.report": "DataReport",
             "ckd.data.samples": "Sample SampleSet Split SplitBy numbered_as",
-            "ckd.data.skin_tone": "NO_TONE tone_of typology_angle",
+            "ckd.data.skin_tone": "tone_of typology_angle",
             "ckd.data.suspects": "Suspect",
         },
     )
@@ -41,7 +41,6 @@ __all__ = [
     "FAULTS",
     "GRADES",
     "MEANINGS",
-    "NO_TONE",
     "UNDOING",
     "DataReport",
     "Group",

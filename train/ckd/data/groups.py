@@ -101,11 +101,8 @@ def groups_of(samples: SampleSet, traits: Sequence[Traits]) -> tuple[Group, ...]
     sized.sort(key=lambda index: traits[index].lesion_share or 0.0)
     for name, third in zip(_SIZES, np.array_split(sized, len(_SIZES)), strict=True):
         groups.append(Group("lesion size", name, tuple(sorted(map(int, third)))))
-    tones = [None if t.ita_degrees is None else tone_of(t.ita_degrees) for t in traits]
-    groups += _named("skin tone", TONES, tones)
-    unknown = [i for i in sized if tones[i] is None]
-    if unknown:
-        groups.append(Group("skin tone", NO_TONE, tuple(sorted(unknown))))
+    tones = [None if t.lesion_share is None else tone_of(t.ita_degrees) for t in traits]
+    groups += _named("skin tone", [*TONES, *({NO_TONE} & {*tones})], tones)
     groups += _named("hair", COVERS, [cover_of(one.hair_share) for one in traits])
     return tuple(groups)
 

@@ -49,6 +49,8 @@ def typology_angle(image_HWC: NDArray[np.uint8], lesion_HW: NDArray[np.bool_]) -
     return float(np.degrees(np.arctan2(lightness - 50.0, max(blue_yellow, 1e-6))))
 
 
-def tone_of(angle: float) -> str:
-    """Name of the group that an angle falls into."""
+def tone_of(angle: float | None) -> str:
+    """Name of the group that an angle falls into, or `NO_TONE` for none."""
+    if angle is None:
+        return NO_TONE
     return next(name for low, name in _TONES if angle > low or low == -90.0)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from ckd.scores.reliability_text import (
         CALIBRATION_WORDS,
+        Calibrated,
         Said,
         calibration_table,
         mended_text,
@@ -71,7 +72,9 @@ else:
                 "Probabilities brier_score calibration_error expected_calibration_error log_loss "
                 "reliability_bins top_label"
             ),
-            "ckd.scores.reliability_text": "CALIBRATION_WORDS Said calibration_table mended_text",
+            "ckd.scores.reliability_text": (
+                "CALIBRATION_WORDS Calibrated Said calibration_table mended_text"
+            ),
             "ckd.scores.shares": "share_interval",
         },
     )
@@ -82,6 +85,7 @@ __all__ = [
     "NOT_ASSESSED",
     "SHARES",
     "Answered",
+    "Calibrated",
     "ClassificationScores",
     "Estimate",
     "Figure",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ckd.scores.metrics import bootstrap_interval
 from ckd.scores.reliability import (
+    CalibrationError,
     Probabilities,
     Truth,
     brier_score,
@@ -63,36 +64,6 @@ class Said:
         ]
 
 
-def calibration_table(rows: Mapping[str, Said]) -> list[str]:
-    """Lines of the table, one for each of these probabilities of the same photographs."""
-    target = next(iter(rows.values())).target
-    return [
-        "| rule | log-loss | Brier | ECE, most probable label | debiased | "
-        f"ECE, {target} | debiased |",
-        "|---|---|---|---|---|---|---|",
-        *(f"| {name} | {' | '.join(_cells(said))} |" for name, said in rows.items()),
-    ]
-
-
-def mended_text(before: Said, after: Said) -> list[str]:
-    """Whether fitting mends the error of the most probable label, and that of the target."""
-    lines = []
-    whats = ("the most probable label", before.target)
-    for what, was, became in zip(whats, _debiased(before), _debiased(after), strict=True):
-        if was.value > LARGE_ERROR:
-            verdict = (
-                "which halves it" if became.value <= was.value / 2 else "which does not halve it"
-            )
-        else:
-            verdict = f"where {LARGE_ERROR} or less leaves little to mend"
-            if became.low > was.high:
-                verdict += "; fitting makes it worse here"
-            elif became.value > LARGE_ERROR:
-                verdict += "; so few photographs cannot tell these apart"
-        lines.append(f"Debiased error of {what}: {was} as it comes, {became} as fitted, {verdict}.")
-    return lines
-
-
 @dataclass(frozen=True, slots=True)
 class _Ranged:
     value: float
@@ -103,33 +74,83 @@ class _Ranged:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def _debiased(said: Said) -> list[_Ranged]:
-    """The debiased error of the most probable label, and of the target."""
-    interval, errors = _Bootstrap(said.source_N), []
-    for positive_N, probability_N in said.judged():
-        square = debiased_square(positive_N, probability_N)
-        ends = interval.ends(partial(_drawn_square, positive_N, probability_N))
-        # An interval of the square, of which the error is the root.
-        errors.append(_Ranged(*(float(np.sqrt(max(x, 0.0))) for x in (square, *ends))))
-    return errors
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What probabilities are worth.
+
+    Attributes:
+        target: the label that is looked for.
+        log_loss: in nats.
+        brier: score of all labels.
+        errors: of the most probable label, and of the target.
+        debiased: those without bias, with intervals.
+    """
+
+    target: str
+    log_loss: _Ranged
+    brier: _Ranged
+    errors: tuple[CalibrationError, ...]
+    debiased: tuple[_Ranged, ...]
+
+    @classmethod
+    def of(cls, said: Said) -> "Calibrated":
+        """Count, and draw a thousand times."""
+        truth_NK, said_NK = said.truth_NK, said.probabilities_NK
+        bootstrap, judged = _Bootstrap(said.source_N), said.judged()
+        errors = tuple(calibration_error(*one) for one in judged)
+        # Intervals of the square, of which the error is the root.
+        squares = [bootstrap.ends(partial(_drawn_square, *one)) for one in judged]
+        return cls(
+            said.target,
+            bootstrap.ranged(
+                lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=said.is_exclusive)
+            ),
+            bootstrap.ranged(lambda rows: brier_score(truth_NK[rows], said_NK[rows])),
+            errors,
+            tuple(
+                _Ranged(error.debiased, *(float(np.sqrt(max(end, 0.0))) for end in ends))
+                for error, ends in zip(errors, squares, strict=True)
+            ),
+        )
+
+    def cells(self) -> list[str]:
+        """Of a line of the table."""
+        cells = [str(self.log_loss), str(self.brier)]
+        for error, debiased in zip(self.errors, self.debiased, strict=True):
+            cells += [
+                f"{error.error:.3f}, perfect {error.bias:.3f}, at most {error.at_most:.3f}",
+                str(debiased),
+            ]
+        return cells
 
 
-def _cells(said: Said) -> list[str]:
-    truth_NK, said_NK = said.truth_NK, said.probabilities_NK
-    interval = _Bootstrap(said.source_N)
-    cells = [
-        interval.shown(
-            lambda rows: log_loss(truth_NK[rows], said_NK[rows], exclusive=said.is_exclusive)
-        ),
-        interval.shown(lambda rows: brier_score(truth_NK[rows], said_NK[rows])),
+def calibration_table(rows: Mapping[str, Calibrated]) -> list[str]:
+    """Lines of the table, one for each rule on the same photographs."""
+    target = next(iter(rows.values())).target
+    return [
+        "| rule | log-loss | Brier | ECE, most probable label | debiased | "
+        f"ECE, {target} | debiased |",
+        "|---|---|---|---|---|---|---|",
+        *(f"| {name} | {' | '.join(one.cells())} |" for name, one in rows.items()),
     ]
-    for judged, debiased in zip(said.judged(), _debiased(said), strict=True):
-        error = calibration_error(*judged)
-        cells += [
-            f"{error.error:.3f}, perfect {error.bias:.3f}, at most {error.at_most:.3f}",
-            str(debiased),
-        ]
-    return cells
+
+
+def mended_text(before: Calibrated, after: Calibrated) -> list[str]:
+    """Whether fitting mends the error of the most probable label, and that of the target."""
+    lines = []
+    whats = ("the most probable label", before.target)
+    for what, was, became in zip(whats, before.debiased, after.debiased, strict=True):
+        if was.value > LARGE_ERROR:
+            halves = became.value <= was.value / 2
+            verdict = "which halves it" if halves else "which does not halve it"
+        else:
+            verdict = f"where {LARGE_ERROR} or less leaves little to mend"
+            if became.low > was.high:
+                verdict += "; fitting makes it worse here"
+            elif became.value > LARGE_ERROR:
+                verdict += "; so few photographs cannot tell these apart"
+        lines.append(f"Debiased error of {what}: {was} as it comes, {became} as fitted, {verdict}.")
+    return lines
 
 
 class _Bootstrap:
@@ -147,9 +168,9 @@ class _Bootstrap:
             len(self._rows_S),
         )
 
-    def shown(self, statistic: Callable[[NDArray[np.intp]], float]) -> str:
+    def ranged(self, statistic: Callable[[NDArray[np.intp]], float]) -> _Ranged:
         """The figure with its interval."""
-        return str(_Ranged(statistic(self._all_N), *self.ends(statistic)))
+        return _Ranged(statistic(self._all_N), *self.ends(statistic))
 
 
 def _drawn_square(positive_N: Truth, probability_N: Probabilities, rows: NDArray[np.intp]) -> float:

@@ -87,10 +87,11 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
     """
     by_id = {sample.id: sample for sample in train_set.samples}
     held_by: dict[str, str] = {}
-    for unfinished in sorted(folder.glob("fold*/recipe.json")):
-        if not (unfinished.parent / ANSWERS).is_file():
-            say(f"{unfinished.parent.name} is left out: it has no {ANSWERS} yet")
-    for run, path in _finished(folder):
+    finished = _finished(folder)
+    for run in _runs(folder):
+        if (run, run / ANSWERS) not in finished:
+            say(f"{run.name} is left out: it has no {ANSWERS} yet")
+    for run, path in finished:
         said = HeldOutAnswers.load(path)
         ids = set(said.ids)
         if unknown := [name for name in said.ids if name not in by_id]:
@@ -139,11 +140,14 @@ def folds_below(folder: Path, train_set: SampleSet, device: str) -> Iterator[Fol
         )
 
 
+def _runs(folder: Path) -> list[Path]:
+    return [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
+
+
 def _finished(folder: Path) -> list[tuple[Path, Path]]:
     """Runs of finished folds, each with the file of its answers."""
     # A fold that is still in training may hold answers of its stages, which are not those.
-    runs = [path.parent for path in sorted(folder.glob("fold*/recipe.json"))]
-    answers = [(run, run / ANSWERS) for run in runs if (run / ANSWERS).is_file()]
+    answers = [(run, run / ANSWERS) for run in _runs(folder) if (run / ANSWERS).is_file()]
     if not answers:
         raise InputError(
             f"{folder}: no finished fold (fold*/{ANSWERS}); `ckd-train crossvalidate` makes them"

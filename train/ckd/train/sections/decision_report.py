@@ -11,10 +11,12 @@ from scipy.stats import beta, betabinom
 from ckd.contract.binomial import exact_interval
 from ckd.contract.labels import lesion_name
 from ckd.finding.label_sets import conformal_rank
-from ckd.finding.operating_points import OperatingPoint, predictive_intervals, predictive_values
+from ckd.finding.operating_points import OperatingPoint
+from ckd.finding.promises import PointPromise
 from ckd.scores.ranking import roc_auc
 from ckd.scores.reliability_text import (
     CALIBRATION_WORDS,
+    Calibrated,
     Said,
     calibration_table,
     mended_text,
@@ -39,18 +41,19 @@ def probabilities_text(decided: Decided) -> str:
     )
     taken = f"temperature {decided.rule.temperatures['fp32']:.3f}"
     taken += f", biases {bias}" if any(decided.rule.bias_K) else ", no bias"
+    calibrated = {row.name: Calibrated.of(_said(decided, row)) for row in decided.compared}
     lines = [
         f"Taken: {taken}. A bias is taken where it gains {LEAST_GAIN} nats or more. Each "
         f"photograph is judged by rules that were fitted on other ones. {CALIBRATION_WORDS}",
         "",
         *calibration_table(
             {
-                f"{row.name}{' (taken)' if row is decided.taken else ''}": _said(decided, row)
-                for row in decided.compared
+                f"{name} (taken)" if name == decided.taken.name else name: one
+                for name, one in calibrated.items()
             }
         ),
         "",
-        *mended_text(_said(decided, decided.compared[0]), _said(decided, decided.taken)),
+        *mended_text(calibrated[decided.compared[0].name], calibrated[decided.taken.name]),
     ]
     return "\n".join(lines)
 
@@ -73,12 +76,9 @@ def points_text(decided: Decided) -> str:
     for name, point in decided.points.points.items():
         lines.append(f"| {name} | {point.at_least:.4f} | as fitted | {_rates(point)} | | |")
         apart = decided.points_apart[name]
-        values = [predictive_values(apart.sensitivity, apart.specificity, p) for p in prevalences]
-        ends = [predictive_intervals(apart, p) for p in prevalences]
-        ppv, npv = (
-            ", ".join(map(_ranged, *columns))
-            for columns in zip(zip(*values, strict=True), zip(*ends, strict=True), strict=True)
-        )
+        worth = [PointPromise.of(apart, prevalence) for prevalence in prevalences]
+        ppv = ", ".join(_ranged(one.ppv, one.ppv_ends) for one in worth)
+        npv = ", ".join(_ranged(one.npv, one.npv_ends) for one in worth)
         lines.append(f"| | | on others | {_rates(apart)} | {ppv} | {npv} |")
     return "\n".join(lines)
 

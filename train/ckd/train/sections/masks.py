@@ -8,7 +8,7 @@ from typing import Any, Final
 from ckd.console import Bars
 from ckd.contract.whole_file import replace_file
 from ckd.data.masks import read_mask
-from ckd.data.skin_tone import NO_TONE, tone_of, typology_angle
+from ckd.data.skin_tone import tone_of, typology_angle
 from ckd.finding.cleanup import MaskRule
 from ckd.train.sections.answered import Fold, answered, kept_answer
 from ckd.train.sections.mask import Tried, best_rule, compare_rules, try_rules
@@ -75,8 +75,7 @@ def _look_at_photographs(fold: Fold, gathered: _Gathered, only: Sequence[str], b
         image_HWC, mask_HW, picture = kept_answer(fold, row)
         assert sample.mask is not None
         truth_HW = read_mask(sample.mask, mask_HW.shape)
-        angle = typology_angle(image_HWC, truth_HW)
-        tone = NO_TONE if angle is None else tone_of(angle)
+        tone = tone_of(typology_angle(image_HWC, truth_HW))
         source = sample.group or sample.id
         gathered.pictures.append(Judged(PHOTOGRAPH, source, tone, picture))
         if "mask" in only:
